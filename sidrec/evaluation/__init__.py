@@ -1,0 +1,1 @@
+"""Metrics, protocol, baselines and the results table."""

@@ -1,0 +1,80 @@
+"""Ranking metrics for one target per user.
+
+Letters: U users, K results in a list, N items.
+
+A rank counts from 0; -1 means that the target is not in the list. Every user counts once: where a
+batch has padding rows, take them out before the ranks come here.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+RECALL_AT = (1, 5, 10, 20)
+NDCG_AT = (5, 10, 20)
+COVERAGE_AT = 10
+
+
+def rank_in_list(items_UxK: np.ndarray, valid_UxK: np.ndarray, target_U: np.ndarray) -> np.ndarray:
+  """Where each user's target stands among the valid results.
+
+  Args:
+    items_UxK: int [U, K], item rows, best first.
+    valid_UxK: bool [U, K], False where a list has no result.
+    target_U: int [U].
+
+  Returns:
+    rank_U int64: the number of valid results before the target, -1 if it is not among them.
+  """
+  hit_UxK = valid_UxK & (items_UxK == target_U[:, None])
+  place_UxK = np.cumsum(valid_UxK, axis=1) - 1
+  first_U1 = hit_UxK.argmax(axis=1)[:, None]
+  return np.where(hit_UxK.any(axis=1), np.take_along_axis(place_UxK, first_U1, axis=1)[:, 0], -1)
+
+
+def per_user_metrics(
+  rank_U: np.ndarray,
+  num_results: int,
+  recall_at: Sequence[int] = RECALL_AT,
+  ndcg_at: Sequence[int] = NDCG_AT,
+) -> dict[str, np.ndarray]:
+  """Each user's recall@k, ndcg@k and reciprocal rank.
+
+  With one target, recall@k is the hit rate: 1 if rank < k. ndcg@k is 1 / log2(rank + 2) if
+  rank < k (the ideal gain is 1; Järvelin & Kekäläinen 2002). mrr is 1 / (rank + 1) within the
+  list. All are 0 where the target is not in the list.
+
+  Args:
+    rank_U: int [U]; negative where the target is absent.
+    num_results: length of the lists; a rank from there on counts as absent.
+    recall_at: cut-offs of recall; those beyond num_results cannot be measured and are left out.
+    ndcg_at: cut-offs of ndcg, likewise.
+
+  Returns:
+    'recall@k', 'ndcg@k', 'mrr' → float64 [U].
+  """
+  found_U = (rank_U >= 0) & (rank_U < num_results)
+  rank_U = np.where(found_U, rank_U, 0)
+  gain_U, reciprocal_U = found_U / np.log2(rank_U + 2.0), found_U / (rank_U + 1.0)
+  recalls = {f"recall@{k}": 1.0 * (found_U & (rank_U < k)) for k in recall_at if k <= num_results}
+  ndcgs = {f"ndcg@{k}": gain_U * (rank_U < k) for k in ndcg_at if k <= num_results}
+  return {**recalls, **ndcgs, "mrr": reciprocal_U}
+
+
+def summarise(per_user: Mapping[str, np.ndarray]) -> dict[str, float]:
+  """The mean over users of each metric.
+
+  Raises:
+    ValueError: if there are no users.
+  """
+  if any(len(value_U) == 0 for value_U in per_user.values()):
+    raise ValueError("no users to average over; evaluate at least one")
+  return {name: float(np.mean(value_U)) for name, value_U in per_user.items()}
+
+
+def coverage(
+  items_UxK: np.ndarray, valid_UxK: np.ndarray, num_items: int, k: int = COVERAGE_AT
+) -> float:
+  """The share of the catalogue that at least one user finds among the first k valid results."""
+  shown_UxK = valid_UxK & (np.cumsum(valid_UxK, axis=1) <= k)
+  return len(np.unique(items_UxK[shown_UxK])) / num_items

@@ -1,0 +1,115 @@
+"""What exactly is measured: the facts that a result means nothing without.
+
+Letters: U users, S distinct pairs of user and seen item.
+"""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sidrec.data.dataset import Dataset, Histories, held_out_view, training_view
+
+SPLITS = ("valid", "test")
+
+
+class Protocol(NamedTuple):
+  """How a data set was split, ranked, masked and counted."""
+
+  dataset: str
+  num_users: int  # each counts once in every mean
+  num_items: int  # every one is a candidate
+  num_results: int  # length of each ranked list
+  num_beams: int  # width of the search over semantic IDs
+  cold_targets: Mapping[str, int]  # split → targets that no training interaction names
+  split: str = (
+    "leave-last-out: each user's last interaction tests, the last but one validates, the rest "
+    "trains; the test history includes the validation interaction"
+  )
+  candidates: str = "the whole catalogue, no sampled negatives"
+  masking: str = (
+    "both ways are reported: 'masked' never returns an item of the user's history, so a target "
+    "seen before (a repeat) counts as a miss; 'unmasked' may return any item"
+  )
+  time_ties: str = "interactions at the same time keep the order of the file"
+  score_ties: str = (
+    "search: the item whose semantic ID sorts first wins; baselines: a target ranks below every "
+    "item of equal score"
+  )
+  cold: str = "cold targets stay in the means; a baseline misses all of them"
+
+
+def protocol_of(dataset: Dataset, num_results: int, num_beams: int) -> Protocol:
+  """The protocol of evaluating on a data set, its cold targets counted.
+
+  Raises:
+    ValueError: if num_results is below 1 or above num_beams, or a user has fewer than 3
+      interactions.
+  """
+  if not 1 <= num_results <= num_beams:
+    raise ValueError(
+      f"num_results must lie between 1 and the number of beams ({num_beams}), not {num_results}"
+    )
+  known_N = np.zeros(dataset.items.num_items, bool)
+  known_N[training_view(dataset.histories).item_T] = True
+  cold_targets = {
+    split: int((~known_N[held_out_view(dataset.histories, split).target_U]).sum())
+    for split in SPLITS
+  }
+  return Protocol(
+    dataset=dataset.name,
+    num_users=dataset.histories.num_users,
+    num_items=dataset.items.num_items,
+    num_results=num_results,
+    num_beams=num_beams,
+    cold_targets=cold_targets,
+  )
+
+
+def describe(protocol: Protocol) -> str:
+  """The protocol in plain text, one fact a paragraph, lines of at most 100 characters."""
+  cold = ", ".join(f"{count:,} in {split}" for split, count in protocol.cold_targets.items())
+  lines = [
+    ("data set", protocol.dataset),
+    ("users", f"{protocol.num_users:,}, each counted once"),
+    ("items", f"{protocol.num_items:,}"),
+    ("split", protocol.split),
+    ("candidates", protocol.candidates),
+    ("lists", f"{protocol.num_results} results from {protocol.num_beams} beams"),
+    ("seen items", protocol.masking),
+    ("time ties", protocol.time_ties),
+    ("score ties", protocol.score_ties),
+    ("cold targets", f"{cold}; {protocol.cold}"),
+  ]
+  width = max(len(name) for name, _ in lines)
+  indent = " " * (width + 2)
+  return "\n".join(
+    textwrap.fill(f"{name:<{width}}  {text}", 100, subsequent_indent=indent) for name, text in lines
+  )
+
+
+def to_json(protocol: Protocol) -> dict[str, Any]:
+  """The protocol as JSON types."""
+  return {**protocol._asdict(), "cold_targets": dict(protocol.cold_targets)}
+
+
+class SeenItems(NamedTuple):
+  """Packed sets: user u has seen item_S[offsets_U1[u]:offsets_U1[u + 1]]."""
+
+  offsets_U1: np.ndarray  # int64 [U + 1]
+  item_S: np.ndarray  # int32 [S], sorted and distinct within a user
+
+  def of(self, user: int) -> np.ndarray:
+    """The items that user row `user` has seen, sorted and distinct: int32 [count]."""
+    return self.item_S[self.offsets_U1[user] : self.offsets_U1[user + 1]]
+
+
+def seen_items(histories: Histories) -> SeenItems:
+  """Each user's distinct item rows in sorted order. Pass the histories of a `HeldOut`."""
+  user_T = np.repeat(np.arange(histories.num_users), histories.lengths_U)
+  span = int(histories.item_T.max()) + 1 if len(histories.item_T) else 1
+  user_S, item_S = np.divmod(np.unique(user_T * span + histories.item_T), span)
+  counts_U = np.bincount(user_S, minlength=histories.num_users)
+  offsets_U1 = np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64)
+  return SeenItems(offsets_U1, item_S.astype(np.int32))

@@ -1,0 +1,180 @@
+"""Attention with explicit keys and values, and the two kinds of transformer block.
+
+Letters: B batch, Q queries, S keys, H heads, D model width, I width of a head.
+Pre-norm residual blocks with RMS normalisation and no biases (Raffel et al.,
+2020). Parameters are float32; computation runs in `dtype`, softmax in float32.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+MASKED = -1e9  # finite, so that a row with nothing to attend to stays free of NaN
+
+
+class KeyValues(NamedTuple):
+  """What attention looks at: float [..., S, H, I] each."""
+
+  key: jax.Array
+  value: jax.Array
+
+
+class Norm(nn.Module):
+  """RMS normalisation, computed in float32."""
+
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return nn.RMSNorm(epsilon=1e-6, dtype=self.dtype)(x)
+
+
+class Attention(nn.Module):
+  """Multi-head attention in three separate moves, so that caches stay explicit."""
+
+  heads: int
+  head_width: int
+  width: int
+  dtype: jnp.dtype
+
+  def setup(self):
+    project = lambda: nn.DenseGeneral(
+      (self.heads, self.head_width), use_bias=False, dtype=self.dtype
+    )
+    self.query, self.key, self.value = project(), project(), project()
+    self.out = nn.DenseGeneral(self.width, axis=(-2, -1), use_bias=False, dtype=self.dtype)
+
+  def project(self, x: jax.Array) -> KeyValues:
+    """Keys and values of x [..., S, D]."""
+    return KeyValues(self.key(x), self.value(x))
+
+  def among_levels(self, x_BxQxLxD: jax.Array) -> jax.Array:
+    """Causal self-attention over axis L only: [B, Q, L, D]."""
+    query = self.query(x_BxQxLxD) * self.head_width**-0.5
+    return self.out(attend_levels(query, self.project(x_BxQxLxD)))
+
+  def __call__(self, x: jax.Array, keys: KeyValues, mask: jax.Array) -> jax.Array:
+    """Attends from x [..., Q, D] to keys where mask [..., Q, S] holds; returns [..., Q, D]."""
+    query = self.query(x) * self.head_width**-0.5
+    logits = jnp.einsum("...qhi,...shi->...hqs", query, keys.key)
+    logits = jnp.where(mask[..., None, :, :], logits.astype(jnp.float32), MASKED)
+    weights = jax.nn.softmax(logits).astype(self.dtype)
+    return self.out(jnp.einsum("...hqs,...shi->...qhi", weights, keys.value))
+
+
+def attend_levels(query_BxQxLxHxI: jax.Array, keys_BxQxL: KeyValues) -> jax.Array:
+  """Causal attention among the few levels of one semantic ID: float [B, Q, L, H, I].
+
+  Unrolled over pairs of levels: L is a handful, and batched matrix products of
+  L rows run several times slower than these elementwise sums.
+  """
+  outputs = []
+  for level in range(query_BxQxLxHxI.shape[2]):
+    query_BxQxHxI = query_BxQxLxHxI[:, :, level]
+    past = range(level + 1)
+    logits = [(query_BxQxHxI * keys_BxQxL.key[:, :, p]).sum(-1, keepdims=True) for p in past]
+    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1).astype(jnp.float32))
+    weights = weights.astype(query_BxQxHxI.dtype)
+    outputs.append(sum(weights[..., p : p + 1] * keys_BxQxL.value[:, :, p] for p in past))
+  return jnp.stack(outputs, axis=2)
+
+
+class FeedForward(nn.Module):
+  """Two linear maps with a ReLU between them, as in T5."""
+
+  width: int
+  hidden: int
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name="up")(x)
+    return nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="down")(nn.relu(x))
+
+
+class EncoderBlock(nn.Module):
+  """Self-attention and feed-forward."""
+
+  heads: int
+  head_width: int
+  width: int
+  hidden: int
+  dropout: float
+  dtype: jnp.dtype
+
+  def setup(self):
+    self.attention_norm, self.feed_norm = Norm(self.dtype), Norm(self.dtype)
+    self.attention = Attention(self.heads, self.head_width, self.width, self.dtype)
+    self.feed = FeedForward(self.width, self.hidden, self.dtype)
+    self.drop = nn.Dropout(self.dropout)
+
+  def __call__(self, x_BxSxD: jax.Array, mask_BxSxS: jax.Array, train: bool) -> jax.Array:
+    y_BxSxD = self.attention_norm(x_BxSxD)
+    y_BxSxD = self.attention(y_BxSxD, self.attention.project(y_BxSxD), mask_BxSxS)
+    x_BxSxD = x_BxSxD + self.drop(y_BxSxD, deterministic=not train)
+    y_BxSxD = self.feed(self.feed_norm(x_BxSxD))
+    return x_BxSxD + self.drop(y_BxSxD, deterministic=not train)
+
+
+class DecoderBlock(nn.Module):
+  """Self-attention over levels, cross-attention to the history, and feed-forward.
+
+  Here Q counts the targets decoded side by side for one history: the positions
+  of a window in training, the beams of a search.
+  """
+
+  heads: int
+  head_width: int
+  width: int
+  hidden: int
+  dropout: float
+  dtype: jnp.dtype
+
+  def setup(self):
+    self.self_norm, self.cross_norm, self.feed_norm = (Norm(self.dtype) for _ in range(3))
+    self.self_attention = Attention(self.heads, self.head_width, self.width, self.dtype)
+    self.cross_attention = Attention(self.heads, self.head_width, self.width, self.dtype)
+    self.feed = FeedForward(self.width, self.hidden, self.dtype)
+    self.drop = nn.Dropout(self.dropout)
+
+  def cross_keys(self, states_BxSxD: jax.Array) -> KeyValues:
+    """Cross-attention keys and values, computed once per history."""
+    return self.cross_attention.project(states_BxSxD)
+
+  def __call__(
+    self, x_BxQxLxD: jax.Array, cross: KeyValues, mask_BxQxS: jax.Array, train: bool
+  ) -> jax.Array:
+    """All levels at once, each seeing itself and the levels before it."""
+    B, Q, L, D = x_BxQxLxD.shape
+    y_BxQxLxD = self.self_attention.among_levels(self.self_norm(x_BxQxLxD))
+    x_BxQxLxD = x_BxQxLxD + self.drop(y_BxQxLxD, deterministic=not train)
+    y_BxQLxD = self.cross_norm(x_BxQxLxD).reshape(B, Q * L, D)
+    y_BxQLxD = self.cross_attention(y_BxQLxD, cross, jnp.repeat(mask_BxQxS, L, axis=1))
+    x_BxQxLxD = x_BxQxLxD + self.drop(y_BxQLxD.reshape(B, Q, L, D), deterministic=not train)
+    y_BxQxLxD = self.feed(self.feed_norm(x_BxQxLxD))
+    return x_BxQxLxD + self.drop(y_BxQxLxD, deterministic=not train)
+
+  def step(
+    self,
+    x_BxQxD: jax.Array,
+    level: jax.Array | int,
+    cache_BxQxL: KeyValues,
+    cross: KeyValues,
+    mask_BxS: jax.Array,
+  ) -> tuple[jax.Array, KeyValues]:
+    """One level, with the keys and values of the levels before it in the cache."""
+    y_BxQx1xD = self.self_norm(x_BxQxD)[:, :, None]
+    new = self.self_attention.project(y_BxQx1xD)
+    cache_BxQxL = jax.tree.map(
+      lambda old, now: jax.lax.dynamic_update_slice_in_dim(old, now, level, axis=2),
+      cache_BxQxL,
+      new,
+    )
+    past_L = jnp.arange(cache_BxQxL.key.shape[2]) <= level
+    y_BxQx1xD = self.self_attention(y_BxQx1xD, cache_BxQxL, past_L[None, None, None])
+    x_BxQxD = x_BxQxD + y_BxQx1xD[:, :, 0]
+    y_BxQxD = self.cross_attention(self.cross_norm(x_BxQxD), cross, mask_BxS[:, None])
+    x_BxQxD = x_BxQxD + y_BxQxD
+    return x_BxQxD + self.feed(self.feed_norm(x_BxQxD)), cache_BxQxL

@@ -1,0 +1,274 @@
+"""The recommender: a transformer encoder-decoder over semantic IDs.
+
+The encoder reads the history, the decoder writes the semantic ID of the next
+item level by level (TIGER: Rajput et al., NeurIPS 2023). Two settings:
+
+  tiger  the history is S·L tokens, read in both directions; one target per
+         example, after the last item.
+  dense  each history item is one position (the sum of its level embeddings,
+         and an item embedding), the encoder is causal, and every position
+         predicts its next item in the same pass.
+
+The softmax of each level runs over the real continuations of the prefix only,
+in training as in search, so that the model is a distribution over items. A
+learnt bias per trie node gives it the items' popularity.
+
+Letters: B batch, S history length (items), Q targets decoded side by side,
+L levels, V codes per level, D model width, H heads, I width of a head, N items,
+E trie nodes, F fan-out (children of a node, padded).
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sidrec.decoding import trie as trie_lib
+from sidrec.decoding.trie import Trie
+from sidrec.models.layers import DecoderBlock, EncoderBlock, KeyValues, Norm
+
+SETTINGS = ("dense", "tiger")
+NO_ITEM = -1  # fills histories up to S
+
+
+@dataclasses.dataclass(frozen=True)
+class Seq2SeqConfig:
+  """Shapes and rates of the recommender; hashable, so static under jit."""
+
+  num_items: int
+  num_levels: int
+  codebook_size: int
+  num_nodes: int
+  setting: str = "dense"
+  history_length: int = 100
+  width: int = 64
+  heads: int = 2
+  head_width: int = 32
+  hidden: int = 256
+  encoder_layers: int = 2
+  decoder_layers: int = 1
+  encoder_dropout: float = 0.2
+  decoder_dropout: float = 0.0
+  item_embedding: bool = True
+  node_bias: bool = True
+  dtype: str = "float32"
+
+  def __post_init__(self):
+    if self.setting not in SETTINGS:
+      raise ValueError(f"model.setting must be one of {SETTINGS}, not {self.setting!r}")
+
+
+class Memory(NamedTuple):
+  """Holds what the decoder needs of a history; computed once, shared by all its beams."""
+
+  start_BxD: jax.Array  # the decoder's first input
+  cross: tuple[KeyValues, ...]  # per decoder layer, [B, S, H, I]
+  mask_BxS: jax.Array  # which encoder states are real
+
+
+class Seq2Seq(nn.Module):
+  """The encoder-decoder. `log_likelihood` trains it; `remember` and `step` serve the search."""
+
+  config: Seq2SeqConfig
+
+  def setup(self):
+    c = self.config
+    table = nn.initializers.normal(0.02)
+    code = nn.initializers.normal(0.05)
+    dtype = jnp.dtype(c.dtype)
+    self.code_LxVxD = self.param("code", code, (c.num_levels, c.codebook_size, c.width))
+    if c.item_embedding:
+      self.item_NxD = self.param("item", table, (c.num_items, c.width))
+    self.position_SxD = self.param("position", table, (c.history_length, c.width))
+    self.level_LxD = self.param("level", table, (c.num_levels, c.width))
+    self.start_D = self.param("start", table, (c.width,))
+    self.out_LxDxV = self.param(
+      "out", nn.initializers.lecun_normal(), (c.num_levels, c.width, c.codebook_size)
+    )
+    if c.node_bias:
+      self.bias_E = self.param("node_bias", nn.initializers.zeros, (c.num_nodes,))
+    shape = dict(
+      heads=c.heads, head_width=c.head_width, width=c.width, hidden=c.hidden, dtype=dtype
+    )
+    self.encoder = [
+      EncoderBlock(**shape, dropout=c.encoder_dropout) for _ in range(c.encoder_layers)
+    ]
+    self.decoder = [
+      DecoderBlock(**shape, dropout=c.decoder_dropout) for _ in range(c.decoder_layers)
+    ]
+    self.encoder_norm, self.decoder_norm = Norm(dtype), Norm(dtype)
+    self.encoder_drop = nn.Dropout(c.encoder_dropout)
+    self.decoder_drop = nn.Dropout(c.decoder_dropout)
+
+  # Encoder.
+
+  def encode(
+    self, history_BxS: jax.Array, codes_NxL: jax.Array, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """Encodes histories.
+
+    Args:
+      history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
+      codes_NxL: the semantic ID of every item.
+
+    Returns:
+      States and which of them are real: [B, S, D] and [B, S] in the dense
+      setting, [B, S·L, D] and [B, S·L] in the tiger setting.
+    """
+    c = self.config
+    B, S = history_BxS.shape
+    real_BxS = history_BxS != NO_ITEM
+    item_BxS = jnp.maximum(history_BxS, 0)
+    x_BxSxLxD = self._embed_codes(codes_NxL[item_BxS])
+    shared_BxSxD = jnp.broadcast_to(self.position_SxD[None, :S], (B, S, c.width))
+    if c.item_embedding:
+      shared_BxSxD = shared_BxSxD + self.item_NxD[item_BxS]
+    if c.setting == "dense":
+      x = x_BxSxLxD.sum(axis=2) + shared_BxSxD
+      mask = real_BxS[:, None, :] & jnp.tril(jnp.ones((S, S), bool))[None]
+      real = real_BxS
+    else:
+      x = x_BxSxLxD + shared_BxSxD[:, :, None] + self.level_LxD[None, None]
+      x = x.reshape(B, S * c.num_levels, c.width)
+      real = jnp.repeat(real_BxS, c.num_levels, axis=1)
+      mask = jnp.broadcast_to(real[:, None, :], (B, real.shape[1], real.shape[1]))
+    x = self.encoder_drop(x.astype(c.dtype), deterministic=not train)
+    for block in self.encoder:
+      x = block(x, mask, train)
+    return self.encoder_norm(x), real
+
+  def _embed_codes(self, codes_xL: jax.Array) -> jax.Array:
+    """Embeds codes [..., l ≤ L] of the first l levels: [..., l, D]."""
+    c = self.config
+    levels = jnp.arange(codes_xL.shape[-1]) * c.codebook_size
+    flat = codes_xL + levels.reshape((1,) * (codes_xL.ndim - 1) + (-1,))
+    return self.code_LxVxD.reshape(-1, c.width)[flat]
+
+  # Decoder, all levels of given targets at once.
+
+  def log_likelihood(
+    self,
+    history_BxS: jax.Array,
+    target_BxQ: jax.Array,
+    trie: Trie,
+    path_NxL1: jax.Array,
+    train: bool = False,
+  ) -> jax.Array:
+    """log p(each level of the target | history, levels before): float32 [B, Q, L].
+
+    In the dense setting Q = S and target q follows history position q; in the
+    tiger setting Q = 1. Targets may be NO_ITEM: their values mean nothing.
+    """
+    c = self.config
+    states, real = self.encode(history_BxS, trie.codes_NxL, train)
+    target_BxQ = jnp.maximum(target_BxQ, 0)
+    start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, c.width))
+    if c.setting == "dense":
+      S = history_BxS.shape[1]
+      mask_BxQxS = real[:, None, :] & jnp.tril(jnp.ones((S, S), bool))[None]
+      start_BxQxD = start_BxQxD + states
+    else:
+      mask_BxQxS = real[:, None, :]
+    hidden_BxQxLxD = self._decode(states, start_BxQxD, trie.codes_NxL[target_BxQ], mask_BxQxS, train)
+    path_BxQxL1 = path_NxL1[target_BxQ]
+    levels = [
+      self._level_log_likelihood(hidden_BxQxLxD[:, :, level], path_BxQxL1, level, trie)
+      for level in range(c.num_levels)
+    ]
+    return jnp.stack(levels, axis=-1)
+
+  def _decode(self, states, start_BxQxD, codes_BxQxL, mask_BxQxS, train):
+    """Teacher-forced hidden states [B, Q, L, D]; level l sees the start and codes before l."""
+    code_BxQxLxD = self._embed_codes(codes_BxQxL[..., :-1])
+    x = jnp.concatenate([start_BxQxD[:, :, None], code_BxQxLxD.astype(start_BxQxD.dtype)], axis=2)
+    x = (x + self.level_LxD[None, None]).astype(self.config.dtype)
+    x = self.decoder_drop(x, deterministic=not train)
+    for block in self.decoder:
+      x = block(x, block.cross_keys(states), mask_BxQxS, train)
+    return self.decoder_norm(x)
+
+  def _level_log_likelihood(self, hidden_BxQxD, path_BxQxL1, level, trie):
+    node_BxQ, next_BxQ = path_BxQxL1[..., level], path_BxQxL1[..., level + 1]
+    if level == 0:  # every target starts at the root, whose children need no gather
+      fan_out, first = trie.fan_outs[0], trie.depth_offsets[1]
+      token_F = trie.token_E[first : first + fan_out]
+      logits = self._to_float32_logits(hidden_BxQxD, self.out_LxDxV[0][:, token_F])
+      if self.config.node_bias:
+        logits = logits + self.bias_E[first : first + fan_out][None, None]
+    else:
+      token, child, real = trie_lib.children(trie, node_BxQ, trie.fan_outs[level])
+      logits = self._child_logits(hidden_BxQxD, level, token, child, real)
+    slot_BxQ = next_BxQ - trie.child_E[node_BxQ]
+    chosen_BxQ = jnp.take_along_axis(logits, slot_BxQ[..., None], axis=-1)[..., 0]
+    return chosen_BxQ - jax.nn.logsumexp(logits, axis=-1)
+
+  def _child_logits(self, hidden_BxQxD, level, token_BxQxF, child_BxQxF, real_BxQxF):
+    logits_BxQxV = self._to_float32_logits(hidden_BxQxD, self.out_LxDxV[level])
+    logits_BxQxF = jnp.take_along_axis(logits_BxQxV, token_BxQxF, axis=-1)
+    if self.config.node_bias:
+      logits_BxQxF = logits_BxQxF + self.bias_E[child_BxQxF]
+    return jnp.where(real_BxQxF, logits_BxQxF, -jnp.inf)
+
+  def _to_float32_logits(self, hidden, weights_DxV):
+    return jnp.einsum(
+      "...d,dv->...v",
+      hidden,
+      weights_DxV.astype(hidden.dtype),
+      preferred_element_type=jnp.float32,
+    )
+
+  # Decoder, one level of many beams: what the search calls.
+
+  def remember(self, history_BxS: jax.Array, codes_NxL: jax.Array) -> Memory:
+    """Encodes histories and computes what every beam of a history shares."""
+    states, real = self.encode(history_BxS, codes_NxL)
+    start_BxD = jnp.broadcast_to(self.start_D, (history_BxS.shape[0], self.config.width))
+    if self.config.setting == "dense":
+      last_B = jnp.maximum(real.sum(axis=1) - 1, 0)
+      start_BxD = start_BxD + jnp.take_along_axis(states, last_B[:, None, None], axis=1)[:, 0]
+    return Memory(start_BxD, tuple(block.cross_keys(states) for block in self.decoder), real)
+
+  def step(
+    self,
+    memory: Memory,
+    caches: tuple[KeyValues, ...],
+    token_BxK: jax.Array,
+    level: jax.Array | int,
+    child_token_BxKxF: jax.Array,
+    child_BxKxF: jax.Array,
+    real_BxKxF: jax.Array,
+  ) -> tuple[jax.Array, tuple[KeyValues, ...]]:
+    """log p(each child | history, prefix) of every beam.
+
+    Args:
+      memory: of the histories.
+      caches: self-attention keys and values of the levels before, [B, K, L, H, I] per layer.
+      token_BxK: the token chosen at the level before; unused at level 0.
+      level: 0 ≤ level < L, static or traced.
+      child_token_BxKxF, child_BxKxF, real_BxKxF: from `trie.children`.
+
+    Returns:
+      float32 log probabilities [B, K, F], -inf where no child is, and the new caches.
+    """
+    c = self.config
+    before = jnp.maximum(level - 1, 0)
+    code_BxKxD = self.code_LxVxD.reshape(-1, c.width)[token_BxK + before * c.codebook_size]
+    x_BxKxD = jnp.where(level == 0, memory.start_BxD[:, None], code_BxKxD)
+    x_BxKxD = (x_BxKxD + self.level_LxD[level][None, None]).astype(c.dtype)
+    new_caches = []
+    for block, cache, cross in zip(self.decoder, caches, memory.cross, strict=True):
+      x_BxKxD, cache = block.step(x_BxKxD, level, cache, cross, memory.mask_BxS)
+      new_caches.append(cache)
+    hidden_BxKxD = self.decoder_norm(x_BxKxD)
+    logits = self._child_logits(hidden_BxKxD, level, child_token_BxKxF, child_BxKxF, real_BxKxF)
+    # A beam that died has no child at all: keep its -inf free of NaN.
+    total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    return logits - jnp.where(jnp.isfinite(total), total, 0.0), tuple(new_caches)
+
+  def empty_caches(self, batch: int, beams: int) -> tuple[KeyValues, ...]:
+    """Caches before level 0: zeros [B, K, L, H, I] per decoder layer."""
+    c = self.config
+    zeros = jnp.zeros((batch, beams, c.num_levels, c.heads, c.head_width), c.dtype)
+    return tuple(KeyValues(zeros, zeros) for _ in range(c.decoder_layers))

@@ -1,0 +1,442 @@
+"""The two-way map between items and semantic IDs, and its files.
+
+Letters: N items, L tokens per semantic ID, V codes per token.
+
+A JSON file looks like this; a name that ends in `.npz` gives a compact twin:
+
+  {"item_to_semantic": {"0": [0,0,0,0], "520": [8,2,0,0]},
+   "semantic_to_item": {"[0, 0, 0, 0]": 0, "[8, 2, 0, 0]": 520},
+   "metadata": {"id_length": 4, "codebook_size": 256, "num_items": 2,
+                "generation_method": "simple_mapping"}}
+"""
+
+import json
+import operator
+import os
+import re
+import secrets
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sidrec.tokenizers.radix import as_codes, as_integers, check_sizes, radix_codes
+
+METADATA_KEYS = {
+  "id_length": int,
+  "codebook_size": int,
+  "num_items": int,
+  "generation_method": str,
+}
+ROWS_PER_WRITE = 65536  # bounds the memory that writing a large JSON file takes
+
+
+class SemanticIDManager:
+  """A fixed two-way map: item id (a non-negative integer) ↔ tuple of L tokens.
+
+  One table of codes and two sorted indices; no Python object per item. Lookups are
+  binary searches, over single ids or over NumPy or JAX arrays of any leading shape.
+
+  Example:
+    >>> manager = SemanticIDManager(id_length=4, codebook_size=256, num_items=3706)
+    >>> manager.get_semantic_id(520)
+    [8, 2, 0, 0]
+    >>> manager.get_item_id([8, 2, 0, 0])
+    520
+  """
+
+  def __init__(self, id_length: int, codebook_size: int, num_items: int):
+    """The simple mapping: items 0..num_items-1 in base V, least significant token first.
+
+    Raises:
+      ValueError: if num_items > codebook_size**id_length, or a size makes no sense.
+    """
+    if operator.index(num_items) < 1:
+      raise ValueError(f"num_items is {num_items}; give at least 1")
+    codes_NxL = radix_codes(num_items, id_length, codebook_size)
+    self._fill(codes_NxL, codebook_size, None, "simple_mapping")
+
+  @classmethod
+  def from_codes(
+    cls,
+    codes: ArrayLike,
+    codebook_size: int,
+    item_ids: ArrayLike | None = None,
+    generation_method: str = "custom",
+  ) -> "SemanticIDManager":
+    """A map from any tokenizer's codes.
+
+    Args:
+      codes: integer [N, L] in [0, V), rows unique. Copied.
+      codebook_size: V.
+      item_ids: integer [N], the item of each row, in any order; None for 0..N-1.
+      generation_method: how the codes were made, for the metadata.
+
+    Raises:
+      ValueError: if codes or item ids repeat, are out of range or have a wrong shape.
+    """
+    manager = cls.__new__(cls)
+    manager._fill(codes, codebook_size, item_ids, generation_method)
+    return manager
+
+  def _fill(
+    self, codes: ArrayLike, codebook_size: int, item_ids: ArrayLike | None, generation_method: str
+  ) -> None:
+    codes_NxL = as_integers(codes, "tokens")
+    if codes_NxL.ndim != 2 or 0 in codes_NxL.shape:
+      raise ValueError(
+        f"codes have shape {codes_NxL.shape}; give [items, levels], at least one each"
+      )
+    check_sizes(codes_NxL.shape[1], codebook_size)
+    self._codebook_size = operator.index(codebook_size)
+    self._generation_method = generation_method
+    self._codes_NxL = as_codes(codes_NxL, codebook_size)
+    self._codes_NxL.flags.writeable = False
+    rows_N = np.arange(len(codes_NxL))
+    self._ids_N = rows_N if item_ids is None else _checked_ids(item_ids, len(codes_NxL))
+    self._ids_N.flags.writeable = False
+    # Ids 0..N-1 are their own rows; any others are searched for.
+    self._id_order_N = None if (self._ids_N == rows_N).all() else np.argsort(self._ids_N)
+    keys_N = _pack(self._codes_NxL, self._codebook_size)
+    self._key_order_N = np.argsort(keys_N, kind="stable")
+    self._sorted_keys_N = keys_N[self._key_order_N]
+    repeats = np.flatnonzero(self._sorted_keys_N[1:] == self._sorted_keys_N[:-1])
+    if len(repeats):
+      first, second = self._key_order_N[repeats[0] : repeats[0] + 2]
+      raise ValueError(
+        f"items {self._ids_N[first]} and {self._ids_N[second]} have the same semantic ID "
+        f"{self._codes_NxL[first].tolist()} ({len(repeats)} such in all); make codes unique with "
+        "sidrec.tokenizers.collisions.add_extra_digit"
+      )
+
+  @property
+  def num_items(self) -> int:
+    """N."""
+    return len(self._codes_NxL)
+
+  @property
+  def id_length(self) -> int:
+    """L."""
+    return self._codes_NxL.shape[1]
+
+  @property
+  def codebook_size(self) -> int:
+    """V."""
+    return self._codebook_size
+
+  @property
+  def codes(self) -> np.ndarray:
+    """codes_NxL int32, read-only, in the order of `item_ids`."""
+    return self._codes_NxL
+
+  @property
+  def item_ids(self) -> np.ndarray:
+    """The item of each row of `codes`: int64 [N], read-only."""
+    return self._ids_N
+
+  @property
+  def metadata(self) -> dict[str, Any]:
+    """As in the file: id_length, codebook_size, num_items, generation_method."""
+    return {
+      "id_length": self.id_length,
+      "codebook_size": self.codebook_size,
+      "num_items": self.num_items,
+      "generation_method": self._generation_method,
+    }
+
+  def get_semantic_id(self, item_id: int) -> list[int]:
+    """The L tokens of an item.
+
+    Raises:
+      KeyError: if the item is unknown.
+      ValueError: if it is not one integer.
+    """
+    item = as_integers(item_id, "item ids")
+    if item.ndim:
+      raise ValueError(
+        f"an item id of shape {item.shape} is not one integer; "
+        "use get_batch_semantic_ids for several"
+      )
+    return self.get_batch_semantic_ids(item).tolist()
+
+  def get_item_id(self, semantic_id: ArrayLike) -> int:
+    """The item of L tokens.
+
+    Raises:
+      KeyError: if no item has this ID.
+      ValueError: if it is not L integers in [0, V).
+    """
+    tokens_L = as_integers(semantic_id, "tokens")
+    if tokens_L.ndim != 1:
+      raise ValueError(
+        f"a semantic ID of shape {tokens_L.shape} is not one row of {self.id_length} tokens; "
+        "use get_batch_item_ids for several"
+      )
+    return int(self.get_batch_item_ids(tokens_L))
+
+  def get_batch_semantic_ids(self, item_ids: ArrayLike) -> np.ndarray:
+    """Item ids, integer [...], to tokens, int32 [..., L].
+
+    Raises:
+      KeyError: if an item is unknown; names the first and how many there are.
+      ValueError: if the ids are not integers.
+    """
+    ids = as_integers(item_ids, "item ids")
+    wanted = ids.astype(np.int64)  # a uint64 too large for it turns negative, so is not found
+    if self._id_order_N is None:
+      rows = wanted
+      known = (wanted >= 0) & (wanted < self.num_items)
+    else:
+      place = np.searchsorted(self._ids_N, wanted, sorter=self._id_order_N)
+      rows = self._id_order_N[np.minimum(place, self.num_items - 1)]
+      known = self._ids_N[rows] == wanted
+    if not known.all():
+      at, where = _first(~known)
+      raise KeyError(
+        f"no item {ids[at]}{where} among the {self.num_items} items of this map "
+        f"({(~known).sum()} unknown in all); use the mapping made for this catalogue"
+      )
+    return np.take(self._codes_NxL, rows, axis=0)
+
+  def get_batch_item_ids(self, semantic_ids: ArrayLike) -> np.ndarray:
+    """Tokens, integer [..., L], to item ids, int64 [...].
+
+    Raises:
+      KeyError: if no item has an ID; names the first and how many there are.
+      ValueError: if the last axis is not L, or a token is no integer in [0, V).
+    """
+    tokens = as_integers(semantic_ids, "tokens")
+    if tokens.ndim == 0 or tokens.shape[-1] != self.id_length:
+      got = tokens.shape[-1] if tokens.ndim else "no"
+      raise ValueError(f"a semantic ID has {self.id_length} tokens here, but {got} were given")
+    keys = _pack(as_codes(tokens, self.codebook_size), self.codebook_size)
+    place = np.searchsorted(self._sorted_keys_N, keys)
+    place = np.minimum(place, self.num_items - 1)
+    known = np.asarray(self._sorted_keys_N[place] == keys)
+    if not known.all():
+      at, where = _first(~known)
+      raise KeyError(
+        f"no item has the semantic ID {tokens[at].tolist()}{where} "
+        f"({(~known).sum()} unknown in all); only IDs of this map's items can be looked up"
+      )
+    return np.asarray(self._ids_N[self._key_order_N[place]])
+
+  def save_to_file(self, path: str | os.PathLike) -> None:
+    """Writes the map as JSON, or as `.npz` if the name ends so; makes parent folders.
+
+    The file appears whole or not at all.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+      _write_whole(path, self._write_npz)
+    else:
+      _write_whole(path, lambda file: file.writelines(text.encode() for text in self._json_text()))
+
+  def _write_npz(self, file: IO[bytes]) -> None:
+    smallest_code = np.min_scalar_type(self.codebook_size - 1)
+    smallest_id = np.min_scalar_type(self._ids_N.max())
+    np.savez_compressed(
+      file,
+      codes_NxL=self._codes_NxL.astype(smallest_code),
+      item_ids_N=self._ids_N.astype(smallest_id),
+      metadata=np.array(json.dumps(self.metadata)),
+    )
+
+  def _json_text(self) -> Iterator[str]:
+    def entries(entry: Callable[[int, list[int]], str]) -> Iterator[str]:
+      for start in range(0, self.num_items, ROWS_PER_WRITE):
+        rows = slice(start, start + ROWS_PER_WRITE)
+        pairs = zip(self._ids_N[rows].tolist(), self._codes_NxL[rows].tolist(), strict=True)
+        yield (", " if start else "") + ", ".join(entry(item, tokens) for item, tokens in pairs)
+
+    yield '{"item_to_semantic": {'
+    yield from entries(lambda item, tokens: f'"{item}": [{",".join(map(str, tokens))}]')
+    yield '},\n "semantic_to_item": {'
+    yield from entries(lambda item, tokens: f'"{tokens}": {item}')
+    yield f'}},\n "metadata": {json.dumps(self.metadata)}}}\n'
+
+  @classmethod
+  def load_from_file(cls, path: str | os.PathLike) -> "SemanticIDManager":
+    """Reads what `save_to_file` wrote.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if the file is damaged or contradicts itself; says where.
+    """
+    path = Path(path)
+    if not path.is_file():
+      raise FileNotFoundError(
+        f"no semantic-ID file {path}; make one with python -m sidrec.generate_semantic_ids"
+      )
+    try:
+      read = _read_npz if path.suffix == ".npz" else _read_json
+      codes_NxL, ids_N, metadata = read(path)
+      _check_metadata(metadata, *codes_NxL.shape)
+      return cls.from_codes(
+        codes_NxL, metadata["codebook_size"], ids_N, metadata["generation_method"]
+      )
+    except ValueError as error:
+      raise ValueError(f"{path}: {error}") from error
+
+
+def _checked_ids(item_ids: ArrayLike, num_items: int) -> np.ndarray:
+  ids_N = as_integers(item_ids, "item ids")
+  if ids_N.shape != (num_items,):
+    raise ValueError(f"item ids have shape {ids_N.shape}; give one for each of {num_items} codes")
+  wide_N = ids_N.astype(np.int64)  # a uint64 too large for it turns negative
+  if wide_N.min() < 0:
+    row = int((wide_N < 0).argmax())
+    raise ValueError(f"item id {ids_N[row]} in row {row} is outside 0..2**63-1; give item numbers")
+  sorted_N = np.sort(wide_N)
+  repeats = sorted_N[1:][sorted_N[1:] == sorted_N[:-1]]
+  if len(repeats):
+    raise ValueError(f"item id {repeats[0]} stands more than once; give each item one semantic ID")
+  return wide_N
+
+
+def _pack(codes: np.ndarray, codebook_size: int) -> np.ndarray:
+  """Tuples [..., L] as one sortable key each [...]; equal for equal tuples only."""
+  id_length = codes.shape[-1]
+  if codebook_size**id_length <= 2**64:
+    keys = np.zeros(codes.shape[:-1], np.uint64)
+    for level in range(id_length):
+      keys = keys * np.uint64(codebook_size) + codes[..., level].astype(np.uint64)
+    return keys
+  # Too many for one number: the tuple's bytes, which sort in some fixed order.
+  token = np.min_scalar_type(codebook_size - 1)
+  raw = np.ascontiguousarray(codes.astype(token))
+  return raw.view(np.dtype((np.void, token.itemsize * id_length)))[..., 0]
+
+
+def _first(bad: np.ndarray) -> tuple[tuple[int, ...], str]:
+  """The index of the first True, and words for it (none for a single value)."""
+  at = tuple(int(axis[0]) for axis in np.nonzero(np.atleast_1d(bad)))[: np.ndim(bad)]
+  return at, f" (at {list(at)})" if at else ""
+
+
+def _write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+  """Writes beside `path`, then renames: readers never see half a file."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+  try:
+    with draft.open("xb") as file:
+      write(file)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(draft, path)
+  finally:
+    draft.unlink(missing_ok=True)
+
+
+def _check_metadata(metadata: Any, num_items: int, id_length: int) -> None:
+  if not isinstance(metadata, dict):
+    raise ValueError('"metadata" is not an object; write the file again')
+  for key, kind in METADATA_KEYS.items():
+    if key not in metadata:
+      raise ValueError(f'"metadata" has no "{key}"; write the file again')
+    if type(metadata[key]) is not kind:
+      raise ValueError(f'"{key}" in "metadata" is {metadata[key]!r}, not {kind.__name__}')
+  for key, found in (("num_items", num_items), ("id_length", id_length)):
+    if metadata[key] != found:
+      raise ValueError(f'"metadata" says {key} {metadata[key]}, but the file has {found}')
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      if missing := {"codes_NxL", "item_ids_N", "metadata"} - set(arrays.files):
+        raise KeyError(min(missing))
+      codes_NxL, ids_N = arrays["codes_NxL"], arrays["item_ids_N"]
+      metadata = json.loads(str(arrays["metadata"]))
+  except KeyError as error:
+    raise ValueError(f"no array {error} in the file; write it again") from None
+  except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, AttributeError):
+    raise ValueError("not a readable .npz file; write it again") from None
+  if codes_NxL.ndim != 2:
+    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, levels]")
+  return codes_NxL, ids_N, metadata
+
+
+def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """Builds a JSON object, refusing repeated keys (which `json` would drop silently)."""
+  made = dict(pairs)
+  if len(made) != len(pairs):
+    seen: set[str] = set()
+    for key, _ in pairs:
+      if key in seen:
+        raise ValueError(f"the key {json.dumps(key)} stands twice; keep one")
+      seen.add(key)
+  return made
+
+
+def _read_json(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
+  try:
+    content = json.loads(path.read_bytes(), object_pairs_hook=_unique_object)
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise ValueError(f"not JSON ({error}); write the file again") from None
+  if not isinstance(content, dict):
+    raise ValueError('the file is not a JSON object; it needs "item_to_semantic"')
+  for key in ("item_to_semantic", "semantic_to_item", "metadata"):
+    if not isinstance(content.get(key), dict):
+      raise ValueError(f'no object "{key}" in the file; write it again')
+  forward, backward = content["item_to_semantic"], content["semantic_to_item"]
+  _check_forward(forward)
+  _check_backward(forward, backward)
+  try:
+    ids_N = np.array([int(item) for item in forward], np.int64)
+    codes_NxL = np.array(list(forward.values()), np.int64)
+  except (OverflowError, ValueError):  # too large for int64, or for int() itself
+    raise ValueError("a number in the file is larger than 64 bits hold; check it") from None
+  return codes_NxL, ids_N, content["metadata"]
+
+
+def _check_forward(forward: dict[str, Any]) -> None:
+  """Requires whole-number items, and for each a list of whole numbers of one length."""
+  if not forward:
+    raise ValueError('"item_to_semantic" is empty; give at least one item')
+  length = None
+  for item, tokens in forward.items():
+    if not re.fullmatch("0|[1-9][0-9]*", item):
+      raise ValueError(f'"item_to_semantic" has the key "{item}", which is no item number')
+    if not isinstance(tokens, list) or not tokens:
+      raise ValueError(f"item {item} has {tokens!r}, not a list of tokens")
+    length = length or len(tokens)
+    if len(tokens) != length:
+      raise ValueError(f"item {item} has {len(tokens)} tokens, but the first item has {length}")
+  # One pass in C finds whether anything is wrong; only then is it looked for.
+  if set(map(type, chain.from_iterable(forward.values()))) != {int}:
+    for item, tokens in forward.items():
+      for token in tokens:
+        if type(token) is not int:
+          raise ValueError(f"item {item} has the token {token!r}, which is not an integer")
+
+
+def _check_backward(forward: dict[str, Any], backward: dict[str, Any]) -> None:
+  """Requires "semantic_to_item" to be the inverse of "item_to_semantic"."""
+  owners: dict[str, str] = {}
+  for item, tokens in forward.items():
+    text = str(tokens)
+    other = owners.setdefault(text, item)
+    if other != item:
+      raise ValueError(
+        f"items {other} and {item} have the same semantic ID {text}; give each its own"
+      )
+  for text, item in owners.items():
+    found = backward.get(text)
+    if type(found) is not int or str(found) != item:
+      says = f"gives it to {found!r}" if text in backward else "lacks it"
+      raise ValueError(
+        f'the two maps disagree: item {item} has {text}, but "semantic_to_item" {says}; '
+        "write the file again"
+      )
+  if len(backward) != len(forward):
+    extra = next(text for text in backward if text not in owners)
+    raise ValueError(
+      f'the two maps disagree: "semantic_to_item" has {extra}, which no item of '
+      '"item_to_semantic" has; write the file again'
+    )

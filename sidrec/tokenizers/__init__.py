@@ -1,0 +1,1 @@
+"""Vectors → semantic IDs."""

@@ -1,0 +1,177 @@
+"""The training loop: one for every trained thing.
+
+Each call to the device runs several optimiser steps under `lax.scan`. While it
+runs, the host prepares the next call's batches and reads the metrics of the
+call before, so the device never waits for the host except to validate.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from sidrec.training import mesh as mesh_lib
+from sidrec.training.checkpoint import open_checkpoints
+from sidrec.training.log import Logger
+from sidrec.training.state import Task, TrainState, init_state, update
+
+PyTree = Any
+
+
+class TrainingDivergedError(FloatingPointError):
+  """The loss is not a number any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+  """How long to train and how often to look.
+
+  Attributes:
+    steps: optimiser steps in all.
+    steps_per_call: steps run by one call to the device.
+    validate_every: steps between validations; each one may save a checkpoint.
+    metric: name of the validation score that decides which parameters are kept.
+    maximise: whether more of it is better.
+    patience: stop after this many validations in a row without a better score; 0 never stops.
+    average_decay: decay of the moving average of parameters that is validated
+      and kept; 0 keeps the plain parameters.
+  """
+
+  steps: int
+  steps_per_call: int
+  validate_every: int
+  metric: str
+  maximise: bool = True
+  patience: int = 0
+  average_decay: float = 0.0
+
+  def __post_init__(self):
+    for name in ("steps", "steps_per_call", "validate_every"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+    if not 0.0 <= self.average_decay < 1.0:
+      raise ValueError(f"average_decay must lie in [0, 1), not {self.average_decay}")
+
+
+def train(
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  batch_at: Callable[[int], PyTree],
+  validate: Callable[[PyTree], dict[str, float]],
+  config: LoopConfig,
+  key: jax.Array,
+  mesh: jax.sharding.Mesh,
+  directory: Path | str,
+  logger: Logger,
+) -> PyTree:
+  """Trains to the end, to early stopping, or on from where a run was stopped.
+
+  Args:
+    task: what to train.
+    optimizer: an optax transformation.
+    batch_at: step → this process's share of the batch, a dict of NumPy arrays.
+    validate: params → scores; must hold `config.metric`.
+    config: how long and how often.
+    key: of parameters and dropout; a resumed run goes on with the saved one.
+    mesh: devices; the batch is split over its 'data' axis.
+    directory: holds the checkpoints, the latest and the best.
+    logger: takes progress and scores.
+
+  Returns:
+    The parameters with the best validation score (their moving average, where kept).
+
+  Raises:
+    TrainingDivergedError: if the loss is not finite; the last checkpoint is kept.
+  """
+  start = functools.partial(init_state, task, optimizer, averaged=config.average_decay > 0)
+  replicated = mesh_lib.replicated(mesh)
+  run = jax.jit(
+    lambda state, batches: jax.lax.scan(
+      lambda s, batch: update(task, optimizer, s, batch, config.average_decay), state, batches
+    ),
+    donate_argnums=0,
+    out_shardings=replicated,
+  )
+  sign = 1.0 if config.maximise else -1.0
+
+  with open_checkpoints(directory) as checkpoints:
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated),
+      jax.eval_shape(start, key),
+    )
+    restored = checkpoints.restore_latest(abstract)
+    if restored is None:
+      state = jax.jit(start, out_shardings=replicated)(key)
+      progress = {"best": None, "best_step": 0, "since_best": 0}
+    else:
+      state, progress = restored
+    step = int(state.step)
+    pending = None  # steps and metrics of the call that is running
+
+    while step < config.steps and not _out_of_patience(progress, config):
+      count = min(config.steps_per_call, _steps_to_validation(step, config))
+      state, metrics = run(state, _stacked(batch_at, step, count, mesh))
+      _report(pending, logger, checkpoints.latest_step())
+      step += count
+      pending = (step, metrics)
+      if step % config.validate_every and step < config.steps:
+        continue
+
+      _report(pending, logger, checkpoints.latest_step())
+      pending = None
+      scores = validate(_kept_params(state))
+      logger.scalars(step, {f"valid/{name}": value for name, value in scores.items()})
+      better = progress["best"] is None or sign * (scores[config.metric] - progress["best"]) > 0
+      if better:
+        progress = {"best": float(scores[config.metric]), "best_step": step, "since_best": 0}
+        checkpoints.save_best(step, _kept_params(state), progress["best"])
+      else:
+        progress = {**progress, "since_best": progress["since_best"] + 1}
+      checkpoints.save_latest(step, state, progress)
+
+    abstract_params = _kept_params(abstract)
+    del state  # its buffers are not needed any more
+    return checkpoints.restore_best(abstract_params)
+
+
+def _kept_params(state: TrainState) -> PyTree:
+  """The parameters that are validated and kept."""
+  return state.average if state.average != () else state.params
+
+
+def _steps_to_validation(step: int, config: LoopConfig) -> int:
+  """Steps until the next validation, which also comes after the last step."""
+  return min(config.validate_every - step % config.validate_every, config.steps - step)
+
+
+def _out_of_patience(progress: dict, config: LoopConfig) -> bool:
+  return 0 < config.patience <= progress["since_best"]
+
+
+def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:
+  """The batches of the next `count` steps, stacked and spread over the devices."""
+  batches = [batch_at(step + i) for i in range(count)]
+  return mesh_lib.to_global(mesh, jax.tree.map(lambda *x: np.stack(x), *batches), leading=1)
+
+
+def _report(pending, logger: Logger, checkpoint_step: int | None) -> None:
+  """Writes the metrics of a finished call; this waits for it."""
+  if pending is None:
+    return
+  step, metrics = pending
+  means = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
+  if not np.isfinite(means["loss"]):
+    kept = "no checkpoint was saved yet"
+    if checkpoint_step is not None:
+      kept = f"the checkpoint of step {checkpoint_step} is kept"
+    raise TrainingDivergedError(
+      f"the loss became {means['loss']} in the steps up to {step}; {kept}. "
+      "Lower the learning rate, or clip gradients harder, and start again."
+    )
+  logger.scalars(step, {f"train/{name}": value for name, value in means.items()})
+  logger.progress(step, means["loss"])

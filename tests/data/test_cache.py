@@ -1,0 +1,124 @@
+"""A data set comes back from its file bit by bit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidrec.data import cache, dataset
+from sidrec.data.build import build, item_table
+from sidrec.data.demo import read_demo
+
+
+def _small(titles: list[str] = ["Zoë 映画", "", "c"], users: str = "uv") -> dataset.Dataset:  # noqa: B006
+  metadata = item_table(
+    ids=[3, 1, 2, 9],
+    titles=[*titles, "nobody's, and longer than the others"],
+    categories=[["y", "x"], [], ["ÿ"], []],
+    numeric={"year": [1990, float("nan"), 2000, 0], "price/€": [0.1, 0.2, 0.3, 0]},
+    text=["", "long " * 100, "x", ""],
+  )
+  user_T = np.repeat(list(users), 3)
+  item_T = np.tile([1, 2, 3], len(users))
+  rating_T = np.where(item_T == 2, np.nan, item_T)
+  return build("small", user_T, item_T, item_T * 10**12, rating_T, metadata, notes=["ä note"])
+
+
+def _same(expected: dataset.Dataset, found: dataset.Dataset) -> None:
+  assert (found.name, found.notes) == (expected.name, expected.notes)
+  pairs = [*zip(expected.histories, found.histories, strict=True)]
+  columns = expected.items._replace(numeric={}), found.items._replace(numeric={})
+  pairs += [(a, b) for a, b in zip(*columns, strict=True) if not isinstance(a, dict)]
+  assert list(expected.items.numeric) == list(found.items.numeric)
+  pairs += [(expected.items.numeric[k], found.items.numeric[k]) for k in found.items.numeric]
+  for a, b in pairs:
+    assert a.dtype == b.dtype
+    assert a.shape == b.shape
+    assert a.tobytes() == b.tobytes()
+
+
+def test_round_trip_of_the_demo(tmp_path: Path) -> None:
+  data = read_demo()
+  cache.save_dataset(tmp_path / "demo.npz", data)
+  _same(data, cache.load_dataset(tmp_path / "demo.npz"))
+
+
+def test_round_trip_keeps_missing_values_and_integer_and_text_ids(tmp_path: Path) -> None:
+  data = _small()
+  assert data.items.ids_N.dtype.kind == "i"
+  assert data.histories.user_ids_U.dtype.kind == "U"
+  path = tmp_path / "new folder" / "cache"  # the name is kept as it is
+  cache.save_dataset(path, data)
+  _same(data, cache.load_dataset(path))
+  assert [file.name for file in path.parent.iterdir()] == ["cache"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(titles=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=3, max_size=3))
+def test_round_trip_of_any_titles(tmp_path_factory: pytest.TempPathFactory, titles: list) -> None:
+  path = tmp_path_factory.getbasetemp() / "titles.npz"
+  data = _small(titles)
+  cache.save_dataset(path, data)
+  _same(data, cache.load_dataset(path))
+
+
+def test_an_interrupted_save_leaves_the_old_file(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  path = tmp_path / "c.npz"
+  cache.save_dataset(path, _small())
+
+  def interrupted(file: Path, **arrays: object) -> None:
+    file.write_bytes(b"half")
+    raise OSError("no space left")
+
+  monkeypatch.setattr(np, "savez", interrupted)
+  with pytest.raises(OSError, match="no space left"):
+    cache.save_dataset(path, _small(users="xyz"))
+  _same(_small(), cache.load_dataset(path))
+  assert [file.name for file in tmp_path.iterdir()] == ["c.npz"]
+
+
+def test_damage_is_an_error(tmp_path: Path) -> None:
+  path = tmp_path / "c.npz"
+  cache.save_dataset(path, _small())
+  whole = path.read_bytes()
+  for damaged in (
+    whole[: len(whole) // 2],
+    whole.replace("映画".encode(), "映図".encode()),  # still text, but not what was written
+    b"",
+    b"no archive",
+  ):
+    assert damaged != whole
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"c\.npz is no data set cache, or damaged"):
+      cache.load_dataset(path)
+
+
+def test_other_files_are_an_error(tmp_path: Path) -> None:
+  np.savez(tmp_path / "other.npz", x=np.zeros(3))
+  np.save(tmp_path / "array.npy", np.zeros(3))
+  np.savez(tmp_path / "pickled.npz", header=np.array([{}]))
+  for name in ("other.npz", "array.npy", "pickled.npz"):
+    with pytest.raises(ValueError, match=f"{name} is no data set cache"):
+      cache.load_dataset(tmp_path / name)
+  with pytest.raises(FileNotFoundError):
+    cache.load_dataset(tmp_path / "absent.npz")
+
+
+def test_another_format_is_an_error(tmp_path: Path) -> None:
+  header = np.frombuffer(json.dumps({"format": 0}).encode(), np.uint8)
+  np.savez(tmp_path / "old.npz", header=header)
+  with pytest.raises(ValueError, match=r"old\.npz has cache format 0, but this version reads 1"):
+    cache.load_dataset(tmp_path / "old.npz")
+
+
+def test_what_breaks_the_contract_is_not_loaded(tmp_path: Path) -> None:
+  data = _small()
+  broken = data._replace(histories=data.histories._replace(item_T=data.histories.item_T + 1))
+  cache.save_dataset(tmp_path / "c.npz", broken)
+  with pytest.raises(ValueError, match="names an item outside the catalogue"):
+    cache.load_dataset(tmp_path / "c.npz")

@@ -1,0 +1,40 @@
+"""Readers by name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sidrec.data import readers
+
+
+def _write_movielens(folder: Path) -> None:
+  (folder / "movies.dat").write_text("1::A (2000)::War\n2::B (2001)::War\n3::C (2002)::\n")
+  (folder / "ratings.dat").write_text("".join(f"7::{m}::5::{m}\n" for m in (3, 2, 1)))
+
+
+def test_every_source_reads(tmp_path: Path) -> None:
+  _write_movielens(tmp_path)
+  assert readers.read("movielens-1m", str(tmp_path)).items.num_items == 3
+  assert readers.read("demo", min_interactions=100).histories.lengths_U.min() >= 100
+
+
+def test_signatures_are_json_and_change_with_source_and_files(tmp_path: Path) -> None:
+  _write_movielens(tmp_path)
+  first = readers.signature("movielens-1m", str(tmp_path))
+  assert json.loads(json.dumps(first)) == first
+  assert first["source"] == "movielens-1m"
+  demo = readers.signature("demo")
+  assert json.loads(json.dumps(demo)) == demo
+  with (tmp_path / "ratings.dat").open("a") as file:
+    file.write("8::1::5::1\n")
+  assert readers.signature("movielens-1m", str(tmp_path)) != first
+
+
+@pytest.mark.parametrize("function", [readers.read, readers.signature])
+def test_an_unknown_source_names_the_nearest_and_all(function) -> None:
+  nearest = "'movielens1m'; did you mean 'movielens-1m'. known sources: movielens-1m, demo$"
+  with pytest.raises(ValueError, match=nearest):
+    function("movielens1m")
+  with pytest.raises(ValueError, match="'zzz'; known sources"):
+    function("zzz")

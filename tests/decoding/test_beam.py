@@ -1,0 +1,179 @@
+"""The search against scoring every item by brute force."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sidrec.data.batches import NO_ITEM
+from sidrec.decoding import beam
+from sidrec.decoding import trie as trie_lib
+from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+
+LENGTH = 5
+
+
+@functools.cache
+def make(setting="dense", levels=3, num_items=40, codebook_size=5, dtype="float32"):
+  rng = np.random.default_rng(0)
+  every = np.stack(np.unravel_index(np.arange(codebook_size**levels), (codebook_size,) * levels), 1)
+  trie = trie_lib.build_trie(rng.permutation(every)[:num_items])
+  config = Seq2SeqConfig(
+    num_items=len(trie.codes_NxL),
+    num_levels=levels,
+    codebook_size=codebook_size,
+    num_nodes=trie.num_nodes,
+    setting=setting,
+    history_length=LENGTH,
+    width=16,
+    heads=2,
+    head_width=8,
+    hidden=16,
+    decoder_layers=2,
+    dtype=dtype,
+  )
+  model, path = Seq2Seq(config), trie_lib.paths(trie)
+  history = jnp.zeros((1, LENGTH), jnp.int32)
+  target = history if setting == "dense" else history[:, :1]
+  init = lambda key: model.init(key, history, target, trie, path, method="log_likelihood")
+  params = init(jax.random.key(0))["params"]
+  # Sharpen the model, so that items differ clearly in score.
+  params = jax.tree.map(lambda x: x * 2.0, params)
+  params["node_bias"] = jax.random.normal(jax.random.key(1), params["node_bias"].shape)
+  return model, params, trie, path
+
+
+HISTORY = jnp.asarray([[3, 1, 4, 1, 5], [9, 2, 6, NO_ITEM, NO_ITEM], [NO_ITEM] * LENGTH], jnp.int32)
+
+
+def scores_of_all_items(model, params, trie, path, history):
+  """log p of every item by the teacher-forced model: [B, N]."""
+  dense = model.config.setting == "dense"
+  last = np.maximum((np.asarray(history) != NO_ITEM).sum(axis=1) - 1, 0)
+
+  @jax.jit
+  def score(item):
+    target = jnp.full((len(history), LENGTH if dense else 1), item, jnp.int32)
+    logp = model.apply({"params": params}, history, target, trie, path, method="log_likelihood")
+    return logp.sum(axis=-1)[np.arange(len(history)), last if dense else 0]
+
+  return np.stack([score(item) for item in range(trie.num_items)], axis=1)
+
+
+def run(model, params, trie, history, beams, forbidden=None):
+  search = jax.jit(lambda p, h, f: beam.search(model, p, trie, h, beams, f))
+  return jax.tree.map(np.asarray, search(params, history, forbidden))
+
+
+@pytest.mark.parametrize(
+  ("setting", "levels"), [("dense", 3), ("tiger", 3), ("dense", 1), ("dense", 2)]
+)
+def test_full_beam_equals_brute_force(setting, levels):
+  num_items = 5 if levels == 1 else 20 if levels == 2 else 40
+  model, params, trie, path = make(setting, levels, num_items)
+  expected = scores_of_all_items(model, params, trie, path, HISTORY)
+  result = run(model, params, trie, HISTORY, beams=num_items)
+  assert result.valid_BxK.all()
+  np.testing.assert_allclose(result.score_BxK, -np.sort(-expected, axis=1), atol=3e-5)
+  chosen = np.take_along_axis(expected, result.item_BxK, axis=1)
+  np.testing.assert_allclose(result.score_BxK, chosen, atol=3e-5)
+  assert all(len(set(row)) == num_items for row in result.item_BxK.tolist())
+  np.testing.assert_allclose(np.exp(result.score_BxK).sum(axis=1), 1.0, atol=1e-4)
+
+
+def test_small_beam_returns_real_items_with_their_true_scores():
+  model, params, trie, path = make()
+  expected = scores_of_all_items(model, params, trie, path, HISTORY)
+  result = run(model, params, trie, HISTORY, beams=4)
+  assert (np.diff(result.score_BxK, axis=1) <= 0).all()
+  np.testing.assert_allclose(
+    result.score_BxK, np.take_along_axis(expected, result.item_BxK, axis=1), atol=3e-5
+  )
+
+
+def test_greedy_follows_the_best_token_of_each_level():
+  model, params, trie, path = make()
+  call = lambda method, *args: model.apply({"params": params}, *args, method=method)
+  memory = call("remember", HISTORY, trie.codes_NxL)
+  caches, token = call("empty_caches", 3, 1), jnp.zeros((3, 1), jnp.int32)
+  node = jnp.zeros((3, 1), jnp.int32)
+  for level in range(3):
+    tokens, children, real = trie_lib.children(trie, node, max(trie.fan_outs))
+    logp, caches = call("step", memory, caches, token, level, tokens, children, real)
+    best = jnp.argmax(logp, axis=-1)[..., None]
+    token = jnp.take_along_axis(tokens, best, axis=-1)[..., 0]
+    node = jnp.take_along_axis(children, best, axis=-1)[..., 0]
+  result = run(model, params, trie, HISTORY, beams=1)
+  np.testing.assert_array_equal(
+    result.item_BxK, trie.item_N[np.asarray(node) - trie.depth_offsets[-1]]
+  )
+
+
+@pytest.mark.parametrize("setting", ["dense", "tiger"])
+def test_forbidden_items_are_excluded_exactly(setting):
+  """With K allowed items and K beams, exactly the allowed ones come out, in order."""
+  model, params, trie, path = make(setting)
+  expected = scores_of_all_items(model, params, trie, path, HISTORY)
+  rng = np.random.default_rng(3)
+  for allowed_count in (0, 1, 7, 39):
+    allowed = np.stack([rng.permutation(40)[:allowed_count] for _ in HISTORY])
+    banned = [np.setdiff1d(np.arange(40), row) for row in allowed]
+    # Unsorted, with repeats and fillers, as callers send them.
+    lists = [np.concatenate([rng.permutation(row), row[:3], [NO_ITEM] * 2]) for row in banned]
+    width = max(map(len, lists))
+    forbidden = np.full((3, width), NO_ITEM, np.int32)
+    for row, items in zip(forbidden, lists, strict=True):
+      row[: len(items)] = items
+    result = run(model, params, trie, HISTORY, beams=10, forbidden=forbidden)
+    count = min(10, allowed_count)
+    np.testing.assert_array_equal(result.valid_BxK, np.tile(np.arange(10) < count, (3, 1)))
+    assert (result.item_BxK[:, count:] == -1).all()
+    assert np.isneginf(result.score_BxK[:, count:]).all()
+    for b in range(3):
+      found = result.item_BxK[b, :count]
+      assert set(found) <= set(allowed[b])
+      if allowed_count <= 10:
+        best = allowed[b][np.argsort(-expected[b][allowed[b]])]
+        np.testing.assert_array_equal(found, best)
+        np.testing.assert_allclose(result.score_BxK[b, :count], expected[b][best], atol=3e-5)
+
+
+def test_a_prefix_whose_items_are_all_forbidden_takes_no_beam():
+  """Without the filter inside the search, K = 1 would run into the forbidden prefix."""
+  model, params, trie, path = make()
+  expected = scores_of_all_items(model, params, trie, path, HISTORY)
+  greedy = run(model, params, trie, HISTORY, beams=1).item_BxK[:, 0]
+  codes = np.asarray(trie.codes_NxL)
+  under = [np.flatnonzero(codes[:, 0] == codes[item, 0]) for item in greedy]
+  forbidden = np.full((3, 40), NO_ITEM, np.int32)
+  for row, items in zip(forbidden, under, strict=True):
+    row[: len(items)] = items
+  result = run(model, params, trie, HISTORY, beams=1, forbidden=forbidden)
+  assert result.valid_BxK.all()
+  for b in range(3):
+    assert result.item_BxK[b, 0] not in under[b]
+    assert result.score_BxK[b, 0] == pytest.approx(expected[b, result.item_BxK[b, 0]], abs=3e-5)
+
+
+def test_fewer_items_than_beams():
+  model, params, trie, _ = make(num_items=3)
+  result = run(model, params, trie, HISTORY, beams=8)
+  np.testing.assert_array_equal(result.valid_BxK, np.tile(np.arange(8) < 3, (3, 1)))
+  assert sorted(result.item_BxK[0, :3]) == [0, 1, 2]
+
+
+def test_one_item_in_the_catalogue():
+  model, params, trie, _ = make(num_items=1)
+  result = run(model, params, trie, HISTORY, beams=2)
+  np.testing.assert_array_equal(result.item_BxK, [[0, -1]] * 3)
+  np.testing.assert_allclose(result.score_BxK[:, 0], 0.0, atol=1e-6)
+
+
+def test_the_loop_is_a_while_loop_with_beams_kept_apart():
+  """The compiled search holds a while loop and no array flattened to batch·beams."""
+  model, params, trie, _ = make()
+  jaxpr = jax.make_jaxpr(lambda h: beam.search(model, params, trie, h, 7))(HISTORY)
+  assert any(eqn.primitive.name == "while" for eqn in jaxpr.jaxpr.eqns)
+  assert "[21," not in str(jaxpr)

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidrec.data.dataset import HeldOut, Histories, held_out_view, training_view
+from sidrec.evaluation.baselines import evaluate_baseline, item_knn, popularity, ranks, top_items
+
+
+def make_histories(rows):
+  total = sum(map(len, rows))
+  return Histories(
+    offsets_U1=np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
+    item_T=np.array([item for row in rows for item in row], np.int32),
+    time_T=np.arange(total, dtype=np.int64),
+    rating_T=np.full(total, np.nan, np.float32),
+    user_ids_U=np.arange(len(rows)),
+  )
+
+
+def random_held_out(rng, num_items):
+  rows = [rng.integers(0, num_items, rng.integers(0, 6)).tolist() for _ in range(7)]
+  return HeldOut(make_histories(rows), rng.integers(0, num_items, 7).astype(np.int32))
+
+
+def brute_force(scores_UxN, held_out, num_results, masked):
+  """Means of recall@1, recall@5, ndcg@5 and mrr, and coverage@10, one user at a time."""
+  sums, shown = np.zeros(4), set()
+  num_items = scores_UxN.shape[1]
+  for user, target in enumerate(held_out.target_U):
+    seen = set(held_out.histories.of(user).tolist()) if masked else set()
+    allowed = [i for i in range(num_items) if i not in seen and scores_UxN[user, i] > -np.inf]
+    shown.update(sorted(allowed, key=lambda i: (-scores_UxN[user, i], i))[:10])
+    if target in allowed:
+      # Equal scores count against the target.
+      order = sorted(allowed, key=lambda i: (-scores_UxN[user, i], i == target))
+      rank = order.index(target)
+      if rank < num_results:
+        gain = 1 / np.log2(rank + 2)
+        sums += [rank < 1, rank < 5, gain * (rank < 5), 1 / (rank + 1)]
+  return [*(sums / len(held_out.target_U)), len(shown) / num_items]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 25), st.integers(1, 9))
+def test_masked_and_unmasked_against_brute_force(seed, num_items, block_size):
+  rng = np.random.default_rng(seed)
+  held_out = random_held_out(rng, num_items)
+  # Few distinct scores, so that ties are common, and some items not recommended.
+  scores_UxN = rng.integers(0, 4, (7, num_items)).astype(float)
+  scores_UxN[rng.random(scores_UxN.shape) < 0.2] = -np.inf
+  results = evaluate_baseline(
+    lambda _, users_B: scores_UxN[users_B], held_out, num_items, 6, block_size
+  )
+  for way in ["masked", "unmasked"]:
+    names = ["recall@1", "recall@5", "ndcg@5", "mrr", "coverage@10"]
+    expected = brute_force(scores_UxN, held_out, 6, way == "masked")
+    np.testing.assert_allclose([results[way][name] for name in names], expected, err_msg=way)
+
+
+def test_a_seen_target_is_a_miss_only_when_masked():
+  held_out = HeldOut(make_histories([[0, 1]]), np.array([1], np.int32))
+  score_N = np.array([1.0, 9.0, 2.0])
+  results = evaluate_baseline(lambda _, users_B: np.tile(score_N, (len(users_B), 1)), held_out, 3)
+  assert results["unmasked"]["recall@1"] == 1
+  assert results["masked"]["recall@20"] == 0
+
+
+def test_ties_count_against_the_target_wherever_it_stands():
+  scores_BxN = np.array([[3.0, 3.0, 3.0, 1.0, -np.inf]] * 5)
+  np.testing.assert_array_equal(ranks(scores_BxN, np.arange(5)), [2, 2, 2, 3, -1])
+
+
+def test_top_items_take_the_first_rows_of_a_tie_and_mark_what_is_not_recommended():
+  inf = np.inf
+  scores_BxN = np.array([[1.0, 2.0, 1.0, 5.0, 1.0], [-inf, 4.0, -inf, -inf, 4.0]])
+  items_BxK, valid_BxK = top_items(scores_BxN, 3)
+  np.testing.assert_array_equal(items_BxK, [[3, 1, 0], [1, 4, 0]])
+  np.testing.assert_array_equal(valid_BxK, [[True, True, True], [True, True, False]])
+
+
+def test_popularity_counts_training_interactions_and_leaves_unseen_items_out():
+  histories = make_histories([[0, 1, 1, 3], [1, 2, 0, 3, 3]])
+  score_block = popularity(training_view(histories), 4)
+  scores_BxN = score_block(histories, np.array([0, 1]))
+  np.testing.assert_array_equal(scores_BxN, [[2, 2, 1, -np.inf]] * 2)
+
+
+def brute_force_knn(training, num_items, history, window, last):
+  following, count = np.zeros((num_items, num_items)), np.zeros(num_items)
+  for user in range(training.num_users):
+    row = training.of(user)
+    for at, earlier in enumerate(row):
+      count[earlier] += 1
+      for distance, later in enumerate(row[at + 1 : at + 1 + window], start=1):
+        following[earlier, later] += (later != earlier) / distance
+  scores = np.zeros(num_items)
+  for age, item in enumerate(history[::-1][:last], start=1):
+    scores += following[item] / np.sqrt(np.maximum(count[item] * count, 1)) / age
+  return np.where(scores > 0, scores, -np.inf)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 6))
+def test_item_knn_against_brute_force(seed, window, last):
+  rng = np.random.default_rng(seed)
+  training = make_histories([rng.integers(0, 6, rng.integers(0, 7)).tolist() for _ in range(5)])
+  asked = make_histories([rng.integers(0, 6, rng.integers(0, 7)).tolist() for _ in range(4)])
+  users_B = np.array([3, 0, 2])
+  scores_BxN = item_knn(training, 6, window, last)(asked, users_B)
+  expected = [brute_force_knn(training, 6, asked.of(user), window, last) for user in users_B]
+  np.testing.assert_allclose(scores_BxN, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_baselines_beat_chance_on_planted_data(split):
+  # Users walk along one of 5 cycles of 20 items; cycle 0 has most of the users.
+  rng = np.random.default_rng(0)
+  cycle_U = np.where(rng.random(300) < 0.6, 0, rng.integers(0, 5, 300))
+  starts_U = rng.integers(0, 20, 300)
+  rows = [(20 * c + (s + np.arange(8)) % 20) for c, s in zip(cycle_U, starts_U, strict=True)]
+  histories = make_histories([row.tolist() for row in rows])
+  training, held_out = training_view(histories), held_out_view(histories, split)
+  rng_scores = rng.random((300, 100))
+  chance, popular, knn = (
+    evaluate_baseline(score_block, held_out, 100)["masked"]
+    for score_block in [
+      lambda _, users_B: rng_scores[users_B],
+      popularity(training, 100),
+      item_knn(training, 100),
+    ]
+  )
+  assert popular["recall@20"] > 2 * chance["recall@20"]
+  assert knn["recall@1"] > 0.9
+  # Everyone is shown the same few items, or what suits their cycle.
+  assert popular["coverage@10"] < 0.5 < knn["coverage@10"]
+
+
+def test_no_users_is_an_error():
+  held_out = HeldOut(make_histories([]), np.array([], np.int32))
+  with pytest.raises(ValueError, match="no users"):
+    evaluate_baseline(popularity(make_histories([[0]]), 2), held_out, 2)

@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from sidrec.evaluation.protocol import Protocol, describe
+from sidrec.evaluation.report import print_report, results_table, write_evaluation
+
+PROTOCOL = Protocol(
+  dataset="tiny",
+  num_users=6,
+  num_items=9,
+  num_results=20,
+  num_beams=20,
+  cold_targets={"valid": 0, "test": 1},
+)
+METRICS = {
+  **{"recall@1": 0.1, "recall@5": 0.2, "recall@10": 0.3, "recall@20": 0.4},
+  **{"ndcg@5": 0.15, "ndcg@10": 0.1875, "ndcg@20": 0.2, "mrr": 0.125, "coverage@10": 1.0},
+}
+RESULTS = {
+  "sidrec": {"test": {"masked": METRICS, "unmasked": {"recall@10": 0.25}}},
+  "popular": {"valid": {"masked": METRICS}, "test": {"masked": METRICS}},
+}
+
+
+def test_the_table_has_a_row_for_each_result_and_its_columns_line_up():
+  lines = results_table(RESULTS).splitlines()
+  header, _, *rows = lines
+  assert header.split() == ["system", "split", "seen", "items", *METRICS]
+  assert [row.split()[:3] for row in rows] == [
+    ["sidrec", "test", "masked"],
+    ["sidrec", "test", "unmasked"],
+    ["popular", "valid", "masked"],
+    ["popular", "test", "masked"],
+  ]
+  assert rows[0].split()[3:] == [f"{value:.4f}" for value in METRICS.values()]
+  assert len({len(line) for line in lines}) == 1
+  for name in METRICS:
+    end = header.index(name) + len(name)
+    assert all(row[end - 1] != " " and row[end : end + 1] in ("", " ") for row in rows)
+
+
+def test_what_was_not_measured_is_a_dash():
+  row = results_table(RESULTS).splitlines()[3].split()[3:]
+  assert row == ["-", "-", "0.2500", *["-"] * 6]
+
+
+def test_the_protocol_is_printed_beside_the_table(capsys):
+  print_report(PROTOCOL, RESULTS)
+  printed = capsys.readouterr().out
+  assert results_table(RESULTS) in printed
+  assert describe(PROTOCOL) in printed
+
+
+def test_the_file_round_trips_and_nothing_else_is_left(tmp_path):
+  path = tmp_path / "evaluation.json"
+  path.write_text("old")
+  write_evaluation(path, PROTOCOL, RESULTS)
+  content = json.loads(path.read_text(encoding="utf-8"))
+  assert content["results"] == RESULTS
+  assert content["protocol"]["cold_targets"] == {"valid": 0, "test": 1}
+  assert [entry.name for entry in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_refused_and_the_old_file_stays(tmp_path, value):
+  path = tmp_path / "evaluation.json"
+  path.write_text("old")
+  with pytest.raises(ValueError, match="not a finite number"):
+    write_evaluation(path, PROTOCOL, {"sidrec": {"test": {"masked": {"mrr": value}}}})
+  assert path.read_text() == "old"
+
+
+def test_a_failed_replacement_leaves_the_old_file(tmp_path, monkeypatch):
+  path = tmp_path / "evaluation.json"
+  path.write_text("old")
+
+  def fail(*_):
+    raise OSError("disk")
+
+  monkeypatch.setattr("os.replace", fail)
+  with pytest.raises(OSError, match="disk"):
+    write_evaluation(path, PROTOCOL, RESULTS)
+  assert path.read_text() == "old"
+
+
+def test_a_missing_directory_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match="nowhere"):
+    write_evaluation(tmp_path / "nowhere" / "evaluation.json", PROTOCOL, RESULTS)
