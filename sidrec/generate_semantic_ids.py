@@ -16,6 +16,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from sidrec.config import run_name
 from sidrec.semantic_ids import SemanticIDManager
 
 SIZES = ("num_items", "id_length", "codebook_size")
@@ -50,11 +51,8 @@ def make(values: flags.FlagValues) -> SemanticIDManager:
     raise app.UsageError(f"{', '.join(given)} with --config; leave it out, the config decides")
   from sidrec import pipeline  # the simple mapping needs neither JAX nor a data set
 
-  # A config file may be followed by ':argument'.
-  config_path = config_flags.get_config_filename(values["config"]).partition(":")[0]
-  return pipeline.semantic_ids(
-    values.config, values.workdir or str(Path("runs") / Path(config_path).stem)
-  )
+  name = run_name(config_flags.get_config_filename(values["config"]))
+  return pipeline.semantic_ids(values.config, values.workdir or Path("runs") / name)
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:

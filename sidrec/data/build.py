@@ -93,17 +93,20 @@ def build(
   short, described = int((~long_U).sum()), int((row_N < metadata.num_items).sum())
   unused, unknown = metadata.num_items - described, len(item_ids_N) - described
   ties = int(((np.diff(user_T) == 0) & (np.diff(time_T) == 0)).sum())
-  notes = [
-    *notes,
-    *[f"dropped {_count(short, 'user')} with fewer than {min_interactions} interactions"][:short],
-    *[
+  notes = list(notes)
+  if short:
+    notes.append(f"dropped {_count(short, 'user')} with fewer than {min_interactions} interactions")
+  if unused:
+    notes.append(
       f"{unused:,} of {_count(metadata.num_items, 'item')} have no interaction left and are not in "
       "the catalogue"
-    ][:unused],
-    *[f"{_count(unknown, 'item')} of the catalogue have no metadata"][:unknown],
+    )
+  if unknown:
+    notes.append(f"the metadata lacks {_count(unknown, 'item')} of the catalogue")
+  notes.append(
     f"{ties:,} of {_count(len(time_T), 'interaction')} share their user's previous timestamp; "
-    "equal timestamps keep file order",
-  ]
+    "equal timestamps keep file order"
+  )
   items = _described(item_ids_N, metadata, row_N)
   return dataset.validate(dataset.Dataset(name, histories, items, tuple(notes)))
 

@@ -28,10 +28,12 @@ class Histories(NamedTuple):
 
   @property
   def num_users(self) -> int:
+    """U."""
     return len(self.user_ids_U)
 
   @property
   def lengths_U(self) -> np.ndarray:
+    """Interactions of each user: int64 [U]."""
     return np.diff(self.offsets_U1)
 
   def of(self, user: int) -> np.ndarray:
@@ -52,6 +54,7 @@ class Items(NamedTuple):
 
   @property
   def num_items(self) -> int:
+    """N."""
     return len(self.ids_N)
 
   def categories_of(self, item: int) -> list[str]:
@@ -154,9 +157,14 @@ def validate(dataset: Dataset) -> Dataset:
   )
   for name, column in [("titles", items.titles_N), ("text", items.text_N), *items.numeric.items()]:
     require(len(column) == num_items, f"item column {name!r} has {len(column)} of {num_items} rows")
+  pairs = len(items.category_E)
+  require(
+    pairs == 0 or (items.category_E.min() >= 0 and items.category_E.max() < len(items.categories_C)),
+    "an item names a category that is not listed",
+  )
   require(
     len(items.category_offsets_N1) == num_items + 1
-    and items.category_offsets_N1[-1] == len(items.category_E),
+    and items.category_offsets_N1[-1] == pairs,
     "category offsets do not cover the item-category pairs",
   )
   return dataset

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from sidrec.training import mesh as mesh_lib
-from sidrec.training.checkpoint import open_checkpoints
+from sidrec.training.checkpoint import Checkpoints, open_checkpoints
 from sidrec.training.log import Logger
 from sidrec.training.state import Task, TrainState, init_state, update
 
@@ -67,7 +67,7 @@ def train(
   key: jax.Array,
   mesh: jax.sharding.Mesh,
   directory: Path | str,
-  logger: Logger,
+  make_logger: Callable[[int], Logger],
 ) -> PyTree:
   """Trains to the end, to early stopping, or on from where a run was stopped.
 
@@ -80,7 +80,7 @@ def train(
     key: of parameters and dropout; a resumed run goes on with the saved one.
     mesh: devices; the batch is split over its 'data' axis.
     directory: holds the checkpoints, the latest and the best.
-    logger: takes progress and scores.
+    make_logger: start step → logger, which takes progress and scores.
 
   Returns:
     The parameters with the best validation score (their moving average, where kept).
@@ -111,21 +111,24 @@ def train(
     else:
       state, progress = restored
     step = int(state.step)
+    logger = make_logger(step)
     pending = None  # steps and metrics of the call that is running
 
     while step < config.steps and not _out_of_patience(progress, config):
       count = min(config.steps_per_call, _steps_to_validation(step, config))
       state, metrics = run(state, _stacked(batch_at, step, count, mesh))
-      _report(pending, logger, checkpoints.latest_step())
+      _report(pending, logger, checkpoints)
       step += count
       pending = (step, metrics)
       if step % config.validate_every and step < config.steps:
         continue
 
-      _report(pending, logger, checkpoints.latest_step())
+      _report(pending, logger, checkpoints)
       pending = None
       scores = validate(_kept_params(state))
       logger.scalars(step, {f"valid/{name}": value for name, value in scores.items()})
+      if not np.isfinite(scores[config.metric]):
+        raise TrainingDivergedError(f"{config.metric} is {scores[config.metric]} at step {step}")
       better = progress["best"] is None or sign * (scores[config.metric] - progress["best"]) > 0
       if better:
         progress = {"best": float(scores[config.metric]), "best_step": step, "since_best": 0}
@@ -134,6 +137,7 @@ def train(
         progress = {**progress, "since_best": progress["since_best"] + 1}
       checkpoints.save_latest(step, state, progress)
 
+    logger.close()
     abstract_params = _kept_params(abstract)
     del state  # its buffers are not needed any more
     return checkpoints.restore_best(abstract_params)
@@ -159,16 +163,15 @@ def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:
   return mesh_lib.to_global(mesh, jax.tree.map(lambda *x: np.stack(x), *batches), leading=1)
 
 
-def _report(pending, logger: Logger, checkpoint_step: int | None) -> None:
+def _report(pending, logger: Logger, checkpoints: Checkpoints) -> None:
   """Writes the metrics of a finished call; this waits for it."""
   if pending is None:
     return
   step, metrics = pending
   means = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
   if not np.isfinite(means["loss"]):
-    kept = "no checkpoint was saved yet"
-    if checkpoint_step is not None:
-      kept = f"the checkpoint of step {checkpoint_step} is kept"
+    saved = checkpoints.latest_step()
+    kept = "no checkpoint was saved yet" if saved is None else f"the one of step {saved} is kept"
     raise TrainingDivergedError(
       f"the loss became {means['loss']} in the steps up to {step}; {kept}. "
       "Lower the learning rate, or clip gradients harder, and start again."

@@ -96,7 +96,7 @@ def test_metadata_in_any_order_finds_its_item() -> None:
   assert data.notes[:3] == (
     "first",
     "1 of 3 items have no interaction left and are not in the catalogue",
-    "1 item of the catalogue have no metadata",
+    "the metadata lacks 1 item of the catalogue",
   )
 
 

@@ -135,9 +135,9 @@ def test_unfinished_checkpoints_are_never_the_latest(tmp_path):
 
 def test_a_run_without_a_complete_checkpoint_is_not_started_over(tmp_path):
   (tmp_path / "latest/30").mkdir(parents=True)
-  with open_checkpoints(tmp_path) as checkpoints:
-    with pytest.raises(ValueError, match=r"no checkpoint in .*latest is complete; delete"):
-      checkpoints.restore_latest({"x": jnp.ones(3)})
+  refused = pytest.raises(ValueError, match=r"no checkpoint in .*latest is complete; delete")
+  with open_checkpoints(tmp_path) as checkpoints, refused:
+    checkpoints.restore_latest({"x": jnp.ones(3)})
   assert steps_in(tmp_path / "latest") == ["30"]
 
 

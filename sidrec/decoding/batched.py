@@ -1,0 +1,80 @@
+"""Recommendations for many users, through a few compiled shapes.
+
+Letters: R users asked for, S history length, K results, M seen items.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from sidrec.data.batches import NO_ITEM, gather, last_items
+from sidrec.data.dataset import Histories
+from sidrec.decoding import beam
+from sidrec.decoding.beam import Recommendations
+from sidrec.decoding.trie import Trie
+from sidrec.evaluation.protocol import SeenItems
+from sidrec.models.seq2seq import Seq2Seq
+from sidrec.training import mesh as mesh_lib
+
+# (params, histories, user rows [R], seen items to exclude or None) → results [R, K] on the host.
+RecommendUsers = Callable[[dict, Histories, np.ndarray, SeenItems | None], Recommendations]
+
+
+def make_recommend_users(
+  model: Seq2Seq, trie: Trie, beams: int, batch_size: int, mesh: jax.sharding.Mesh
+) -> RecommendUsers:
+  """Compiles the search for batches of users, spread over the mesh's devices.
+
+  Args:
+    model: the recommender.
+    trie: the catalogue.
+    beams: K, beams kept and results returned.
+    batch_size: users per call; must divide by the number of devices.
+    mesh: the devices.
+  """
+  mesh_lib.check_batch_size(mesh, batch_size)
+  length = model.config.history_length
+  compiled = jax.jit(
+    lambda params, trie, history, seen: beam.search(model, params, trie, history, beams, seen),
+    out_shardings=mesh_lib.replicated(mesh),
+  )
+
+  def recommend_users(params, histories, users_R, seen=None):
+    history_RxS = last_items(histories, length)[users_R]
+    order_R, chunks = _chunks(users_R, seen, batch_size)
+    results = []
+    for at_B in chunks:
+      padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
+      batch = {"history": history_RxS[padded_B]}
+      batch["seen"] = None if seen is None else _seen_rows(seen, users_R[padded_B])
+      batch = mesh_lib.to_global(mesh, batch)
+      results.append(compiled(params, trie, batch["history"], batch["seen"]))
+    counts = [len(at_B) for at_B in chunks]
+    inverse_R = np.argsort(order_R)
+    results = jax.device_get(results)
+    cut = [jax.tree.map(lambda x, n=n: x[:n], r) for r, n in zip(results, counts, strict=True)]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[inverse_R], *cut)
+
+  return recommend_users
+
+
+def _chunks(users_R, seen, batch_size):
+  """Users in order of how much they have seen, so that few batches need the widest shape."""
+  if seen is None:
+    order_R = np.arange(len(users_R))
+  else:
+    order_R = np.argsort(np.diff(seen.offsets_U1)[users_R], kind="stable")
+  return order_R, [order_R[i : i + batch_size] for i in range(0, len(order_R), batch_size)]
+
+
+def _seen_rows(seen: SeenItems, users_B: np.ndarray) -> np.ndarray:
+  """Seen items of each user, filled up to one of a few widths: int32 [B, 64 · 4^n]."""
+  start_B, stop_B = seen.offsets_U1[users_B], seen.offsets_U1[users_B + 1]
+  longest = int((stop_B - start_B).max())
+  width = 64
+  while width < longest:
+    width *= 4
+  if not len(seen.item_S):
+    return np.full((len(users_B), width), NO_ITEM, np.int32)
+  return gather(seen.item_S, start_B, stop_B, width)

@@ -1,0 +1,248 @@
+"""The stages of a run, in the order that data flows through them.
+
+prepare → tokenize → train → evaluate; each reads the stage before from the work
+directory, and `recommend.py` reads the last.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sidrec.data import readers
+from sidrec.data.batches import all_positions, last_position, window_batches
+from sidrec.data.cache import load_dataset, save_dataset
+from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.decoding.batched import RecommendUsers, make_recommend_users
+from sidrec.decoding.trie import Trie, build_trie
+from sidrec.evaluation import report
+from sidrec.evaluation.baselines import evaluate_baseline, item_knn, popularity
+from sidrec.evaluation.evaluate import evaluate, evaluate_users
+from sidrec.evaluation.protocol import SPLITS, protocol_of, seen_items
+from sidrec.features.combine import feature_vectors
+from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from sidrec.semantic_ids import SemanticIDManager
+from sidrec.stages import require_done, run_stage
+from sidrec.tokenizers import quality
+from sidrec.training.tokenizer import make_codes
+from sidrec.training import mesh as mesh_lib
+from sidrec.training.checkpoint import load_params, save_params
+from sidrec.training.log import make_logger
+from sidrec.training.loop import LoopConfig, train
+from sidrec.training.optimizer import adamw
+from sidrec.training.recommender import recommender_task
+
+
+class Recommender(NamedTuple):
+  """A trained recommender and what it recommends from."""
+
+  dataset: Dataset
+  ids: SemanticIDManager  # item row ↔ semantic ID
+  params: dict
+  recommend_users: RecommendUsers
+
+
+def prepare(config: ConfigDict, workdir: Path) -> str:
+  """Raw files → dataset.npz, and items.tsv, which names the item of each row."""
+  workdir.mkdir(parents=True, exist_ok=True)
+  (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
+  data = config.data
+
+  def build() -> None:
+    dataset = readers.read(data.source, data.path, data.min_interactions)
+    save_dataset(workdir / "dataset.npz", dataset)
+    items = dataset.items
+    lines = [f"{row}\t{items.ids_N[row]}\t{items.titles_N[row]}" for row in range(items.num_items)]
+    (workdir / "items.tsv").write_text("\n".join(["row\titem_id\ttitle", *lines]) + "\n")
+    histories = dataset.histories
+    print(
+      f"prepare: {dataset.name}: {histories.num_users:,} users, {items.num_items:,} items, "
+      f"{len(histories.item_T):,} interactions"
+    )
+    for note in dataset.notes:
+      print(f"  {note}")
+
+  inputs = {
+    "data": {**data.to_dict(), "path": str(data.path)},
+    "files": readers.signature(data.source, data.path),
+  }
+  return run_stage(workdir, "prepare", inputs, ["dataset.npz", "items.tsv"], build)
+
+
+def tokenize(config: ConfigDict, workdir: Path) -> str:
+  """dataset.npz → item vectors → semantic_ids.json, with a quality report."""
+  prepared = prepare(config, workdir)
+
+  def build() -> None:
+    dataset = load_dataset(workdir / "dataset.npz")
+    features = config.features
+    vectors_NxF = feature_vectors(
+      dataset,
+      {"content": features.content, "cooccurrence": features.cooccurrence},
+      features.cooccurrence_dim,
+      features.cooccurrence_window,
+      features.title_buckets,
+    )
+    np.save(workdir / "vectors.npy", vectors_NxF)
+    codes, measured = make_codes(config.tokenizer, vectors_NxF, config.seed, workdir)
+    print(quality.table(measured))
+    (workdir / "tokenizer.json").write_text(json.dumps(measured, indent=2) + "\n")
+    ids = SemanticIDManager.from_codes(
+      codes, config.tokenizer.codebook_size, generation_method=config.tokenizer.name
+    )
+    ids.save_to_file(workdir / "semantic_ids.json")
+
+  inputs = {
+    "fingerprint": prepared,
+    "seed": config.seed,
+    "features": config.features.to_dict(),
+    "tokenizer": config.tokenizer.to_dict(),
+  }
+  outputs = ["vectors.npy", "tokenizer", "tokenizer.json", "semantic_ids.json"]
+  return run_stage(workdir, "tokenize", inputs, outputs, build)
+
+
+def semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDManager:
+  """The semantic IDs of a config's items, made if they are not there yet."""
+  tokenize(config, Path(workdir))
+  return SemanticIDManager.load_from_file(Path(workdir) / "semantic_ids.json")
+
+
+def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[Seq2Seq, Trie]:
+  """The model and the trie for a catalogue."""
+  trie = build_trie(ids.codes)
+  return Seq2Seq(
+    Seq2SeqConfig(
+      num_items=trie.num_items,
+      num_levels=trie.num_levels,
+      codebook_size=ids.codebook_size,
+      num_nodes=trie.num_nodes,
+      **config.model.to_dict(),
+    )
+  ), trie
+
+
+def train_recommender(config: ConfigDict, workdir: Path) -> str:
+  """dataset.npz and semantic_ids.json → the recommender's best parameters."""
+  tokenized = tokenize(config, workdir)
+
+  def build() -> None:
+    dataset = load_dataset(workdir / "dataset.npz")
+    ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
+    model, trie = make_model(config, ids)
+    mesh = mesh_lib.make_mesh()
+    c = config.train
+    mesh_lib.check_batch_size(mesh, c.batch_size)
+
+    training = training_view(dataset.histories)
+    cut = {"dense": all_positions, "tiger": last_position}[config.model.setting]
+    length = config.model.history_length
+    batch_at = window_batches(
+      training,
+      cut(training, length),
+      length,
+      c.batch_size,
+      config.seed,
+      jax.process_index(),
+      jax.process_count(),
+    )
+
+    held_out = held_out_view(dataset.histories, "valid")
+    seen = seen_items(held_out.histories)
+    num_users = dataset.histories.num_users
+    sample_R = np.random.default_rng(config.seed).permutation(num_users)[: c.valid_users]
+    recommend_users = make_recommend_users(
+      model, trie, config.evaluate.beams, config.evaluate.batch_size, mesh
+    )
+    validate = lambda params: evaluate_users(
+      recommend_users, params, held_out, sample_R, ids.num_items, config.evaluate.results, seen
+    )
+
+    params = train(
+      recommender_task(model, trie),
+      adamw(c.learning_rate, c.warmup_steps, c.steps, c.weight_decay, c.clip_norm),
+      batch_at,
+      validate,
+      LoopConfig(
+        steps=c.steps,
+        steps_per_call=c.steps_per_call,
+        validate_every=c.validate_every,
+        metric="ndcg@10",
+        patience=c.patience,
+        average_decay=c.average_decay,
+      ),
+      jax.random.key(config.seed),
+      mesh,
+      workdir / "checkpoints",
+      functools.partial(
+        make_logger, workdir, "recommender", c.steps, lead=jax.process_index() == 0
+      ),
+    )
+    save_params(workdir / "recommender", params)
+
+  inputs = {
+    "fingerprint": tokenized,
+    "seed": config.seed,
+    "model": config.model.to_dict(),
+    "train": config.train.to_dict(),
+    "beams": config.evaluate.beams,
+  }
+  return run_stage(workdir, "train", inputs, ["checkpoints", "recommender"], build)
+
+
+def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
+  """The trained recommender of a work directory.
+
+  Raises:
+    FileNotFoundError: if it is not trained yet.
+  """
+  require_done(workdir, "train")
+  dataset = load_dataset(workdir / "dataset.npz")
+  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
+  model, trie = make_model(config, ids)
+  mesh = mesh_lib.make_mesh()
+  params = load_params(workdir / "recommender")
+  c = config.evaluate
+  return Recommender(
+    dataset, ids, params, make_recommend_users(model, trie, c.beams, c.batch_size, mesh)
+  )
+
+
+def evaluate_all(config: ConfigDict, workdir: Path) -> str:
+  """The recommender and the baselines on both splits → evaluation.json and the table."""
+  trained = train_recommender(config, workdir)
+  c = config.evaluate
+
+  def build() -> None:
+    dataset, _, params, recommend_users = load_recommender(config, workdir)
+    num_items, num_results = dataset.items.num_items, c.results
+    training = training_view(dataset.histories)
+    baselines = {
+      "item-knn": item_knn(training, num_items),
+      "popular": popularity(training, num_items),
+    }
+    tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+    results = {
+      "sidrec": {
+        split: evaluate(recommend_users, params, task, num_items, num_results)
+        for split, task in tasks.items()
+      }
+    }
+    for name, score in baselines.items():
+      results[name] = {
+        split: evaluate_baseline(score, task, num_items, num_results)
+        for split, task in tasks.items()
+      }
+    protocol = protocol_of(dataset, num_results, c.beams)
+    report.write_evaluation(workdir / "evaluation.json", protocol, results)
+    (workdir / "evaluation.txt").write_text(report.evaluation_report(protocol, results))
+
+  inputs = {"fingerprint": trained, "evaluate": c.to_dict()}
+  outputs = ["evaluation.json", "evaluation.txt"]
+  done = run_stage(workdir, "evaluate", inputs, outputs, build)
+  print((workdir / "evaluation.txt").read_text())
+  return done

@@ -1,0 +1,119 @@
+"""Recommendations for a person to read, and for a program to read."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sidrec.data.dataset import Histories, held_out_view
+from sidrec.decoding.beam import Recommendations
+from sidrec.evaluation.protocol import seen_items
+from sidrec.pipeline import Recommender
+from sidrec.titles import find_titles
+
+SPLITS = ("next", "valid", "test")
+SHOWN_HISTORY = 5
+
+
+def histories_before(histories: Histories, split: str) -> Histories:
+  """Each user's history before the split's target; all of it for 'next'."""
+  if split not in SPLITS:
+    raise ValueError(f"--split must be one of {', '.join(SPLITS)}, not {split!r}")
+  return histories if split == "next" else held_out_view(histories, split).histories
+
+
+def history_of_items(item_rows: Sequence[int]) -> Histories:
+  """One made-up user with these items, oldest first."""
+  count = len(item_rows)
+  return Histories(
+    offsets_U1=np.array([0, count]),
+    item_T=np.asarray(item_rows, np.int32),
+    time_T=np.zeros(count, np.int64),
+    rating_T=np.full(count, np.nan, np.float32),
+    user_ids_U=np.array(["you"]),
+  )
+
+
+def rows_of_ids(ids_text: Sequence[str], ids_N: np.ndarray, what: str) -> list[int]:
+  """Rows of original ids given as text.
+
+  Raises:
+    ValueError: naming the first id that is not there.
+  """
+  row_of = {str(original): row for row, original in enumerate(ids_N.tolist())}
+  for text in ids_text:
+    if text.strip() not in row_of:
+      raise ValueError(
+        f"{what} {text.strip()!r} is not in the data set; {what} ids look like {ids_N[0]!s}"
+      )
+  return [row_of[text.strip()] for text in ids_text]
+
+
+def rows_of_titles(text: str, recommender: Recommender) -> list[int]:
+  """Item rows of comma-separated titles; prints which were not found, with near matches.
+
+  Raises:
+    ValueError: if none was found.
+  """
+  found = find_titles(text, recommender.dataset.items.titles_N.tolist())
+  for title, near in found.missing.items():
+    hint = f"; near: {', '.join(near)}" if near else ""
+    print(f"not in the catalogue: {title!r}{hint}")
+  if not found.items:
+    raise ValueError("none of the titles in --history is in the catalogue")
+  return found.items
+
+
+def recommend(
+  recommender: Recommender, histories: Histories, users_R: np.ndarray, exclude_seen: bool
+) -> Recommendations:
+  """The search for some users of some histories."""
+  seen = seen_items(histories) if exclude_seen else None
+  return recommender.recommend_users(recommender.params, histories, users_R, seen)
+
+
+def print_lists(
+  recommender: Recommender,
+  histories: Histories,
+  users_R: np.ndarray,
+  count: int,
+  exclude_seen: bool = True,
+) -> None:
+  """Prints each user's latest items and the `count` best items for them."""
+  items, ids = recommender.dataset.items, recommender.ids
+  name = lambda row: items.titles_N[row] or f"item {items.ids_N[row]}"
+  result = recommend(recommender, histories, users_R, exclude_seen)
+  for at, user in enumerate(users_R):
+    latest = [name(row) for row in histories.of(user)[-SHOWN_HISTORY:]]
+    print(f"\nuser {histories.user_ids_U[user]}, after: {' · '.join(latest) or 'nothing yet'}")
+    for place in range(min(count, int(result.valid_BxK[at].sum()))):
+      row = int(result.item_BxK[at, place])
+      code = ids.get_semantic_id(row)
+      print(f"  {place + 1:2d}. {name(row)}  {code}  {result.score_BxK[at, place]:.2f}")
+
+
+def write_lists(
+  recommender: Recommender,
+  histories: Histories,
+  users_R: np.ndarray,
+  count: int,
+  exclude_seen: bool,
+  path: Path,
+) -> None:
+  """Writes a line per user: {"user": …, "items": [best first], "scores": […]}, original ids."""
+  result = recommend(recommender, histories, users_R, exclude_seen)
+  item_ids, user_ids = recommender.dataset.items.ids_N, histories.user_ids_U
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(path.name + ".partial")
+  with partial.open("w", encoding="utf-8") as file:
+    for user, item_K, score_K, valid_K in zip(users_R, *result, strict=True):
+      kept = np.flatnonzero(valid_K)[:count]
+      line = {
+        "user": user_ids[user].item(),
+        "items": item_ids[item_K[kept]].tolist(),
+        "scores": [round(float(score), 5) for score in score_K[kept]],
+      }
+      file.write(json.dumps(line, ensure_ascii=False) + "\n")
+  partial.replace(path)
+  print(f"recommend: {len(users_R):,} users in {path}")

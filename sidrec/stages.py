@@ -1,0 +1,103 @@
+"""Stages of a run: done once, and again only when their inputs change.
+
+A stage writes `<workdir>/<stage>.stage.json` with its inputs when it starts, and
+marks it done when it ends. So a stage that was interrupted goes on with its own
+output, and output of other inputs is never mixed in.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def run_stage(
+  workdir: Path, name: str, inputs: dict[str, Any], outputs: Sequence[str], build: Callable[[], Any]
+) -> str:
+  """Runs a stage unless it is done and unchanged.
+
+  Args:
+    workdir: the run's folder.
+    name: of the stage.
+    inputs: JSON-able settings, and the fingerprints of the stages before.
+    outputs: names in workdir that the stage writes; deleted when the inputs changed.
+    build: writes the outputs; may find those of an interrupted run with equal inputs.
+
+  Returns:
+    A fingerprint of the inputs, for the stages that follow.
+  """
+  record_path = workdir / f"{name}.stage.json"
+  inputs = json.loads(json.dumps(inputs))  # as they will be read back
+  fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+  record = read_record(record_path)
+  if record is not None and record["inputs"] != inputs:
+    print(f"{name}: done again, because {changes(record['inputs'], inputs)}")
+    record = None
+  if record is not None and record["done"] and all((workdir / path).exists() for path in outputs):
+    print(f"{name}: unchanged, kept")
+    return fingerprint
+  if record is None:
+    for path in outputs:
+      delete(workdir / path)
+    write_record(record_path, {"inputs": inputs, "done": False})
+  build()
+  write_record(record_path, {"inputs": inputs, "done": True})
+  return fingerprint
+
+
+def require_done(workdir: Path, name: str) -> None:
+  """Raises FileNotFoundError unless the stage has been run to its end."""
+  record = read_record(workdir / f"{name}.stage.json")
+  if record is None or not record["done"]:
+    raise FileNotFoundError(
+      f"stage '{name}' is not done in {workdir}; run --mode=all with this config and workdir first"
+    )
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> str:
+  """In words, which settings differ: 'tokenizer.num_levels was 2 and is 3'."""
+  old, new = flatten(before), flatten(after)
+  differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+  settings = [key for key in differing if not key.endswith("fingerprint")]
+  if not settings:
+    return "an earlier stage changed"
+  say = lambda value: "absent" if value is None else json.dumps(value, ensure_ascii=False)
+  told = [f"{key} was {say(old.get(key))} and is {say(new.get(key))}" for key in settings[:4]]
+  more = f" (and {len(settings) - 4} more settings)" if len(settings) > 4 else ""
+  return "; ".join(told) + more
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """{'a': {'b': 1}} → {'a.b': 1}."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat.update(flatten(value, f"{prefix}{key}."))
+    else:
+      flat[prefix + key] = value
+  return flat
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+  """The record, or None if there is none that can be read."""
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except (FileNotFoundError, json.JSONDecodeError):
+    return None
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+  """Writes the record; a reader sees the old one or the whole new one."""
+  partial = path.with_name(path.name + ".partial")
+  partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+  partial.replace(path)
+
+
+def delete(path: Path) -> None:
+  """Deletes a file or a folder, if there is one."""
+  if path.is_dir():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
