@@ -31,7 +31,7 @@ def default_config() -> ConfigDict:
   config.tokenizer.rqvae.latent_dim = 32
   config.tokenizer.rqvae.commitment = 0.25
   config.tokenizer.rqvae.batch_size = 1024
-  config.tokenizer.rqvae.learning_rate = 1e-3
+  config.tokenizer.rqvae.learning_rate = 5e-3
   config.tokenizer.rqvae.weight_decay = 0.0
   config.tokenizer.rqvae.steps = 2000
   config.tokenizer.rqvae.steps_per_call = 50

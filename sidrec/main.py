@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from sidrec import pipeline, recommend
@@ -62,6 +62,7 @@ def run_recommend(config, workdir: Path) -> None:
 
 def main(_) -> None:
   """Runs the mode; expected errors end with their sentence, without a traceback."""
+  logging.set_verbosity(logging.WARNING)
   config, name = CONFIG.value, config_flags.get_config_filename(flags.FLAGS["config"])
   workdir = Path(WORKDIR.value or Path("runs") / run_name(name))
   try:

@@ -35,6 +35,8 @@ def find_titles(text: str, titles_N: Sequence[str]) -> Found:
   exact: dict[str, int] = {}
   yearless: dict[str, list[int]] = {}
   for row, title in enumerate(titles_N):
+    if not title_key(title):
+      continue
     exact.setdefault(title_key(title), row)
     yearless.setdefault(title_key(YEAR.sub("", title)), []).append(row)
 

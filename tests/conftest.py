@@ -8,3 +8,5 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tests compile much and compute little.
+jax.config.update("jax_disable_most_optimizations", True)

@@ -56,7 +56,7 @@ class RQVAEConfig:
   latent_dim: int = 32
   commitment: float = 0.25
   kmeans_iterations: int = 30
-  usage_decay: float = 0.99
+  usage_decay: float = 0.97
   revive_below: float = 0.05
 
   def __post_init__(self):

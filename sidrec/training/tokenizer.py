@@ -45,7 +45,9 @@ def make_codes(
   """
   tokenizer = make_tokenizer(config, seed, workdir)
   params = tokenizer.fit(jax.random.key(seed), vectors_NxF)
-  save_params(workdir / "tokenizer" / "params", params)
+  (workdir / "tokenizer").mkdir(exist_ok=True)
+  if jax.tree.leaves(params):  # Orbax refuses a tree without arrays
+    save_params(workdir / "tokenizer" / "params", params)
   codes_NxL = np.asarray(tokenizer.encode(params, vectors_NxF))
   decoded = None if tokenizer.decode is None else np.asarray(tokenizer.decode(params, codes_NxL))
   measured = quality.report(codes_NxL, tokenizer.codebook_size, vectors_NxF, decoded)

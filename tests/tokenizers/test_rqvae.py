@@ -36,8 +36,8 @@ def mixture(num_items=600, num_groups=60, width=12, noise=0.3, seed=0):
   return (vectors + noise * rng.normal(size=vectors.shape)).astype(np.float32)
 
 
-def train(task, key, vectors, steps=400, learning_rate=3e-3):
-  """A plain loop: the last parameters, and the metrics of every step."""
+def trainer(task, vectors, steps=400, learning_rate=3e-3):
+  """A plain loop: key → the last parameters, and the metrics of every step."""
   optimizer = optax.adamw(learning_rate)
   vectors = jnp.asarray(vectors)
 
@@ -45,10 +45,14 @@ def train(task, key, vectors, steps=400, learning_rate=3e-3):
     rows = jax.random.choice(key, len(vectors), (BATCH,), replace=False)
     return update(task, optimizer, state, {"vectors_BxF": vectors[rows]})
 
-  state = jax.jit(functools.partial(init_state, task, optimizer))(key)
+  start = jax.jit(functools.partial(init_state, task, optimizer))
   run = jax.jit(lambda state, keys: jax.lax.scan(step, state, keys), donate_argnums=0)
-  state, metrics = run(state, jax.random.split(key, steps))
-  return state.params, metrics
+
+  def train(key):
+    state, metrics = run(start(key), jax.random.split(key, steps))
+    return state.params, metrics
+
+  return train
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +71,28 @@ def start(task):
 
 
 @pytest.fixture(scope="module")
-def trained(task, vectors):
-  return train(task, jax.random.key(1), vectors)
+def train(task, vectors):
+  return trainer(task, vectors)
+
+
+@pytest.fixture(scope="module")
+def trained(train):
+  return train(jax.random.key(1))
+
+
+@pytest.fixture
+def linear(vectors):
+  """An RQ-VAE without hidden layers, whose gradients are two matrix products."""
+  rng = np.random.default_rng(3)
+  draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+  params = {
+    "encoder": {"layer_0": {"kernel": draw(12, 8), "bias": draw(8)}},
+    "decoder": {"layer_0": {"kernel": draw(8, 12), "bias": draw(12)}},
+    "codebooks_LxVxD": draw(3, 16, 8),
+  }
+  aux = {"usage_LxV": np.full((3, 16), 1 / 16, np.float32), "sums_LxVxD": draw(3, 16, 8)}
+  config = dataclasses.replace(SMALL, hidden=(), commitment=0.0)
+  return config, params, aux
 
 
 def reference_codes(codebooks, latents):
@@ -131,29 +155,49 @@ def test_straight_through_is_the_identity_for_gradients():
   np.testing.assert_array_equal(to_quantised, jnp.zeros((1, 2)))
 
 
-def test_reconstruction_gradient_by_hand(vectors):
-  """With linear layers, the gradients of the whole loss are two matrix products."""
-  config = dataclasses.replace(SMALL, hidden=(), commitment=0.0)
+def test_reconstruction_gradient_by_hand(linear, vectors):
+  config, params, aux = linear
   task = rqvae_task(config, vectors)
-  params, aux = jax.jit(task.init)(jax.random.key(2))
   batch = vectors[:BATCH]
   grads = jax.grad(lambda p: task.loss(p, aux, {"vectors_BxF": batch}, jax.random.key(0))[0])(
     params
   )
 
-  decoder = params["decoder"]["layer_0"]
-  codes = encode(config, params, batch)
-  quantised = np.stack(
-    [sum(params["codebooks_LxVxD"][level, c] for level, c in enumerate(row)) for row in codes]
-  )
+  decoder, books = params["decoder"]["layer_0"], params["codebooks_LxVxD"]
+  codes = np.asarray(encode(config, params, batch))
+  quantised = books[0, codes[:, 0]] + books[1, codes[:, 1]] + books[2, codes[:, 2]]
   error = quantised @ decoder["kernel"] + decoder["bias"] - batch
   to_outputs = 2 * error / BATCH / vectors.var(0).sum()
   to_latents = to_outputs @ decoder["kernel"].T  # straight through
-  close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
   close(grads["encoder"]["layer_0"]["kernel"], batch.T @ to_latents)
   close(grads["encoder"]["layer_0"]["bias"], to_latents.sum(0))
   close(grads["decoder"]["layer_0"]["kernel"], quantised.T @ to_outputs)
   np.testing.assert_array_equal(grads["codebooks_LxVxD"], 0)
+
+
+def test_commitment_gradient_reaches_the_encoder_only(linear, vectors):
+  config, params, aux = linear
+  batch = {"vectors_BxF": vectors[:BATCH]}
+
+  def gradients(weight):
+    task = rqvae_task(dataclasses.replace(config, commitment=weight), vectors)
+    return jax.grad(lambda p: task.loss(p, aux, batch, jax.random.key(0))[0])(params)
+
+  without, with_it = gradients(0.0), gradients(0.5)
+  encoder, books = params["encoder"]["layer_0"], params["codebooks_LxVxD"]
+  latents = vectors[:BATCH] @ encoder["kernel"] + encoder["bias"]
+  codes = np.asarray(encode(config, params, vectors[:BATCH]))
+  to_latents, partial = 0, 0
+  for level in range(3):
+    partial = partial + books[level, codes[:, level]]
+    to_latents = to_latents + 0.5 * 2 * (latents - partial) / latents.size
+  difference = jax.tree.map(lambda a, b: a - b, with_it, without)
+  np.testing.assert_allclose(
+    difference["encoder"]["layer_0"]["bias"], to_latents.sum(0), rtol=1e-3, atol=1e-4
+  )
+  jax.tree.map(lambda g: np.testing.assert_allclose(g, 0, atol=1e-6), difference["decoder"])
+  np.testing.assert_array_equal(difference["codebooks_LxVxD"], 0)
 
 
 def test_losses_by_hand(task, start, vectors):
@@ -178,17 +222,20 @@ def test_losses_by_hand(task, start, vectors):
   assert float(loss) == pytest.approx(total, rel=1e-5)
 
 
-def test_the_start_does_not_depend_on_the_scale_of_the_vectors(task, start, vectors):
-  params, aux = start
-  scaled_task = rqvae_task(SMALL, 0.01 * vectors)
+def test_the_loss_does_not_depend_on_the_scale_of_the_vectors(linear, vectors):
+  config, params, aux = linear
+  small = np.float32(0.01)
+  (encoder,), (decoder,) = params["encoder"].values(), params["decoder"].values()
   scaled = {
-    **jax.jit(scaled_task.init)(jax.random.key(0))[0],
-    "codebooks_LxVxD": params["codebooks_LxVxD"],  # k-means may draw other seeds
+    "encoder": {"layer_0": {**encoder, "kernel": encoder["kernel"] / small}},
+    "decoder": {"layer_0": jax.tree.map(lambda w: w * small, decoder)},
+    "codebooks_LxVxD": params["codebooks_LxVxD"],
   }
-  key = jax.random.key(0)
-  loss, _ = task.loss(params, aux, {"vectors_BxF": vectors}, key)
-  scaled_loss, _ = scaled_task.loss(scaled, aux, {"vectors_BxF": 0.01 * vectors}, key)
-  assert float(scaled_loss) == pytest.approx(float(loss), rel=1e-3)
+  losses = [
+    float(rqvae_task(config, x).loss(p, aux, {"vectors_BxF": x}, jax.random.key(0))[0])
+    for p, x in ((params, vectors), (scaled, small * vectors))
+  ]
+  assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_start_is_standardised_and_near_the_mean(start, vectors):
@@ -226,8 +273,8 @@ def test_codebooks_follow_moving_averages(task, start, vectors):
   for code in range(SMALL.codebook_size):
     own = latents[codes == code]
     before = float(aux["usage_LxV"][0, code])
-    usage = 0.99 * before + 0.01 * len(own) / BATCH
-    sums = 0.99 * before * params["codebooks_LxVxD"][0, code] + 0.01 * own.sum(0) / BATCH
+    usage = 0.97 * before + 0.03 * len(own) / BATCH
+    sums = 0.97 * before * params["codebooks_LxVxD"][0, code] + 0.03 * own.sum(0) / BATCH
     np.testing.assert_allclose(moved["codebooks_LxVxD"][0, code], sums / usage, atol=1e-4)
 
 
@@ -259,10 +306,9 @@ def test_dead_codes_are_revived_and_live_ones_stay(task, start, vectors):
   np.testing.assert_allclose(again["codebooks_LxVxD"], moved, rtol=1e-5, atol=1e-5)
 
 
-def test_a_code_that_faded_away_stays_finite(vectors):
-  config = dataclasses.replace(SMALL, revive_below=0.0)
-  task = rqvae_task(config, vectors)
-  params, aux = jax.jit(task.init)(jax.random.key(0))
+def test_a_code_that_faded_away_stays_finite(start, vectors):
+  params, aux = start
+  task = rqvae_task(dataclasses.replace(SMALL, revive_below=0.0), vectors)
   aux = jax.tree.map(jnp.zeros_like, aux)
   after, _ = task.amend(params, aux, {"vectors_BxF": vectors[:8]}, jax.random.key(0))
   np.testing.assert_array_equal(after["codebooks_LxVxD"], params["codebooks_LxVxD"])
@@ -289,11 +335,11 @@ def test_selection_score_adds_error_and_collisions(trained, vectors):
   assert twice["score"] == pytest.approx(1.0 + error, rel=1e-5)
 
 
-def test_the_key_decides(trained, task, vectors):
+def test_the_key_decides(trained, train):
   params, _ = trained
-  again, _ = train(task, jax.random.key(1), vectors)
+  again, _ = train(jax.random.key(1))
   jax.tree.map(np.testing.assert_array_equal, params, again)
-  other, _ = jax.jit(task.init)(jax.random.key(2))
+  other, _ = train(jax.random.key(2))
   assert not np.array_equal(params["codebooks_LxVxD"], other["codebooks_LxVxD"])
 
 
@@ -318,12 +364,12 @@ def test_a_large_catalogue_is_sampled_for_the_start(vectors, monkeypatch):
   assert np.isfinite(params["codebooks_LxVxD"]).all()
 
 
-def test_tokenizer_trains_by_the_function_it_is_given(vectors):
+def test_tokenizer_trains_by_the_function_it_is_given(start, vectors):
   seen = {}
 
   def train_fn(task, key, given):
-    seen["key"], seen["given"] = key, given
-    return jax.jit(task.init)(key)[0]
+    seen.update(task=task, key=key, given=given)
+    return start[0]
 
   tokenizer = rqvae(SMALL, train_fn)
   assert (tokenizer.name, tokenizer.num_levels, tokenizer.codebook_size) == ("rqvae", 3, 16)
@@ -331,6 +377,8 @@ def test_tokenizer_trains_by_the_function_it_is_given(vectors):
   params = tokenizer.fit(key, vectors)
   assert seen["key"] is key
   assert seen["given"] is vectors
+  shapes = jax.eval_shape(seen["task"].init, key)[0]
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, shapes)
   codes = tokenizer.encode(params, vectors)
   np.testing.assert_array_equal(codes, encode(SMALL, params, vectors))
   np.testing.assert_array_equal(

@@ -1,0 +1,42 @@
+"""Configs: names, overrides and variants."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from sidrec.config import default_config, run_name
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def load(path):
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_loads_and_documents_itself(path):
+  module = load(path)
+  config = module.get_config()
+  module.get_config("tiny")
+  assert set(config) == set(default_config())
+  for promise in (f"--config=configs/{path.name}", "CPU cores", "minutes", "NDCG@10"):
+    assert promise in module.__doc__, promise
+  with pytest.raises(ValueError, match="no variant 'huge'"):
+    module.get_config("huge")
+
+
+def test_a_typo_names_the_nearest_setting():
+  with pytest.raises(AttributeError, match='Did you mean "steps"'):
+    default_config().train.stepz  # noqa: B018
+
+
+@pytest.mark.parametrize(
+  ("flag", "name"),
+  [("configs/ml1m.py", "ml1m"), ("/a/b/demo.py:tiny", "demo-tiny"), ("x.py:", "x")],
+)
+def test_run_name(flag, name):
+  assert run_name(flag) == name

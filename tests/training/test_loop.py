@@ -1,0 +1,293 @@
+"""The loop: exact resume, one device equals eight, best parameters, early stop, divergence."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sidrec.data.batches import all_positions, shuffled, window_batches
+from sidrec.data.dataset import Histories
+from sidrec.decoding.trie import build_trie
+from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from sidrec.training import loop
+from sidrec.training.checkpoint import open_checkpoints
+from sidrec.training.log import Logger
+from sidrec.training.loop import LoopConfig, TrainingDivergedError, train
+from sidrec.training.mesh import make_mesh
+from sidrec.training.recommender import recommender_task
+from sidrec.training.state import Task, init_state
+
+SILENT = lambda start_step: Logger(lambda *_: None, lambda *_: None, lambda: None)
+
+
+def recommender():
+  """A small recommender with dropout, and its batches."""
+  rng = np.random.default_rng(0)
+  codes = np.stack(np.unravel_index(np.arange(27), (3, 3, 3)), axis=1)
+  trie = build_trie(codes)
+  config = Seq2SeqConfig(
+    num_items=27,
+    num_levels=3,
+    codebook_size=3,
+    num_nodes=trie.num_nodes,
+    history_length=6,
+    width=8,
+    heads=2,
+    head_width=4,
+    hidden=8,
+    encoder_layers=1,
+    encoder_dropout=0.3,
+    decoder_dropout=0.3,
+  )
+  lengths = rng.integers(4, 15, 30)
+  histories = Histories(
+    np.concatenate([[0], np.cumsum(lengths)]),
+    rng.integers(0, 27, lengths.sum()).astype(np.int32),
+    np.zeros(lengths.sum(), np.int64),
+    np.zeros(lengths.sum(), np.float32),
+    np.arange(30),
+  )
+  batch_at = window_batches(histories, all_positions(histories, 6), 6, 16, seed=0)
+  return recommender_task(Seq2Seq(config), trie), batch_at
+
+
+def line_task():
+  """Fits y = w·x; {'x', 'y'} batches; the answer is 3."""
+  x = np.linspace(-1, 1, 64, dtype=np.float32)
+  indices = shuffled(64, 8, seed=0)
+  batch_at = lambda step: {"x": x[indices(step)], "y": 3 * x[indices(step)]}
+
+  def loss(params, aux, batch, key):
+    return jnp.square(params["w"] * batch["x"] - batch["y"]).mean(), (aux, {})
+
+  return Task(lambda key: ({"w": jnp.zeros(())}, ()), loss), batch_at
+
+
+class Interrupted(Exception):
+  pass
+
+
+def interrupted_at(stop, validate):
+  """A validation that fails like a killed run the stop-th time."""
+  calls = []
+
+  def wrapped(params):
+    calls.append(1)
+    if len(calls) == stop:
+      raise Interrupted
+    return validate(params)
+
+  return wrapped
+
+
+@pytest.mark.parametrize("average_decay", [0.0, 0.9])
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
+  task, batch_at = recommender()
+  optimizer = optax.adamw(1e-2)
+  config = LoopConfig(
+    steps=12, steps_per_call=2, validate_every=4, metric="ndcg@10", average_decay=average_decay
+  )
+  validate = lambda params: {"ndcg@10": float(jnp.abs(params["start"]).sum())}
+  args = (config, jax.random.key(0), make_mesh())
+  run = lambda folder, validate: train(
+    task, optimizer, batch_at, validate, *args, tmp_path / folder, SILENT
+  )
+  whole = run("whole", validate)
+  with pytest.raises(Interrupted):
+    run("parts", interrupted_at(3, validate))
+  resumed = run("parts", validate)
+  jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+
+  abstract = jax.eval_shape(
+    lambda key: init_state(task, optimizer, key, average_decay > 0), jax.random.key(0)
+  )
+  states = []
+  for folder in ("whole", "parts"):
+    with open_checkpoints(tmp_path / folder) as checkpoints:
+      state, progress = checkpoints.restore_latest(abstract)
+      states.append((state._replace(key=jax.random.key_data(state.key)), progress))
+  assert int(states[0][0].step) == 12
+  assert states[0][1] == states[1][1]
+  jax.tree.map(np.testing.assert_array_equal, states[0][0], states[1][0])
+
+
+def test_one_device_trains_like_eight(tmp_path):
+  task, batch_at = recommender()
+  config = LoopConfig(steps=10, steps_per_call=5, validate_every=10, metric="zero")
+  losses, results = [], []
+  for devices in (jax.devices()[:1], jax.devices()):
+    lines = []
+    make_logger = lambda start, lines=lines: Logger(
+      lambda step, values: lines.append(values.get("train/loss")), lambda *_: None, lambda: None
+    )
+    params = train(
+      task,
+      optax.adamw(1e-2),
+      batch_at,
+      lambda params: {"zero": 0.0},
+      config,
+      jax.random.key(0),
+      make_mesh(devices),
+      tmp_path / str(len(devices)),
+      make_logger,
+    )
+    losses.append([x for x in lines if x is not None])
+    results.append(params)
+  assert len(losses[0]) == 2
+  np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), *results)
+  assert len(jax.tree.leaves(results[1])[0].sharding.device_set) == 8
+
+
+def test_the_batch_is_spread_over_the_devices():
+  _, batch_at = recommender()
+  stacked = loop._stacked(batch_at, 0, 3, make_mesh())["item_BxS1"]
+  assert stacked.shape == (3, 16, 7)
+  assert {shard.data.shape for shard in stacked.addressable_shards} == {(3, 2, 7)}
+
+
+def test_best_parameters_are_returned_not_the_last(tmp_path):
+  task, batch_at = line_task()
+  values = []
+
+  def validate(params):
+    values.append(float(params["w"]))
+    return {"score": -abs(values[-1] - 1.0)}  # best on the way to 3
+
+  params = train(
+    task,
+    optax.sgd(0.3),
+    batch_at,
+    validate,
+    LoopConfig(steps=40, steps_per_call=1, validate_every=2, metric="score"),
+    jax.random.key(0),
+    make_mesh(),
+    tmp_path,
+    SILENT,
+  )
+  best = min(values, key=lambda w: abs(w - 1.0))
+  assert float(params["w"]) == best != values[-1]
+
+
+def test_minimised_metric(tmp_path):
+  task, batch_at = line_task()
+  scores = iter([3.0, 1.0, 2.0])
+  seen = []
+
+  def validate(params):
+    seen.append(float(params["w"]))
+    return {"score": next(scores)}
+
+  params = train(
+    task,
+    optax.sgd(0.3),
+    batch_at,
+    validate,
+    LoopConfig(steps=6, steps_per_call=2, validate_every=2, metric="score", maximise=False),
+    jax.random.key(0),
+    make_mesh(),
+    tmp_path,
+    SILENT,
+  )
+  assert float(params["w"]) == seen[1]
+
+
+def test_early_stopping_counts_validations_without_improvement(tmp_path):
+  task, batch_at = line_task()
+  scores = [1.0, 2.0, 1.5, 1.6, 9.0]
+  calls = []
+
+  def validate(params):
+    calls.append(1)
+    return {"score": scores[len(calls) - 1]}
+
+  config = LoopConfig(steps=100, steps_per_call=1, validate_every=1, metric="score", patience=2)
+  args = (config, jax.random.key(0), make_mesh(), tmp_path, SILENT)
+  train(task, optax.sgd(0.1), batch_at, validate, *args)
+  assert len(calls) == 4
+  # A run that had stopped stays stopped.
+  train(task, optax.sgd(0.1), batch_at, validate, *args)
+  assert len(calls) == 4
+
+
+def test_validation_comes_every_n_steps_and_at_the_end(tmp_path):
+  task, batch_at = line_task()
+  lines = []
+  train(
+    task,
+    optax.sgd(0.1),
+    batch_at,
+    lambda params: {"score": 0.0},
+    LoopConfig(steps=11, steps_per_call=3, validate_every=4, metric="score"),
+    jax.random.key(0),
+    make_mesh(),
+    tmp_path,
+    lambda start: Logger(
+      lambda step, values: lines.append((step, "valid/score" in values)),
+      lambda *_: None,
+      lambda: None,
+    ),
+  )
+  assert [step for step, valid in lines if valid] == [4, 8, 11]
+  assert [step for step, valid in lines if not valid] == [3, 4, 7, 8, 11]
+
+
+def test_divergence_stops_with_the_last_good_checkpoint(tmp_path):
+  task, batch_at = line_task()
+
+  def poisoned(step):
+    batch = batch_at(step)
+    return {**batch, "y": batch["y"] * np.nan} if step == 5 else batch
+
+  config = LoopConfig(steps=20, steps_per_call=2, validate_every=4, metric="score")
+  with pytest.raises(TrainingDivergedError, match=r"loss became nan .* the one of step 4 is kept"):
+    train(
+      task,
+      optax.sgd(0.1),
+      poisoned,
+      lambda params: {"score": 0.0},
+      config,
+      jax.random.key(0),
+      make_mesh(),
+      tmp_path,
+      SILENT,
+    )
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.latest_step() == 4
+
+
+def test_moving_average_is_kept_and_validated(tmp_path):
+  task, batch_at = line_task()
+  seen = []
+  train(
+    task,
+    optax.sgd(1.0),
+    batch_at,
+    lambda params: seen.append(float(params["w"])) or {"score": 0.0},
+    LoopConfig(steps=1, steps_per_call=1, validate_every=1, metric="score", average_decay=0.9),
+    jax.random.key(0),
+    make_mesh(),
+    tmp_path,
+    SILENT,
+  )
+  with open_checkpoints(tmp_path) as checkpoints:
+    abstract = jax.eval_shape(
+      lambda key: init_state(task, optax.sgd(1.0), key, True), jax.random.key(0)
+    )
+    state, _ = checkpoints.restore_latest(abstract)
+  # After the first step the decay is (1 + 0) / (10 + 0).
+  assert seen[0] == pytest.approx(0.9 * float(state.params["w"]), rel=1e-6)
+
+
+
+@pytest.mark.parametrize("name", ["steps", "steps_per_call", "validate_every"])
+def test_counts_must_be_positive(name):
+  counts = {"steps": 1, "steps_per_call": 1, "validate_every": 1, name: 0}
+  with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+    LoopConfig(**counts, metric="x")
+
+
+def test_average_decay_must_be_below_one():
+  with pytest.raises(ValueError, match="average_decay must lie in"):
+    LoopConfig(steps=1, steps_per_call=1, validate_every=1, metric="x", average_decay=1.0)

@@ -1,0 +1,76 @@
+"""What the recommender's loss counts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sidrec.data.batches import NO_ITEM
+from sidrec.decoding import trie as trie_lib
+from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from sidrec.training.recommender import recommender_task, split_windows
+
+WINDOWS = jnp.array([[4, 5, 6, 7], [8, 9, NO_ITEM, NO_ITEM]], jnp.int32)
+
+
+def test_dense_windows_have_a_target_at_every_position():
+  history, target, counts = split_windows(WINDOWS, "dense")
+  np.testing.assert_array_equal(history, [[4, 5, 6], [8, 9, NO_ITEM]])
+  np.testing.assert_array_equal(target, [[5, 6, 7], [9, NO_ITEM, NO_ITEM]])
+  np.testing.assert_array_equal(counts, [[True] * 3, [True, False, False]])
+
+
+def test_tiger_windows_have_their_newest_item_as_target():
+  history, target, counts = split_windows(WINDOWS, "tiger")
+  np.testing.assert_array_equal(history, [[4, 5, 6], [8, NO_ITEM, NO_ITEM]])
+  np.testing.assert_array_equal(target, [[7], [9]])
+  assert counts.all()
+
+
+def small_task(setting):
+  codes = np.stack(np.unravel_index(np.arange(16), (4, 4)), axis=1)
+  trie = trie_lib.build_trie(codes)
+  config = Seq2SeqConfig(
+    num_items=16,
+    num_levels=2,
+    codebook_size=4,
+    num_nodes=trie.num_nodes,
+    setting=setting,
+    history_length=3,
+    width=8,
+    heads=1,
+    head_width=8,
+    hidden=8,
+    encoder_dropout=0.0,
+  )
+  model = Seq2Seq(config)
+  return model, trie, recommender_task(model, trie)
+
+
+@pytest.mark.parametrize("setting", ["dense", "tiger"])
+def test_loss_is_the_mean_negative_log_likelihood_of_real_targets(setting):
+  model, trie, task = small_task(setting)
+  params, aux = task.init(jax.random.key(0))
+  loss, (_, metrics) = task.loss(params, aux, {"item_BxS1": WINDOWS}, jax.random.key(1))
+  # Four real targets in the dense setting, two in the other; each scored on its own.
+  cases = [([4], 5), ([4, 5], 6), ([4, 5, 6], 7), ([8], 9)]
+  if setting == "tiger":
+    cases = [([4, 5, 6], 7), ([8], 9)]
+  path, logps = trie_lib.paths(trie), []
+  for history, target in cases:
+    padded = jnp.array([history + [NO_ITEM] * (3 - len(history))], jnp.int32)
+    targets = jnp.full((1, 3 if setting == "dense" else 1), target, jnp.int32)
+    logp = model.apply(
+      {"params": params}, padded, targets, trie, path, method="log_likelihood"
+    ).sum(axis=-1)
+    logps.append(float(logp[0, len(history) - 1 if setting == "dense" else 0]))
+  assert float(loss) == pytest.approx(-np.mean(logps), rel=1e-5)
+  assert float(loss) == pytest.approx(float(sum(metrics.values())), rel=1e-5)
+
+
+def test_a_batch_of_fillers_has_zero_loss():
+  _, _, task = small_task("dense")
+  params, aux = task.init(jax.random.key(0))
+  batch = {"item_BxS1": jnp.full((2, 4), NO_ITEM, jnp.int32)}
+  grads, _ = jax.grad(task.loss, has_aux=True)(params, aux, batch, jax.random.key(1))
+  assert all(np.isfinite(x).all() and not x.any() for x in jax.tree.leaves(grads))
