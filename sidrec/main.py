@@ -17,8 +17,12 @@ STAGES = {
   "evaluate": pipeline.evaluate_all,
   "all": pipeline.evaluate_all,
 }
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Experiment, such as configs/demo.py")
-MODE = flags.DEFINE_enum("mode", "all", [*STAGES, "recommend"], "What to do; earlier stages follow.")
+CONFIG = config_flags.DEFINE_config_file(
+  "config", help_string="Experiment, such as configs/demo.py"
+)
+MODE = flags.DEFINE_enum(
+  "mode", "all", [*STAGES, "recommend"], "What to do; earlier stages follow."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
 USER = flags.DEFINE_string("user", None, "recommend: for this user, by original id.")
 USERS = flags.DEFINE_string("users", None, "recommend: 'all', or ids with commas between.")
@@ -41,17 +45,16 @@ def run_recommend(config, workdir: Path) -> None:
   recommender = pipeline.load_recommender(config, workdir)
   dataset = recommender.dataset
   if HISTORY.value or ITEMS.value:
-    rows = (
-      recommend.rows_of_titles(HISTORY.value, recommender)
-      if HISTORY.value
-      else recommend.rows_of_ids(ITEMS.value.split(","), dataset.items.ids_N, "item")
-    )
+    if HISTORY.value:
+      rows = recommend.rows_of_titles(HISTORY.value, recommender)
+    else:
+      rows = recommend.rows_of_ids(ITEMS.value or "", dataset.items.ids_N, "item")
     histories, users_R = recommend.history_of_items(rows), np.array([0])
   else:
     histories = recommend.histories_before(dataset.histories, SPLIT.value)
-    names = (USER.value or USERS.value).split(",")
     users_R = np.arange(histories.num_users)
     if USERS.value != "all":
+      names = USER.value or USERS.value or ""
       users_R = np.array(recommend.rows_of_ids(names, histories.user_ids_U, "user"))
   args = (recommender, histories, users_R, count, EXCLUDE_SEEN.value)
   if OUTPUT.value:

@@ -28,13 +28,13 @@ from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager
 from sidrec.stages import require_done, run_stage
 from sidrec.tokenizers import quality
-from sidrec.training.tokenizer import make_codes
 from sidrec.training import mesh as mesh_lib
 from sidrec.training.checkpoint import load_params, save_params
 from sidrec.training.log import make_logger
 from sidrec.training.loop import LoopConfig, train
 from sidrec.training.optimizer import adamw
 from sidrec.training.recommender import recommender_task
+from sidrec.training.tokenizer import make_codes
 
 
 class Recommender(NamedTuple):

@@ -35,19 +35,18 @@ def history_of_items(item_rows: Sequence[int]) -> Histories:
   )
 
 
-def rows_of_ids(ids_text: Sequence[str], ids_N: np.ndarray, what: str) -> list[int]:
-  """Rows of original ids given as text.
+def rows_of_ids(text: str, ids_N: np.ndarray, what: str) -> list[int]:
+  """Rows of original ids, given with commas between them.
 
   Raises:
     ValueError: naming the first id that is not there.
   """
   row_of = {str(original): row for row, original in enumerate(ids_N.tolist())}
-  for text in ids_text:
-    if text.strip() not in row_of:
-      raise ValueError(
-        f"{what} {text.strip()!r} is not in the data set; {what} ids look like {ids_N[0]!s}"
-      )
-  return [row_of[text.strip()] for text in ids_text]
+  names = [name.strip() for name in text.split(",")]
+  for name in names:
+    if name not in row_of:
+      raise ValueError(f"{what} {name!r} is not in the data set; {what} ids look like {ids_N[0]!s}")
+  return [row_of[name] for name in names]
 
 
 def rows_of_titles(text: str, recommender: Recommender) -> list[int]:

@@ -37,7 +37,7 @@ def done(tmp_path_factory):
 
 
 def test_every_file_of_a_run_is_there(done):
-  config, workdir = done
+  _, workdir = done
   names = {path.name for path in workdir.iterdir()}
   assert names >= {
     "config.json",
@@ -147,13 +147,13 @@ def test_unknown_ids_and_titles_are_refused(done):
   config, workdir = done
   recommender = pipeline.load_recommender(config, workdir)
   with pytest.raises(ValueError, match="item '12' is not in the data set"):
-    recommend.rows_of_ids(["12"], recommender.dataset.items.ids_N, "item")
+    recommend.rows_of_ids("12", recommender.dataset.items.ids_N, "item")
   with pytest.raises(ValueError, match="none of the titles"):
     recommend.rows_of_titles("zzz", recommender)
 
 
 def test_recommending_before_training_says_what_to_do(tmp_path):
-  with pytest.raises(FileNotFoundError, match="stage 'train' is not done .*--mode=all"):
+  with pytest.raises(FileNotFoundError, match=r"stage 'train' is not done .*--mode=all"):
     pipeline.load_recommender(small_config(), tmp_path)
 
 
@@ -177,5 +177,5 @@ def test_batch_sizes_must_fit_the_devices(tmp_path):
   config.tokenizer.name = "radix"
   config.train.batch_size = 30
   assert jax.device_count() == 8
-  with pytest.raises(ValueError, match="batch size 30 .* 8 devices; use 24 or 32"):
+  with pytest.raises(ValueError, match=r"batch size 30 .* 8 devices; use 24 or 32"):
     pipeline.train_recommender(config, tmp_path)

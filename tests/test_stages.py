@@ -62,13 +62,13 @@ def test_changes_of_an_earlier_stage_are_told_as_such():
   assert changes({"fingerprint": "x", "a": 1}, {"fingerprint": "y", "a": 1}) == (
     "an earlier stage changed"
   )
-  many = changes({}, {c: 1 for c in "abcdef"})
+  many = changes({}, dict.fromkeys("abcdef", 1))
   assert many.startswith("a was absent and is 1; ")
   assert many.endswith("(and 2 more settings)")
 
 
 def test_require_done(tmp_path):
-  with pytest.raises(FileNotFoundError, match="stage 'cook' is not done in .*--mode=all"):
+  with pytest.raises(FileNotFoundError, match=r"stage 'cook' is not done in .*--mode=all"):
     require_done(tmp_path, "cook")
   with pytest.raises(RuntimeError):
     stage(tmp_path, {}, [], fail=True)

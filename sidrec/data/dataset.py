@@ -138,7 +138,7 @@ def validate(dataset: Dataset) -> Dataset:
     len(histories.offsets_U1) == histories.num_users + 1
     and histories.offsets_U1[0] == 0
     and histories.offsets_U1[-1] == total
-    and (histories.lengths_U >= 0).all(),
+    and bool((histories.lengths_U >= 0).all()),
     "history offsets do not cover the interactions",
   )
   require(
@@ -159,12 +159,12 @@ def validate(dataset: Dataset) -> Dataset:
     require(len(column) == num_items, f"item column {name!r} has {len(column)} of {num_items} rows")
   pairs = len(items.category_E)
   require(
-    pairs == 0 or (items.category_E.min() >= 0 and items.category_E.max() < len(items.categories_C)),
+    pairs == 0
+    or (items.category_E.min() >= 0 and items.category_E.max() < len(items.categories_C)),
     "an item names a category that is not listed",
   )
   require(
-    len(items.category_offsets_N1) == num_items + 1
-    and items.category_offsets_N1[-1] == pairs,
+    len(items.category_offsets_N1) == num_items + 1 and items.category_offsets_N1[-1] == pairs,
     "category offsets do not cover the item-category pairs",
   )
   return dataset

@@ -13,7 +13,7 @@ and two binary searches in a request's sorted forbidden rows count how many of
 them it covers. A node whose rows are all forbidden never takes a beam.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from sidrec.decoding import trie as trie_lib
 from sidrec.decoding.trie import ROOT, Trie
 from sidrec.models.layers import KeyValues
-from sidrec.models.seq2seq import Memory, Seq2Seq
+from sidrec.models.seq2seq import Seq2Seq
 
 
 class Recommendations(NamedTuple):
@@ -64,7 +64,10 @@ def search(
   Returns:
     Recommendations with K results per history.
   """
-  call = lambda method, *args: model.apply({"params": params}, *args, method=method)
+
+  def call(method: str, *args: Any) -> Any:
+    return model.apply({"params": params}, *args, method=method)
+
   memory = call("remember", history_BxS, trie.codes_NxL)
   banned_BxM = None if forbidden_BxM is None else _sorted_rows(trie, forbidden_BxM)
 
@@ -79,11 +82,11 @@ def search(
 
   batch = history_BxS.shape[0]
   state = BeamState(
-    level=0,
+    level=jnp.int32(0),
     node_BxK=jnp.full((batch, 1), ROOT, jnp.int32),
     score_BxK=jnp.zeros((batch, 1)),
     token_BxK=jnp.zeros((batch, 1), jnp.int32),
-    caches=model.apply({"params": params}, batch, 1, method="empty_caches"),
+    caches=call("empty_caches", batch, 1),
   )
   state = grow(state, trie.fan_outs[0])
   if trie.num_levels > 1:
@@ -93,9 +96,7 @@ def search(
     )
   valid_BxK = jnp.isfinite(state.score_BxK)
   row_BxK = jnp.where(valid_BxK, state.node_BxK - trie.depth_offsets[-1], 0)
-  return Recommendations(
-    jnp.where(valid_BxK, trie.item_N[row_BxK], -1), state.score_BxK, valid_BxK
-  )
+  return Recommendations(jnp.where(valid_BxK, trie.item_N[row_BxK], -1), state.score_BxK, valid_BxK)
 
 
 def _select(state, logp_BxKxF, token_BxKxF, child_BxKxF, caches, beams) -> BeamState:

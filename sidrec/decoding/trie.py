@@ -15,6 +15,8 @@ Each depth ends with a closing node, whose only use is to close the ranges of
 the node before it.
 """
 
+import itertools
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -39,14 +41,17 @@ class Trie:
 
   @property
   def num_items(self) -> int:
+    """N."""
     return self.codes_NxL.shape[0]
 
   @property
   def num_levels(self) -> int:
+    """L."""
     return self.codes_NxL.shape[1]
 
   @property
   def num_nodes(self) -> int:
+    """E, closing nodes included."""
     return self.token_E.shape[0]
 
 
@@ -130,6 +135,6 @@ def paths(trie: Trie) -> jax.Array:
   offsets = [*trie.depth_offsets, trie.num_nodes]
   at_depth = [
     start + np.searchsorted(row_E[start : stop - 1], np.asarray(trie.row_of_N), side="right") - 1
-    for start, stop in zip(offsets[:-1], offsets[1:], strict=True)
+    for start, stop in itertools.pairwise(offsets)
   ]
   return jnp.asarray(np.stack(at_depth, axis=1).astype(np.int32))

@@ -35,8 +35,8 @@ def evaluate_users(
     seen: items that must not be returned, or None.
   """
   result = recommend_users(params, held_out.histories, users_R, seen)
-  item_RxK = result.item_BxK[:, :num_results]
-  valid_RxK = result.valid_BxK[:, :num_results]
+  item_RxK = np.asarray(result.item_BxK)[:, :num_results]
+  valid_RxK = np.asarray(result.valid_BxK)[:, :num_results]
   rank_R = rank_in_list(item_RxK, valid_RxK, held_out.target_U[users_R])
   metrics = summarise(per_user_metrics(rank_R, num_results))
   return {**metrics, f"coverage@{COVERAGE_AT}": coverage(item_RxK, valid_RxK, num_items)}

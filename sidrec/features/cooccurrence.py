@@ -110,7 +110,7 @@ def cooccurrence_vectors(
   related = np.flatnonzero(np.diff(ppmi_NxN.indptr))
   if len(related) == 0:
     return vectors_NxD.astype(np.float32)
-  u, s = _top_singular(ppmi_NxN[related], dim)
+  u, s = _top_singular(sp.csr_array(ppmi_NxN[related]), dim)
   # Directions beyond the rank are rounding noise.
   rank = np.count_nonzero(s > 1e-6 * s[0])
   u = u[:, :rank]
@@ -124,7 +124,8 @@ def cooccurrence_vectors(
 
 def _top_singular(matrix: sp.csr_array, count: int) -> tuple[np.ndarray, np.ndarray]:
   """The left singular vectors and values of at most `count` largest values, largest first."""
-  smaller = min(matrix.shape)
+  rows, columns = matrix.shape  # pyrefly: ignore
+  smaller = min(rows, columns)
   if smaller <= max(_DENSE_UP_TO, count):
     u, s, _ = np.linalg.svd(matrix.toarray(), full_matrices=False)
     return u[:, :count], s[:count]

@@ -5,6 +5,7 @@ Pre-norm residual blocks with RMS normalisation and no biases (Raffel et al.,
 2020). Parameters are float32; computation runs in `dtype`, softmax in float32.
 """
 
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -28,7 +29,27 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
+    """[..., D] → [..., D]."""
     return nn.RMSNorm(epsilon=1e-6, dtype=self.dtype)(x)
+
+
+class Linear(nn.Module):
+  """A linear map of the last axis to one or more new axes.
+
+  Leading axes are folded into one, which makes the gradient one plain matrix
+  product: on CPU almost twice as fast as contracting them one by one.
+  """
+
+  shape: tuple[int, ...]
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[..., D] → [..., *shape]."""
+    flat = x.reshape(-1, x.shape[-1]).astype(self.dtype)
+    width = math.prod(self.shape)
+    kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], width))
+    return (flat @ kernel.astype(self.dtype)).reshape(*x.shape[:-1], *self.shape)
 
 
 class Attention(nn.Module):
@@ -39,21 +60,20 @@ class Attention(nn.Module):
   width: int
   dtype: jnp.dtype
 
-  def setup(self):
-    project = lambda: nn.DenseGeneral(
-      (self.heads, self.head_width), use_bias=False, dtype=self.dtype
-    )
-    self.query, self.key, self.value = project(), project(), project()
-    self.out = nn.DenseGeneral(self.width, axis=(-2, -1), use_bias=False, dtype=self.dtype)
+  def setup(self):  # noqa: D102
+    split = (self.heads, self.head_width)
+    self.query, self.key_value = Linear(split, self.dtype), Linear((2, *split), self.dtype)
+    self.out = Linear((self.width,), self.dtype)
 
   def project(self, x: jax.Array) -> KeyValues:
     """Keys and values of x [..., S, D]."""
-    return KeyValues(self.key(x), self.value(x))
+    key_value = self.key_value(x)
+    return KeyValues(key_value[..., 0, :, :], key_value[..., 1, :, :])
 
   def among_levels(self, x_BxQxLxD: jax.Array) -> jax.Array:
     """Causal self-attention over axis L only: [B, Q, L, D]."""
     query = self.query(x_BxQxLxD) * self.head_width**-0.5
-    return self.out(attend_levels(query, self.project(x_BxQxLxD)))
+    return self._join(attend_levels(query, self.project(x_BxQxLxD)))
 
   def __call__(self, x: jax.Array, keys: KeyValues, mask: jax.Array) -> jax.Array:
     """Attends from x [..., Q, D] to keys where mask [..., Q, S] holds; returns [..., Q, D]."""
@@ -61,7 +81,11 @@ class Attention(nn.Module):
     logits = jnp.einsum("...qhi,...shi->...hqs", query, keys.key)
     logits = jnp.where(mask[..., None, :, :], logits.astype(jnp.float32), MASKED)
     weights = jax.nn.softmax(logits).astype(self.dtype)
-    return self.out(jnp.einsum("...hqs,...shi->...qhi", weights, keys.value))
+    return self._join(jnp.einsum("...hqs,...shi->...qhi", weights, keys.value))
+
+  def _join(self, heads: jax.Array) -> jax.Array:
+    """[..., H, I] → [..., D]."""
+    return self.out(heads.reshape(*heads.shape[:-2], self.heads * self.head_width))
 
 
 def attend_levels(query_BxQxLxHxI: jax.Array, keys_BxQxL: KeyValues) -> jax.Array:
@@ -90,8 +114,9 @@ class FeedForward(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    x = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name="up")(x)
-    return nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="down")(nn.relu(x))
+    """[..., D] → [..., D]."""
+    x = nn.relu(Linear((self.hidden,), self.dtype, name="up")(x))
+    return Linear((self.width,), self.dtype, name="down")(x)
 
 
 class EncoderBlock(nn.Module):
@@ -104,13 +129,14 @@ class EncoderBlock(nn.Module):
   dropout: float
   dtype: jnp.dtype
 
-  def setup(self):
+  def setup(self):  # noqa: D102
     self.attention_norm, self.feed_norm = Norm(self.dtype), Norm(self.dtype)
     self.attention = Attention(self.heads, self.head_width, self.width, self.dtype)
     self.feed = FeedForward(self.width, self.hidden, self.dtype)
     self.drop = nn.Dropout(self.dropout)
 
   def __call__(self, x_BxSxD: jax.Array, mask_BxSxS: jax.Array, train: bool) -> jax.Array:
+    """Position q sees the positions s where mask[:, q, s] holds."""
     y_BxSxD = self.attention_norm(x_BxSxD)
     y_BxSxD = self.attention(y_BxSxD, self.attention.project(y_BxSxD), mask_BxSxS)
     x_BxSxD = x_BxSxD + self.drop(y_BxSxD, deterministic=not train)
@@ -132,7 +158,7 @@ class DecoderBlock(nn.Module):
   dropout: float
   dtype: jnp.dtype
 
-  def setup(self):
+  def setup(self):  # noqa: D102
     self.self_norm, self.cross_norm, self.feed_norm = (Norm(self.dtype) for _ in range(3))
     self.self_attention = Attention(self.heads, self.head_width, self.width, self.dtype)
     self.cross_attention = Attention(self.heads, self.head_width, self.width, self.dtype)

@@ -53,6 +53,7 @@ class Seq2SeqConfig:
   decoder_dropout: float = 0.0
   item_embedding: bool = True
   node_bias: bool = True
+  node_vectors: bool = False
   dtype: str = "float32"
 
   def __post_init__(self):
@@ -73,7 +74,7 @@ class Seq2Seq(nn.Module):
 
   config: Seq2SeqConfig
 
-  def setup(self):
+  def setup(self):  # noqa: D102
     c = self.config
     table = nn.initializers.normal(0.02)
     code = nn.initializers.normal(0.05)
@@ -89,15 +90,11 @@ class Seq2Seq(nn.Module):
     )
     if c.node_bias:
       self.bias_E = self.param("node_bias", nn.initializers.zeros, (c.num_nodes,))
-    shape = dict(
-      heads=c.heads, head_width=c.head_width, width=c.width, hidden=c.hidden, dtype=dtype
-    )
-    self.encoder = [
-      EncoderBlock(**shape, dropout=c.encoder_dropout) for _ in range(c.encoder_layers)
-    ]
-    self.decoder = [
-      DecoderBlock(**shape, dropout=c.decoder_dropout) for _ in range(c.decoder_layers)
-    ]
+    if c.node_vectors:
+      self.node_ExD = self.param("node", table, (c.num_nodes, c.width))
+    shape = (c.heads, c.head_width, c.width, c.hidden)
+    self.encoder = [EncoderBlock(*shape, c.encoder_dropout, dtype) for _ in range(c.encoder_layers)]
+    self.decoder = [DecoderBlock(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)]
     self.encoder_norm, self.decoder_norm = Norm(dtype), Norm(dtype)
     self.encoder_drop = nn.Dropout(c.encoder_dropout)
     self.decoder_drop = nn.Dropout(c.decoder_dropout)
@@ -171,7 +168,9 @@ class Seq2Seq(nn.Module):
       start_BxQxD = start_BxQxD + states
     else:
       mask_BxQxS = real[:, None, :]
-    hidden_BxQxLxD = self._decode(states, start_BxQxD, trie.codes_NxL[target_BxQ], mask_BxQxS, train)
+    hidden_BxQxLxD = self._decode(
+      states, start_BxQxD, trie.codes_NxL[target_BxQ], mask_BxQxS, train
+    )
     path_BxQxL1 = path_NxL1[target_BxQ]
     levels = [
       self._level_log_likelihood(hidden_BxQxLxD[:, :, level], path_BxQxL1, level, trie)
@@ -209,15 +208,16 @@ class Seq2Seq(nn.Module):
     logits_BxQxF = jnp.take_along_axis(logits_BxQxV, token_BxQxF, axis=-1)
     if self.config.node_bias:
       logits_BxQxF = logits_BxQxF + self.bias_E[child_BxQxF]
+    if self.config.node_vectors:
+      node_BxQxFxD = self.node_ExD[child_BxQxF].astype(hidden_BxQxD.dtype)
+      own_BxQxF = (hidden_BxQxD[:, :, None] * node_BxQxFxD).sum(-1)
+      logits_BxQxF = logits_BxQxF + own_BxQxF.astype(jnp.float32)
     return jnp.where(real_BxQxF, logits_BxQxF, -jnp.inf)
 
   def _to_float32_logits(self, hidden, weights_DxV):
-    return jnp.einsum(
-      "...d,dv->...v",
-      hidden,
-      weights_DxV.astype(hidden.dtype),
-      preferred_element_type=jnp.float32,
-    )
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    logits = jnp.dot(flat, weights_DxV.astype(flat.dtype), preferred_element_type=jnp.float32)
+    return logits.reshape(*hidden.shape[:-1], -1)
 
   # Decoder, one level of many beams: what the search calls.
 

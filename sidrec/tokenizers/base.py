@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+Array = jax.Array | np.ndarray
 Params = Any  # a pytree of arrays that Orbax can save
 
 
@@ -25,6 +27,6 @@ class Tokenizer(NamedTuple):
   name: str
   num_levels: int
   codebook_size: int
-  fit: Callable[[jax.Array, jax.Array], Params]
-  encode: Callable[[Params, jax.Array], jax.Array]
-  decode: Callable[[Params, jax.Array], jax.Array] | None = None
+  fit: Callable[[jax.Array, Array], Params]
+  encode: Callable[[Params, Array], jax.Array]
+  decode: Callable[[Params, Array], jax.Array] | None = None

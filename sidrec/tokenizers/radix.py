@@ -118,15 +118,15 @@ def radix(num_levels: int, codebook_size: int) -> "Tokenizer":
   import jax
   import jax.numpy as jnp
 
-  from sidrec.tokenizers.base import Params, Tokenizer
+  from sidrec.tokenizers.base import Array, Params, Tokenizer
 
   check_sizes(num_levels, codebook_size)
 
-  def fit(key: jax.Array, vectors_NxF: jax.Array) -> Params:
+  def fit(key: jax.Array, vectors_NxF: Array) -> Params:
     del key, vectors_NxF
     return ()
 
-  def encode(params: Params, vectors_NxF: jax.Array) -> jax.Array:
+  def encode(params: Params, vectors_NxF: Array) -> jax.Array:
     del params
     return jnp.asarray(radix_codes(vectors_NxF.shape[0], num_levels, codebook_size))
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.tokenizers.base import Params, Tokenizer
+from sidrec.tokenizers.base import Array, Params, Tokenizer
 from sidrec.tokenizers.collisions import collision_rate
 from sidrec.tokenizers.kmeans import BLOCK_SIZE, kmeans, nearest
 from sidrec.tokenizers.quality import unexplained_variance
@@ -89,9 +89,7 @@ class MLP(nn.Module):
     return x
 
 
-def rqvae(
-  config: RQVAEConfig, train_fn: Callable[[Task, jax.Array, jax.Array], Params]
-) -> Tokenizer:
+def rqvae(config: RQVAEConfig, train_fn: Callable[[Task, jax.Array, Array], Params]) -> Tokenizer:
   """The RQ-VAE as a tokenizer.
 
   Args:
@@ -103,7 +101,7 @@ def rqvae(
     A tokenizer whose functions raise ValueError as `rqvae_task`, `encode` and `decode` do.
   """
 
-  def fit(key: jax.Array, vectors_NxF: jax.Array) -> Params:
+  def fit(key: jax.Array, vectors_NxF: Array) -> Params:
     return train_fn(rqvae_task(config, vectors_NxF), key, vectors_NxF)
 
   return Tokenizer(
@@ -116,7 +114,7 @@ def rqvae(
   )
 
 
-def rqvae_task(config: RQVAEConfig, vectors_NxF: jax.Array) -> Task:
+def rqvae_task(config: RQVAEConfig, vectors_NxF: Array) -> Task:
   """What to train: batches are {'vectors_BxF': float32 [B, F]}.
 
   Parameters are {'encoder', 'decoder', 'codebooks_LxVxD'}. The loss is
@@ -221,7 +219,7 @@ def straight_through(latents_BxD: jax.Array, quantised_BxD: jax.Array) -> jax.Ar
   return latents_BxD + jax.lax.stop_gradient(quantised_BxD - latents_BxD)
 
 
-def encode(config: RQVAEConfig, params: Params, vectors_NxF: jax.Array) -> jax.Array:
+def encode(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> jax.Array:
   """The codes of items, seen in training or not, in blocks of items: int32 [N, L].
 
   Raises:
@@ -237,7 +235,7 @@ def encode(config: RQVAEConfig, params: Params, vectors_NxF: jax.Array) -> jax.A
   return _encode(config, params, items_NxF)
 
 
-def decode(config: RQVAEConfig, params: Params, codes_NxL: jax.Array) -> jax.Array:
+def decode(config: RQVAEConfig, params: Params, codes_NxL: Array) -> jax.Array:
   """The vectors that codes stand for, in blocks of items: float32 [N, F].
 
   Raises:
@@ -249,14 +247,12 @@ def decode(config: RQVAEConfig, params: Params, codes_NxL: jax.Array) -> jax.Arr
   return _decode(config, params, checked_NxL)
 
 
-def reconstruct(config: RQVAEConfig, params: Params, vectors_NxF: jax.Array) -> jax.Array:
+def reconstruct(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> jax.Array:
   """What is left of vectors after `encode` and `decode`, which see: float32 [N, F]."""
   return decode(config, params, encode(config, params, vectors_NxF))
 
 
-def selection_score(
-  config: RQVAEConfig, params: Params, vectors_NxF: jax.Array
-) -> dict[str, float]:
+def selection_score(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> dict[str, float]:
   """How good parameters are on the whole catalogue; less is better.
 
   Returns:
@@ -295,8 +291,10 @@ def _init(config: RQVAEConfig, vectors_NxF: np.ndarray, key: jax.Array) -> tuple
   """Parameters fitted to the data: standardised latents, k-means codebooks, a mean output."""
   encoder_key, decoder_key, codebook_key = jax.random.split(key, 3)
   width, last = vectors_NxF.shape[1], f"layer_{len(config.hidden)}"
-  encoder = _encoder(config).init(encoder_key, jnp.zeros((1, width)))["params"]
-  decoder = _decoder(config, width).init(decoder_key, jnp.zeros((1, config.latent_dim)))["params"]
+  encoder: Params = _encoder(config).init(encoder_key, jnp.zeros((1, width)))["params"]
+  decoder: Params = _decoder(config, width).init(decoder_key, jnp.zeros((1, config.latent_dim)))[
+    "params"
+  ]
 
   latents_NxD = _latents(config, encoder, jnp.asarray(vectors_NxF))
   center_D, scale = latents_NxD.mean(0), latents_NxD.std(0).mean() + 1e-6

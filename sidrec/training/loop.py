@@ -104,12 +104,12 @@ def train(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated),
       jax.eval_shape(start, key),
     )
+    progress: dict[str, Any] = {"best": None, "best_step": 0, "since_best": 0}
     restored = checkpoints.restore_latest(abstract)
-    if restored is None:
-      state = jax.jit(start, out_shardings=replicated)(key)
-      progress = {"best": None, "best_step": 0, "since_best": 0}
-    else:
+    if restored is not None:
       state, progress = restored
+    else:
+      state = jax.jit(start, out_shardings=replicated)(key)
     step = int(state.step)
     logger = make_logger(step)
     pending = None  # steps and metrics of the call that is running

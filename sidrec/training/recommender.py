@@ -1,5 +1,7 @@
 """What the recommender learns from: the likelihood of every next item."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 
@@ -33,12 +35,6 @@ def recommender_task(model: Seq2Seq, trie: Trie) -> Task:
   path_NxL1 = trie_lib.paths(trie)
   setting, length = model.config.setting, model.config.history_length
 
-  def log_likelihood(params, history_BxS, target_BxQ, rngs):
-    args = (history_BxS, target_BxQ, trie, path_NxL1)
-    return model.apply(
-      {"params": params}, *args, train=rngs is not None, rngs=rngs, method="log_likelihood"
-    )
-
   def init(key):
     window_1xS1 = jnp.zeros((1, length + 1), jnp.int32)
     history, target, _ = split_windows(window_1xS1, setting)
@@ -47,7 +43,16 @@ def recommender_task(model: Seq2Seq, trie: Trie) -> Task:
 
   def loss(params, aux, batch, key):
     history, target_BxQ, counts_BxQ = split_windows(batch["item_BxS1"], setting)
-    logp_BxQxL = log_likelihood(params, history, target_BxQ, {"dropout": key})
+    logp_BxQxL = cast(
+      jax.Array,
+      model.apply(
+        {"params": params},
+        *(history, target_BxQ, trie, path_NxL1),
+        train=True,
+        rngs={"dropout": key},
+        method="log_likelihood",
+      ),
+    )
     logp_L = jnp.where(counts_BxQ[..., None], logp_BxQxL, 0.0).sum(axis=(0, 1))
     logp_L = logp_L / jnp.maximum(counts_BxQ.sum(), 1)
     levels = {f"loss_level_{level}": -logp for level, logp in enumerate(logp_L)}

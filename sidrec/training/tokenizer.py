@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from sidrec.data.batches import shuffled
 from sidrec.tokenizers import quality
-from sidrec.tokenizers.base import Params, Tokenizer
+from sidrec.tokenizers.base import Array, Params, Tokenizer
 from sidrec.tokenizers.collisions import add_extra_digit
 from sidrec.tokenizers.radix import radix
 from sidrec.tokenizers.rqvae import RQVAEConfig, rqvae, selection_score
@@ -70,7 +70,8 @@ def make_tokenizer(config: ConfigDict, seed: int, workdir: Path) -> Tokenizer:
       commitment=c.commitment,
     )
     return rqvae(
-      settings, lambda task, key, vectors: train_rqvae(c, settings, task, key, vectors, seed, workdir)
+      settings,
+      lambda task, key, vectors: train_rqvae(c, settings, task, key, vectors, seed, workdir),
     )
   nearest = difflib.get_close_matches(config.name, TOKENIZERS, n=1)
   hint = f"did you mean {nearest[0]!r}? " if nearest else ""
@@ -84,16 +85,16 @@ def train_rqvae(
   settings: RQVAEConfig,
   task: Task,
   key: jax.Array,
-  vectors_NxF: np.ndarray,
+  vectors_NxF: Array,
   seed: int,
   workdir: Path,
 ) -> Params:
   """Trains an RQ-VAE; keeps the parameters with the least reconstruction error plus collisions."""
   mesh = mesh_lib.make_mesh()
   mesh_lib.check_batch_size(mesh, config.batch_size)
-  vectors_NxF = np.asarray(vectors_NxF, np.float32)
+  items_NxF = np.asarray(vectors_NxF, np.float32)
   indices_at = shuffled(
-    len(vectors_NxF), config.batch_size, seed, jax.process_index(), jax.process_count()
+    len(items_NxF), config.batch_size, seed, jax.process_index(), jax.process_count()
   )
   return train(
     task,
@@ -104,8 +105,8 @@ def train_rqvae(
       weight_decay=config.weight_decay,
       clip_norm=1.0,
     ),
-    lambda step: {"vectors_BxF": vectors_NxF[indices_at(step)]},
-    lambda params: selection_score(settings, params, vectors_NxF),
+    lambda step: {"vectors_BxF": items_NxF[indices_at(step)]},
+    lambda params: selection_score(settings, params, items_NxF),
     LoopConfig(
       steps=config.steps,
       steps_per_call=config.steps_per_call,

@@ -63,9 +63,7 @@ def test_sliding_windows_end_in_each_target(lengths, history_length):
 
 def test_last_items_are_left_aligned():
   got = batches.last_items(histories_of([0, 2, 5]), 3)
-  np.testing.assert_array_equal(
-    got, [[NO_ITEM] * 3, [1000, 1001, NO_ITEM], [2002, 2003, 2004]]
-  )
+  np.testing.assert_array_equal(got, [[NO_ITEM] * 3, [1000, 1001, NO_ITEM], [2002, 2003, 2004]])
   empty = batches.last_items(histories_of([0, 0]), 2)
   np.testing.assert_array_equal(empty, np.full((2, 2), NO_ITEM))
 

@@ -94,7 +94,7 @@ def test_small_beam_returns_real_items_with_their_true_scores():
 
 
 def test_greedy_follows_the_best_token_of_each_level():
-  model, params, trie, path = make()
+  model, params, trie, _ = make()
   call = lambda method, *args: model.apply({"params": params}, *args, method=method)
   memory = call("remember", HISTORY, trie.codes_NxL)
   caches, token = call("empty_caches", 3, 1), jnp.zeros((3, 1), jnp.int32)

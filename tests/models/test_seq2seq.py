@@ -19,23 +19,19 @@ def make(setting, **changes):
   # Every node has siblings, so that every level's likelihood depends on the model.
   codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS), (3, 3, 3)), axis=1)
   trie = trie_lib.build_trie(np.random.default_rng(0).permutation(codes))
-  config = Seq2SeqConfig(
-    **{
-      **dict(
-        num_items=NUM_ITEMS,
-        num_levels=3,
-        codebook_size=8,
-        num_nodes=trie.num_nodes,
-        setting=setting,
-        history_length=LENGTH,
-        width=16,
-        heads=2,
-        head_width=8,
-        hidden=32,
-      ),
-      **changes,
-    }
-  )
+  shape = {
+    "num_items": NUM_ITEMS,
+    "num_levels": 3,
+    "codebook_size": 8,
+    "num_nodes": trie.num_nodes,
+    "setting": setting,
+    "history_length": LENGTH,
+    "width": 16,
+    "heads": 2,
+    "head_width": 8,
+    "hidden": 32,
+  }
+  config = Seq2SeqConfig(**{**shape, **changes})
   model, path = Seq2Seq(config), trie_lib.paths(trie)
   history = jnp.zeros((1, LENGTH), jnp.int32)
   target = history if setting == "dense" else history[:, :1]
@@ -79,7 +75,7 @@ def test_tiger_target_sees_the_whole_history():
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 def test_levels_see_only_earlier_levels_of_their_target(setting):
   """Level l depends on the target's codes before l and not on its own or later ones."""
-  model, params, trie, path = make(setting)
+  model, params, trie, _ = make(setting)
   history = jnp.asarray([[3, 1, 4, 1]], jnp.int32)
   target = history if setting == "dense" else history[:, :1]
   states, _ = model.apply({"params": params}, history, trie.codes_NxL, method="encode")

@@ -64,7 +64,7 @@ def line_task():
   return Task(lambda key: ({"w": jnp.zeros(())}, ()), loss), batch_at
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
   pass
 
 
@@ -75,7 +75,7 @@ def interrupted_at(stop, validate):
   def wrapped(params):
     calls.append(1)
     if len(calls) == stop:
-      raise Interrupted
+      raise InterruptedRunError
     return validate(params)
 
   return wrapped
@@ -94,7 +94,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
     task, optimizer, batch_at, validate, *args, tmp_path / folder, SILENT
   )
   whole = run("whole", validate)
-  with pytest.raises(Interrupted):
+  with pytest.raises(InterruptedRunError):
     run("parts", interrupted_at(3, validate))
   resumed = run("parts", validate)
   jax.tree.map(np.testing.assert_array_equal, whole, resumed)
@@ -278,7 +278,6 @@ def test_moving_average_is_kept_and_validated(tmp_path):
     state, _ = checkpoints.restore_latest(abstract)
   # After the first step the decay is (1 + 0) / (10 + 0).
   assert seen[0] == pytest.approx(0.9 * float(state.params["w"]), rel=1e-6)
-
 
 
 @pytest.mark.parametrize("name", ["steps", "steps_per_call", "validate_every"])

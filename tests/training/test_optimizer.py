@@ -42,6 +42,6 @@ def test_gradients_are_clipped_together():
   params = {"a": jnp.zeros(()), "b": jnp.zeros(())}
   state = optimizer.init(params)
   _, state = optimizer.update({"a": jnp.float32(300.0), "b": jnp.float32(400.0)}, state, params)
-  mean = [s for s in state[1] if hasattr(s, "mu")][0].mu
+  mean = next(s for s in state[1] if hasattr(s, "mu")).mu
   assert float(mean["a"]) == pytest.approx(0.1 * 0.6, rel=1e-3)
   assert float(mean["b"]) == pytest.approx(0.1 * 0.8, rel=1e-3)

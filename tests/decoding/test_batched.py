@@ -1,0 +1,75 @@
+"""Many users through a few shapes: the same results as one by one, in the order asked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sidrec.data.batches import last_items
+from sidrec.data.dataset import Histories
+from sidrec.decoding import beam
+from sidrec.decoding import trie as trie_lib
+from sidrec.decoding.batched import make_recommend_users
+from sidrec.evaluation.protocol import seen_items
+from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from sidrec.training.mesh import make_mesh
+
+LENGTHS = [3, 0, 90, 5, 70, 1, 4, 2, 66, 6, 8]
+
+
+@pytest.fixture(scope="module")
+def case():
+  codes = np.stack(np.unravel_index(np.arange(100), (10, 10)), axis=1)
+  trie = trie_lib.build_trie(codes)
+  config = Seq2SeqConfig(
+    num_items=100,
+    num_levels=2,
+    codebook_size=10,
+    num_nodes=trie.num_nodes,
+    history_length=4,
+    width=8,
+    heads=1,
+    head_width=8,
+    hidden=8,
+  )
+  model = Seq2Seq(config)
+  one = jnp.zeros((1, 4), jnp.int32)
+  params = model.init(
+    jax.random.key(0), one, one, trie, trie_lib.paths(trie), method="log_likelihood"
+  )["params"]
+  params = jax.tree.map(lambda x: 3 * x, params)
+  rng = np.random.default_rng(0)
+  items = np.concatenate([rng.permutation(100)[:n] for n in LENGTHS]).astype(np.int32)
+  histories = Histories(
+    np.concatenate([[0], np.cumsum(LENGTHS)]),
+    items,
+    np.zeros(len(items), np.int64),
+    np.zeros(len(items), np.float32),
+    np.arange(len(LENGTHS)),
+  )
+  return model, params, trie, histories
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_batches_give_what_single_users_get(case, masked):
+  model, params, trie, histories = case
+  users = np.array([10, 2, 1, 0, 4, 8, 3, 9, 5])
+  recommend = make_recommend_users(model, trie, 12, 8, make_mesh())
+  seen = seen_items(histories) if masked else None
+  result = recommend(params, histories, users, seen)
+  single = jax.jit(lambda h, f: beam.search(model, params, trie, h, 12, f))
+  history = last_items(histories, 4)
+  for at, user in enumerate(users):
+    forbidden = np.full((1, 100), -1, np.int32)
+    if masked:
+      forbidden[0, : LENGTHS[user]] = histories.of(user)
+    alone = single(history[user : user + 1], forbidden)
+    np.testing.assert_array_equal(result.item_BxK[at], alone.item_BxK[0])
+    np.testing.assert_allclose(result.score_BxK[at], alone.score_BxK[0], atol=1e-5)
+  assert result.valid_BxK[1].sum() == (10 if masked else 12)  # user 2 has seen 90 of 100
+
+
+def test_batch_size_must_fit_the_devices(case):
+  model, _, trie, _ = case
+  with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
+    make_recommend_users(model, trie, 5, 12, make_mesh())
