@@ -35,34 +35,6 @@ COUNT = flags.DEFINE_integer("k", None, "recommend: results a user; default 10, 
 flags.mark_flag_as_required("config")
 
 
-def run_recommend(config, workdir: Path) -> None:
-  """--mode=recommend."""
-  if sum(flag.value is not None for flag in (USER, USERS, HISTORY, ITEMS)) != 1:
-    raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
-  count = COUNT.value or (config.evaluate.results if OUTPUT.value else 10)
-  if count > config.evaluate.beams:
-    raise ValueError(f"--k={count} needs as many beams: add --config.evaluate.beams={count}")
-  recommender = pipeline.load_recommender(config, workdir)
-  dataset = recommender.dataset
-  if HISTORY.value or ITEMS.value:
-    if HISTORY.value:
-      rows = recommend.rows_of_titles(HISTORY.value, recommender)
-    else:
-      rows = recommend.rows_of_ids(ITEMS.value or "", dataset.items.ids_N, "item")
-    histories, users_R = recommend.history_of_items(rows), np.array([0])
-  else:
-    histories = recommend.histories_before(dataset.histories, SPLIT.value)
-    users_R = np.arange(histories.num_users)
-    if USERS.value != "all":
-      names = USER.value or USERS.value or ""
-      users_R = np.array(recommend.rows_of_ids(names, histories.user_ids_U, "user"))
-  args = (recommender, histories, users_R, count, EXCLUDE_SEEN.value)
-  if OUTPUT.value:
-    recommend.write_lists(*args, Path(OUTPUT.value))
-  else:
-    recommend.print_lists(*args)
-
-
 def main(_) -> None:
   """Runs the mode; expected errors end with their sentence, without a traceback."""
   logging.set_verbosity(logging.WARNING)
@@ -70,7 +42,17 @@ def main(_) -> None:
   workdir = Path(WORKDIR.value or Path("runs") / run_name(name))
   try:
     if MODE.value == "recommend":
-      return run_recommend(config, workdir)
+      request = recommend.Request(
+        user=USER.value,
+        users=USERS.value,
+        history=HISTORY.value,
+        items=ITEMS.value,
+        split=SPLIT.value,
+        exclude_seen=EXCLUDE_SEEN.value,
+        count=COUNT.value,
+        output=OUTPUT.value,
+      )
+      return recommend.answer(config, workdir, request)
     STAGES[MODE.value](config, workdir)
     if MODE.value == "all":
       recommender = pipeline.load_recommender(config, workdir)

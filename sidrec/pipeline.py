@@ -7,7 +7,7 @@ directory, and `recommend.py` reads the last.
 import functools
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -96,14 +96,27 @@ def tokenize(config: ConfigDict, workdir: Path) -> str:
     )
     ids.save_to_file(workdir / "semantic_ids.json")
 
-  inputs = {
-    "fingerprint": prepared,
+  inputs = {"fingerprint": prepared, **tokenize_settings(config)}
+  outputs = ["vectors.npy", "tokenizer", "tokenizer.json", "semantic_ids.json"]
+  return run_stage(workdir, "tokenize", inputs, outputs, build)
+
+
+def tokenize_settings(config: ConfigDict) -> dict[str, Any]:
+  """The settings that semantic IDs depend on."""
+  return {
     "seed": config.seed,
     "features": config.features.to_dict(),
     "tokenizer": config.tokenizer.to_dict(),
   }
-  outputs = ["vectors.npy", "tokenizer", "tokenizer.json", "semantic_ids.json"]
-  return run_stage(workdir, "tokenize", inputs, outputs, build)
+
+
+def train_settings(config: ConfigDict) -> dict[str, Any]:
+  """The settings that the recommender's parameters depend on."""
+  return {
+    "seed": config.seed,
+    "model": config.model.to_dict(),
+    "train": config.train.to_dict(),
+  }
 
 
 def semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDManager:
@@ -184,13 +197,7 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     )
     save_params(workdir / "recommender", params)
 
-  inputs = {
-    "fingerprint": tokenized,
-    "seed": config.seed,
-    "model": config.model.to_dict(),
-    "train": config.train.to_dict(),
-    "beams": config.evaluate.beams,
-  }
+  inputs = {"fingerprint": tokenized, **train_settings(config)}
   return run_stage(workdir, "train", inputs, ["checkpoints", "recommender"], build)
 
 
@@ -199,8 +206,10 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
 
   Raises:
     FileNotFoundError: if it is not trained yet.
+    ValueError: if it was trained with other settings.
   """
-  require_done(workdir, "train")
+  require_done(workdir, "tokenize", tokenize_settings(config))
+  require_done(workdir, "train", train_settings(config))
   dataset = load_dataset(workdir / "dataset.npz")
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
   model, trie = make_model(config, ids)

@@ -3,17 +3,64 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from sidrec.data.dataset import Histories, held_out_view
 from sidrec.decoding.beam import Recommendations
 from sidrec.evaluation.protocol import seen_items
-from sidrec.pipeline import Recommender
+from sidrec.pipeline import Recommender, load_recommender
 from sidrec.titles import find_titles
 
 SPLITS = ("next", "valid", "test")
 SHOWN_HISTORY = 5
+
+
+class Request(NamedTuple):
+  """What to recommend for: exactly one of user, users, history and items is given."""
+
+  user: str | None = None  # original id
+  users: str | None = None  # 'all', or original ids with commas between
+  history: str | None = None  # titles with commas between, oldest first
+  items: str | None = None  # original item ids with commas between, oldest first
+  split: str = "next"  # of user and users: the history before what
+  exclude_seen: bool = True
+  count: int | None = None  # results a user; None for 10, or all there are to a file
+  output: str | None = None  # a file for JSON lines; None prints
+
+
+def answer(config: ConfigDict, workdir: Path, request: Request) -> None:
+  """Prints or writes what is recommended.
+
+  Raises:
+    ValueError: if the request names nothing, or something that is not there.
+    FileNotFoundError: if the recommender is not trained yet.
+  """
+  asked = (request.user, request.users, request.history, request.items)
+  if sum(x is not None for x in asked) != 1:
+    raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
+  count = request.count or (config.evaluate.results if request.output else 10)
+  if count > config.evaluate.beams:
+    raise ValueError(f"--k={count} needs as many beams: add --config.evaluate.beams={count}")
+  recommender = load_recommender(config, workdir)
+  dataset = recommender.dataset
+  if request.history is not None:
+    histories = history_of_items(rows_of_titles(request.history, recommender))
+  elif request.items is not None:
+    histories = history_of_items(rows_of_ids(request.items, dataset.items.ids_N, "item"))
+  else:
+    histories = histories_before(dataset.histories, request.split)
+  users_R = np.arange(histories.num_users)
+  names = request.user or request.users
+  if names is not None and request.users != "all":
+    users_R = np.array(rows_of_ids(names, histories.user_ids_U, "user"))
+  if request.output is None:
+    print_lists(recommender, histories, users_R, count, request.exclude_seen)
+  else:
+    path = Path(request.output)
+    write_lists(recommender, histories, users_R, count, request.exclude_seen, path)
 
 
 def histories_before(histories: Histories, split: str) -> Histories:

@@ -47,12 +47,24 @@ def run_stage(
   return fingerprint
 
 
-def require_done(workdir: Path, name: str) -> None:
-  """Raises FileNotFoundError unless the stage has been run to its end."""
+def require_done(workdir: Path, name: str, settings: dict[str, Any]) -> None:
+  """Checks that a stage has been run to its end, with these settings.
+
+  Raises:
+    FileNotFoundError: if it has not.
+    ValueError: if its settings were others.
+  """
   record = read_record(workdir / f"{name}.stage.json")
   if record is None or not record["done"]:
     raise FileNotFoundError(
       f"stage '{name}' is not done in {workdir}; run --mode=all with this config and workdir first"
+    )
+  settings = json.loads(json.dumps(settings))
+  used = {key: record["inputs"].get(key) for key in settings}
+  if used != settings:
+    raise ValueError(
+      f"{workdir} holds the output of other settings: {changes(used, settings)}; "
+      "give the config it was made with, or run --mode=all"
     )
 
 

@@ -21,7 +21,7 @@ def test_main_is_short():
 @pytest.mark.parametrize(
   ("flags", "sentence"),
   [
-    (["--mode=recommend", "--user=8"], "stage 'train' is not done"),
+    (["--mode=recommend", "--user=8"], "stage 'tokenize' is not done"),
     (["--mode=recommend"], "needs one of --user, --users, --history and --items"),
     (["--mode=recommend", "--user=8", "--k=50"], "add --config.evaluate.beams=50"),
     (["--config.data.source=movilens-1m"], "did you mean 'movielens-1m'?"),

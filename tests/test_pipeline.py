@@ -152,8 +152,16 @@ def test_unknown_ids_and_titles_are_refused(done):
     recommend.rows_of_titles("zzz", recommender)
 
 
+def test_recommending_with_other_settings_is_refused(done):
+  config, workdir = done
+  other = config.copy_and_resolve_references()
+  other.model.width = 32
+  with pytest.raises(ValueError, match=r"model.width was 16 and is 32"):
+    pipeline.load_recommender(other, workdir)
+
+
 def test_recommending_before_training_says_what_to_do(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"stage 'train' is not done .*--mode=all"):
+  with pytest.raises(FileNotFoundError, match=r"stage 'tokenize' is not done .*--mode=all"):
     pipeline.load_recommender(small_config(), tmp_path)
 
 

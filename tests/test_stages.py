@@ -69,10 +69,12 @@ def test_changes_of_an_earlier_stage_are_told_as_such():
 
 def test_require_done(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"stage 'cook' is not done in .*--mode=all"):
-    require_done(tmp_path, "cook")
+    require_done(tmp_path, "cook", {})
   with pytest.raises(RuntimeError):
     stage(tmp_path, {}, [], fail=True)
   with pytest.raises(FileNotFoundError):
-    require_done(tmp_path, "cook")
-  stage(tmp_path, {}, [])
-  require_done(tmp_path, "cook")
+    require_done(tmp_path, "cook", {})
+  stage(tmp_path, {"a": {"b": 1}, "c": 2}, [])
+  require_done(tmp_path, "cook", {"a": {"b": 1}})
+  with pytest.raises(ValueError, match=r"other settings: a.b was 1 and is 3; give the config"):
+    require_done(tmp_path, "cook", {"a": {"b": 3}})

@@ -11,7 +11,9 @@ item level by level (TIGER: Rajput et al., NeurIPS 2023). Two settings:
 
 The softmax of each level runs over the real continuations of the prefix only,
 in training as in search, so that the model is a distribution over items. A
-learnt bias per trie node gives it the items' popularity.
+child's logit has three parts: its token's, shared by all prefixes, and a vector
+and a bias of its trie node alone, which tell items apart that share most of
+their ID and hold their popularity.
 
 Letters: B batch, S history length (items), Q targets decoded side by side,
 L levels, V codes per level, D model width, H heads, I width of a head, N items,
@@ -53,7 +55,7 @@ class Seq2SeqConfig:
   decoder_dropout: float = 0.0
   item_embedding: bool = True
   node_bias: bool = True
-  node_vectors: bool = False
+  node_vectors: bool = True
   dtype: str = "float32"
 
   def __post_init__(self):
@@ -193,7 +195,10 @@ class Seq2Seq(nn.Module):
     if level == 0:  # every target starts at the root, whose children need no gather
       fan_out, first = trie.fan_outs[0], trie.depth_offsets[1]
       token_F = trie.token_E[first : first + fan_out]
-      logits = self._to_float32_logits(hidden_BxQxD, self.out_LxDxV[0][:, token_F])
+      weights_DxF = self.out_LxDxV[0][:, token_F]
+      if self.config.node_vectors:
+        weights_DxF = weights_DxF + self.node_ExD[first : first + fan_out].T
+      logits = self._to_float32_logits(hidden_BxQxD, weights_DxF)
       if self.config.node_bias:
         logits = logits + self.bias_E[first : first + fan_out][None, None]
     else:
