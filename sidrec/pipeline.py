@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec.data import readers
-from sidrec.data.batches import all_positions, last_position, window_batches
+from sidrec.data.batches import packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset, save_dataset
 from sidrec.data.dataset import Dataset, held_out_view, training_view
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
@@ -152,12 +152,10 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     mesh_lib.check_batch_size(mesh, c.batch_size)
 
     training = training_view(dataset.histories)
-    cut = {"dense": all_positions, "tiger": last_position}[config.model.setting]
-    length = config.model.history_length
-    batch_at = window_batches(
+    make_batches = {"dense": packed_batches, "tiger": sliding_batches}[config.model.setting]
+    batch_at = make_batches(
       training,
-      cut(training, length),
-      length,
+      config.model.history_length,
       c.batch_size,
       config.seed,
       jax.process_index(),

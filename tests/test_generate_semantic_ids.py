@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from absl import app, flags
@@ -62,7 +63,7 @@ def test_npz_output(tmp_path):
 def test_config_with_the_default_workdir(tmp_path, config, calls, capsys):
   output = tmp_path / "ids.json"
   run(f"--config={config}", f"--output={output}")
-  assert calls == [(4, "runs/small")]
+  assert calls == [(4, Path("runs/small"))]
   assert SemanticIDManager.load_from_file(output).item_ids.tolist() == [7, 3]
   assert "2 semantic IDs" in capsys.readouterr().out
 
@@ -71,7 +72,7 @@ def test_config_with_an_argument_and_a_workdir(tmp_path, config, calls):
   output = f"--output={tmp_path / 'ids.json'}"
   run(f"--config={config}:8.0", output)
   run(f"--config={config}", f"--workdir={tmp_path}", output)
-  assert calls == [(8, "runs/small"), (4, str(tmp_path))]
+  assert calls == [(8, Path("runs/small-8.0")), (4, str(tmp_path))]
 
 
 @pytest.mark.parametrize(

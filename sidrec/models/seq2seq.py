@@ -71,6 +71,14 @@ class Memory(NamedTuple):
   mask_BxS: jax.Array  # which encoder states are real
 
 
+def positions(segment_BxS: jax.Array) -> jax.Array:
+  """Each position's place within its segment, from 0: int32 [B, S]."""
+  place_1xS = jnp.arange(segment_BxS.shape[1], dtype=jnp.int32)[None]
+  starts_BxS = jnp.diff(segment_BxS, axis=1, prepend=segment_BxS[:, :1]) != 0
+  start_BxS = jax.lax.cummax(jnp.where(starts_BxS, place_1xS, 0), axis=1)
+  return place_1xS - start_BxS
+
+
 class Seq2Seq(nn.Module):
   """The encoder-decoder. `log_likelihood` trains it; `remember` and `step` serve the search."""
 
@@ -104,39 +112,47 @@ class Seq2Seq(nn.Module):
   # Encoder.
 
   def encode(
-    self, history_BxS: jax.Array, codes_NxL: jax.Array, train: bool = False
+    self,
+    history_BxS: jax.Array,
+    codes_NxL: jax.Array,
+    segment_BxS: jax.Array | None = None,
+    train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
     """Encodes histories.
 
     Args:
       history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
       codes_NxL: the semantic ID of every item.
+      segment_BxS: dense setting only: int32, where several histories share a row,
+        which one each position belongs to; non-decreasing along a row.
+      train: whether to drop.
 
     Returns:
-      States and which of them are real: [B, S, D] and [B, S] in the dense
-      setting, [B, S·L, D] and [B, S·L] in the tiger setting.
+      States, and which of them each target sees: [B, S, D] and [B, S, S] in the
+      dense setting, [B, S·L, D] and [B, 1, S·L] in the tiger setting.
     """
     c = self.config
     B, S = history_BxS.shape
     real_BxS = history_BxS != NO_ITEM
     item_BxS = jnp.maximum(history_BxS, 0)
+    if segment_BxS is None:
+      segment_BxS = jnp.zeros_like(history_BxS)
     x_BxSxLxD = self._embed_codes(codes_NxL[item_BxS])
-    shared_BxSxD = jnp.broadcast_to(self.position_SxD[None, :S], (B, S, c.width))
+    shared_BxSxD = self.position_SxD[positions(segment_BxS)]
     if c.item_embedding:
       shared_BxSxD = shared_BxSxD + self.item_NxD[item_BxS]
     if c.setting == "dense":
       x = x_BxSxLxD.sum(axis=2) + shared_BxSxD
-      mask = real_BxS[:, None, :] & jnp.tril(jnp.ones((S, S), bool))[None]
-      real = real_BxS
+      visible = real_BxS[:, None, :] & jnp.tril(jnp.ones((S, S), bool))[None]
+      visible = visible & (segment_BxS[:, :, None] == segment_BxS[:, None, :])
     else:
       x = x_BxSxLxD + shared_BxSxD[:, :, None] + self.level_LxD[None, None]
       x = x.reshape(B, S * c.num_levels, c.width)
-      real = jnp.repeat(real_BxS, c.num_levels, axis=1)
-      mask = jnp.broadcast_to(real[:, None, :], (B, real.shape[1], real.shape[1]))
+      visible = jnp.repeat(real_BxS, c.num_levels, axis=1)[:, None]
     x = self.encoder_drop(x.astype(c.dtype), deterministic=not train)
     for block in self.encoder:
-      x = block(x, mask, train)
-    return self.encoder_norm(x), real
+      x = block(x, visible, train)
+    return self.encoder_norm(x), visible
 
   def _embed_codes(self, codes_xL: jax.Array) -> jax.Array:
     """Embeds codes [..., l ≤ L] of the first l levels: [..., l, D]."""
@@ -153,26 +169,22 @@ class Seq2Seq(nn.Module):
     target_BxQ: jax.Array,
     trie: Trie,
     path_NxL1: jax.Array,
+    segment_BxS: jax.Array | None = None,
     train: bool = False,
   ) -> jax.Array:
     """log p(each level of the target | history, levels before): float32 [B, Q, L].
 
     In the dense setting Q = S and target q follows history position q; in the
     tiger setting Q = 1. Targets may be NO_ITEM: their values mean nothing.
+    `segment_BxS` is as in `encode`.
     """
     c = self.config
-    states, real = self.encode(history_BxS, trie.codes_NxL, train)
+    states, visible = self.encode(history_BxS, trie.codes_NxL, segment_BxS, train)
     target_BxQ = jnp.maximum(target_BxQ, 0)
     start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, c.width))
     if c.setting == "dense":
-      S = history_BxS.shape[1]
-      mask_BxQxS = real[:, None, :] & jnp.tril(jnp.ones((S, S), bool))[None]
       start_BxQxD = start_BxQxD + states
-    else:
-      mask_BxQxS = real[:, None, :]
-    hidden_BxQxLxD = self._decode(
-      states, start_BxQxD, trie.codes_NxL[target_BxQ], mask_BxQxS, train
-    )
+    hidden_BxQxLxD = self._decode(states, start_BxQxD, trie.codes_NxL[target_BxQ], visible, train)
     path_BxQxL1 = path_NxL1[target_BxQ]
     levels = [
       self._level_log_likelihood(hidden_BxQxLxD[:, :, level], path_BxQxL1, level, trie)
@@ -228,12 +240,15 @@ class Seq2Seq(nn.Module):
 
   def remember(self, history_BxS: jax.Array, codes_NxL: jax.Array) -> Memory:
     """Encodes histories and computes what every beam of a history shares."""
-    states, real = self.encode(history_BxS, codes_NxL)
+    states, visible = self.encode(history_BxS, codes_NxL)
+    batch_B = jnp.arange(history_BxS.shape[0])
     start_BxD = jnp.broadcast_to(self.start_D, (history_BxS.shape[0], self.config.width))
+    last_B = jnp.zeros_like(batch_B)
     if self.config.setting == "dense":
-      last_B = jnp.maximum(real.sum(axis=1) - 1, 0)
-      start_BxD = start_BxD + jnp.take_along_axis(states, last_B[:, None, None], axis=1)[:, 0]
-    return Memory(start_BxD, tuple(block.cross_keys(states) for block in self.decoder), real)
+      last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
+      start_BxD = start_BxD + states[batch_B, last_B]
+    cross = tuple(block.cross_keys(states) for block in self.decoder)
+    return Memory(start_BxD, cross, visible[batch_B, last_B])
 
   def step(
     self,

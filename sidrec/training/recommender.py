@@ -12,49 +12,37 @@ from sidrec.models.seq2seq import Seq2Seq
 from sidrec.training.state import Task
 
 
-def split_windows(item_BxS1: jax.Array, setting: str) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """History, targets and which targets count, of windows of S + 1 items.
-
-  Returns:
-    history [B, S], target [B, Q], counts [B, Q] (bool): Q = S in the dense
-    setting, where target q follows history item q; Q = 1 in the tiger setting,
-    where the window's newest item is the target.
-  """
-  history_BxS = item_BxS1[:, :-1]
-  if setting == "dense":
-    target_BxS = item_BxS1[:, 1:]
-    return history_BxS, target_BxS, target_BxS != NO_ITEM
-  last_Bx1 = (item_BxS1 != NO_ITEM).sum(axis=1, keepdims=True) - 1
-  target_Bx1 = jnp.take_along_axis(item_BxS1, jnp.maximum(last_Bx1, 0), axis=1)
-  before_BxS = jnp.arange(history_BxS.shape[1])[None] < last_Bx1
-  return jnp.where(before_BxS, history_BxS, NO_ITEM), target_Bx1, last_Bx1 > 0
-
-
 def recommender_task(model: Seq2Seq, trie: Trie) -> Task:
-  """Maximum likelihood of the targets of {"item_BxS1"} windows; the loss is nats per item."""
+  """Maximum likelihood of the targets; the loss is nats per item.
+
+  Batches come from `packed_batches` in the dense setting, from `sliding_batches`
+  in the tiger setting.
+  """
   path_NxL1 = trie_lib.paths(trie)
-  setting, length = model.config.setting, model.config.history_length
+  dense = model.config.setting == "dense"
 
   def init(key):
-    window_1xS1 = jnp.zeros((1, length + 1), jnp.int32)
-    history, target, _ = split_windows(window_1xS1, setting)
-    variables = model.init(key, history, target, trie, path_NxL1, method="log_likelihood")
-    return variables["params"], ()
+    history_1xS = jnp.zeros((1, model.config.history_length), jnp.int32)
+    target = history_1xS if dense else history_1xS[:, :1]
+    return model.init(key, history_1xS, target, trie, path_NxL1, method="log_likelihood")[
+      "params"
+    ], ()
 
   def loss(params, aux, batch, key):
-    history, target_BxQ, counts_BxQ = split_windows(batch["item_BxS1"], setting)
+    target_BxQ = batch["target_BxS"] if dense else batch["target_Bx1"]
     logp_BxQxL = cast(
       jax.Array,
       model.apply(
         {"params": params},
-        *(history, target_BxQ, trie, path_NxL1),
+        *(batch["history_BxS"], target_BxQ, trie, path_NxL1, batch.get("segment_BxS")),
         train=True,
         rngs={"dropout": key},
         method="log_likelihood",
       ),
     )
-    logp_L = jnp.where(counts_BxQ[..., None], logp_BxQxL, 0.0).sum(axis=(0, 1))
-    logp_L = logp_L / jnp.maximum(counts_BxQ.sum(), 1)
+    real_BxQ = target_BxQ != NO_ITEM
+    logp_L = jnp.where(real_BxQ[..., None], logp_BxQxL, 0.0).sum(axis=(0, 1))
+    logp_L = logp_L / jnp.maximum(real_BxQ.sum(), 1)
     levels = {f"loss_level_{level}": -logp for level, logp in enumerate(logp_L)}
     return -logp_L.sum(), (aux, levels)
 

@@ -68,16 +68,60 @@ def test_last_items_are_left_aligned():
   np.testing.assert_array_equal(empty, np.full((2, 2), NO_ITEM))
 
 
+@settings(max_examples=50, deadline=None)
+@given(LENGTHS, st.integers(1, 5))
+def test_rows_hold_every_window_once_within_the_history_length(lengths, history_length):
+  windows = batches.all_positions(histories_of(lengths), history_length)
+  rows = batches.pack(windows, history_length)
+  size = windows.stop_W - windows.start_W - 1
+  assert sorted(w for row in rows for w in row) == list(range(len(size)))
+  assert all(0 < size[row].sum() <= history_length for row in rows)
+  # Best fit leaves no two rows that would fit into one.
+  fill = sorted(size[row].sum() for row in rows)
+  assert len(fill) < 2 or fill[0] + fill[1] > history_length
+
+
+def test_packed_batches_pair_each_position_with_its_target():
+  histories = histories_of([6, 2, 3, 1, 9])
+  batch_at = batches.packed_batches(histories, history_length=5, batch_size=2, seed=0)
+  pairs = []
+  for step in range(2):  # four rows in all
+    batch = batch_at(step)
+    for history, target, segment in zip(*batch.values(), strict=True):
+      real = history != NO_ITEM
+      np.testing.assert_array_equal(real, target != NO_ITEM)
+      np.testing.assert_array_equal(target[real], history[real] + 1)
+      assert (np.diff(segment) >= 0).all()
+      assert (segment[~real] == 5).all()
+      for number in np.unique(segment[real]):
+        run = history[segment == number]
+        np.testing.assert_array_equal(run, np.arange(run[0], run[0] + len(run)))
+      # Two histories in a row are two segments.
+      same_user = history[1:] // 1000 == history[:-1] // 1000
+      assert not (real[1:] & ~same_user & (segment[1:] == segment[:-1])).any()
+      pairs += history[real].tolist()
+  expected = [1000 * u + i for u, n in enumerate([6, 2, 3, 1, 9]) for i in range(n - 1)]
+  assert sorted(pairs) == expected
+
+
+def test_sliding_batches_hold_one_target_each():
+  histories = histories_of([4, 1])
+  batch = batches.sliding_batches(histories, history_length=2, batch_size=3, seed=0)(0)
+  rows = sorted(zip(batch["target_Bx1"][:, 0], batch["history_BxS"].tolist(), strict=True))
+  assert rows == [(1, [0, NO_ITEM]), (2, [0, 1]), (3, [1, 2])]
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_global_batch_does_not_depend_on_the_process_count(count):
+@pytest.mark.parametrize("make_batches", [batches.packed_batches, batches.sliding_batches])
+def test_global_batch_does_not_depend_on_the_process_count(count, make_batches):
   histories = histories_of([9, 4, 7, 3])
-  windows = batches.all_positions(histories, 2)
-  make = lambda i, n: batches.window_batches(histories, windows, 2, 8, 7, i, n)
+  make = lambda i, n: make_batches(histories, 2, 8, 7, i, n)
   parts = [make(i, count) for i in range(count)]
   whole = make(0, 1)
   for step in (0, 1, 5, 100):
-    joined = np.concatenate([part(step)["item_BxS1"] for part in parts])
-    np.testing.assert_array_equal(joined, whole(step)["item_BxS1"])
+    for name, expected in whole(step).items():
+      joined = np.concatenate([part(step)[name] for part in parts])
+      np.testing.assert_array_equal(joined, expected)
 
 
 def test_batches_depend_on_step_and_seed_only():

@@ -9,7 +9,7 @@ import pytest
 
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import trie as trie_lib
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig, positions
 
 NUM_ITEMS, LENGTH = 27, 4
 
@@ -109,10 +109,29 @@ def test_dense_position_equals_its_prefix_alone():
     np.testing.assert_allclose(alone[:, t], whole[:, t], atol=2e-5)
 
 
+def test_histories_that_share_a_row_do_not_see_each_other():
+  model, params, trie, path = make("dense")
+  row = jnp.asarray([[3, 1, 4, 1]], jnp.int32)
+  target = jnp.asarray([[5, 9, 2, 6]], jnp.int32)
+  segment = jnp.asarray([[0, 0, 1, 1]], jnp.int32)
+  call = lambda *args: model.apply({"params": params}, *args, method="log_likelihood")
+  packed = call(row, target, trie, path, segment)
+  for part in (slice(0, 2), slice(2, 4)):
+    fill = lambda x, part=part: jnp.pad(x[:, part], ((0, 0), (0, 2)), constant_values=NO_ITEM)
+    alone = call(fill(row), fill(target), trie, path)
+    np.testing.assert_allclose(packed[:, part], alone[:, :2], rtol=1e-5, atol=2e-5)
+  assert np.abs(np.asarray(packed - call(row, target, trie, path))[:, 2:]).max() > 1e-3
+
+
+def test_positions_count_within_segments():
+  segments = jnp.asarray([[0, 0, 1, 1, 1, 9], [0, 0, 0, 0, 0, 0]], jnp.int32)
+  np.testing.assert_array_equal(positions(segments), [[0, 1, 0, 1, 2, 0], [0, 1, 2, 3, 4, 5]])
+
+
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
-@pytest.mark.parametrize("node_bias", [True, False])
-def test_likelihoods_of_all_items_sum_to_one(setting, node_bias):
-  model, params, trie, path = make(setting, node_bias=node_bias)
+@pytest.mark.parametrize("own", [True, False])
+def test_likelihoods_of_all_items_sum_to_one(setting, own):
+  model, params, trie, path = make(setting, node_bias=own, node_vectors=own)
   history = jnp.asarray([[3, 1, 4, NO_ITEM]], jnp.int32)
   count = LENGTH if setting == "dense" else 1
   target = jnp.tile(jnp.arange(NUM_ITEMS, dtype=jnp.int32)[:, None], (1, count))

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from sidrec.data.batches import all_positions, shuffled, window_batches
+from sidrec.data.batches import packed_batches, shuffled
 from sidrec.data.dataset import Histories
 from sidrec.decoding.trie import build_trie
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
@@ -48,7 +48,7 @@ def recommender():
     np.zeros(lengths.sum(), np.float32),
     np.arange(30),
   )
-  batch_at = window_batches(histories, all_positions(histories, 6), 6, 16, seed=0)
+  batch_at = packed_batches(histories, 6, 16, seed=0)
   return recommender_task(Seq2Seq(config), trie), batch_at
 
 
@@ -142,9 +142,9 @@ def test_one_device_trains_like_eight(tmp_path):
 
 def test_the_batch_is_spread_over_the_devices():
   _, batch_at = recommender()
-  stacked = loop._stacked(batch_at, 0, 3, make_mesh())["item_BxS1"]
-  assert stacked.shape == (3, 16, 7)
-  assert {shard.data.shape for shard in stacked.addressable_shards} == {(3, 2, 7)}
+  stacked = loop._stacked(batch_at, 0, 3, make_mesh())["history_BxS"]
+  assert stacked.shape == (3, 16, 6)
+  assert {shard.data.shape for shard in stacked.addressable_shards} == {(3, 2, 6)}
 
 
 def test_best_parameters_are_returned_not_the_last(tmp_path):

@@ -8,23 +8,24 @@ import pytest
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import trie as trie_lib
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from sidrec.training.recommender import recommender_task, split_windows
+from sidrec.training.recommender import recommender_task
 
-WINDOWS = jnp.array([[4, 5, 6, 7], [8, 9, NO_ITEM, NO_ITEM]], jnp.int32)
-
-
-def test_dense_windows_have_a_target_at_every_position():
-  history, target, counts = split_windows(WINDOWS, "dense")
-  np.testing.assert_array_equal(history, [[4, 5, 6], [8, 9, NO_ITEM]])
-  np.testing.assert_array_equal(target, [[5, 6, 7], [9, NO_ITEM, NO_ITEM]])
-  np.testing.assert_array_equal(counts, [[True] * 3, [True, False, False]])
-
-
-def test_tiger_windows_have_their_newest_item_as_target():
-  history, target, counts = split_windows(WINDOWS, "tiger")
-  np.testing.assert_array_equal(history, [[4, 5, 6], [8, NO_ITEM, NO_ITEM]])
-  np.testing.assert_array_equal(target, [[7], [9]])
-  assert counts.all()
+BATCHES = {
+  "dense": {
+    "history_BxS": jnp.array([[4, 5, 6], [8, 2, NO_ITEM]], jnp.int32),
+    "target_BxS": jnp.array([[5, 6, 7], [9, 3, NO_ITEM]], jnp.int32),
+    "segment_BxS": jnp.array([[0, 0, 0], [0, 1, 3]], jnp.int32),
+  },
+  "tiger": {
+    "history_BxS": jnp.array([[4, 5, 6], [8, NO_ITEM, NO_ITEM]], jnp.int32),
+    "target_Bx1": jnp.array([[7], [9]], jnp.int32),
+  },
+}
+# The examples that those batches stand for, each scored on its own.
+EXAMPLES = {
+  "dense": [([4], 5), ([4, 5], 6), ([4, 5, 6], 7), ([8], 9), ([2], 3)],
+  "tiger": [([4, 5, 6], 7), ([8], 9)],
+}
 
 
 def small_task(setting):
@@ -49,15 +50,12 @@ def small_task(setting):
 
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 def test_loss_is_the_mean_negative_log_likelihood_of_real_targets(setting):
+  """Histories that share a row, too, are scored as if each stood alone."""
   model, trie, task = small_task(setting)
   params, aux = task.init(jax.random.key(0))
-  loss, (_, metrics) = task.loss(params, aux, {"item_BxS1": WINDOWS}, jax.random.key(1))
-  # Four real targets in the dense setting, two in the other; each scored on its own.
-  cases = [([4], 5), ([4, 5], 6), ([4, 5, 6], 7), ([8], 9)]
-  if setting == "tiger":
-    cases = [([4, 5, 6], 7), ([8], 9)]
+  loss, (_, metrics) = task.loss(params, aux, BATCHES[setting], jax.random.key(1))
   path, logps = trie_lib.paths(trie), []
-  for history, target in cases:
+  for history, target in EXAMPLES[setting]:
     padded = jnp.array([history + [NO_ITEM] * (3 - len(history))], jnp.int32)
     targets = jnp.full((1, 3 if setting == "dense" else 1), target, jnp.int32)
     logp = model.apply(
@@ -71,6 +69,7 @@ def test_loss_is_the_mean_negative_log_likelihood_of_real_targets(setting):
 def test_a_batch_of_fillers_has_zero_loss():
   _, _, task = small_task("dense")
   params, aux = task.init(jax.random.key(0))
-  batch = {"item_BxS1": jnp.full((2, 4), NO_ITEM, jnp.int32)}
+  empty = jnp.full((2, 3), NO_ITEM, jnp.int32)
+  batch = {"history_BxS": empty, "target_BxS": empty, "segment_BxS": jnp.full((2, 3), 3)}
   grads, _ = jax.grad(task.loss, has_aux=True)(params, aux, batch, jax.random.key(1))
   assert all(np.isfinite(x).all() and not x.any() for x in jax.tree.leaves(grads))
