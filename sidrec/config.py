@@ -16,7 +16,7 @@ def default_config() -> ConfigDict:
   config.data.min_interactions = 3  # users with fewer are dropped
 
   config.features = ConfigDict()
-  config.features.content = 1.0  # weights of the blocks of an item's vector; 0 leaves one out
+  config.features.content = 0.3  # weights of the blocks of an item's vector; 0 leaves one out
   config.features.cooccurrence = 1.0
   config.features.cooccurrence_dim = 64
   config.features.cooccurrence_window = 5
@@ -50,17 +50,18 @@ def default_config() -> ConfigDict:
   config.model.decoder_dropout = 0.0
   config.model.item_embedding = True
   config.model.node_bias = True
+  config.model.node_vectors = True
   config.model.dtype = "float32"  # or 'bfloat16'; softmax and parameters stay float32
 
   config.train = ConfigDict()
-  config.train.batch_size = 32
+  config.train.batch_size = 16
   config.train.steps = 3000
   config.train.steps_per_call = 10
   config.train.learning_rate = 2e-3
   config.train.warmup_steps = 200
   config.train.weight_decay = 0.05
   config.train.clip_norm = 1.0
-  config.train.average_decay = 0.0  # of the moving average of parameters; 0 keeps none
+  config.train.average_decay = 0.999  # of the moving average of parameters; 0 keeps none
   config.train.validate_every = 300
   config.train.valid_users = 1500  # a random sample, so that validating stays cheap
   config.train.patience = 3  # validations without a better NDCG@10 before stopping; 0 never stops
