@@ -17,12 +17,13 @@ from sidrec.data import readers
 from sidrec.data.batches import packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset, save_dataset
 from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.data.seen import seen_items
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
 from sidrec.decoding.trie import Trie, build_trie
 from sidrec.evaluation import report
 from sidrec.evaluation.baselines import evaluate_baseline, item_knn, popularity
 from sidrec.evaluation.evaluate import evaluate, evaluate_users
-from sidrec.evaluation.protocol import SPLITS, protocol_of, seen_items
+from sidrec.evaluation.protocol import SPLITS, protocol_of
 from sidrec.features.combine import feature_vectors
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager

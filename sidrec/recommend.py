@@ -9,8 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec.data.dataset import Histories, held_out_view
+from sidrec.data.seen import seen_items
 from sidrec.decoding.beam import Recommendations
-from sidrec.evaluation.protocol import seen_items
 from sidrec.pipeline import Recommender, load_recommender
 from sidrec.titles import find_titles
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from sidrec.data.batches import NO_ITEM, gather, last_items
 from sidrec.data.dataset import Histories
+from sidrec.data.seen import SeenItems
 from sidrec.decoding import beam
 from sidrec.decoding.beam import Recommendations
 from sidrec.decoding.trie import Trie
-from sidrec.evaluation.protocol import SeenItems
 from sidrec.models.seq2seq import Seq2Seq
 from sidrec.training import mesh as mesh_lib
 

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from sidrec.data.dataset import HeldOut, Histories
+from sidrec.data.seen import seen_items
 from sidrec.evaluation.metrics import COVERAGE_AT, coverage, per_user_metrics, summarise
-from sidrec.evaluation.protocol import seen_items
 from sidrec.features.cooccurrence import following_counts
 
 ScoreBlock = Callable[[Histories, np.ndarray], np.ndarray]

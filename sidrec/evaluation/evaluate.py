@@ -3,6 +3,7 @@
 import numpy as np
 
 from sidrec.data.dataset import HeldOut
+from sidrec.data.seen import SeenItems, seen_items
 from sidrec.decoding.batched import RecommendUsers
 from sidrec.evaluation.metrics import (
   COVERAGE_AT,
@@ -11,7 +12,6 @@ from sidrec.evaluation.metrics import (
   rank_in_list,
   summarise,
 )
-from sidrec.evaluation.protocol import SeenItems, seen_items
 
 
 def evaluate_users(

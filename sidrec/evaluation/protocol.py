@@ -1,7 +1,4 @@
-"""What exactly is measured: the facts that a result means nothing without.
-
-Letters: U users, S distinct pairs of user and seen item.
-"""
+"""What exactly is measured: the facts that a result means nothing without."""
 
 import textwrap
 from collections.abc import Mapping
@@ -9,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sidrec.data.dataset import Dataset, Histories, held_out_view, training_view
+from sidrec.data.dataset import Dataset, held_out_view, training_view
 
 SPLITS = ("valid", "test")
 
@@ -92,24 +89,3 @@ def describe(protocol: Protocol) -> str:
 def to_json(protocol: Protocol) -> dict[str, Any]:
   """The protocol as JSON types."""
   return {**protocol._asdict(), "cold_targets": dict(protocol.cold_targets)}
-
-
-class SeenItems(NamedTuple):
-  """Packed sets: user u has seen item_S[offsets_U1[u]:offsets_U1[u + 1]]."""
-
-  offsets_U1: np.ndarray  # int64 [U + 1]
-  item_S: np.ndarray  # int32 [S], sorted and distinct within a user
-
-  def of(self, user: int) -> np.ndarray:
-    """The items that user row `user` has seen, sorted and distinct: int32 [count]."""
-    return self.item_S[self.offsets_U1[user] : self.offsets_U1[user + 1]]
-
-
-def seen_items(histories: Histories) -> SeenItems:
-  """Each user's distinct item rows in sorted order. Pass the histories of a `HeldOut`."""
-  user_T = np.repeat(np.arange(histories.num_users), histories.lengths_U)
-  span = int(histories.item_T.max()) + 1 if len(histories.item_T) else 1
-  user_S, item_S = np.divmod(np.unique(user_T * span + histories.item_T), span)
-  counts_U = np.bincount(user_S, minlength=histories.num_users)
-  offsets_U1 = np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64)
-  return SeenItems(offsets_U1, item_S.astype(np.int32))

@@ -4,22 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import make_histories
 
 from sidrec.data import batches
 from sidrec.data.batches import NO_ITEM
-from sidrec.data.dataset import Histories
 
 
 def histories_of(lengths):
   """User u's items are 1000·u, 1000·u + 1, …, so that an item tells its user and place."""
-  items = [1000 * u + i for u, n in enumerate(lengths) for i in range(n)]
-  return Histories(
-    offsets_U1=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-    item_T=np.array(items, np.int32),
-    time_T=np.zeros(len(items), np.int64),
-    rating_T=np.zeros(len(items), np.float32),
-    user_ids_U=np.arange(len(lengths)),
-  )
+  return make_histories([list(range(1000 * u, 1000 * u + n)) for u, n in enumerate(lengths)])
 
 
 def windows_as_lists(cut, lengths, history_length):

@@ -1,17 +1,14 @@
 """Many users through a few shapes: the same results as one by one, in the order asked."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import all_codes, init_params, make_histories, make_model
 
 from sidrec.data.batches import last_items
-from sidrec.data.dataset import Histories
+from sidrec.data.seen import seen_items
 from sidrec.decoding import beam
-from sidrec.decoding import trie as trie_lib
 from sidrec.decoding.batched import make_recommend_users
-from sidrec.evaluation.protocol import seen_items
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.training.mesh import make_mesh
 
 LENGTHS = [3, 0, 90, 5, 70, 1, 4, 2, 66, 6, 8]
@@ -19,34 +16,11 @@ LENGTHS = [3, 0, 90, 5, 70, 1, 4, 2, 66, 6, 8]
 
 @pytest.fixture(scope="module")
 def case():
-  codes = np.stack(np.unravel_index(np.arange(100), (10, 10)), axis=1)
-  trie = trie_lib.build_trie(codes)
-  config = Seq2SeqConfig(
-    num_items=100,
-    num_levels=2,
-    codebook_size=10,
-    num_nodes=trie.num_nodes,
-    history_length=4,
-    width=8,
-    heads=1,
-    head_width=8,
-    hidden=8,
-  )
-  model = Seq2Seq(config)
-  one = jnp.zeros((1, 4), jnp.int32)
-  params = model.init(
-    jax.random.key(0), one, one, trie, trie_lib.paths(trie), method="log_likelihood"
-  )["params"]
+  model, trie, path = make_model(all_codes(2, 10))
+  params = init_params(model, trie, path)
   params = jax.tree.map(lambda x: 3 * x, params)
   rng = np.random.default_rng(0)
-  items = np.concatenate([rng.permutation(100)[:n] for n in LENGTHS]).astype(np.int32)
-  histories = Histories(
-    np.concatenate([[0], np.cumsum(LENGTHS)]),
-    items,
-    np.zeros(len(items), np.int64),
-    np.zeros(len(items), np.float32),
-    np.arange(len(LENGTHS)),
-  )
+  histories = make_histories([rng.permutation(100)[:n].tolist() for n in LENGTHS])
   return model, params, trie, histories
 
 

@@ -6,42 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import all_codes, init_params, make_model
 
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import beam
 from sidrec.decoding import trie as trie_lib
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
 LENGTH = 5
 
 
 @functools.cache
 def make(setting="dense", levels=3, num_items=40, codebook_size=5, dtype="float32"):
-  rng = np.random.default_rng(0)
-  every = np.stack(np.unravel_index(np.arange(codebook_size**levels), (codebook_size,) * levels), 1)
-  trie = trie_lib.build_trie(rng.permutation(every)[:num_items])
-  config = Seq2SeqConfig(
-    num_items=len(trie.codes_NxL),
-    num_levels=levels,
-    codebook_size=codebook_size,
-    num_nodes=trie.num_nodes,
-    setting=setting,
-    history_length=LENGTH,
-    width=16,
-    heads=2,
-    head_width=8,
-    hidden=16,
-    decoder_layers=2,
-    dtype=dtype,
-  )
-  model, path = Seq2Seq(config), trie_lib.paths(trie)
-  history = jnp.zeros((1, LENGTH), jnp.int32)
-  target = history if setting == "dense" else history[:, :1]
-  init = lambda key: model.init(key, history, target, trie, path, method="log_likelihood")
-  params = init(jax.random.key(0))["params"]
+  codes = np.random.default_rng(0).permutation(all_codes(levels, codebook_size))[:num_items]
+  shape = {"width": 16, "heads": 2, "decoder_layers": 2, "dtype": dtype}
+  model, trie, path = make_model(codes, setting=setting, history_length=LENGTH, **shape)
+  params = init_params(model, trie, path)
   # Sharpen the model, so that items differ clearly in score.
   params = jax.tree.map(lambda x: x * 2.0, params)
-  params["node_bias"] = jax.random.normal(jax.random.key(1), params["node_bias"].shape)
   return model, params, trie, path
 
 

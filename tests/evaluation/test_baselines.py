@@ -2,20 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import make_histories
 
-from sidrec.data.dataset import HeldOut, Histories, held_out_view, training_view
+from sidrec.data.dataset import HeldOut, held_out_view, training_view
 from sidrec.evaluation.baselines import evaluate_baseline, item_knn, popularity, ranks, top_items
-
-
-def make_histories(rows):
-  total = sum(map(len, rows))
-  return Histories(
-    offsets_U1=np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
-    item_T=np.array([item for row in rows for item in row], np.int32),
-    time_T=np.arange(total, dtype=np.int64),
-    rating_T=np.full(total, np.nan, np.float32),
-    user_ids_U=np.arange(len(rows)),
-  )
 
 
 def random_held_out(rng, num_items):

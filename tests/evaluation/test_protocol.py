@@ -2,20 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from tiny import make_histories
 
-from sidrec.data.dataset import Dataset, Histories, Items, held_out_view
-from sidrec.evaluation.protocol import describe, protocol_of, seen_items, to_json
+from sidrec.data.dataset import Dataset, Items
+from sidrec.evaluation.protocol import describe, protocol_of, to_json
 
 
 def make_dataset(rows, num_items):
-  total = sum(map(len, rows))
-  histories = Histories(
-    offsets_U1=np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
-    item_T=np.array([item for row in rows for item in row], np.int32),
-    time_T=np.arange(total, dtype=np.int64),
-    rating_T=np.full(total, np.nan, np.float32),
-    user_ids_U=np.arange(len(rows)),
-  )
   empty_N = np.array([""] * num_items)
   items = Items(
     ids_N=np.arange(num_items),
@@ -26,7 +19,7 @@ def make_dataset(rows, num_items):
     numeric={},
     text_N=empty_N,
   )
-  return Dataset("tiny", histories, items, ())
+  return Dataset("tiny", make_histories(rows), items, ())
 
 
 # Training names items 0 to 3. Of the validation targets 4 and 1, one is cold; of the test targets
@@ -64,18 +57,3 @@ def test_json_holds_every_field():
 def test_more_results_than_beams_are_refused(num_results):
   with pytest.raises(ValueError, match="number of beams"):
     protocol_of(make_dataset(ROWS, 6), num_results=num_results, num_beams=30)
-
-
-def test_seen_items_are_sorted_distinct_and_leave_the_target_out():
-  dataset = make_dataset([[5, 1, 5, 4, 0], [2, 2, 2, 2], [3, 0, 1]], 6)
-  seen = seen_items(held_out_view(dataset.histories, "test").histories)
-  assert [seen.of(user).tolist() for user in range(3)] == [[1, 4, 5], [2], [0, 3]]
-  assert seen.item_S.dtype == np.int32
-  seen = seen_items(held_out_view(dataset.histories, "valid").histories)
-  assert [seen.of(user).tolist() for user in range(3)] == [[1, 5], [2], [3]]
-
-
-def test_users_without_history_have_seen_nothing():
-  for rows in [[[], [1], []], [[], []]]:
-    seen = seen_items(make_dataset(rows, 2).histories)
-    assert [seen.of(user).tolist() for user in range(len(rows))] == rows

@@ -3,21 +3,10 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import make_histories
 
-from sidrec.data.dataset import Histories, training_view
+from sidrec.data.dataset import training_view
 from sidrec.features.cooccurrence import cooccurrence_vectors, following_counts, positive_pmi
-
-
-def make_histories(rows):
-  """Packed histories of these lists of item rows."""
-  total = sum(map(len, rows))
-  return Histories(
-    offsets_U1=np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
-    item_T=np.array([item for row in rows for item in row], np.int32),
-    time_T=np.arange(total, dtype=np.int64),
-    rating_T=np.full(total, np.nan, np.float32),
-    user_ids_U=np.arange(len(rows)),
-  )
 
 
 def planted(num_users, num_clusters, size, seed=0, length=12):

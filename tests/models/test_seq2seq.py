@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import all_codes, init_params, make_model
 
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import trie as trie_lib
@@ -17,30 +18,10 @@ NUM_ITEMS, LENGTH = 27, 4
 @functools.cache
 def make(setting, **changes):
   # Every node has siblings, so that every level's likelihood depends on the model.
-  codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS), (3, 3, 3)), axis=1)
-  trie = trie_lib.build_trie(np.random.default_rng(0).permutation(codes))
-  shape = {
-    "num_items": NUM_ITEMS,
-    "num_levels": 3,
-    "codebook_size": 8,
-    "num_nodes": trie.num_nodes,
-    "setting": setting,
-    "history_length": LENGTH,
-    "width": 16,
-    "heads": 2,
-    "head_width": 8,
-    "hidden": 32,
-  }
-  config = Seq2SeqConfig(**{**shape, **changes})
-  model, path = Seq2Seq(config), trie_lib.paths(trie)
-  history = jnp.zeros((1, LENGTH), jnp.int32)
-  target = history if setting == "dense" else history[:, :1]
-  init = lambda key: model.init(key, history, target, trie, path, method="log_likelihood")
-  params = init(jax.random.key(0))["params"]
-  # Biases start at zero: move them, so that tests see them.
-  if config.node_bias:
-    params["node_bias"] = jax.random.normal(jax.random.key(1), (trie.num_nodes,))
-  return model, params, trie, path
+  codes = np.random.default_rng(0).permutation(all_codes(3, 3))
+  shape = {"width": 16, "heads": 2, "hidden": 32}
+  model, trie, path = make_model(codes, setting=setting, **{**shape, **changes})
+  return model, init_params(model, trie, path), trie, path
 
 
 def likelihood(model, params, trie, path, history, target):

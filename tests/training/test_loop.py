@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny import all_codes, make_histories, make_model
 
 from sidrec.data.batches import packed_batches, shuffled
-from sidrec.data.dataset import Histories
-from sidrec.decoding.trie import build_trie
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.training import loop
 from sidrec.training.checkpoint import open_checkpoints
 from sidrec.training.log import Logger
@@ -24,32 +22,13 @@ SILENT = lambda start_step: Logger(lambda *_: None, lambda *_: None, lambda: Non
 def recommender():
   """A small recommender with dropout, and its batches."""
   rng = np.random.default_rng(0)
-  codes = np.stack(np.unravel_index(np.arange(27), (3, 3, 3)), axis=1)
-  trie = build_trie(codes)
-  config = Seq2SeqConfig(
-    num_items=27,
-    num_levels=3,
-    codebook_size=3,
-    num_nodes=trie.num_nodes,
-    history_length=6,
-    width=8,
-    heads=2,
-    head_width=4,
-    hidden=8,
-    encoder_layers=1,
-    encoder_dropout=0.3,
-    decoder_dropout=0.3,
+  model, trie, _ = make_model(
+    all_codes(3, 3), history_length=6, encoder_dropout=0.3, decoder_dropout=0.3
   )
-  lengths = rng.integers(4, 15, 30)
-  histories = Histories(
-    np.concatenate([[0], np.cumsum(lengths)]),
-    rng.integers(0, 27, lengths.sum()).astype(np.int32),
-    np.zeros(lengths.sum(), np.int64),
-    np.zeros(lengths.sum(), np.float32),
-    np.arange(30),
-  )
+  rows = [rng.integers(0, 27, length).tolist() for length in rng.integers(4, 15, 30)]
+  histories = make_histories(rows)
   batch_at = packed_batches(histories, 6, 16, seed=0)
-  return recommender_task(Seq2Seq(config), trie), batch_at
+  return recommender_task(model, trie), batch_at
 
 
 def line_task():

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import all_codes, make_model
 
 from sidrec.data.batches import NO_ITEM
-from sidrec.decoding import trie as trie_lib
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.training.recommender import recommender_task
 
 BATCHES = {
@@ -29,32 +28,19 @@ EXAMPLES = {
 
 
 def small_task(setting):
-  codes = np.stack(np.unravel_index(np.arange(16), (4, 4)), axis=1)
-  trie = trie_lib.build_trie(codes)
-  config = Seq2SeqConfig(
-    num_items=16,
-    num_levels=2,
-    codebook_size=4,
-    num_nodes=trie.num_nodes,
-    setting=setting,
-    history_length=3,
-    width=8,
-    heads=1,
-    head_width=8,
-    hidden=8,
-    encoder_dropout=0.0,
+  model, trie, path = make_model(
+    all_codes(2, 4), setting=setting, history_length=3, encoder_dropout=0.0
   )
-  model = Seq2Seq(config)
-  return model, trie, recommender_task(model, trie)
+  return model, trie, path, recommender_task(model, trie)
 
 
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 def test_loss_is_the_mean_negative_log_likelihood_of_real_targets(setting):
   """Histories that share a row, too, are scored as if each stood alone."""
-  model, trie, task = small_task(setting)
+  model, trie, path, task = small_task(setting)
   params, aux = task.init(jax.random.key(0))
   loss, (_, metrics) = task.loss(params, aux, BATCHES[setting], jax.random.key(1))
-  path, logps = trie_lib.paths(trie), []
+  logps = []
   for history, target in EXAMPLES[setting]:
     padded = jnp.array([history + [NO_ITEM] * (3 - len(history))], jnp.int32)
     targets = jnp.full((1, 3 if setting == "dense" else 1), target, jnp.int32)
@@ -67,7 +53,7 @@ def test_loss_is_the_mean_negative_log_likelihood_of_real_targets(setting):
 
 
 def test_a_batch_of_fillers_has_zero_loss():
-  _, _, task = small_task("dense")
+  *_, task = small_task("dense")
   params, aux = task.init(jax.random.key(0))
   empty = jnp.full((2, 3), NO_ITEM, jnp.int32)
   batch = {"history_BxS": empty, "target_BxS": empty, "segment_BxS": jnp.full((2, 3), 3)}

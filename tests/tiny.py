@@ -1,0 +1,55 @@
+"""Small things that many tests need: histories from lists, a small recommender."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.data.dataset import Histories
+from sidrec.decoding import trie as trie_lib
+from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+
+
+def make_histories(rows):
+  """Packed histories of these lists of item rows."""
+  total = sum(map(len, rows))
+  return Histories(
+    offsets_U1=np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
+    item_T=np.array([item for row in rows for item in row], np.int32),
+    time_T=np.arange(total, dtype=np.int64),
+    rating_T=np.full(total, np.nan, np.float32),
+    user_ids_U=np.arange(len(rows)),
+  )
+
+
+def all_codes(levels, codebook_size):
+  """Every code tuple there is, in order: int [V^L, L]."""
+  shape = (codebook_size,) * levels
+  return np.stack(np.unravel_index(np.arange(codebook_size**levels), shape), axis=1)
+
+
+def make_model(codes_NxL, **changes):
+  """A small recommender over these semantic IDs: (model, trie, path_NxL1)."""
+  trie = trie_lib.build_trie(codes_NxL)
+  settings = {
+    "num_items": trie.num_items,
+    "num_levels": trie.num_levels,
+    "codebook_size": int(codes_NxL.max()) + 1,
+    "num_nodes": trie.num_nodes,
+    "history_length": 4,
+    "width": 8,
+    "heads": 1,
+    "head_width": 8,
+    "hidden": 8,
+  }
+  return Seq2Seq(Seq2SeqConfig(**{**settings, **changes})), trie, trie_lib.paths(trie)
+
+
+def init_params(model, trie, path):
+  """Its parameters at the start, except that node biases, which start at zero, are random."""
+  history = jnp.zeros((1, model.config.history_length), jnp.int32)
+  target = history if model.config.setting == "dense" else history[:, :1]
+  init = lambda key: model.init(key, history, target, trie, path, method="log_likelihood")
+  params = init(jax.random.key(0))["params"]
+  if model.config.node_bias:
+    params["node_bias"] = jax.random.normal(jax.random.key(1), (trie.num_nodes,))
+  return params
