@@ -8,10 +8,17 @@ from sidrec.config import default_config
 def get_config(variant: str = "") -> ConfigDict:
   config = default_config()
   config.data.source = "demo"
+  config.tokenizer.codebook_size = 128
+  config.tokenizer.rqvae.steps = 600
+  config.model.history_length = 50
+  config.model.encoder_dropout = 0.4
+  config.train.batch_size = 32
+  config.train.steps = 1000
+  config.train.validate_every = 100
   if variant == "tiny":
     config.tokenizer.rqvae.steps = 200
-    config.train.steps = 100
-    config.train.validate_every = 50
+    config.train.steps = 150
+    config.train.validate_every = 75
   elif variant:
     raise ValueError(f"configs/demo.py has no variant {variant!r}; there is 'tiny'")
   return config
