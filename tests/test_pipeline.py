@@ -173,6 +173,20 @@ def test_radix_ids_need_no_digit(tmp_path):
   assert ids.id_length == 2
 
 
+def test_the_tiger_setting_trains_and_recommends(tmp_path):
+  config = small_config()
+  config.tokenizer.update(name="radix", num_levels=2, codebook_size=64)
+  config.model.setting = "tiger"
+  config.train.update(steps=4, steps_per_call=2, validate_every=4)
+  pipeline.train_recommender(config, tmp_path)
+  recommender = pipeline.load_recommender(config, tmp_path)
+  result = recommend.recommend(
+    recommender, recommend.history_of_items([0, 1]), np.array([0]), exclude_seen=True
+  )
+  assert result.valid_BxK.all()
+  assert not set(result.item_BxK[0].tolist()) & {0, 1}
+
+
 def test_unknown_tokenizer_names_the_nearest(tmp_path):
   config = small_config()
   config.tokenizer.name = "rqva"

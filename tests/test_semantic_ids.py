@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sidrec.semantic_ids
-from sidrec import SemanticIDManager
+from sidrec import SemanticIDManager, semantic_id_files
 
 EXACT_JSON = """\
 {"item_to_semantic": {"520": [45,128,67,9], "0": [0,0,0,0]},
@@ -154,7 +154,7 @@ def test_exact_json(tiny, tmp_path):
 
 
 def test_json_is_written_in_pieces(monkeypatch, tmp_path):
-  monkeypatch.setattr(sidrec.semantic_ids, "ROWS_PER_WRITE", 2)
+  monkeypatch.setattr(semantic_id_files, "ROWS_PER_WRITE", 2)
   SemanticIDManager(2, 4, 5).save_to_file(tmp_path / "ids.json")
   content = json.loads((tmp_path / "ids.json").read_text())
   assert content["item_to_semantic"]["4"] == [0, 1]
