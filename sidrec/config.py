@@ -67,7 +67,7 @@ def default_config() -> ConfigDict:
   config.train.patience = 3  # validations without a better NDCG@10 before stopping; 0 never stops
 
   config.evaluate = ConfigDict()
-  config.evaluate.beams = 20
+  config.evaluate.beams = 50  # prefixes kept at each level; more find more of the true top K
   config.evaluate.results = 20
   config.evaluate.batch_size = 128
   return config

@@ -167,8 +167,9 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     seen = seen_items(held_out.histories)
     num_users = dataset.histories.num_users
     sample_R = np.random.default_rng(config.seed).permutation(num_users)[: c.valid_users]
+    # As few beams as fill the lists: validation has to be cheap, not exact.
     recommend_users = make_recommend_users(
-      model, trie, config.evaluate.beams, config.evaluate.batch_size, mesh
+      model, trie, config.evaluate.results, config.evaluate.batch_size, mesh
     )
     validate = lambda params: evaluate_users(
       recommend_users, params, held_out, sample_R, ids.num_items, config.evaluate.results, seen

@@ -23,7 +23,7 @@ def test_main_is_short():
   [
     (["--mode=recommend", "--user=8"], "stage 'tokenize' is not done"),
     (["--mode=recommend"], "needs one of --user, --users, --history and --items"),
-    (["--mode=recommend", "--user=8", "--k=50"], "add --config.evaluate.beams=50"),
+    (["--mode=recommend", "--user=8", "--k=70"], "add --config.evaluate.beams=70"),
     (["--config.data.source=movilens-1m"], "did you mean 'movielens-1m'?"),
     (["--config.train.stepz=3"], 'Did you mean "steps"'),
     (["--mode=trane"], "should be one of"),
