@@ -1,4 +1,20 @@
-"""MovieLens-1M."""
+"""MovieLens-1M: a dense recommender on RQ-VAE semantic IDs.
+
+  python -m sidrec.main --config=configs/ml1m.py
+
+Hardware: 2 CPU cores, 1.4 GiB of memory. Time: about 25 minutes from the raw files to the results
+table (measured: 27 minutes 28 seconds while other work shared the cores), of which 20 minutes train
+30 passes. Result (leave-last-out, 6,040 users, 3,706 items, full ranking, 50 beams, seed 0):
+
+  test, seen items masked      Recall@10 0.3056   NDCG@10 0.1742
+  test, seen items unmasked    Recall@10 0.2483   NDCG@10 0.1346
+  valid, seen items masked     Recall@10 0.3146   NDCG@10 0.1746
+
+Item vectors are the SVD of the films' co-occurrence in training histories, and at a weight of 0.3
+genres, year and title words. Two levels of 256 codes, all of them used, and a digit.
+
+configs/ml1m.py:tiny runs the same stages in under 2 minutes (test, masked: NDCG@10 about 0.07).
+"""
 
 from ml_collections import ConfigDict
 
