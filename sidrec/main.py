@@ -61,5 +61,15 @@ def main(_) -> None:
     sys.exit(f"sidrec: {error}")
 
 
+def parse_flags(arguments: list[str]) -> list[str]:
+  """Parses the command line; an unknown setting ends with the nearest name, not a traceback."""
+  try:
+    return app.parse_flags_with_usage(arguments)
+  except (AttributeError, KeyError) as error:
+    told = error.args[0]  # an AttributeError of ml_collections wraps the KeyError
+    told = str(told.args[0] if isinstance(told, KeyError) else told)
+    sys.exit(f"sidrec: no such setting: {' '.join(told.split())}")
+
+
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

@@ -26,6 +26,8 @@ def test_main_is_short():
     (["--mode=recommend", "--user=8", "--k=70"], "add --config.evaluate.beams=70"),
     (["--config.data.source=movilens-1m"], "did you mean 'movielens-1m'?"),
     (["--config.train.stepz=3"], 'Did you mean "steps"'),
+    (["--config.trian.steps=3"], "no such setting"),
+    (["--config.train.steps=many"], "invalid literal for int"),
     (["--mode=trane"], "should be one of"),
   ],
 )
@@ -33,3 +35,4 @@ def test_mistakes(tmp_path, flags, sentence):
   done = run("--config=configs/demo.py", f"--workdir={tmp_path}", *flags)
   assert done.returncode != 0
   assert sentence in done.stderr
+  assert "Traceback" not in done.stderr
