@@ -1,7 +1,7 @@
 """Recommendations for a person to read, and for a program to read."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from sidrec.data.seen import seen_items
 from sidrec.decoding.beam import Recommendations
 from sidrec.pipeline import Recommender, load_recommender
 from sidrec.titles import find_titles
+from sidrec.whole_file import write_whole
 
 SPLITS = ("next", "valid", "test")
 SHOWN_HISTORY = 5
@@ -150,9 +151,8 @@ def write_lists(
   """Writes a line per user: {"user": …, "items": [best first], "scores": […]}, original ids."""
   result = recommend(recommender, histories, users_R, exclude_seen)
   item_ids, user_ids = recommender.dataset.items.ids_N, histories.user_ids_U
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  with partial.open("w", encoding="utf-8") as file:
+
+  def lines() -> Iterator[bytes]:
     for user, item_K, score_K, valid_K in zip(users_R, *result, strict=True):
       kept = np.flatnonzero(valid_K)[:count]
       line = {
@@ -160,6 +160,7 @@ def write_lists(
         "items": item_ids[item_K[kept]].tolist(),
         "scores": [round(float(score), 5) for score in score_K[kept]],
       }
-      file.write(json.dumps(line, ensure_ascii=False) + "\n")
-  partial.replace(path)
+      yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+  write_whole(path, lambda file: file.writelines(lines()))
   print(f"recommend: {len(users_R):,} users in {path}")

@@ -11,9 +11,7 @@ A JSON file looks like this:
 """
 
 import json
-import os
 import re
-import secrets
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from sidrec.whole_file import write_whole
 
 METADATA_KEYS = {
   "id_length": int,
@@ -35,10 +35,10 @@ ROWS_PER_WRITE = 65536  # bounds the memory that writing a large JSON file takes
 def write(path: Path, codes_NxL: np.ndarray, ids_N: np.ndarray, metadata: dict[str, Any]) -> None:
   """Writes JSON, or `.npz` if the name ends so; the file appears whole or not at all."""
   if path.suffix == ".npz":
-    _write_whole(path, lambda file: _write_npz(file, codes_NxL, ids_N, metadata))
+    write_whole(path, lambda file: _write_npz(file, codes_NxL, ids_N, metadata))
   else:
     lines = _json_text(codes_NxL, ids_N, metadata)
-    _write_whole(path, lambda file: file.writelines(text.encode() for text in lines))
+    write_whole(path, lambda file: file.writelines(text.encode() for text in lines))
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -76,20 +76,6 @@ def _json_text(codes_NxL: np.ndarray, ids_N: np.ndarray, metadata: dict[str, Any
   yield '},\n "semantic_to_item": {'
   yield from entries(lambda item, tokens: f'"{tokens}": {item}')
   yield f'}},\n "metadata": {json.dumps(metadata)}}}\n'
-
-
-def _write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-  """Writes beside `path`, then renames: readers never see half a file."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-  try:
-    with draft.open("xb") as file:
-      write(file)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(draft, path)
-  finally:
-    draft.unlink(missing_ok=True)
 
 
 def _check_metadata(metadata: Any, num_items: int, id_length: int) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sidrec.whole_file import write_whole_text
+
 
 def run_stage(
   workdir: Path, name: str, inputs: dict[str, Any], outputs: Sequence[str], build: Callable[[], Any]
@@ -102,9 +104,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
   """Writes the record; a reader sees the old one or the whole new one."""
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-  partial.replace(path)
+  write_whole_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def delete(path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from sidrec.data.dataset import Histories
 
-NO_ITEM = -1
+NO_ITEM = -1  # fills histories up to S
 
 BatchAt = Callable[[int], dict[str, np.ndarray]]  # step → this process's share of the batch
 
@@ -51,6 +51,8 @@ def last_position(histories: Histories, history_length: int) -> Windows:
 
 def gather(item_T: np.ndarray, start_W: np.ndarray, stop_W: np.ndarray, width: int) -> np.ndarray:
   """Items of slices, oldest first, filled up with NO_ITEM: int32 [W, width]."""
+  if not len(item_T):
+    return np.full((len(start_W), width), NO_ITEM, np.int32)
   at = start_W[:, None] + np.arange(width)
   inside = at < stop_W[:, None]
   return np.where(inside, item_T[np.minimum(at, len(item_T) - 1)], NO_ITEM).astype(np.int32)
@@ -60,8 +62,6 @@ def last_items(histories: Histories, history_length: int) -> np.ndarray:
   """Each user's last S items, oldest first, filled up with NO_ITEM: int32 [U, S]."""
   stop_U = histories.offsets_U1[1:]
   start_U = np.maximum(stop_U - history_length, histories.offsets_U1[:-1])
-  if not len(histories.item_T):
-    return np.full((histories.num_users, history_length), NO_ITEM, np.int32)
   return gather(histories.item_T, start_U, stop_U, history_length)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from sidrec.data.batches import NO_ITEM, gather, last_items
+from sidrec.data.batches import gather, last_items
 from sidrec.data.dataset import Histories
 from sidrec.data.seen import SeenItems
 from sidrec.decoding import beam
@@ -75,6 +75,4 @@ def _seen_rows(seen: SeenItems, users_B: np.ndarray) -> np.ndarray:
   width = 64
   while width < longest:
     width *= 4
-  if not len(seen.item_S):
-    return np.full((len(users_B), width), NO_ITEM, np.int32)
   return gather(seen.item_S, start_B, stop_B, width)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sidrec.evaluation.metrics import COVERAGE_AT, NDCG_AT, RECALL_AT
 from sidrec.evaluation.protocol import Protocol, describe, to_json
+from sidrec.whole_file import write_whole_text
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 
@@ -64,6 +65,4 @@ def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Resul
     raise ValueError(f"cannot write {path}: a result is not a finite number") from error
   if not path.parent.is_dir():
     raise FileNotFoundError(f"cannot write {path}: the directory {path.parent} does not exist")
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_text(text, encoding="utf-8")
-  os.replace(partial, path)
+  write_whole_text(path, text)

@@ -27,12 +27,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import trie as trie_lib
 from sidrec.decoding.trie import Trie
 from sidrec.models.layers import DecoderBlock, EncoderBlock, KeyValues, Norm
 
 SETTINGS = ("dense", "tiger")
-NO_ITEM = -1  # fills histories up to S
 
 
 @dataclasses.dataclass(frozen=True)

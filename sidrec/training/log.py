@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TextIO
 import tensorboardX
 import tqdm
 
+from sidrec.whole_file import write_whole_text
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -102,9 +104,7 @@ def drop_beyond(path: Path, stage: str, step: int) -> None:
   before = path.read_text(encoding="utf-8").splitlines(keepends=True)
   after = [line for line in before if stays(line)]
   if after != before:
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text("".join(after), encoding="utf-8")
-    draft.replace(path)
+    write_whole_text(path, "".join(after))
 
 
 class Display(NamedTuple):
