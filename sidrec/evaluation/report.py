@@ -45,11 +45,6 @@ def evaluation_report(protocol: Protocol, results: Results) -> str:
   return f"{results_table(results)}\n\n{describe(protocol)}\n"
 
 
-def print_report(protocol: Protocol, results: Results) -> None:
-  """Prints `evaluation_report`."""
-  print(evaluation_report(protocol, results), end="")
-
-
 def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Results) -> None:
   """Writes {'protocol': …, 'results': …} as JSON; a reader sees the old file or the whole new one.
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from sidrec.evaluation.protocol import Protocol, describe
-from sidrec.evaluation.report import print_report, results_table, write_evaluation
+from sidrec.evaluation.report import evaluation_report, results_table, write_evaluation
 
 PROTOCOL = Protocol(
   dataset="tiny",
@@ -45,9 +45,8 @@ def test_what_was_not_measured_is_a_dash():
   assert row == ["-", "-", "0.2500", *["-"] * 6]
 
 
-def test_the_protocol_is_printed_beside_the_table(capsys):
-  print_report(PROTOCOL, RESULTS)
-  printed = capsys.readouterr().out
+def test_the_protocol_stands_beside_the_table():
+  printed = evaluation_report(PROTOCOL, RESULTS)
   assert results_table(RESULTS) in printed
   assert describe(PROTOCOL) in printed
 
