@@ -1,4 +1,7 @@
-"""The tokenizer contract: three pure functions over a pytree of parameters."""
+"""The tokenizer contract: pure functions over a pytree of parameters.
+
+Letters: N items, F vector width, L levels, V codes per level.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,26 +10,96 @@ import jax
 import numpy as np
 
 Array = jax.Array | np.ndarray
-Params = Any  # a pytree of arrays that Orbax can save
+Params = Any  # nested dicts of arrays, which Orbax saves and gives back as they were
+
+# Items that are on the device at once. A part of a block is padded to a whole one, so that every
+# item goes through the same compiled program and gets the same codes, alone or among millions.
+BLOCK_SIZE = 4096
 
 
 class Tokenizer(NamedTuple):
   """A way to turn item vectors into code tuples, after optax's GradientTransformation.
 
-  Letters: N items, F vector width, L levels.
+  Vectors may be a memory-mapped array: no function copies it whole.
 
   Attributes:
     name: as in the config.
     num_levels: L.
     codebook_size: V; codes lie in [0, V).
     fit: (key, vectors_NxF float32) → params.
-    encode: (params, vectors_NxF float32) → codes_NxL int32; works for unseen vectors.
+    encode: (params, vectors_NxF float32) → codes_NxL int32; works for unseen vectors. The codes of
+      the items it was fitted on are those that the fit found.
     decode: (params, codes_NxL) → vectors_NxF float32, or None where no inverse exists.
+    costs: (params, vectors_NxF, codes_NxL, level) → cost_NxV float32: how far each code of the
+      level is from an item whose codes above that level are given (those from `level` on are not
+      looked at). `inf` marks a code that stands for nothing there; it may still be
+      given to an item when nothing else is free. None where codes mean nothing (base conversion).
   """
 
   name: str
   num_levels: int
   codebook_size: int
   fit: Callable[[jax.Array, Array], Params]
-  encode: Callable[[Params, Array], jax.Array]
-  decode: Callable[[Params, Array], jax.Array] | None = None
+  encode: Callable[[Params, Array], Array]
+  decode: Callable[[Params, Array], Array] | None = None
+  costs: Callable[[Params, Array, Array, int], Array] | None = None
+
+
+class Fitted(NamedTuple):
+  """A tokenizer with its parameters: what new items are encoded by."""
+
+  tokenizer: Tokenizer
+  params: Params
+
+
+def check_vectors(vectors_NxF: Any, width: int | None = None) -> np.ndarray:
+  """Checks item vectors in blocks; a float32 array, memory-mapped or not, is returned uncopied.
+
+  Args:
+    vectors_NxF: what should be item vectors.
+    width: F that they must have; None for any.
+
+  Raises:
+    ValueError: for another shape, or a row that is not finite (names it).
+  """
+  if not isinstance(vectors_NxF, np.ndarray):
+    vectors_NxF = np.asarray(vectors_NxF)
+  if vectors_NxF.ndim != 2 or not vectors_NxF.shape[0] or not vectors_NxF.shape[1]:
+    raise ValueError(f"item vectors have shape {vectors_NxF.shape}; give [items, width]")
+  if vectors_NxF.dtype != np.float32:
+    vectors_NxF = vectors_NxF.astype(np.float32)
+  if width is not None and vectors_NxF.shape[1] != width:
+    raise ValueError(
+      f"item vectors are {vectors_NxF.shape[1]} wide, but the tokenizer was fitted on width "
+      f"{width}; encode with the features it was fitted on"
+    )
+  for start in range(0, len(vectors_NxF), 16 * BLOCK_SIZE):
+    bad_B = ~np.isfinite(vectors_NxF[start : start + 16 * BLOCK_SIZE]).all(axis=1)
+    if bad_B.any():
+      raise ValueError(
+        f"item vectors hold NaN or infinity in row {start + int(bad_B.argmax())}; check the "
+        "features of that item"
+      )
+  return vectors_NxF
+
+
+def map_blocks(f: Callable[..., Any], *rows_NxX: np.ndarray, block_size: int = BLOCK_SIZE) -> Any:
+  """Applies a jitted function of rows to blocks of rows of one size, the last one padded.
+
+  Args:
+    f: (rows_BxX, …) → a pytree of arrays [B, …].
+    *rows_NxX: arrays with N rows each, memory-mapped or not.
+    block_size: B.
+
+  Returns:
+    The pytree of NumPy arrays [N, …].
+  """
+  num_rows = len(rows_NxX[0])
+  blocks = []
+  for start in range(0, num_rows, block_size):
+    parts = [rows[start : start + block_size] for rows in rows_NxX]
+    missing = block_size - len(parts[0])
+    if missing:
+      parts = [np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)]) for x in parts]
+    blocks.append(f(*parts))
+  return jax.tree.map(lambda *x: np.concatenate([np.asarray(b) for b in x])[:num_rows], *blocks)

@@ -1,15 +1,19 @@
-"""How well codes use their codebooks, tell items apart and keep what the vectors held.
+"""How well codes use their codebooks, tell items apart, and keep what vectors and labels say.
 
 Measured over the whole catalogue, before collisions are resolved. Letters: N
-items, L levels, V codes per level, F vector width. Plain NumPy.
+items, L levels, V codes per level, F vector width.
 """
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sidrec.tokenizers.agreement import agreement, agreement_table
 from sidrec.tokenizers.collisions import collision_rate, group, largest_group
+from sidrec.tokenizers.neighbours import overlap, overlap_table
 from sidrec.tokenizers.radix import as_codes
 
 
@@ -18,34 +22,48 @@ def report(
   codebook_size: int,
   vectors: np.ndarray | None = None,
   reconstructed: np.ndarray | None = None,
+  *,
+  labels: Mapping[str, np.ndarray] | None = None,
+  timings: Mapping[str, float] | None = None,
+  collisions: Mapping[str, int | float | str] | None = None,
 ) -> dict[str, Any]:
   """Measures codes.
 
   Args:
     codes: integer [N, L] in [0, V), one row per item, before collisions are resolved.
     codebook_size: V.
-    vectors: float [N, F], what was tokenised; None leaves the reconstruction out.
-    reconstructed: float [N, F], what the codes stand for; None likewise.
+    vectors: float [N, F], what was tokenised; None leaves reconstruction and neighbours out.
+    reconstructed: float [N, F], what the codes stand for; None leaves the reconstruction out.
+    labels: what `agreement.item_labels` gives, or any other labels for `agreement`.
+    timings: stage → seconds that it took for all items, such as {'fit': 20.5, 'encode': 0.4}.
+    collisions: what was done to make the codes unique, such as {'digits added': 1}; shown as
+      it is.
 
   Returns:
     A dict of plain numbers, lists and dicts that JSON takes: 'items', 'num_levels',
     'codebook_size'; 'levels', a list of {'level' (from 1), 'codes_used', 'share_used',
     'dead_codes', 'perplexity', 'largest_cluster'}; 'prefixes', a list of {'depth',
     'distinct', 'items_mean', 'items_max'}; 'distinct_ids', 'collision_rate' (share of items
-    that share their tuple), 'largest_group'; 'unexplained_variance' (None if not given).
+    that share their tuple), 'largest_group'; 'unexplained_variance'; 'neighbours', as from
+    `neighbours.overlap`; 'agreement', as from `agreement.agreement`; 'timings', stage →
+    {'seconds', 'items_per_second'}; 'collisions'. The last five are None where not given,
+    'neighbours' also for a single item.
 
   Raises:
-    ValueError: for no items, codes outside [0, V), or vectors of another shape.
+    ValueError: for no items, codes outside [0, V), vectors or labels of another shape, or
+      seconds that are no time.
   """
   codes_NxL = as_codes(codes, codebook_size)
   if codes_NxL.ndim != 2 or not codes_NxL.size:
     raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, levels], at least one each")
   num_items, num_levels = codes_NxL.shape
-  unexplained = None
+  unexplained = near = None
+  if vectors is not None and len(vectors) != num_items:
+    raise ValueError(f"{len(vectors)} vectors do not match the codes of {num_items} items")
   if vectors is not None and reconstructed is not None:
-    if len(vectors) != num_items:
-      raise ValueError(f"{len(vectors)} vectors do not match the codes of {num_items} items")
     unexplained = unexplained_variance(vectors, reconstructed)
+  if vectors is not None and num_items > 1:
+    near = overlap(codes_NxL, vectors)
   prefixes = [_prefix(codes_NxL, depth) for depth in range(1, num_levels + 1)]
   return {
     "items": num_items,
@@ -57,11 +75,15 @@ def report(
     "collision_rate": collision_rate(codes_NxL),
     "largest_group": largest_group(codes_NxL),
     "unexplained_variance": unexplained,
+    "neighbours": near,
+    "agreement": agreement(codes_NxL, labels) if labels else None,
+    "timings": None if timings is None else _timings(timings, num_items),
+    "collisions": None if collisions is None else {k: _plain(v) for k, v in collisions.items()},
   }
 
 
 def table(report: dict[str, Any]) -> str:
-  """A `report` as plain text, at most 80 columns wide."""
+  """A `report` as plain text, at most 100 columns wide."""
   size = report["codebook_size"]
   lines = [
     f"{report['items']:,} items, {report['num_levels']} levels of {size:,} codes",
@@ -86,6 +108,16 @@ def table(report: dict[str, Any]) -> str:
   ]
   if report["unexplained_variance"] is not None:
     lines.append(f"variance not explained      {report['unexplained_variance']:>9.2%}")
+  for what, value in (report["collisions"] or {}).items():
+    shown = f"{value:,}" if isinstance(value, int) else str(value)
+    lines.append(f"{'collisions, ' + what:<27} {shown:>9}"[:100])
+  for stage, time in (report["timings"] or {}).items():
+    rate = "" if time["items_per_second"] is None else f"  {time['items_per_second']:,.0f} items/s"
+    lines.append(f"{'seconds, ' + stage:<27} {time['seconds']:>9,.2f}{rate}"[:100])
+  if report["neighbours"] is not None:
+    lines += ["", overlap_table(report["neighbours"])]
+  if report["agreement"] is not None:
+    lines += ["", agreement_table(report["agreement"])]
   return "\n".join(lines)
 
 
@@ -135,3 +167,22 @@ def _prefix(codes_NxL: np.ndarray, depth: int) -> dict[str, Any]:
     "items_mean": float(sizes.mean()),
     "items_max": int(sizes.max()),
   }
+
+
+def _timings(timings: Mapping[str, float], num_items: int) -> dict[str, dict[str, float | None]]:
+  """Seconds and items per second (None if no time was measured) of each stage."""
+  for stage, seconds in timings.items():
+    if not (math.isfinite(seconds) and seconds >= 0):
+      raise ValueError(f"stage {stage!r} took {seconds} seconds; give a number from 0 up")
+  return {
+    stage: {
+      "seconds": float(seconds),
+      "items_per_second": num_items / float(seconds) if seconds else None,
+    }
+    for stage, seconds in timings.items()
+  }
+
+
+def _plain(value: int | float | str | np.generic) -> int | float | str:
+  """A NumPy number as one that JSON takes."""
+  return value.item() if isinstance(value, np.generic) else value

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from sidrec.tokenizers.agreement import agreement
+from sidrec.tokenizers.neighbours import overlap
 from sidrec.tokenizers.quality import report, table, unexplained_variance
 
 # Level 1: two of four codes, 3 + 1 items. Level 2: three codes, 2 + 1 + 1 items.
@@ -36,6 +38,8 @@ def test_overall_by_hand():
   assert measured["distinct_ids"] == 3
   assert measured["largest_group"] == 2
   assert measured["unexplained_variance"] is None
+  for part in ("neighbours", "agreement", "timings", "collisions"):
+    assert measured[part] is None
 
 
 def test_perplexity_is_the_codebook_size_only_for_uniform_codes():
@@ -55,6 +59,54 @@ def test_unexplained_variance_survives_a_large_mean():
   vectors = np.array([[10000.0], [10000.5], [10001.0]], np.float32)
   reconstructed = vectors + np.array([[0.5], [0.0], [0.0]], np.float32)
   assert unexplained_variance(vectors, reconstructed) == pytest.approx(0.5, rel=1e-6)
+
+
+def test_parts_are_those_of_their_modules():
+  rng = np.random.default_rng(0)
+  vectors = rng.normal(size=(40, 3)).astype(np.float32)
+  codes = (vectors[:, :2] > 0).astype(int)
+  labels = {"genre": rng.choice(["a", "b"], 40)}
+  measured = report(codes, 2, vectors, labels=labels)
+  assert measured["neighbours"] == overlap(codes, vectors)
+  assert measured["agreement"] == agreement(codes, labels)
+  assert measured["unexplained_variance"] is None  # no reconstruction
+  assert report(codes[:1], 2, vectors[:1])["neighbours"] is None  # one item has no neighbours
+  assert report(codes, 2, labels={})["agreement"] is None
+
+
+def test_timings_and_collisions_by_hand():
+  timings = {"fit": 2, "encode": 0.0}
+  handled = {"digits added": np.int64(1), "items moved": 1234, "method": "extra digit"}
+  measured = report(CODES, 4, timings=timings, collisions=handled)
+  assert measured["timings"] == {
+    "fit": {"seconds": 2.0, "items_per_second": 2.0},
+    "encode": {"seconds": 0.0, "items_per_second": None},
+  }
+  assert json.loads(json.dumps(measured)) == measured
+  lines = [line.split() for line in table(measured).splitlines()]
+  assert ["seconds,", "fit", "2.00", "2", "items/s"] in lines
+  assert ["seconds,", "encode", "0.00"] in lines
+  assert ["collisions,", "items", "moved", "1,234"] in lines
+  assert ["collisions,", "digits", "added", "1"] in lines
+  assert ["collisions,", "method", "extra", "digit"] in lines
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_refuses_seconds_that_are_no_time(seconds):
+  with pytest.raises(ValueError, match="stage 'fit' took"):
+    report(CODES, 4, timings={"fit": seconds})
+
+
+def test_the_whole_table_fits_100_columns():
+  rng = np.random.default_rng(0)
+  vectors = rng.normal(size=(300, 3)).astype(np.float32)
+  codes = rng.integers(0, 8, size=(300, 3))
+  labels = {"category": rng.choice(["a", "b", ""], 300), "decade": rng.choice(5, 300)}
+  handled = {"a" * 90: 1, "method": "b" * 90}
+  text = table(report(codes, 8, vectors, vectors, labels=labels, collisions=handled))
+  assert max(map(len, text.splitlines())) <= 100
+  for part in ("3 levels of 8 codes", "nearest vectors", "purity", "category", "decade"):
+    assert part in text
 
 
 def test_the_report_is_json_and_fits_80_columns():
@@ -91,6 +143,8 @@ def test_refuses_bad_codes(codes, match):
 def test_refuses_vectors_that_do_not_match():
   with pytest.raises(ValueError, match="3 vectors do not match the codes of 4 items"):
     report(CODES, 4, np.zeros((3, 2)), np.zeros((3, 2)))
+  with pytest.raises(ValueError, match="3 vectors do not match the codes of 4 items"):
+    report(CODES, 4, np.zeros((3, 2)))
   with pytest.raises(ValueError, match="two of"):
     report(CODES, 4, np.zeros((4, 2)), np.zeros((4, 3)))
   with pytest.raises(ValueError, match="no variance"):
