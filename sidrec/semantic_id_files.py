@@ -52,6 +52,18 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
   return codes_NxL, ids_N, metadata
 
 
+def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """An `object_pairs_hook` that refuses repeated keys, which `json` would drop silently."""
+  made = dict(pairs)
+  if len(made) != len(pairs):
+    seen: set[str] = set()
+    for key, _ in pairs:
+      if key in seen:
+        raise ValueError(f"the key {json.dumps(key)} stands twice; keep one")
+      seen.add(key)
+  return made
+
+
 def _write_npz(
   file: IO[bytes], codes_NxL: np.ndarray, ids_N: np.ndarray, metadata: dict[str, Any]
 ) -> None:
@@ -107,21 +119,9 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
   return codes_NxL, ids_N, metadata
 
 
-def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  """Builds a JSON object, refusing repeated keys (which `json` would drop silently)."""
-  made = dict(pairs)
-  if len(made) != len(pairs):
-    seen: set[str] = set()
-    for key, _ in pairs:
-      if key in seen:
-        raise ValueError(f"the key {json.dumps(key)} stands twice; keep one")
-      seen.add(key)
-  return made
-
-
 def _read_json(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
   try:
-    content = json.loads(path.read_bytes(), object_pairs_hook=_unique_object)
+    content = json.loads(path.read_bytes(), object_pairs_hook=unique_object)
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise ValueError(f"not JSON ({error}); write the file again") from None
   if not isinstance(content, dict):

@@ -1,4 +1,5 @@
 import doctest
+import functools
 import json
 import os
 
@@ -10,6 +11,10 @@ from hypothesis import strategies as st
 
 import sidrec.semantic_ids
 from sidrec import SemanticIDManager, semantic_id_files
+from sidrec.tokenizers.base import Fitted, Tokenizer
+from sidrec.tokenizers.collisions import add_extra_digit
+from sidrec.tokenizers.radix import radix
+from sidrec.tokenizers.reassign import reassign
 
 EXACT_JSON = """\
 {"item_to_semantic": {"520": [45,128,67,9], "0": [0,0,0,0]},
@@ -269,6 +274,194 @@ def test_unknown_item_of_a_dense_map(item):
 def test_bad_maps(make, message):
   with pytest.raises(ValueError, match=message):
     make()
+
+
+def fitted_line(num_levels=2, size=4, with_costs=True):
+  """Each level rounds what the levels before left: digits of a number in [0, 1)."""
+
+  def left(params, vectors_NxF, codes_NxL, level):
+    scale = size ** np.arange(1, level + 1, dtype=np.float64)
+    above_N = (codes_NxL[:, :level] / scale[None]).sum(axis=1)
+    return (vectors_NxF[:, 0] - above_N) * params["scale"] * size ** (level + 1)
+
+  def encode(params, vectors_NxF):
+    codes_NxL = np.zeros((len(vectors_NxF), num_levels), np.int32)
+    for level in range(num_levels):
+      rest_N = left(params, vectors_NxF, codes_NxL, level)
+      codes_NxL[:, level] = np.clip(np.floor(rest_N), 0, size - 1)
+    return codes_NxL
+
+  def costs(params, vectors_NxF, codes_NxL, level):
+    rest_N = left(params, vectors_NxF, codes_NxL, level)
+    return np.square(rest_N[:, None] - 0.5 - np.arange(size)[None])
+
+  tokenizer = Tokenizer(
+    "line", num_levels, size, lambda *_: None, encode, None, costs if with_costs else None
+  )
+  return Fitted(tokenizer, {"scale": 1.0})
+
+
+def made_map(vectors_NxF, how, fitted, ids=None):
+  """A map as the pipeline makes one: codes, then collisions by extra digit or re-assignment."""
+  tokenizer, params = fitted
+  codes = tokenizer.encode(params, vectors_NxF)
+  if how == "extra_digit":
+    codes = add_extra_digit(codes, tokenizer.codebook_size)
+  else:
+    costs = fitted_line().tokenizer.costs
+    assert costs is not None
+    bound = functools.partial(costs, params)
+    codes = reassign(codes, vectors_NxF, bound, tokenizer.codebook_size).codes_NxL
+  return SemanticIDManager.from_codes(codes, tokenizer.codebook_size, ids, how, fitted)
+
+
+def vectors_at(*places):
+  return np.array(places, np.float32)[:, None]
+
+
+places = st.lists(st.floats(0, 0.9375, width=32), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("how", ["extra_digit", "reassign"])
+@settings(max_examples=60, deadline=None)
+@given(first=places, later=places, data=st.data())
+def test_a_catalogue_grows_and_shrinks(how, first, later, data, tmp_path_factory):
+  old, new = vectors_at(*first), vectors_at(*later)
+  manager = made_map(old, how, fitted_line())
+  before = manager.codes.copy()
+  new_ids = np.arange(len(new)) * 3 + 50
+  grown = manager.add_items(new, new_ids)
+  # The old map is as it was, and the new one begins with it.
+  np.testing.assert_array_equal(manager.codes, before)
+  assert manager.num_items == len(old)
+  np.testing.assert_array_equal(grown.codes[: len(old)], before)
+  assert grown.item_ids.tolist() == [*range(len(old)), *new_ids.tolist()]
+  assert len(set(map(tuple, grown.codes.tolist()))) == len(old) + len(new)
+  assert grown.metadata == manager.metadata | {"num_items": len(old) + len(new)}
+  encoded = fitted_line().tokenizer.encode({"scale": 1.0}, new)
+  if how == "extra_digit":
+    crowd = [(grown.codes[:, :2] == row).all(axis=1).sum() for row in encoded]
+    own = (grown.codes[len(old) :, :2] == encoded).all(axis=1)
+    assert all(o or n == 4 for o, n in zip(own, crowd, strict=True))
+  # One after another is allowed too; removed and added again, everything stays unique.
+  gone = data.draw(st.lists(st.sampled_from(grown.item_ids.tolist()), unique=True))
+  kept = [i for i in grown.item_ids.tolist() if i not in gone]
+  if not kept:
+    with pytest.raises(ValueError, match=f"all {grown.num_items} items would be removed"):
+      grown.remove_items(gone)
+    return
+  smaller = grown.remove_items(np.array(gone, int))
+  assert smaller.item_ids.tolist() == kept
+  np.testing.assert_array_equal(smaller.codes, grown.get_batch_semantic_ids(kept))
+  both = np.concatenate([old, new])
+  again = smaller
+  for item in gone:
+    row = grown.item_ids.tolist().index(item)
+    again = again.add_items(both[row : row + 1], [item])
+  assert again.item_ids.tolist() == kept + gone
+  np.testing.assert_array_equal(again.codes[: len(kept)], smaller.codes)
+  for name in ("ids.json", "ids.npz"):
+    path = tmp_path_factory.mktemp("grown") / name
+    again.save_to_file(path)
+    loaded = SemanticIDManager.load_from_file(path, fitted=fitted_line())
+    np.testing.assert_array_equal(loaded.codes, again.codes)
+    np.testing.assert_array_equal(loaded.item_ids, again.item_ids)
+    further = loaded.add_items(vectors_at(0.5), [999])
+    assert further.codes.tolist() == again.add_items(vectors_at(0.5), [999]).codes.tolist()
+
+
+def test_new_items_take_the_lowest_free_digit():
+  manager = made_map(vectors_at(0.5, 0.5, 0.5), "extra_digit", fitted_line())
+  smaller = manager.remove_items([1])
+  grown = smaller.add_items(vectors_at(0.5, 0.51, 0.1), [7, 8, 9])
+  assert grown.codes.tolist() == [[2, 0, 0], [2, 0, 2], [2, 0, 1], [2, 0, 3], [0, 1, 0]]
+  assert grown.fitted is manager.fitted
+
+
+@pytest.mark.parametrize("how", ["extra_digit", "reassign"])
+def test_a_full_tuple_sends_new_items_to_the_nearest(how):
+  crowd = [0.5] * (4 if how == "extra_digit" else 1)
+  manager = made_map(vectors_at(*crowd), how, fitted_line())
+  # 0.56 lies at the upper end of tuple [2, 0], whose neighbour is [2, 1].
+  grown = manager.add_items(vectors_at(0.56), [50])
+  assert grown.get_semantic_id(50)[:2] == [2, 1]
+  without = made_map(vectors_at(*crowd), how, fitted_line(with_costs=False))
+  with pytest.raises(ValueError, match=r"the tuple \[2, 0\] of a new item is full"):
+    without.add_items(vectors_at(0.56), [50])
+  assert without.add_items(vectors_at(0.1), [50]).get_semantic_id(50)[:2] == [0, 1]
+
+
+def test_a_catalogue_can_be_filled_up_and_no_further():
+  manager = made_map(vectors_at(*[0.3] * 4), "reassign", fitted_line())
+  full = manager.add_items(vectors_at(*[0.9] * 12), range(20, 32))
+  assert len(set(map(tuple, full.codes.tolist()))) == 16
+  with pytest.raises(ValueError, match="17 items do not fit in 2 levels of 4 codes"):
+    full.add_items(vectors_at(0.9), [40])
+
+
+@pytest.mark.parametrize("method", ["simple_mapping", "radix"])
+def test_base_conversion_needs_no_vectors(method):
+  simple = SemanticIDManager(2, 4, 6)
+  fitted = Fitted(radix(2, 4), ()) if method == "radix" else None
+  manager = SemanticIDManager.from_codes(simple.codes, 4, None, method, fitted)
+  grown = manager.add_items(None, [6, 7])
+  np.testing.assert_array_equal(grown.codes, SemanticIDManager(2, 4, 8).codes)
+  reused = grown.remove_items([2, 7]).add_items(vectors_at(0, 0, 0), [100, 101, 102])
+  assert reused.get_batch_semantic_ids([100, 101, 102]).tolist() == [[2, 0], [3, 1], [0, 2]]
+  with pytest.raises(ValueError, match=r"9 new items beside 8 do not fit .* id_length=3"):
+    grown.add_items(None, range(100, 109))
+
+
+def test_nothing_to_add_or_remove(tiny):
+  assert tiny.add_items(None, []) is tiny
+  assert tiny.remove_items([]).codes.tolist() == tiny.codes.tolist()
+
+
+@pytest.mark.parametrize(
+  ("call", "error", "message"),
+  [
+    (
+      lambda m: m.add_items(vectors_at(0, 0, 0), [9, 1, 0]),
+      ValueError,
+      r"item 1 is in this map already \(2 such in all\)",
+    ),
+    (
+      lambda m: m.add_items(vectors_at(0, 0), [9, 9]),
+      ValueError,
+      "item id 9 stands more than once",
+    ),
+    (lambda m: m.add_items(vectors_at(0), [-1]), ValueError, "item id -1 in row 0 is outside"),
+    (lambda m: m.add_items(vectors_at(0), [[9]]), ValueError, r"item ids have shape \(1, 1\)"),
+    (lambda m: m.add_items(vectors_at(0), ["a"]), ValueError, "item ids must be integers"),
+    (
+      lambda m: m.add_items(vectors_at(0), [8, 9]),
+      ValueError,
+      r"vectors of shape \(1, 1\) for 2 new items",
+    ),
+    (lambda m: m.add_items(None, [8]), ValueError, "no vectors for 1 new items"),
+    (lambda m: m.remove_items([0, 7, 8]), KeyError, r"no item 7 \(at \[1\]\) .*2 unknown in all"),
+    (lambda m: m.remove_items([0, 1]), ValueError, "all 2 items would be removed; keep at least"),
+    (lambda m: m.remove_items([0.5]), ValueError, "item ids must be integers"),
+  ],
+)
+def test_bad_changes(call, error, message):
+  with pytest.raises(error, match=message):
+    call(made_map(vectors_at(0.1, 0.8), "extra_digit", fitted_line()))
+
+
+def test_a_map_without_its_tokenizer_says_where_to_get_it(tiny):
+  with pytest.raises(ValueError, match=r"no tokenizer .*load_semantic_ids, or .*fitted=\.\.\."):
+    tiny.add_items(vectors_at(0.5), [3])
+
+
+@pytest.mark.parametrize("fitted", [fitted_line(size=5), fitted_line(num_levels=4)])
+def test_the_tokenizer_must_fit_the_ids(tmp_path, fitted):
+  path = tmp_path / "ids.json"
+  made_map(vectors_at(0.1), "extra_digit", fitted_line()).save_to_file(path)
+  with pytest.raises(
+    ValueError, match=r"ids\.json: IDs of 3 tokens of 4 codes are not from .*'line'"
+  ):
+    SemanticIDManager.load_from_file(path, fitted)
 
 
 def text(**changes):
