@@ -1,0 +1,211 @@
+"""Product quantisation: the vector space is split into L parts, each with a codebook of its own.
+
+After Jégou et al., 'Product quantization for nearest neighbor search' (TPAMI 2011).
+The rotation is the parametric solution of Ge et al., 'Optimized product quantization'
+(CVPR 2013): principal directions, dealt to the parts so that each gets an equal
+share. No level depends on another, so codes have no order of importance.
+
+Letters: N items, B items of a block, F vector width, L levels, V codes per level,
+D width of the widest part, which narrower ones are padded to with zeros.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.tokenizers.base import (
+  BLOCK_SIZE,
+  Array,
+  Params,
+  Tokenizer,
+  check_vectors,
+  map_blocks,
+)
+from sidrec.tokenizers.kmeans import kmeans, nearest
+from sidrec.tokenizers.radix import as_codes, check_sizes
+
+# The codebooks are fitted to at most that many items per code.
+FIT_SAMPLE = 256
+
+# Directions with less than this part of the largest variance count as rounding noise.
+MIN_VARIANCE = 1e-6
+
+
+def product_quantization(
+  num_levels: int, codebook_size: int, iterations: int = 25, rotate: bool = True
+) -> Tokenizer:
+  """Product quantisation as a tokenizer.
+
+  Parameters are {'mean_F', 'basis_FxLxD', 'codebooks_LxVxD'}; the basis has
+  orthonormal columns, apart from padding of zeros. The cost of a code is the squared
+  distance between its codeword and the item's part; an item's costs, summed over
+  the levels, are the squared error of what its codes decode to.
+
+  Args:
+    num_levels: L; parts differ in width by at most 1, so F need not be a multiple of L.
+    codebook_size: V.
+    iterations: of k-means, at most.
+    rotate: whether parts are made of principal directions (see `allocate`); else
+      they are runs of neighbouring columns.
+
+  Returns:
+    A tokenizer whose functions raise ValueError as `check_vectors` and `as_codes`
+    do, for a level that does not exist, and, in `fit`, for vectors narrower than L.
+
+  Raises:
+    ValueError: if a size makes no sense.
+  """
+  check_sizes(num_levels, codebook_size)
+  if iterations < 1:
+    raise ValueError(f"iterations is {iterations}; give at least 1")
+
+  def fit(key: jax.Array, vectors_NxF: Array) -> Params:
+    checked_NxF = check_vectors(vectors_NxF)
+    num_items, width = checked_NxF.shape
+    if width < num_levels:
+      raise ValueError(
+        f"item vectors are {width} wide, too narrow for the parts of {num_levels} levels; give "
+        f"wider features, or at most {width} levels"
+      )
+    mean_F = np.asarray(checked_NxF.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    basis_FxLxD = _basis(checked_NxF, mean_F, num_levels, rotate)
+
+    sample_key, kmeans_key = jax.random.split(key)
+    sample_NxF = checked_NxF
+    if num_items > FIT_SAMPLE * codebook_size:
+      shape = (FIT_SAMPLE * codebook_size,)
+      rows = jax.random.choice(sample_key, num_items, shape, replace=False)
+      sample_NxF = checked_NxF[np.sort(np.asarray(rows))]
+    points_NxLxD = map_blocks(functools.partial(_project, mean_F, basis_FxLxD), sample_NxF)
+    codebooks_VxD = [
+      kmeans(level_key, jnp.asarray(points_NxLxD[:, level]), codebook_size, iterations)[0]
+      for level, level_key in enumerate(jax.random.split(kmeans_key, num_levels))
+    ]
+    return {
+      "mean_F": jnp.asarray(mean_F),
+      "basis_FxLxD": jnp.asarray(basis_FxLxD),
+      "codebooks_LxVxD": jnp.stack(codebooks_VxD),
+    }
+
+  def encode(params: Params, vectors_NxF: Array) -> np.ndarray:
+    checked_NxF = check_vectors(vectors_NxF, len(params["mean_F"]))
+    return map_blocks(functools.partial(_encode, params), checked_NxF)
+
+  def decode(params: Params, codes_NxL: Array) -> np.ndarray:
+    checked_NxL = as_codes(codes_NxL, codebook_size)
+    if checked_NxL.ndim != 2 or checked_NxL.shape[1] != num_levels or not len(checked_NxL):
+      raise ValueError(f"codes have shape {checked_NxL.shape}; give [items, {num_levels}]")
+    return map_blocks(functools.partial(_decode, params), checked_NxL)
+
+  def costs(params: Params, vectors_NxF: Array, codes_NxL: Array, level: int) -> np.ndarray:
+    del codes_NxL
+    if not 0 <= level < num_levels:
+      raise ValueError(f"level {level} is outside 0..{num_levels - 1}")
+    checked_NxF = check_vectors(vectors_NxF, len(params["mean_F"]))
+    basis_FxD, codebook_VxD = params["basis_FxLxD"][:, level], params["codebooks_LxVxD"][level]
+    return map_blocks(
+      functools.partial(_costs, params["mean_F"], basis_FxD, codebook_VxD), checked_NxF
+    )
+
+  return Tokenizer(
+    "product_quantization", num_levels, codebook_size, fit, encode, decode=decode, costs=costs
+  )
+
+
+def allocate(variances_F: np.ndarray, num_parts: int) -> list[np.ndarray]:
+  """Deals principal directions to parts with balanced products of variances.
+
+  Each direction in turn, the largest variance first, goes to the part whose product
+  is smallest so far and that is not full (Ge et al. 2013, section 3.2.2). Variances are taken
+  relative to the smallest one, so that the products grow whatever the scale.
+
+  Args:
+    variances_F: eigenvalues of the covariance, in any order.
+    num_parts: L, at most F.
+
+  Returns:
+    L arrays of rows of `variances_F`, int64, whose lengths differ by at most 1.
+  """
+  variances_F = np.maximum(variances_F, max(MIN_VARIANCE * np.max(variances_F), 1e-30))
+  logs_F = np.log(variances_F) - np.log(variances_F.min())
+  size, longer = divmod(len(logs_F), num_parts)
+  parts: list[list[int]] = [[] for _ in range(num_parts)]
+  products = [0.0] * num_parts
+  for row in np.argsort(-logs_F, kind="stable").tolist():
+    # Only as many parts as there are directions left over may grow by one more.
+    full = size + (sum(len(part) > size for part in parts) < longer)
+    open_parts = [part for part in range(num_parts) if len(parts[part]) < full]
+    chosen = min(open_parts, key=lambda part: (products[part], len(parts[part])))
+    parts[chosen].append(row)
+    products[chosen] += logs_F[row]
+  return [np.array(part) for part in parts]
+
+
+def _basis(
+  vectors_NxF: np.ndarray, mean_F: np.ndarray, num_levels: int, rotate: bool
+) -> np.ndarray:
+  """The directions that span each part, padded to one number by zeros: float32 [F, L, D]."""
+  width = len(mean_F)
+  if rotate:
+    variances_F, directions_FxF = _principal_directions(vectors_NxF, mean_F)
+    parts = allocate(variances_F, num_levels)
+  else:
+    directions_FxF = np.eye(width)
+    parts = np.array_split(np.arange(width), num_levels)
+  basis_FxLxD = np.zeros((width, num_levels, max(map(len, parts))), np.float32)
+  for level, columns in enumerate(parts):
+    basis_FxLxD[:, level, : len(columns)] = directions_FxF[:, columns]
+  return basis_FxLxD
+
+
+def _principal_directions(
+  vectors_NxF: np.ndarray, mean_F: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Variances [F] along the principal directions, the columns of [F, F]; float64."""
+  width = vectors_NxF.shape[1]
+  scatter_FxF = np.zeros((width, width))
+  for start in range(0, len(vectors_NxF), BLOCK_SIZE):
+    centred_BxF = vectors_NxF[start : start + BLOCK_SIZE] - mean_F[None, :]
+    scatter_FxF += centred_BxF.T @ centred_BxF
+  return np.linalg.eigh(scatter_FxF / len(vectors_NxF))
+
+
+@jax.jit
+def _project(mean_F: jax.Array, basis_FxLxD: jax.Array, vectors_BxF: jax.Array) -> jax.Array:
+  """The parts of vectors: float32 [B, L, D]."""
+  centred_BxF = vectors_BxF - mean_F[None, :]
+  return jnp.einsum("bf,fld->bld", centred_BxF, basis_FxLxD, precision=jax.lax.Precision.HIGHEST)
+
+
+@jax.jit
+def _encode(params: Params, vectors_BxF: jax.Array) -> jax.Array:
+  points_BxLxD = _project(params["mean_F"], params["basis_FxLxD"], vectors_BxF)
+  level = lambda points_and_codebook: nearest(*points_and_codebook)
+  codes_LxB = jax.lax.map(level, (points_BxLxD.swapaxes(0, 1), params["codebooks_LxVxD"]))
+  return codes_LxB.T
+
+
+@jax.jit
+def _decode(params: Params, codes_BxL: jax.Array) -> jax.Array:
+  codewords_LxBxD = jax.vmap(lambda book_VxD, codes_B: book_VxD[codes_B])(
+    params["codebooks_LxVxD"], codes_BxL.T
+  )
+  vectors_BxF = jnp.einsum(
+    "lbd,fld->bf", codewords_LxBxD, params["basis_FxLxD"], precision=jax.lax.Precision.HIGHEST
+  )
+  return vectors_BxF + params["mean_F"][None, :]
+
+
+@jax.jit
+def _costs(
+  mean_F: jax.Array, basis_FxD: jax.Array, codebook_VxD: jax.Array, vectors_BxF: jax.Array
+) -> jax.Array:
+  points_BxD = _project(mean_F, basis_FxD[:, None, :], vectors_BxF)[:, 0]
+  # Distances do not change when everything is shifted, but less is lost in |x|² - 2xc + |c|².
+  origin_1xD = codebook_VxD.mean(0, keepdims=True)
+  points_BxD, codebook_VxD = points_BxD - origin_1xD, codebook_VxD - origin_1xD
+  cross_BxV = jnp.dot(points_BxD, codebook_VxD.T, precision=jax.lax.Precision.HIGHEST)
+  lengths_B, lengths_V = jnp.square(points_BxD).sum(-1), jnp.square(codebook_VxD).sum(-1)
+  return jnp.maximum(lengths_B[:, None] - 2 * cross_BxV + lengths_V[None, :], 0)
