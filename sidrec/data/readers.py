@@ -1,10 +1,11 @@
 """Readers by name: what the config's `data.source` may be."""
 
 import difflib
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sidrec.data import dataset
+from sidrec.data import amazon, dataset
 from sidrec.data.demo import read_demo, signature_demo
 from sidrec.data.movielens import read_movielens_1m, signature_movielens_1m
 
@@ -19,6 +20,13 @@ class Reader(NamedTuple):
 READERS = {
   "movielens-1m": Reader(read_movielens_1m, signature_movielens_1m),
   "demo": Reader(read_demo, signature_demo),
+  **{
+    source: Reader(
+      functools.partial(amazon.read_amazon_sequences, source),
+      functools.partial(amazon.signature_amazon_sequences, source),
+    )
+    for source in amazon.SEQUENCES
+  },
 }
 
 

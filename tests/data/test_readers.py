@@ -16,6 +16,11 @@ def _write_movielens(folder: Path) -> None:
 def test_every_source_reads(tmp_path: Path) -> None:
   _write_movielens(tmp_path)
   assert readers.read("movielens-1m", str(tmp_path)).items.num_items == 3
+  (tmp_path / "Beauty.txt").write_text("1 1 2 3\n2 1 2 3 4\n")
+  (tmp_path / "Sports_and_Outdoors.txt").write_text("1 1 2 3\n")
+  assert readers.read("amazon-beauty", str(tmp_path)).histories.lengths_U.tolist() == [3, 4]
+  assert readers.read("amazon-beauty", str(tmp_path), 4).histories.lengths_U.tolist() == [4]
+  assert readers.read("amazon-sports", str(tmp_path)).name == "amazon-sports"
   assert readers.read("demo", min_interactions=100).histories.lengths_U.min() >= 100
 
 
@@ -26,6 +31,10 @@ def test_signatures_are_json_and_change_with_source_and_files(tmp_path: Path) ->
   assert first["source"] == "movielens-1m"
   demo = readers.signature("demo")
   assert json.loads(json.dumps(demo)) == demo
+  (tmp_path / "Beauty.txt").write_text("1 1 2 3\n")
+  beauty = readers.signature("amazon-beauty", str(tmp_path))
+  assert json.loads(json.dumps(beauty)) == beauty
+  assert beauty["source"] == "amazon-beauty"
   with (tmp_path / "ratings.dat").open("a") as file:
     file.write("8::1::5::1\n")
   assert readers.signature("movielens-1m", str(tmp_path)) != first
@@ -33,7 +42,8 @@ def test_signatures_are_json_and_change_with_source_and_files(tmp_path: Path) ->
 
 @pytest.mark.parametrize("function", [readers.read, readers.signature])
 def test_an_unknown_source_names_the_nearest_and_all(function) -> None:
-  nearest = "'movielens1m'; did you mean 'movielens-1m'. known sources: movielens-1m, demo$"
+  known = "movielens-1m, demo, amazon-beauty, amazon-sports"
+  nearest = f"'movielens1m'; did you mean 'movielens-1m'. known sources: {known}$"
   with pytest.raises(ValueError, match=nearest):
     function("movielens1m")
   with pytest.raises(ValueError, match="'zzz'; known sources"):

@@ -1,0 +1,250 @@
+"""SASRec: a causal transformer whose output layer is its item table.
+
+Kang and McAuley, 'Self-Attentive Sequential Recommendation', ICDM 2018,
+arXiv:1808.09781. As there, every position predicts its next item in one pass and
+an item's score is the product of the position's state and the item's embedding.
+Unlike there, the loss is the softmax over the whole catalogue (or over many
+sampled items), which does much better than one binary negative (Klenitskiy and
+Vasilev, RecSys 2023, arXiv:2309.07602), and the blocks are this package's own.
+
+Letters: B batch, S history length (items), D model width, N items, C candidates
+that a softmax runs over, K results, M forbidden items per request.
+"""
+
+import dataclasses
+from typing import cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.data.batches import NO_ITEM
+from sidrec.decoding.beam import Recommendations
+from sidrec.models.layers import MASKED, EncoderBlock, Norm
+from sidrec.models.seq2seq import positions
+
+# Scores that the training loss holds at once, 64 MiB of float32: above this, positions go block
+# by block and each block's scores are computed again in the backward pass.
+_MAX_SCORES = 1 << 24
+
+
+@dataclasses.dataclass(frozen=True)
+class SASRecConfig:
+  """Shapes and rates of SASRec; hashable, so static under jit.
+
+  Attributes:
+    num_items: N.
+    history_length: the most positions that a row has.
+    width: D, of states and item embeddings.
+    heads: of attention; must divide `width`.
+    layers: number of blocks.
+    hidden: inner width of the feed-forward maps.
+    dropout: of embeddings, attention and feed-forward.
+    item_bias: whether each item has a bias of its own, which holds its popularity.
+    negatives: items that the training softmax runs over beside the target, drawn anew
+      for each batch; 0 for the whole catalogue.
+    dtype: of the computation; parameters and softmax stay float32.
+  """
+
+  num_items: int
+  history_length: int = 200
+  width: int = 64
+  heads: int = 2
+  layers: int = 2
+  hidden: int = 256
+  dropout: float = 0.2
+  item_bias: bool = False
+  negatives: int = 0
+  dtype: str = "float32"
+
+  def __post_init__(self):
+    if self.width % self.heads:
+      raise ValueError(f"sasrec.width {self.width} must be a multiple of sasrec.heads {self.heads}")
+    if self.negatives < 0:
+      raise ValueError(f"sasrec.negatives must be 0 or more, not {self.negatives}")
+
+
+class SASRec(nn.Module):
+  """The model. `log_likelihood` trains it; `recommend` ranks the catalogue with it."""
+
+  config: SASRecConfig
+
+  def setup(self):  # noqa: D102
+    c = self.config
+    table = nn.initializers.normal(0.02)
+    dtype = jnp.dtype(c.dtype)
+    self.item_NxD = self.param("item", table, (c.num_items, c.width))
+    self.position_SxD = self.param("position", table, (c.history_length, c.width))
+    if c.item_bias:
+      self.bias_N = self.param("item_bias", nn.initializers.zeros, (c.num_items,))
+    shape = (c.heads, c.width // c.heads, c.width, c.hidden)
+    self.blocks = [EncoderBlock(*shape, c.dropout, dtype) for _ in range(c.layers)]
+    self.norm, self.drop = Norm(dtype), nn.Dropout(c.dropout)
+
+  def states(
+    self, history_BxS: jax.Array, segment_BxS: jax.Array | None = None, train: bool = False
+  ) -> jax.Array:
+    """What each position knows of its history, itself included.
+
+    Args:
+      history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; S is at most
+        `history_length`.
+      segment_BxS: int32, where several histories share a row, which one each position
+        belongs to; non-decreasing along a row. None for one history a row.
+      train: whether to drop; needs the random stream 'dropout'.
+
+    Returns:
+      states_BxSxD in the config's dtype.
+    """
+    c = self.config
+    if segment_BxS is None:
+      segment_BxS = jnp.zeros_like(history_BxS)
+    real_BxS = history_BxS != NO_ITEM
+    place_S = jnp.arange(history_BxS.shape[1])
+    visible_BxSxS = real_BxS[:, None, :] & (place_S[:, None] >= place_S[None])[None]
+    visible_BxSxS = visible_BxSxS & (segment_BxS[:, :, None] == segment_BxS[:, None, :])
+    item_BxSxD = jnp.where(real_BxS[..., None], self.item_NxD[jnp.maximum(history_BxS, 0)], 0.0)
+    # The table is as small as an output layer wants it; as an input it has to outweigh positions.
+    x_BxSxD = item_BxSxD * c.width**0.5 + self.position_SxD[positions(segment_BxS)]
+    x_BxSxD = x_BxSxD.astype(c.dtype)
+    x_BxSxD = self.drop(x_BxSxD, deterministic=not train)
+    for block in self.blocks:
+      x_BxSxD = block(x_BxSxD, visible_BxSxS, train)
+    return self.norm(x_BxSxD)
+
+  def log_likelihood(
+    self,
+    history_BxS: jax.Array,
+    target_BxS: jax.Array,
+    segment_BxS: jax.Array | None = None,
+    train: bool = False,
+  ) -> jax.Array:
+    """log p(target | history up to its position): float32 [B, S], 0 where there is no target.
+
+    Args:
+      history_BxS: as in `states`.
+      target_BxS: int32 item rows, NO_ITEM where there is none.
+      segment_BxS: as in `states`.
+      train: whether to drop, and to run the softmax over the target and the
+        `negatives` alone; needs the random streams 'dropout' and 'negatives'.
+    """
+    c = self.config
+    states_BxSxD = self.states(history_BxS, segment_BxS, train)
+    if train and c.negatives:
+      negative_C = draw_distinct(self.make_rng("negatives"), c.num_items, c.negatives)
+    else:
+      negative_C = None
+    num_candidates = c.num_items if negative_C is None else len(negative_C)
+    logp = lambda state_BxTxD, target_BxT: self._log_softmax(state_BxTxD, target_BxT, negative_C)
+    batch, length = history_BxS.shape
+    count = _num_blocks(batch, length, num_candidates)
+    if count == 1:
+      return logp(states_BxSxD, target_BxS)
+
+    # Blocks of positions, not of rows, so that each block is spread over all devices.
+    split = lambda x: jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
+    block = jax.checkpoint(logp)
+    _, logp_GxBxT = jax.lax.scan(
+      lambda carry, part: (carry, block(*part)), None, (split(states_BxSxD), split(target_BxS))
+    )
+    return jnp.moveaxis(logp_GxBxT, 0, 1).reshape(history_BxS.shape)
+
+  def _log_softmax(self, state_BxTxD, target_BxT, negative_C):
+    """log p(target | state) among all items, or among the target and the negatives."""
+    state_PxD, target_P = state_BxTxD.reshape(-1, self.config.width), target_BxT.reshape(-1)
+    real_P, item_P = target_P != NO_ITEM, jnp.maximum(target_P, 0)
+    # The target's score by itself: taking it from all scores would cost another pass over them.
+    target_PxD = self.item_NxD[item_P].astype(state_PxD.dtype)
+    score_P = (state_PxD.astype(jnp.float32) * target_PxD.astype(jnp.float32)).sum(axis=-1)
+    if self.config.item_bias:
+      score_P = score_P + self.bias_N[item_P]
+    if negative_C is None:
+      total_P = jax.nn.logsumexp(self._scores(state_PxD), axis=-1)
+    else:
+      score_PxC = self._scores(state_PxD, negative_C)
+      score_PxC = jnp.where(negative_C[None] == item_P[:, None], MASKED, score_PxC)
+      total_P = jnp.logaddexp(score_P, jax.nn.logsumexp(score_PxC, axis=-1))
+    return jnp.where(real_P, score_P - total_P, 0.0).reshape(target_BxT.shape)
+
+  def _scores(self, state_PxD, item_C=None):
+    """Scores of all items, or of some: float32 [P, C]."""
+    table_CxD = self.item_NxD if item_C is None else self.item_NxD[item_C]
+    score_PxC = jnp.dot(
+      state_PxD, table_CxD.T.astype(state_PxD.dtype), preferred_element_type=jnp.float32
+    )
+    if self.config.item_bias:
+      score_PxC = score_PxC + (self.bias_N if item_C is None else self.bias_N[item_C])[None]
+    return score_PxC
+
+  def next_item(self, history_BxS: jax.Array) -> jax.Array:
+    """log p(each item comes after the history's last): float32 [B, N].
+
+    Args:
+      history_BxS: as in `states`, one history a row.
+    """
+    states_BxSxD = self.states(history_BxS)
+    last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
+    return jax.nn.log_softmax(self._scores(states_BxSxD[jnp.arange(len(last_B)), last_B]))
+
+
+def draw_distinct(key: jax.Array, num_items: int, count: int) -> jax.Array:
+  """Draws min(count, N) different items, each item equally often.
+
+  The catalogue, seen as a ring that starts anywhere, is cut into `count` stretches of
+  (almost) equal length, and one item comes from each: as cheap as drawing with repeats.
+
+  Returns:
+    int32 [min(count, N)].
+  """
+  count = min(count, num_items)
+  # Made of Python's numbers, for count · N may not fit int32.
+  start_C1 = np.arange(count + 1, dtype=np.int64) * num_items // count
+  size_C = jnp.asarray(np.diff(start_C1), jnp.int32)
+  ring_key, within_key = jax.random.split(key)
+  turn = jax.random.randint(ring_key, (), 0, num_items)
+  within_C = jax.random.randint(within_key, (count,), 0, size_C)
+  # turn + place may not fit int32 where N is above a billion; no such table fits a device.
+  return (turn + jnp.asarray(start_C1[:-1], jnp.int32) + within_C) % num_items
+
+
+def _num_blocks(batch: int, length: int, num_candidates: int) -> int:
+  """The fewest equal blocks of positions whose scores stay within the limit, if any do."""
+  for count in range(1, length):
+    if length % count == 0 and batch * (length // count) * num_candidates <= _MAX_SCORES:
+      return count
+  return length
+
+
+def recommend(
+  model: SASRec,
+  params: dict,
+  history_BxS: jax.Array,
+  num_results: int,
+  forbidden_BxM: jax.Array | None = None,
+) -> Recommendations:
+  """The K best items for each history, by scoring every item; of a tie, the lowest row.
+
+  Args:
+    model: SASRec; its config is static under jit.
+    params: its parameters.
+    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
+    num_results: K.
+    forbidden_BxM: int32 item rows never to return, in any order, repeats allowed,
+      filled up with NO_ITEM; None to allow everything.
+
+  Returns:
+    Recommendations with K results per history, scored by log p(item | history).
+  """
+  num_items = model.config.num_items
+  score_BxN = cast(jax.Array, model.apply({"params": params}, history_BxS, method="next_item"))
+  if forbidden_BxM is not None:
+    column_BxM = jnp.where(forbidden_BxM == NO_ITEM, num_items, forbidden_BxM)
+    row_Bx1 = jnp.arange(len(column_BxM))[:, None]
+    score_BxN = score_BxN.at[row_Bx1, column_BxM].set(-jnp.inf, mode="drop")
+  kept = min(num_results, num_items)
+  score_BxK, item_BxK = jax.lax.top_k(score_BxN, kept)
+  missing = ((0, 0), (0, num_results - kept))
+  score_BxK = jnp.pad(score_BxK, missing, constant_values=-jnp.inf)
+  valid_BxK = jnp.isfinite(score_BxK)
+  return Recommendations(jnp.where(valid_BxK, jnp.pad(item_BxK, missing), -1), score_BxK, valid_BxK)

@@ -1,0 +1,207 @@
+"""Training SASRec, searching with it as with the recommender, and its item vectors.
+
+Letters: B batch, S history length, N items, D width, K results, R users asked for,
+M seen items.
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.data.batches import NO_ITEM, gather, packed_batches
+from sidrec.data.dataset import Histories, held_out_view, training_view
+from sidrec.data.seen import seen_items
+from sidrec.decoding.batched import RecommendUsers
+from sidrec.evaluation.evaluate import evaluate_users
+from sidrec.models.sasrec import SASRec, recommend
+from sidrec.tokenizers.base import map_blocks
+from sidrec.training import mesh as mesh_lib
+from sidrec.training.log import make_logger
+from sidrec.training.loop import LoopConfig, train
+from sidrec.training.optimizer import adamw
+from sidrec.training.state import Task
+
+_VALID_RESULTS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class SASRecTraining:
+  """How SASRec is trained; names as in the recommender's settings.
+
+  Attributes:
+    batch_size: rows of S positions, over all processes.
+    steps: optimiser steps in all.
+    steps_per_call: steps run by one call to the device.
+    learning_rate: the peak.
+    warmup_steps: steps up to the peak.
+    weight_decay: decoupled.
+    clip_norm: of the gradient.
+    average_decay: of the moving average of parameters; 0 keeps none.
+    validate_every: steps between validations.
+    valid_users: size of the random sample of users that validates.
+    valid_batch_size: users ranked at once.
+    patience: validations without a better NDCG@10 before stopping; 0 never stops.
+  """
+
+  batch_size: int = 16
+  steps: int = 5000
+  steps_per_call: int = 10
+  learning_rate: float = 2e-3
+  warmup_steps: int = 200
+  weight_decay: float = 0.05
+  clip_norm: float = 1.0
+  average_decay: float = 0.999
+  validate_every: int = 500
+  valid_users: int = 1500
+  valid_batch_size: int = 128
+  patience: int = 3
+
+
+def sasrec_task(model: SASRec) -> Task:
+  """Maximum likelihood of the targets of `packed_batches`; the loss is nats per item."""
+
+  def init(key):
+    history_1xS = jnp.zeros((1, model.config.history_length), jnp.int32)
+    return model.init(key, history_1xS, method="states")["params"], ()
+
+  def loss(params, aux, batch, key):
+    dropout_key, negatives_key = jax.random.split(key)
+    logp_BxS = cast(
+      jax.Array,
+      model.apply(
+        {"params": params},
+        *(batch["history_BxS"], batch["target_BxS"], batch["segment_BxS"]),
+        train=True,
+        rngs={"dropout": dropout_key, "negatives": negatives_key},
+        method="log_likelihood",
+      ),
+    )
+    count = jnp.maximum((batch["target_BxS"] != NO_ITEM).sum(), 1)
+    return -logp_BxS.sum() / count, (aux, {})
+
+  return Task(init, loss)
+
+
+def train_sasrec(
+  model: SASRec, config: SASRecTraining, histories: Histories, seed: int, workdir: Path
+) -> dict:
+  """Trains SASRec, or goes on from where a run was stopped.
+
+  Gradients see the training view alone. Validation targets choose between the states
+  of this one run, by the NDCG@10 of a random sample of users, seen items masked.
+
+  Args:
+    model: SASRec.
+    config: how to train it.
+    histories: complete ones, at least 3 interactions each.
+    seed: of parameters, dropout, batches and the sample.
+    workdir: takes `sasrec/checkpoints` and the logs.
+
+  Returns:
+    The best parameters.
+
+  Raises:
+    ValueError: if devices or processes cannot share a batch evenly.
+    TrainingDivergedError: if the loss is not finite.
+  """
+  mesh = mesh_lib.make_mesh()
+  mesh_lib.check_batch_size(mesh, config.batch_size)
+  recommend_users = make_sasrec_recommend_users(
+    model, _VALID_RESULTS, config.valid_batch_size, mesh
+  )
+  batch_at = packed_batches(
+    training_view(histories),
+    model.config.history_length,
+    config.batch_size,
+    seed,
+    jax.process_index(),
+    jax.process_count(),
+  )
+  held_out = held_out_view(histories, "valid")
+  seen = seen_items(held_out.histories)
+  order_U = np.random.default_rng(seed).permutation(histories.num_users)
+  sample_R, num_items = order_U[: config.valid_users], model.config.num_items
+  return train(
+    sasrec_task(model),
+    adamw(
+      config.learning_rate,
+      config.warmup_steps,
+      config.steps,
+      config.weight_decay,
+      config.clip_norm,
+    ),
+    batch_at,
+    lambda params: evaluate_users(
+      recommend_users, params, held_out, sample_R, num_items, _VALID_RESULTS, seen
+    ),
+    LoopConfig(
+      steps=config.steps,
+      steps_per_call=config.steps_per_call,
+      validate_every=config.validate_every,
+      metric="ndcg@10",
+      patience=config.patience,
+      average_decay=config.average_decay,
+    ),
+    jax.random.key(seed),
+    mesh,
+    workdir / "sasrec" / "checkpoints",
+    functools.partial(make_logger, workdir, "sasrec", config.steps, lead=jax.process_index() == 0),
+  )
+
+
+def make_sasrec_recommend_users(
+  model: SASRec, num_results: int, batch_size: int, mesh: jax.sharding.Mesh
+) -> RecommendUsers:
+  """Compiles the exact ranking for batches of users, spread over the mesh's devices.
+
+  Args:
+    model: SASRec.
+    num_results: K.
+    batch_size: users per call; must divide by the number of devices.
+    mesh: the devices.
+
+  Returns:
+    What `make_recommend_users` returns for the recommender, so that `evaluate` takes either.
+  """
+  mesh_lib.check_batch_size(mesh, batch_size)
+  length = model.config.history_length
+  compiled = jax.jit(
+    lambda params, history_BxS, seen_BxM: recommend(
+      model, params, history_BxS, num_results, seen_BxM
+    ),
+    out_shardings=mesh_lib.replicated(mesh),
+  )
+
+  def recommend_users(params, histories, users_R, seen=None):
+    width = 64
+    if seen is not None:  # one of a few widths, so that few shapes are compiled
+      longest = int(np.diff(seen.offsets_U1)[users_R].max())
+      while width < longest:
+        width *= 4
+
+    def rank_block(users_B):
+      stop_B = histories.offsets_U1[users_B + 1]
+      start_B = np.maximum(stop_B - length, histories.offsets_U1[users_B])
+      history_BxS, seen_BxM = gather(histories.item_T, start_B, stop_B, length), None
+      if seen is not None:
+        span = seen.offsets_U1[users_B], seen.offsets_U1[users_B + 1]
+        seen_BxM = gather(seen.item_S, *span, width)
+      return compiled(params, *mesh_lib.to_global(mesh, (history_BxS, seen_BxM)))
+
+    return map_blocks(rank_block, users_R, block_size=batch_size)
+
+  return recommend_users
+
+
+def item_embeddings(params: dict) -> np.ndarray:
+  """The item table as item vectors: vectors_NxD float32.
+
+  An item without a training interaction has a vector as well, but one that says only
+  that the item never came next; its content has to place it.
+  """
+  return np.asarray(params["item"], np.float32)

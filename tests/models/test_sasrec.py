@@ -1,0 +1,234 @@
+"""SASRec: what each position may see, that its scores are a distribution, and its exact ranking."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sidrec.data.batches import NO_ITEM
+from sidrec.models import sasrec
+from sidrec.models.sasrec import SASRec, SASRecConfig, draw_distinct, recommend
+
+NUM_ITEMS, LENGTH = 11, 6
+# Two rows of histories that share rows, as `packed_batches` makes them.
+HISTORY = np.array([[3, 1, 4, 1, 5, 9], [2, 6, 5, 3, NO_ITEM, NO_ITEM]], np.int32)
+TARGET = np.array([[1, 4, 8, 5, 9, 2], [6, 5, 0, 7, NO_ITEM, NO_ITEM]], np.int32)
+SEGMENT = np.array([[0, 0, 0, 1, 1, 1], [0, 0, 1, 1, LENGTH, LENGTH]], np.int32)
+REAL = TARGET != NO_ITEM
+
+
+@functools.cache
+def make(**changes):
+  settings = {"history_length": LENGTH, "width": 8, "layers": 1, "hidden": 16}
+  model = SASRec(SASRecConfig(NUM_ITEMS, **{**settings, "dropout": 0.0, **changes}))
+  init = jax.jit(lambda key: model.init(key, HISTORY, method="states")["params"])
+  params = init(jax.random.key(0))
+  params["item"] = jax.random.normal(jax.random.key(1), params["item"].shape)
+  if model.config.item_bias:
+    params["item_bias"] = jax.random.normal(jax.random.key(2), (NUM_ITEMS,))
+  return model, params
+
+
+def traced_likelihood(model, params, history=HISTORY, target=TARGET, segment=SEGMENT, key=None):
+  rngs = None if key is None else {"dropout": key, "negatives": key}
+  return model.apply(
+    {"params": params},
+    *(history, target, segment),
+    train=key is not None,
+    rngs=rngs,
+    method="log_likelihood",
+  )
+
+
+likelihood = jax.jit(traced_likelihood, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def states(model, params, history=HISTORY, segment=SEGMENT):
+  return model.apply({"params": params}, history, segment, method="states")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def next_item(model, params):
+  return model.apply({"params": params}, HISTORY, method="next_item")
+
+
+def test_a_position_sees_itself_and_what_comes_before_it_in_its_segment():
+  model, params = make(layers=2)
+
+  def by_position(position_SxD, segment_S):
+    changed = {**params, "position": position_SxD}
+    return states(model, changed, HISTORY[:1], segment_S[None])[0]
+
+  gradient = jax.jit(jax.jacrev(by_position))
+  whole_SxSxD = gradient(params["position"], jnp.zeros(LENGTH, jnp.int32))
+  whole_SxS = np.abs(np.asarray(whole_SxSxD.swapaxes(1, 2))).sum(axis=(2, 3)) > 0
+  np.testing.assert_array_equal(whole_SxS, np.tril(np.ones((LENGTH, LENGTH), bool)))
+  # Places count from 0 in each segment: the second half uses the embeddings of the first half.
+  halves_SxSxD = gradient(params["position"], jnp.asarray(SEGMENT[0]))
+  halves_SxS = np.abs(np.asarray(halves_SxSxD.swapaxes(1, 2))).sum(axis=(2, 3)) > 0
+  half = np.pad(np.tril(np.ones((3, 3), bool)), ((0, 0), (0, 3)))
+  np.testing.assert_array_equal(halves_SxS, np.concatenate([half, half]))
+
+
+def test_histories_that_share_a_row_equal_rows_of_their_own():
+  model, params = make(layers=2)
+  packed = np.asarray(likelihood(model, params))
+  for row, part in [(0, slice(0, 3)), (0, slice(3, 6)), (1, slice(0, 2)), (1, slice(2, 4))]:
+    fill = lambda x, row=row, part=part: np.pad(
+      x[row : row + 1, part], ((0, 0), (0, LENGTH - part.stop + part.start)), constant_values=-1
+    )
+    alone = likelihood(model, params, fill(HISTORY), fill(TARGET), None)
+    np.testing.assert_allclose(alone[0, : part.stop - part.start], packed[row, part], atol=1e-5)
+  assert np.abs(packed - likelihood(model, params, segment=None))[0, 3:].max() > 1e-2
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_likelihood_is_the_softmax_of_products_with_the_item_table(bias):
+  model, params = make(item_bias=bias)
+  logits = np.asarray(states(model, params)) @ np.asarray(params["item"]).T
+  logits = logits + np.asarray(params["item_bias"]) if bias else logits
+  logp = np.asarray(jax.nn.log_softmax(logits))
+  expected = np.where(REAL, np.take_along_axis(logp, TARGET[..., None], axis=-1)[..., 0], 0.0)
+  np.testing.assert_allclose(likelihood(model, params), expected, atol=1e-5)
+  assert (expected[REAL] < -1e-3).all()
+
+
+@pytest.mark.parametrize("negatives", [0, 4])
+def test_positions_in_blocks_equal_all_at_once(monkeypatch, negatives):
+  model, params = make(item_bias=True, negatives=negatives)
+  weight_BxS = jax.random.normal(jax.random.key(3), TARGET.shape)
+
+  def loss(params):
+    return (weight_BxS * traced_likelihood(model, params, key=jax.random.key(4))).sum()
+
+  whole, whole_gradient = jax.jit(jax.value_and_grad(loss))(params)
+  monkeypatch.setattr(sasrec, "_MAX_SCORES", 2 * 2 * (negatives or NUM_ITEMS))
+  assert sasrec._num_blocks(2, LENGTH, negatives or NUM_ITEMS) == 3
+  blocks, gradient = jax.jit(jax.value_and_grad(lambda p: loss(p)))(
+    params
+  )  # a new function: no cached trace
+  assert float(blocks) == pytest.approx(float(whole), rel=1e-5)
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), gradient, whole_gradient)
+
+
+def test_blocks_divide_the_positions_and_keep_within_the_limit(monkeypatch):
+  monkeypatch.setattr(sasrec, "_MAX_SCORES", 1000)
+  assert sasrec._num_blocks(10, 10, 10) == 1
+  assert sasrec._num_blocks(10, 10, 11) == 2
+  assert sasrec._num_blocks(10, 10, 30) == 5  # 4 does not divide 10
+  assert sasrec._num_blocks(10, 10, 10_000) == 10  # more cannot be split
+
+
+def test_negatives_that_cover_the_catalogue_give_the_full_softmax():
+  model, params = make(item_bias=True)
+  sampled, _ = make(item_bias=True, negatives=NUM_ITEMS)
+  total = lambda model: lambda params: likelihood(model, params, key=jax.random.key(5)).sum()
+  full, full_gradient = jax.jit(jax.value_and_grad(total(model)))(params)
+  found, gradient = jax.jit(jax.value_and_grad(total(sampled)))(params)
+  assert float(found) == pytest.approx(float(full), rel=1e-5)
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), gradient, full_gradient)
+
+
+def test_a_single_negative_is_compared_with_the_target_unless_it_is_the_target():
+  model, params = make(negatives=1)
+  score_BxSxN = np.asarray(states(model, params)) @ np.asarray(params["item"]).T
+  of_target_BxSx1 = np.take_along_axis(score_BxSxN, TARGET[..., None], axis=-1)
+  expected_BxSxN = np.asarray(jax.nn.log_sigmoid(of_target_BxSx1 - score_BxSxN))
+  expected_BxSxN = np.where(np.arange(NUM_ITEMS) == TARGET[..., None], 0.0, expected_BxSxN)
+  expected_BxSxN = np.where(REAL[..., None], expected_BxSxN, 0.0)
+  run = jax.jit(lambda key: likelihood(model, params, key=key))
+  drawn = set()
+  for seed in range(30):
+    found_BxS = np.asarray(run(jax.random.key(seed)))
+    far_N = np.abs(expected_BxSxN - found_BxS[..., None]).max(axis=(0, 1))
+    assert far_N.min() < 1e-5
+    drawn.add(int(far_N.argmin()))
+  assert len(drawn) > 5
+  gradient = jax.jit(jax.grad(lambda params, key: likelihood(model, params, key=key).sum()))
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient(params, jax.random.key(0))))
+  # Without training, the whole catalogue counts.
+  np.testing.assert_array_equal(likelihood(model, params), likelihood(make()[0], params))
+
+
+def test_draws_are_distinct_and_every_item_is_drawn_equally_often():
+  draw = jax.jit(jax.vmap(lambda key: draw_distinct(key, 7, 3)))
+  drawn_Tx3 = np.asarray(draw(jax.random.split(jax.random.key(0), 7000)))
+  assert all(len(set(row)) == 3 for row in drawn_Tx3.tolist())
+  count_N = np.bincount(drawn_Tx3.ravel(), minlength=7)
+  assert len(count_N) == 7
+  np.testing.assert_allclose(count_N, 3000, atol=200)  # over 4 standard deviations
+  many = np.asarray(draw_distinct(jax.random.key(1), 10_000_000, 5000))  # 5e10 outgrows int32
+  assert len(set(many.tolist())) == 5000
+  assert (many.min(), many.max()) > (0, 9_900_000)
+  assert many.max() < 10_000_000
+  assert sorted(draw_distinct(jax.random.key(2), 5, 9).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_the_next_item_of_a_padded_history_is_that_of_its_last_position():
+  model, params = make(item_bias=True)
+  logp_BxN = next_item(model, params)
+  np.testing.assert_allclose(np.exp(logp_BxN).sum(axis=1), 1.0, rtol=1e-5)
+  for row, last in [(0, 5), (1, 3)]:
+    for item in (0, 7):
+      target = np.full_like(HISTORY, item)
+      expected = likelihood(model, params, HISTORY, target, None)[row, last]
+      assert float(logp_BxN[row, item]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_recommendations_are_the_best_of_all_allowed_items():
+  model, params = make(item_bias=True)
+  logp_BxN = np.asarray(next_item(model, params))
+  forbidden = np.array([[9, 1, 9, 3, NO_ITEM], [NO_ITEM] * 5], np.int32)
+  run = jax.jit(lambda *args: recommend(model, params, args[0], 4, *args[1:]))
+  for masked in (True, False):
+    found = run(HISTORY, forbidden) if masked else run(HISTORY)
+    for row in range(2):
+      allowed = [n for n in range(NUM_ITEMS) if not (masked and n in forbidden[row])]
+      best = sorted(allowed, key=lambda n, row=row: -logp_BxN[row, n])[:4]
+      assert found.item_BxK[row].tolist() == best
+      np.testing.assert_allclose(found.score_BxK[row], logp_BxN[row, best], atol=1e-5)
+  assert found.valid_BxK.all()
+
+
+def test_fewer_items_than_results_and_ties():
+  model, params = make()
+  forbidden = np.array([[0, 1, 2, 3, 4, 5, 6, 7], [NO_ITEM] * 8], np.int32)
+  equal = {**params, "item": jnp.ones_like(params["item"])}
+  found = jax.jit(lambda h, f: recommend(model, equal, h, 13, f))(HISTORY, forbidden)
+  assert found.item_BxK[0].tolist() == [8, 9, 10] + [-1] * 10
+  assert found.item_BxK[1].tolist() == [*range(NUM_ITEMS), -1, -1]
+  np.testing.assert_array_equal(found.valid_BxK, found.item_BxK >= 0)
+  np.testing.assert_array_equal(found.valid_BxK, np.isfinite(found.score_BxK))
+
+
+def test_an_empty_history_is_no_item_in_particular():
+  model, params = make()
+  run = lambda params: states(model, params, jnp.full((1, LENGTH), NO_ITEM), None)
+  other = {**params, "item": params["item"] + 1.0}
+  assert np.isfinite(run(params)).all()
+  np.testing.assert_array_equal(run(params), run(other))
+
+
+def test_dropout_drops_in_training_only():
+  model, params = make(dropout=0.5)
+  still = likelihood(model, params)
+  np.testing.assert_array_equal(still, likelihood(make()[0], params))
+  assert np.abs(np.asarray(likelihood(model, params, key=jax.random.key(0)) - still)).max() > 0.01
+
+
+def test_bfloat16_stays_close_to_float32():
+  (model, params), (low, _) = make(), make(dtype="bfloat16")
+  expected, found = likelihood(model, params), likelihood(low, params)
+  assert found.dtype == jnp.float32
+  np.testing.assert_allclose(found, expected, atol=0.15)
+  assert np.abs(np.asarray(found - expected)).max() > 0
+
+
+def test_settings_that_make_no_sense_are_refused():
+  with pytest.raises(ValueError, match=r"sasrec\.width 8 must be a multiple of sasrec\.heads 3"):
+    SASRecConfig(NUM_ITEMS, width=8, heads=3)
+  with pytest.raises(ValueError, match=r"sasrec\.negatives must be 0 or more, not -1"):
+    SASRecConfig(NUM_ITEMS, negatives=-1)
