@@ -15,27 +15,74 @@ def default_config() -> ConfigDict:
   config.data.path = ""  # folder of the raw files; empty for the source's own ways to find them
   config.data.min_interactions = 3  # users with fewer are dropped
 
+  # Blocks of an item's vector; each counts by its weight, and a weight of 0 leaves it out.
   config.features = ConfigDict()
-  config.features.content = 0.3  # weights of the blocks of an item's vector; 0 leaves one out
-  config.features.cooccurrence = 1.0
-  config.features.cooccurrence_dim = 64
-  config.features.cooccurrence_window = 5
-  config.features.title_buckets = 256
+  config.features.content = ConfigDict()  # what the catalogue says: no behaviour needed
+  config.features.content.weight = 0.3
+  config.features.content.title_buckets = 256
+  config.features.content.max_categories = 512
+  config.features.content.tag_buckets = 0  # for categories beyond the most frequent ones
+  config.features.content.text_buckets = 0  # for words of the free text
+  config.features.content.scaling = "standard"  # of numbers; or 'quantile'
+  config.features.content.statistics = False  # mean rating and popularity in training, too
+  config.features.cooccurrence = ConfigDict()  # which items are consumed near each other
+  config.features.cooccurrence.weight = 1.0
+  config.features.cooccurrence.dim = 64
+  config.features.cooccurrence.window = 5
+  config.features.item2vec = ConfigDict()  # the same, by skip-gram with negative sampling
+  config.features.item2vec.weight = 0.0
+  config.features.item2vec.dim = 64
+  config.features.item2vec.window = 5
+  config.features.item2vec.steps = 3000
+  config.features.sasrec = ConfigDict()  # the item embeddings of a small SASRec
+  config.features.sasrec.weight = 0.0
+  config.features.sasrec.history_length = 50
+  config.features.sasrec.width = 64
+  config.features.sasrec.dropout = 0.2
+  config.features.sasrec.steps = 3000
+  config.features.text = ConfigDict()  # sentence embeddings
+  config.features.text.weight = 0.0
+  config.features.text.path = ""  # a ready file of ids and vectors; empty to embed the template
+  config.features.text.model = "sentence-transformers/all-MiniLM-L6-v2"  # or a local folder
+  config.features.text.template = "{title}. Categories: {categories}."
+  for name in ("text", "image", "audio"):
+    if name not in config.features:  # ready files only
+      config.features[name] = ConfigDict({"weight": 0.0, "path": ""})
+    config.features[name].id = "item_id"  # what the file calls its ids and its vectors
+    config.features[name].vector = "embedding"
+    config.features[name].missing = "mean"  # or 'zero' or 'error': for items not in the file
+  config.features.whiten = 0  # dimensions that PCA keeps and whitens; 0 leaves vectors as they are
 
   config.tokenizer = ConfigDict()
-  config.tokenizer.name = "rqvae"  # or 'radix'
+  # Or residual_kmeans, hierarchical_kmeans, product_quantization, lsh, category, radix, file.
+  config.tokenizer.name = "rqvae"
   config.tokenizer.num_levels = 2  # before the digit that makes colliding IDs unique
   config.tokenizer.codebook_size = 256
+  config.tokenizer.collisions = "extra_digit"  # or 'reassign': move to the nearest free ID
   config.tokenizer.rqvae = ConfigDict()
   config.tokenizer.rqvae.hidden = (256, 128)
   config.tokenizer.rqvae.latent_dim = 32
   config.tokenizer.rqvae.commitment = 0.25
+  config.tokenizer.rqvae.codebook_update = "ema"  # or 'gradient'
+  config.tokenizer.rqvae.estimator = "straight_through"  # or 'rotation'
+  config.tokenizer.rqvae.distance = "euclidean"  # or 'cosine'
+  config.tokenizer.rqvae.sinkhorn_levels = "none"  # or 'last' or 'all': balanced in training
+  config.tokenizer.rqvae.sinkhorn_epsilon = 0.003
   config.tokenizer.rqvae.batch_size = 1024
   config.tokenizer.rqvae.learning_rate = 5e-3
   config.tokenizer.rqvae.weight_decay = 0.0
   config.tokenizer.rqvae.steps = 2000
   config.tokenizer.rqvae.steps_per_call = 50
   config.tokenizer.rqvae.validate_every = 200
+  config.tokenizer.kmeans = ConfigDict()  # of every tokenizer that is made of k-means
+  config.tokenizer.kmeans.iterations = 50
+  config.tokenizer.kmeans.balance = 0.0  # a code takes at most that many times its fair share
+  config.tokenizer.category = ConfigDict()
+  config.tokenizer.category.path = ("category_1", "decade")
+  config.tokenizer.category.rest = "residual_kmeans"  # for the levels below the path
+  config.tokenizer.file = ConfigDict()
+  config.tokenizer.file.path = ""  # semantic_ids.json of a run, or an index of LC-Rec's form
+  config.tokenizer.file.offset = 0  # the file's number of an item minus its id in the data set
 
   config.model = ConfigDict()
   config.model.setting = "dense"  # or 'tiger'

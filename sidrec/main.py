@@ -57,7 +57,7 @@ def main(_) -> None:
     if MODE.value == "all":
       recommender = pipeline.load_recommender(config, workdir)
       recommend.print_lists(recommender, recommender.dataset.histories, np.arange(3), 5)
-  except (ValueError, OSError, FloatingPointError) as error:
+  except (ValueError, OSError, ImportError, FloatingPointError) as error:
     sys.exit(f"sidrec: {error}")
 
 

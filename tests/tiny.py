@@ -1,10 +1,11 @@
-"""Small things that many tests need: histories from lists, a small recommender."""
+"""Small things that many tests need: histories from lists, a data set, a small recommender."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.data.dataset import Histories
+from sidrec.data.build import item_table
+from sidrec.data.dataset import Dataset, Histories
 from sidrec.decoding import trie as trie_lib
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
@@ -19,6 +20,25 @@ def make_histories(rows):
     rating_T=np.full(total, np.nan, np.float32),
     user_ids_U=np.arange(len(rows)),
   )
+
+
+# 60 histories of 8 out of 30 items.
+ROWS = [np.random.default_rng(seed).permutation(30)[:8].tolist() for seed in range(60)]
+
+
+def make_items(ids):
+  """Items of three categories in turn, from different years."""
+  return item_table(
+    ids,
+    [f"title {item}" for item in ids],
+    [["abc"[item % 3]] for item in ids],
+    {"year": [1990 + item for item in ids]},
+  )
+
+
+def make_dataset(rows=ROWS):
+  """A data set of 30 items with these histories."""
+  return Dataset("tiny", make_histories(rows), make_items(list(range(30))), ())
 
 
 def all_codes(levels, codebook_size):

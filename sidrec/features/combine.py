@@ -1,107 +1,179 @@
-"""From blocks of item vectors to the one matrix that a tokenizer is fitted on."""
+"""From blocks of item vectors to the one matrix that a tokenizer is fitted on.
+
+Letters: N items, B items in memory at once, C columns of all blocks together, F vector width.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from sidrec.data.dataset import Dataset, training_view
-from sidrec.features.content import content_vectors
-from sidrec.features.cooccurrence import cooccurrence_vectors
+Params = dict[str, Any]  # nested dicts of float32 arrays, which Orbax saves
 
-BLOCKS = ("content", "cooccurrence")
+# Items that are held in float64 at once; blocks may be memory-mapped.
+_ROWS_AT_ONCE = 16384
+
+# Directions with less than this part of the largest variance are rounding noise.
+_LEAST_VARIANCE = 1e-10
 
 
-def combine(blocks: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-  """Concatenates blocks whose influence on a squared distance is their squared weight.
+def combine(
+  blocks: Mapping[str, np.ndarray], weights: Mapping[str, float], whiten: int = 0
+) -> np.ndarray:
+  """Joins blocks of vectors of the same items: `fit_combine`, then `apply_combine`."""
+  return apply_combine(fit_combine(blocks, weights, whiten), blocks)
+
+
+def fit_combine(
+  blocks: Mapping[str, np.ndarray], weights: Mapping[str, float], whiten: int = 0
+) -> Params:
+  """Learns how to join blocks such that each one's influence is its weight.
 
   Each block loses its constant columns, is centred, scaled to a mean squared row norm of 1 and
-  multiplied by its weight. Blocks go side by side in the order of their names, so the result
-  does not depend on the order of the mappings.
+  multiplied by its weight: its influence on a squared distance is its squared weight. Blocks
+  go side by side in the order of their names, so the order of the mappings does not matter.
+
+  With `whiten`, the joined matrix is replaced by its principal components of unit variance
+  (PCA whitening); of each component, the largest entry of the direction is positive. Then
+  weights decide which directions are kept, and no longer how much those count.
 
   Args:
     blocks: name → float [N, F of the block].
     weights: name → weight, 0 or more, for exactly the names in `blocks`.
+    whiten: F, or 0 for no whitening. A matrix of lower rank gives as many components as its
+      rank: the width of the vectors tells.
 
   Returns:
-    vectors_NxF float32.
+    {'blocks': {name: {'mean_F', 'scale_F'}}}, scale 0 for a column that is left out, and, with
+    whitening, 'whitening_CxF'.
 
   Raises:
-    ValueError: if the names differ, blocks differ in N, a value is not finite, a weight is
-      negative, or nothing varies between items.
+    ValueError: if the names differ, blocks differ in N, a value is not finite, a weight or
+      `whiten` is negative, or nothing varies between items.
   """
   if set(blocks) != set(weights):
     raise ValueError(
       f"feature blocks {sorted(blocks)} need exactly one weight each, but the "
       f"weights name {sorted(weights)}"
     )
-  _check_weights(weights)
-  rows = {name: len(block) for name, block in blocks.items()}
-  if len(set(rows.values())) > 1:
-    raise ValueError(f"feature blocks must have one row per item each, but their rows are {rows}")
+  for name, weight in weights.items():
+    if not (np.isfinite(weight) and weight >= 0):
+      raise ValueError(f"the weight of feature block {name!r} must be 0 or more, not {weight}")
+  if whiten < 0:
+    raise ValueError(f"whiten must be 0 or more components, not {whiten}")
+  _num_rows(blocks)
 
-  parts = []
+  fitted = {}
   for name in sorted(blocks):
-    block_NxF = np.asarray(blocks[name], np.float64)
-    if not np.isfinite(block_NxF).all():
-      raise ValueError(f"feature block {name!r} has values that are not finite; replace them by 0")
-    if weights[name] == 0 or block_NxF.size == 0:
-      continue
-    varies_F = block_NxF.max(axis=0) > block_NxF.min(axis=0)
-    if varies_F.any():
-      centred_NxF = block_NxF[:, varies_F] - block_NxF[:, varies_F].mean(axis=0)
-      mean_square = np.square(centred_NxF).sum(axis=1).mean()
-      parts.append(weights[name] / np.sqrt(mean_square) * centred_NxF)
-  if not parts:
+    _check_block(name, blocks[name])
+    if blocks[name].size:
+      fitted[name] = _fit_block(blocks[name], weights[name])
+  params: Params = {"blocks": fitted}
+  if not any(block["scale_F"].any() for block in fitted.values()):
     raise ValueError(
       f"no column of the feature blocks {sorted(blocks)} tells two items apart; add a block that "
       "does, with a weight above 0"
     )
-  return np.concatenate(parts, axis=1).astype(np.float32)
+  if whiten:
+    params["whitening_CxF"] = _fit_whitening(params, blocks, whiten)
+  return params
 
 
-def feature_vectors(
-  dataset: Dataset,
-  weights: Mapping[str, float],
-  cooccurrence_dim: int = 64,
-  cooccurrence_window: int = 5,
-  title_buckets: int = 256,
-) -> np.ndarray:
-  """The item vectors of a data set: only blocks with a weight above 0 are computed.
-
-  Behaviour is read from the training view alone, so nothing held out leaks into the vectors.
+def apply_combine(params: Params, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Joins blocks of any items, the fitted ones or new ones, with everything learnt left as it is.
 
   Args:
-    dataset: what a reader returned.
-    weights: block name → weight; names from `BLOCKS`.
-    cooccurrence_dim: width of the co-occurrence block.
-    cooccurrence_window: see `cooccurrence_vectors`.
-    title_buckets: see `content_vectors`.
+    params: of `fit_combine`.
+    blocks: name → float [N, F of the block]. A fitted block may be missing, as behaviour is for
+      new items: its columns are then 0, which is the mean of the fitted items.
 
   Returns:
-    vectors_NxF float32, see `combine`.
+    vectors_NxF float32.
 
   Raises:
-    ValueError: for an unknown block, a negative weight, or as the blocks and `combine` do.
+    ValueError: without any block, for a block that was not fitted or has another width, for
+      blocks that differ in N, or for a value that is not finite.
   """
-  unknown = sorted(set(weights) - set(BLOCKS))
-  if unknown:
-    raise ValueError(f"unknown feature blocks {unknown}; choose from {list(BLOCKS)}")
-  _check_weights(weights)
-  used = {name: weight for name, weight in weights.items() if weight > 0}
-  blocks = {}
-  if "content" in used:
-    blocks["content"] = content_vectors(dataset.items, title_buckets)
-  if "cooccurrence" in used:
-    blocks["cooccurrence"] = cooccurrence_vectors(
-      training_view(dataset.histories),
-      dataset.items.num_items,
-      cooccurrence_dim,
-      cooccurrence_window,
-    )
-  return combine(blocks, used)
+  fitted = params["blocks"]
+  for name, block in blocks.items():
+    _check_block(name, block)
+    if block.size and name not in fitted:
+      raise ValueError(f"feature block {name!r} was not fitted; fitted ones: {sorted(fitted)}")
+    width = len(fitted[name]["mean_F"]) if name in fitted else 0
+    if block.shape[1] != width:
+      raise ValueError(
+        f"feature block {name!r} is {block.shape[1]} wide, but was fitted on width {width}"
+      )
+  num_rows = _num_rows(blocks)
+  return np.concatenate(
+    [_joined(params, blocks, span).astype(np.float32) for span in _spans(num_rows)]
+  )
 
 
-def _check_weights(weights: Mapping[str, float]) -> None:
-  for name, weight in weights.items():
-    if not (np.isfinite(weight) and weight >= 0):
-      raise ValueError(f"the weight of feature block {name!r} must be 0 or more, not {weight}")
+def _num_rows(blocks: Mapping[str, np.ndarray]) -> int:
+  rows = {name: len(block) for name, block in blocks.items()}
+  if len(set(rows.values())) > 1:
+    raise ValueError(f"feature blocks must have one row per item each, but their rows are {rows}")
+  if not rows:
+    raise ValueError("no feature blocks, so nothing tells two items apart; give at least one")
+  return next(iter(rows.values()))
+
+
+def _check_block(name: str, block_NxF: np.ndarray) -> None:
+  if block_NxF.ndim != 2:
+    raise ValueError(f"feature block {name!r} has shape {block_NxF.shape}; give [items, width]")
+  if not all(np.isfinite(block_NxF[span]).all() for span in _spans(len(block_NxF))):
+    raise ValueError(f"feature block {name!r} has values that are not finite; replace them by 0")
+
+
+def _fit_block(block_NxF: np.ndarray, weight: float) -> Params:
+  varies_F = block_NxF.max(axis=0) > block_NxF.min(axis=0)
+  mean_F = block_NxF.mean(axis=0, dtype=np.float64)
+  square_F = np.zeros(len(mean_F))
+  for span in _spans(len(block_NxF)):
+    square_F += np.square(block_NxF[span] - mean_F).sum(axis=0)
+  mean_square = square_F[varies_F].sum() / len(block_NxF)
+  scale_F = np.where(varies_F, weight / np.sqrt(mean_square or 1.0), 0.0)
+  return {"mean_F": mean_F.astype(np.float32), "scale_F": scale_F.astype(np.float32)}
+
+
+def _fit_whitening(params: Params, blocks: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+  """What maps the joined columns to components of unit variance: float32 [C, F]."""
+  num_rows = _num_rows(blocks)
+  width = sum(np.count_nonzero(block["scale_F"]) for block in params["blocks"].values())
+  covariance_CxC = np.zeros((width, width))
+  for span in _spans(num_rows):
+    joined_BxC = _joined(params, blocks, span)
+    covariance_CxC += joined_BxC.T @ joined_BxC / num_rows
+  variance_C, direction_CxC = np.linalg.eigh(covariance_CxC)  # smallest variance first
+  rank = np.count_nonzero(variance_C > _LEAST_VARIANCE * variance_C[-1])
+  kept = np.arange(len(variance_C))[::-1][: min(count, rank)]
+  direction_CxF = direction_CxC[:, kept]
+  largest_F = np.abs(direction_CxF).argmax(axis=0)
+  direction_CxF = direction_CxF * np.sign(direction_CxF[largest_F, np.arange(len(kept))])
+  return (direction_CxF / np.sqrt(variance_C[kept])).astype(np.float32)
+
+
+def _joined(params: Params, blocks: Mapping[str, np.ndarray], span: slice) -> np.ndarray:
+  """The vectors of the items in `span`, in float64."""
+  num_rows = len(next(iter(blocks.values()))[span])
+  parts = []
+  for name in sorted(params["blocks"]):
+    mean_F, scale_F = (np.asarray(params["blocks"][name][key]) for key in ("mean_F", "scale_F"))
+    kept = np.flatnonzero(scale_F)
+    if name in blocks:
+      centred_BxF = blocks[name][span][:, kept] - mean_F[kept].astype(np.float64)
+      parts.append(centred_BxF * scale_F[kept])
+    else:
+      parts.append(np.zeros((num_rows, len(kept))))
+  joined_BxC = np.concatenate(parts, axis=1)
+  if "whitening_CxF" in params:
+    joined_BxC = joined_BxC @ np.asarray(params["whitening_CxF"], np.float64)
+  return joined_BxC
+
+
+def _spans(num_rows: int) -> list[slice]:
+  """Slices that cover the rows, at least one."""
+  return [
+    slice(start, start + _ROWS_AT_ONCE) for start in range(0, max(num_rows, 1), _ROWS_AT_ONCE)
+  ]

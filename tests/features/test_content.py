@@ -1,13 +1,20 @@
+import statistics
 import unicodedata
 
 import numpy as np
 import pytest
 
 from sidrec.data.dataset import Items
-from sidrec.features.content import content_vectors, hash_words, title_words
+from sidrec.features.content import (
+  apply_content,
+  content_vectors,
+  fit_content,
+  hash_words,
+  title_words,
+)
 
 
-def make_items(titles, categories=None, **numeric):
+def make_items(titles, categories=None, texts=None, **numeric):
   """A catalogue of these titles; `categories` lists each item's category names."""
   categories = categories or [[] for _ in titles]
   names = sorted({name for row in categories for name in row})
@@ -18,7 +25,7 @@ def make_items(titles, categories=None, **numeric):
     category_offsets_N1=np.cumsum([0] + [len(row) for row in categories]),
     category_E=np.array([names.index(name) for row in categories for name in row], np.int32),
     numeric={name: np.array(column, np.float32) for name, column in numeric.items()},
-    text_N=np.array([""] * len(titles)),
+    text_N=np.array(texts or [""] * len(titles), dtype=str),
   )
 
 
@@ -119,7 +126,127 @@ def test_the_year_and_the_case_of_a_title_do_not_matter():
   assert abs(vectors_NxF[0] @ vectors_NxF[2]) < 1e-6
 
 
-@pytest.mark.parametrize("argument", ["title_buckets", "max_categories"])
+@pytest.mark.parametrize("scaling", ["standard", "quantile"])
+def test_equal_numbers_are_zero(scaling):
+  items = make_items([""] * 3, a=[7, 7, 7])
+  assert not content_vectors(items, title_buckets=0, scaling=scaling).any()
+
+
+def test_quantile_scaling_takes_ranks_to_the_standard_normal():
+  price = [5, 1e6, np.nan, 2, 5]
+  vectors_NxF = content_vectors(
+    make_items([""] * 5, price=price), title_buckets=0, scaling="quantile"
+  )
+  # Ranks of the four known values: 2 → 1, both 5 → 2.5, 1e6 → 4; place (rank - 1/2) / 4.
+  normal = statistics.NormalDist()
+  expected = [0, normal.inv_cdf(3.5 / 4), 0, normal.inv_cdf(0.5 / 4), 0]
+  np.testing.assert_allclose(vectors_NxF[:, 0], expected, atol=1e-6)
+  np.testing.assert_array_equal(vectors_NxF[:, 1], [1, 1, 0, 1, 1])
+
+
+def test_quantile_scaling_sees_order_alone():
+  price = np.random.default_rng(0).lognormal(size=30)
+  scaled = [
+    content_vectors(make_items([""] * 30, price=x), title_buckets=0, scaling="quantile")
+    for x in (price, np.log(price))
+  ]
+  np.testing.assert_array_equal(*scaled)
+  np.testing.assert_array_equal(np.argsort(scaled[0][:, 0]), np.argsort(price))
+
+
+def test_categories_beyond_the_most_frequent_share_buckets():
+  tags = [["a", "rare1"], ["a", "rare2"], ["a", "b"], ["b"], ["b", "rare1"]]
+  items = make_items([""] * 5, tags)
+  vectors_NxF = content_vectors(items, title_buckets=0, max_categories=2, tag_buckets=64)
+  assert vectors_NxF.shape == (5, 2 + 64)
+  (bucket, other), (sign, _) = hash_words(["rare1", "rare2"], 64)
+  assert bucket != other  # else the example shows nothing
+  idf_a, idf_rare1 = np.log(6 / 4) + 1, np.log(6 / 3) + 1
+  expected_F = np.zeros(66)
+  expected_F[[0, 2 + bucket]] = np.array([idf_a, sign * idf_rare1]) / np.hypot(idf_a, idf_rare1)
+  np.testing.assert_allclose(vectors_NxF[0], expected_F, atol=1e-6)
+  assert not vectors_NxF[3, 2:].any()
+  # An item of rare tags alone is no longer empty.
+  only_rare = make_items(["", "", ""], [["a"], ["a"], ["z"]])
+  assert not content_vectors(only_rare, 0, max_categories=1)[2].any()
+  assert content_vectors(only_rare, 0, max_categories=1, tag_buckets=8)[2].any()
+
+
+def test_free_text_is_hashed_like_titles():
+  words = ["heat crime", "crime and cold", ""]
+  by_text = content_vectors(make_items([""] * 3, texts=words), title_buckets=0, text_buckets=32)
+  by_title = content_vectors(make_items(words), title_buckets=32)
+  np.testing.assert_array_equal(by_text, by_title)
+  assert content_vectors(make_items([""] * 3, texts=words), title_buckets=0).shape == (3, 0)
+
+
+def varied_items():
+  return make_items(
+    ["Heat (1995)", "Cold heat", "", "Alien heat", "Aliens (1986)"],
+    [["crime", "x"], ["crime"], [], ["space", "y"], ["space", "crime"]],
+    ["A heist.", "", "An old story", "a heist in space", "again"],
+    year=[1995, 2000, np.nan, 1979, 1986],
+    price=[1, 5, 5, 2, 900],
+  )
+
+
+ALL_PARTS = {"title_buckets": 16, "max_categories": 2, "tag_buckets": 4, "text_buckets": 8}
+
+
+@pytest.mark.parametrize("scaling", ["standard", "quantile"])
+def test_applying_to_the_fitted_items_is_fitting(scaling):
+  items = varied_items()
+  model = fit_content(items, **ALL_PARTS, scaling=scaling)
+  vectors_NxF = content_vectors(items, **ALL_PARTS, scaling=scaling)
+  assert vectors_NxF.shape == (5, 2 + 4 + 3 + 16 + 8)
+  np.testing.assert_array_equal(apply_content(model, items), vectors_NxF)
+
+
+@pytest.mark.parametrize("scaling", ["standard", "quantile"])
+def test_a_new_item_with_known_values_gets_the_vector_of_its_twin(scaling):
+  model = fit_content(varied_items(), **ALL_PARTS, scaling=scaling)
+  fitted = apply_content(model, varied_items())
+  # Alone, so that its own catalogue lists its categories otherwise and has other frequencies.
+  twin = make_items(
+    ["Alien heat"], [["y", "space"]], ["a heist in space"], year=[1979], price=[2], unheard=[3]
+  )
+  np.testing.assert_allclose(apply_content(model, twin)[0], fitted[3], rtol=1e-6)
+
+
+def test_what_a_catalogue_never_had():
+  model = fit_content(varied_items(), title_buckets=16, max_categories=2)
+  new = make_items(["zebra"], [["western"]], year=[2030])
+  vector_F = apply_content(model, new)[0]
+  assert vector_F.shape == (2 + 3 + 16,)
+  assert not vector_F[:2].any()  # no column for the category
+  assert vector_F[2] == 0  # price, unknown but known for all fitted items
+  known = np.array([1995, 2000, 1979, 1986])
+  np.testing.assert_allclose(
+    vector_F[3], (2030 - known.mean()) / known.std() / np.sqrt(2), rtol=1e-5
+  )
+  np.testing.assert_allclose(vector_F[4], np.sqrt(0.5), rtol=1e-6)
+  (bucket,), (sign,) = hash_words(["zebra"], 16)
+  np.testing.assert_allclose(vector_F[5 + bucket], sign, rtol=1e-6)
+  # With buckets for tags the unheard-of category counts.
+  tagged = fit_content(varied_items(), title_buckets=16, max_categories=2, tag_buckets=4)
+  assert apply_content(tagged, new)[0, 2:6].any()
+
+
+def test_values_beyond_the_fitted_extremes_go_where_those_are():
+  model = fit_content(make_items([""] * 4, a=[1, 2, 3, 4]), title_buckets=0, scaling="quantile")
+  new = apply_content(model, make_items([""] * 3, a=[-100, 2.5, 100]))[:, 0]
+  fitted = apply_content(model, make_items([""] * 4, a=[1, 2, 3, 4]))[:, 0]
+  np.testing.assert_allclose(new, [fitted[0], 0, fitted[3]], atol=1e-7)
+
+
+def test_an_unknown_scaling_is_refused():
+  with pytest.raises(ValueError, match=r"'standard', 'quantile'.*not 'rank'"):
+    content_vectors(make_items(["a"]), scaling="rank")
+
+
+@pytest.mark.parametrize(
+  "argument", ["title_buckets", "max_categories", "tag_buckets", "text_buckets"]
+)
 def test_negative_widths_are_refused(argument):
   with pytest.raises(ValueError, match=argument):
     content_vectors(make_items(["a"]), **{argument: -1})

@@ -1,0 +1,264 @@
+"""Item vectors that another program made, of text, images, audio or anything else.
+
+Letters: N items of the catalogue, R rows of the file, F vector width.
+"""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sidrec.data.dataset import Items
+
+MISSING = ("mean", "zero", "error")
+
+# Ids that a message names.
+_NAMED_IDS = 5
+
+
+class VectorTable(NamedTuple):
+  """What a file holds: vectors, and whose they are."""
+
+  ids_R: np.ndarray | None  # None where row r belongs to row r of the catalogue
+  vectors_RxF: np.ndarray  # as stored; any number type
+
+
+def file_vectors(
+  path: Path | str,
+  items: Items,
+  id_name: str = "item_id",
+  vector_name: str = "embedding",
+  missing: str = "mean",
+) -> tuple[np.ndarray, str]:
+  """Vectors from a file, in the order of the catalogue.
+
+  By the file's ending:
+    * .npz: the arrays `id_name` [R] and `vector_name` [R, F];
+    * .npy: a structured array with these two fields, or a plain array [N, F] whose
+      rows are those of the catalogue;
+    * .parquet: the column `id_name`, and either the list column `vector_name` or, where there is
+      no column of that name, all other columns, which must be numbers.
+
+  Ids are the catalogue's original ones. Where one side has integers and the other text, text
+  of digits is read as a number: '12' and '0012' are 12.
+
+  Args:
+    path: the file.
+    items: the catalogue.
+    id_name: of the array, field or column with the ids.
+    vector_name: of the array, field or column with the vectors.
+    missing: what an item gets that the file lacks: the mean of the vectors found ('mean'),
+      zeros ('zero'), or an error that names the first such items ('error').
+
+  Returns:
+    vectors_NxF float32, and one sentence that says how many items were found.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ImportError: for a Parquet file where pyarrow is not installed.
+    ValueError: for another ending or content, ids that repeat, a vector that is not finite, a
+      file without any item of the catalogue, or a missing item with 'error'.
+  """
+  path = Path(path)
+  if missing not in MISSING:
+    raise ValueError(f"the rule for missing items must be one of {list(MISSING)}, not {missing!r}")
+  read = _READERS.get(path.suffix.lower())
+  if read is None:
+    raise ValueError(f"{path}: item vectors are read from {', '.join(_READERS)} files")
+  if not path.is_file():
+    raise FileNotFoundError(f"there is no file of item vectors at {path}")
+  table = read(path, id_name, vector_name)
+  _check_table(path, table, items)
+
+  row_N = np.arange(items.num_items)
+  if table.ids_R is not None:
+    row_N = _rows(path, table.ids_R, items.ids_N)
+  found_N = row_N >= 0
+  with np.errstate(over="ignore"):
+    found_FxF = table.vectors_RxF[row_N[found_N]].astype(np.float32)
+  finite = np.isfinite(found_FxF).all(axis=1)
+  if not finite.all():
+    item = items.ids_N[found_N][finite.argmin()].item()
+    raise ValueError(
+      f"{path}: the vector of item {item!r} holds NaN or infinity; mend it or leave its row out"
+    )
+
+  note = f"{path.name}: {found_N.sum():,} of {items.num_items:,} items have a vector of width "
+  note += f"{found_FxF.shape[1]}"
+  if not found_N.all():
+    lacking = f"{(~found_N).sum():,} have none, the first ones being {_some(items.ids_N[~found_N])}"
+    if missing == "error":
+      raise ValueError(f"{note}, but {lacking}; add them, or choose 'mean' or 'zero' for missing")
+    note += f"; {lacking}, and get {'the mean' if missing == 'mean' else 'zeros'}"
+  ignored = len(table.vectors_RxF) - int(found_N.sum())
+  if ignored:
+    note += f"; rows of other items, ignored: {ignored:,}"
+
+  vectors_NxF = np.zeros((items.num_items, found_FxF.shape[1]), np.float32)
+  if missing == "mean":
+    vectors_NxF[:] = found_FxF.mean(axis=0, dtype=np.float64)
+  vectors_NxF[found_N] = found_FxF
+  return vectors_NxF, note
+
+
+def _read_npz(path: Path, id_name: str, vector_name: str) -> VectorTable:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      names = sorted(file)
+      arrays = {name: file[name] for name in (id_name, vector_name) if name in names}
+  except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{path} is no readable .npz file of plain arrays: {error}") from error
+  _require(path, "array", names, id_name, vector_name)
+  return VectorTable(arrays[id_name], arrays[vector_name])
+
+
+def _read_npy(path: Path, id_name: str, vector_name: str) -> VectorTable:
+  try:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+  except (ValueError, EOFError) as error:
+    raise ValueError(f"{path} is no readable .npy file of plain numbers: {error}") from error
+  if array.dtype.names is None:
+    return VectorTable(None, array)
+  _require(path, "field", list(array.dtype.names), id_name, vector_name)
+  return VectorTable(array[id_name], array[vector_name])
+
+
+def _read_parquet(path: Path, id_name: str, vector_name: str) -> VectorTable:
+  try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+  except ImportError as error:
+    raise ImportError(
+      f"{path}: reading Parquet needs pyarrow; run pip install 'sidrec[parquet]'"
+    ) from error
+  try:
+    names = pq.read_schema(path).names
+    _require(path, "column", names, id_name)
+    wanted = [vector_name] if vector_name in names else [x for x in names if x != id_name]
+    # Another column may hold what is of no use here, and take much memory.
+    table = pq.read_table(path, columns=[id_name, *wanted])
+  except pa.ArrowInvalid as error:
+    raise ValueError(f"{path} is no readable Parquet file: {error}") from error
+  ids = table.column(id_name)
+  if ids.null_count:
+    raise ValueError(f"{path}: {ids.null_count:,} rows have no {id_name}; leave those rows out")
+  ids_R = ids.to_numpy()
+  if ids_R.dtype == object:
+    ids_R = np.array(ids.to_pylist())
+  if wanted != [vector_name]:
+    bad = [x for x in wanted if not _is_number(table.schema.field(x).type)]
+    if bad or not wanted:
+      raise ValueError(
+        f"{path} has neither a column {vector_name!r} nor number columns only beside {id_name!r}: "
+        f"{', '.join(f'{x} is {table.schema.field(x).type}' for x in bad) or 'it has no other'}"
+      )
+    # An empty cell becomes NaN, which is refused later by the name of its item.
+    return VectorTable(ids_R, np.stack([table.column(x).to_numpy() for x in wanted], axis=1))
+  return VectorTable(ids_R, _from_lists(path, table.column(vector_name), ids_R))
+
+
+def _require(path: Path, kind: str, names: list[str], *wanted: str) -> None:
+  for name in wanted:
+    if name not in names:
+      raise ValueError(f"{path} has no {kind} {name!r}; it has {', '.join(names)}")
+
+
+def _is_number(arrow_type: Any) -> bool:
+  import pyarrow.types as pt
+
+  return pt.is_integer(arrow_type) or pt.is_floating(arrow_type)
+
+
+def _from_lists(path: Path, column: Any, ids_R: np.ndarray) -> np.ndarray:
+  """The rows of a list column, which must be equally long: [R, F]."""
+  import pyarrow.compute as pc
+  import pyarrow.types as pt
+
+  kind = column.type
+  lists = pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)
+  if not lists or not _is_number(kind.value_type):
+    raise ValueError(f"{path}: the vector column is {kind}; it must hold lists of numbers")
+  length_R = pc.fill_null(pc.list_value_length(column), 0).to_numpy()  # pyrefly: ignore
+  if len(length_R) == 0:
+    return np.zeros((0, 0))
+  odd_R = length_R != np.bincount(length_R).argmax()
+  if odd_R.any():
+    row = int(odd_R.argmax())
+    raise ValueError(
+      f"{path}: the vector of item {ids_R[row].item()!r} has {length_R[row]} numbers, but most "
+      f"have {np.bincount(length_R).argmax()}"
+    )
+  return pc.list_flatten(column).to_numpy().reshape(len(length_R), -1)  # pyrefly: ignore
+
+
+_READERS: dict[str, Callable[[Path, str, str], VectorTable]] = {
+  ".npz": _read_npz,
+  ".npy": _read_npy,
+  ".parquet": _read_parquet,
+}
+
+
+def _check_table(path: Path, table: VectorTable, items: Items) -> None:
+  ids_R, vectors_RxF = table
+  if vectors_RxF.ndim != 2 or vectors_RxF.shape[1] == 0:
+    raise ValueError(f"{path}: the vectors have shape {vectors_RxF.shape}; give [items, width]")
+  if vectors_RxF.dtype.kind not in "fiub":
+    raise ValueError(f"{path}: the vectors are {vectors_RxF.dtype}; give real numbers")
+  if ids_R is None:
+    if len(vectors_RxF) != items.num_items:
+      raise ValueError(
+        f"{path} has no ids and {len(vectors_RxF):,} rows, but the catalogue has "
+        f"{items.num_items:,} items; give one row per item in its order, or a file with ids"
+      )
+    return
+  if ids_R.shape != (len(vectors_RxF),):
+    raise ValueError(
+      f"{path}: the ids have shape {ids_R.shape} and the vectors {vectors_RxF.shape}; give one id "
+      "per vector"
+    )
+  whole = ids_R.dtype.kind == "f" and bool((ids_R == np.floor(ids_R)).all())
+  if ids_R.dtype.kind not in "iuUS" and not whole:
+    raise ValueError(f"{path}: the ids are {ids_R.dtype}; give integers or text")
+
+
+def _rows(path: Path, ids_R: np.ndarray, ids_N: np.ndarray) -> np.ndarray:
+  """The file's row of each item of the catalogue, -1 where it has none: int64 [N]."""
+  as_numbers = (ids_R.dtype.kind in "US") != (ids_N.dtype.kind in "US")
+  row_of: dict[str, int] = {}
+  for row, key in enumerate(_keys(ids_R, as_numbers)):
+    if row_of.setdefault(key, row) != row:
+      raise ValueError(
+        f"{path} has two vectors of item {ids_R[row].item()!r}, in rows {row_of[key]} and {row}; "
+        "keep one"
+      )
+  keys = _keys(ids_N, as_numbers)
+  if len(set(keys)) < len(keys):
+    raise ValueError(
+      f"{path} has integer ids, but some ids of the catalogue differ in leading zeros alone; "
+      "give its ids as text"
+    )
+  row_N = np.array([row_of.get(key, -1) for key in keys], np.int64)
+  if (row_N < 0).all():
+    raise ValueError(
+      f"{path} has no vector of any item: its ids are {_some(ids_R) or 'none'}, those of the "
+      f"catalogue {_some(ids_N)}"
+    )
+  return row_N
+
+
+def _keys(ids: np.ndarray, as_numbers: bool) -> list[str]:
+  """Ids as text; with `as_numbers`, text of digits without its leading zeros."""
+  if ids.dtype.kind == "S":
+    ids = np.strings.decode(ids, "utf-8")
+  if ids.dtype.kind == "f":
+    ids = ids.astype(np.int64)
+  keys = [str(x) for x in ids.tolist()]
+  if as_numbers:
+    keys = [(x.lstrip("0") or "0") if x.isdecimal() else x for x in keys]
+  return keys
+
+
+def _some(ids: np.ndarray) -> str:
+  return ", ".join(map(repr, ids[:_NAMED_IDS].tolist())) + (", …" if len(ids) > _NAMED_IDS else "")

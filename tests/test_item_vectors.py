@@ -1,0 +1,90 @@
+"""Item vectors: which blocks are made, what they may look at, and vectors of new items."""
+
+import numpy as np
+import pytest
+from tiny import ROWS, make_dataset, make_items
+
+from sidrec import item_vectors
+from sidrec.config import default_config
+
+rng = np.random.default_rng(1)
+
+
+def settings(**weights):
+  features = default_config().features
+  for name in item_vectors.BLOCKS:
+    features[name].weight = weights.get(name, 0.0)
+  features.cooccurrence.dim = features.item2vec.dim = 4
+  features.item2vec.steps = 20
+  features.sasrec.update(history_length=8, width=8, steps=4)
+  return features
+
+
+@pytest.mark.parametrize("block", ["content", "cooccurrence", "item2vec", "sasrec"])
+def test_vectors_of_a_block_tell_items_apart_and_repeat(block, tmp_path):
+  features = settings(**{block: 1.0})
+  first, again = (
+    item_vectors.item_vectors(features, make_dataset(), 0, tmp_path / name).vectors_NxF
+    for name in "ab"
+  )
+  assert len(np.unique(first, axis=0)) == 30
+  np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("block", ["cooccurrence", "item2vec", "sasrec"])
+def test_behaviour_blocks_do_not_see_what_is_held_out(block, tmp_path):
+  features = settings(**{block: 1.0})
+  other_ends = [[*row[:-2], *rng.permutation(30)[:2].tolist()] for row in ROWS]
+  before, after = (
+    item_vectors.item_vectors(features, make_dataset(rows), 0, tmp_path / name).vectors_NxF
+    for name, rows in (("a", ROWS), ("b", other_ends))
+  )
+  np.testing.assert_array_equal(before, after)
+
+
+def test_statistics_are_columns_of_content_only_if_wanted(tmp_path):
+  features = settings(content=1.0)
+  plain = item_vectors.item_vectors(features, make_dataset(), 0, tmp_path).vectors_NxF
+  features.content.statistics = True
+  more = item_vectors.item_vectors(features, make_dataset(), 0, tmp_path).vectors_NxF
+  assert more.shape[1] > plain.shape[1]
+
+
+def test_a_file_of_any_modality_is_a_block(tmp_path):
+  path = tmp_path / "image.npz"
+  vectors = rng.normal(size=(29, 5)).astype(np.float32)
+  np.savez(path, item_id=np.arange(29), embedding=vectors)
+  features = settings(image=2.0)
+  features.image.path = str(path)
+  made = item_vectors.item_vectors(features, make_dataset(), 0, tmp_path)
+  assert made.vectors_NxF.shape == (30, 5)
+  assert made.notes[0].startswith("image: image.npz: 29 of 30 items")
+  np.testing.assert_allclose(made.vectors_NxF[29], 0, atol=1e-6)  # the mean
+  assert list(item_vectors.vector_files(features)) == [str(path)]
+  features.image.path = ""
+  with pytest.raises(ValueError, match=r"features.image.path is empty"):
+    item_vectors.item_vectors(features, make_dataset(), 0, tmp_path)
+
+
+def test_new_items_get_vectors_by_what_the_catalogue_taught(tmp_path):
+  features = settings(content=1.0, cooccurrence=1.0)
+  dataset = make_dataset()
+  made = item_vectors.item_vectors(features, dataset, 0, tmp_path)
+  known = item_vectors.new_item_vectors(features, dataset, made.params, make_items([3, 4]))
+  content = made.vectors_NxF[[3, 4]]
+  np.testing.assert_allclose(known[:, :-4], content[:, :-4], atol=1e-6)
+  assert (known[:, -4:] == 0).all()  # what behaviour would say
+  new = item_vectors.new_item_vectors(features, dataset, made.params, make_items([31]))
+  distance = np.linalg.norm(made.vectors_NxF[:, :-4] - new[:, :-4], axis=1)
+  assert np.argmin(distance) % 3 == 31 % 3
+  only = settings(cooccurrence=1.0)
+  made = item_vectors.item_vectors(only, dataset, 0, tmp_path)
+  with pytest.raises(ValueError, match="learnt from behaviour"):
+    item_vectors.new_item_vectors(only, dataset, made.params, make_items([31]))
+
+
+def test_weights_are_checked(tmp_path):
+  with pytest.raises(ValueError, match="all feature weights are 0"):
+    item_vectors.item_vectors(settings(), make_dataset(), 0, tmp_path)
+  with pytest.raises(ValueError, match=r"features.text.weight must be 0 or more, not -1"):
+    item_vectors.item_vectors(settings(text=-1), make_dataset(), 0, tmp_path)
