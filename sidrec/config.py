@@ -4,6 +4,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from sidrec.data.table import COLUMNS, ITEM_COLUMNS
+
 
 def default_config() -> ConfigDict:
   """Every setting there is. A name that is not here is refused, with the nearest one that is."""
@@ -14,6 +16,16 @@ def default_config() -> ConfigDict:
   config.data.source = "demo"  # a name in sidrec.data.readers.READERS
   config.data.path = ""  # folder of the raw files; empty for the source's own ways to find them
   config.data.min_interactions = 3  # users with fewer are dropped
+  config.data.k_core = 0  # drops users and items with fewer interactions, repeatedly; 0 for none
+  config.data.shuffle_ties = -1  # seed that orders equal times at random; -1 keeps file order
+  config.data.repeats = "keep"  # or 'first' of a user with an item; sources 'atomic' and 'table'
+  config.data.table = ConfigDict()  # source 'table': what your own columns are called
+  config.data.table.columns = ConfigDict(COLUMNS)
+  config.data.table.time_unit = "s"  # or 'ms', 'us', 'ns', 'iso'
+  config.data.table.items_path = ""  # table of items; empty if there is none
+  config.data.table.item_columns = ConfigDict(ITEM_COLUMNS)
+  config.data.table.category_separator = "|"
+  config.data.table.separator = ""  # between columns of text files; empty for comma or tab
 
   # Blocks of an item's vector; each counts by its weight, and a weight of 0 leaves it out.
   config.features = ConfigDict()

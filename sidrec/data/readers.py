@@ -5,21 +5,26 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sidrec.data import amazon, dataset
+from sidrec.data import amazon, atomic, dataset, movielens, table
 from sidrec.data.demo import read_demo, signature_demo
-from sidrec.data.movielens import read_movielens_1m, signature_movielens_1m
 
 
 class Reader(NamedTuple):
   """How to read a source, and how to tell whether its raw files changed."""
 
-  read: Callable[[str, int], dataset.Dataset]  # (path, min_interactions)
-  signature: Callable[[str], dict[str, Any]]  # (path); reads no data, JSON-able
+  read: Callable[..., dataset.Dataset]  # (path, min_interactions, **settings)
+  signature: Callable[..., dict[str, Any]]  # (path, **settings); reads no data, JSON-able
 
 
 READERS = {
-  "movielens-1m": Reader(read_movielens_1m, signature_movielens_1m),
   "demo": Reader(read_demo, signature_demo),
+  **{
+    edition: Reader(
+      functools.partial(movielens.read_movielens, edition),
+      functools.partial(movielens.signature_movielens, edition),
+    )
+    for edition in movielens.EDITIONS
+  },
   **{
     source: Reader(
       functools.partial(amazon.read_amazon_sequences, source),
@@ -27,32 +32,37 @@ READERS = {
     )
     for source in amazon.SEQUENCES
   },
+  "atomic": Reader(atomic.read_atomic, atomic.signature_atomic),
+  "table": Reader(table.read_table, table.signature_table),
 }
 
 
-def read(source: str, path: str = "", min_interactions: int = 3) -> dataset.Dataset:
+def read(
+  source: str, path: str = "", min_interactions: int = 3, **settings: Any
+) -> dataset.Dataset:
   """Reads a source's raw files.
 
   Args:
     source: a name in READERS.
     path: where the files are; empty for the source's own ways to find them.
     min_interactions: users with fewer are dropped; at least 3.
+    **settings: what else the source's reader takes.
 
   Raises:
     ValueError: for an unknown source or malformed files.
     FileNotFoundError: if the files are not there.
   """
-  return _reader(source).read(path, min_interactions)
+  return _reader(source).read(path, min_interactions, **settings)
 
 
-def signature(source: str, path: str = "") -> dict[str, Any]:
+def signature(source: str, path: str = "", **settings: Any) -> dict[str, Any]:
   """A JSON-able value that changes when the raw files change: their place, sizes and times.
 
   Raises:
     ValueError: for an unknown source.
     FileNotFoundError: if the files are not there.
   """
-  return {"source": source, **_reader(source).signature(path)}
+  return {"source": source, **_reader(source).signature(path, **settings)}
 
 
 def _reader(source: str) -> Reader:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.data.ties import tied_share
 
 SPLITS = ("valid", "test")
 
@@ -20,6 +21,7 @@ class Protocol(NamedTuple):
   num_results: int  # length of each ranked list
   num_beams: int  # width of the search over semantic IDs
   cold_targets: Mapping[str, int]  # split → targets that no training interaction names
+  tied_targets: Mapping[str, float]  # split → share that another order of equal times replaces
   split: str = (
     "leave-last-out: each user's last interaction tests, the last but one validates, the rest "
     "trains; the test history includes the validation interaction"
@@ -37,8 +39,16 @@ class Protocol(NamedTuple):
   cold: str = "cold targets stay in the means; a baseline misses all of them"
 
 
-def protocol_of(dataset: Dataset, num_results: int, num_beams: int) -> Protocol:
-  """The protocol of evaluating on a data set, its cold targets counted.
+def protocol_of(
+  dataset: Dataset, num_results: int, num_beams: int, tie_seed: int = -1
+) -> Protocol:
+  """The protocol of evaluating on a data set, its cold and its tied targets counted.
+
+  Args:
+    dataset: what is evaluated on.
+    num_results: length of each list.
+    num_beams: width of the search.
+    tie_seed: of the order of equal times, see `shuffle_ties`; -1 for the order of the file.
 
   Raises:
     ValueError: if num_results is below 1 or above num_beams, or a user has fewer than 3
@@ -54,6 +64,9 @@ def protocol_of(dataset: Dataset, num_results: int, num_beams: int) -> Protocol:
     split: int((~known_N[held_out_view(dataset.histories, split).target_U]).sum())
     for split in SPLITS
   }
+  ties = Protocol._field_defaults["time_ties"]
+  if tie_seed >= 0:
+    ties = f"interactions at the same time stand in random order (seed {tie_seed})"
   return Protocol(
     dataset=dataset.name,
     num_users=dataset.histories.num_users,
@@ -61,12 +74,15 @@ def protocol_of(dataset: Dataset, num_results: int, num_beams: int) -> Protocol:
     num_results=num_results,
     num_beams=num_beams,
     cold_targets=cold_targets,
+    tied_targets={split: tied_share(dataset.histories, split) for split in SPLITS},
+    time_ties=ties,
   )
 
 
 def describe(protocol: Protocol) -> str:
   """The protocol in plain text, one fact a paragraph, lines of at most 100 characters."""
   cold = ", ".join(f"{count:,} in {split}" for split, count in protocol.cold_targets.items())
+  tied = ", ".join(f"{share:.1%} in {split}" for split, share in protocol.tied_targets.items())
   lines = [
     ("data set", protocol.dataset),
     ("users", f"{protocol.num_users:,}, each counted once"),
@@ -75,7 +91,7 @@ def describe(protocol: Protocol) -> str:
     ("candidates", protocol.candidates),
     ("lists", f"{protocol.num_results} results from {protocol.num_beams} beams"),
     ("seen items", protocol.masking),
-    ("time ties", protocol.time_ties),
+    ("time ties", f"{protocol.time_ties}; another order would replace {tied} of the targets"),
     ("score ties", protocol.score_ties),
     ("cold targets", f"{cold}; {protocol.cold}"),
   ]
@@ -88,4 +104,5 @@ def describe(protocol: Protocol) -> str:
 
 def to_json(protocol: Protocol) -> dict[str, Any]:
   """The protocol as JSON types."""
-  return {**protocol._asdict(), "cold_targets": dict(protocol.cold_targets)}
+  counted = {name: dict(getattr(protocol, name)) for name in ("cold_targets", "tied_targets")}
+  return {**protocol._asdict(), **counted}

@@ -1,4 +1,4 @@
-"""MovieLens-1M: what the files say, and where they are looked for."""
+"""MovieLens-1M: what the files say, and where the files of every edition are looked for."""
 
 import gzip
 import re
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidrec.data import movielens
+from sidrec.data import movielens, movielens_movies, movielens_ratings
 
+_EDITION = movielens.EDITIONS["movielens-1m"]
 _ML_1M = Path(__file__).resolve().parents[2] / "../shared/data/ml-1m"
 _MOVIES = (
   "3::Zoë, la misérable (2001)::Drama|Children's\n"
@@ -83,22 +84,33 @@ def test_gzip_line_ends_and_a_missing_last_newline_do_not_matter(tmp_path: Path)
   np.testing.assert_array_equal(plain.items.titles_N, other.items.titles_N)
 
 
+_NOT_WHOLE = "a user, movie or time is not a whole number"
+
+
 @pytest.mark.parametrize(
   ("line", "fault"),
   [
-    ("1::3::4", "3 fields instead of the 4 of UserID::MovieID::Rating::Timestamp"),
+    (
+      "1::3::4",
+      "3 fields instead of the 4 (UserID, MovieID, Rating, Timestamp), separated by '::'",
+    ),
     ("1::3::4::5::6", "5 fields instead of the 4"),
     ("", "1 fields instead of the 4"),
     ("1,3,4,5", "1 fields instead of the 4"),
-    ("1::x::4::5", "a field is not a whole number"),
-    ("1::3::4.5::5", "a field is not a whole number"),
-    ("1::3::::5", "a field is not a whole number"),
-    ("1::3::4::-5", "a field is not a whole number"),
-    ("1::3:::4::5", "a field is not a whole number"),
-    ("1::3::4::" + "9" * 19, "a field is not a whole number"),
-    ("1::3::6::5", "the rating 6 is outside 1..5"),
-    ("1::3::0::5", "the rating 0 is outside 1..5"),
-    ("1::999::4::5", "movie 999 is not in movies.dat"),
+    ("1::x::4::5", _NOT_WHOLE),
+    ("1::3::4::-5", _NOT_WHOLE),
+    ("1::3::4::5.0", _NOT_WHOLE),
+    ("1::3::4:::5", _NOT_WHOLE),
+    ("1::3::4::", _NOT_WHOLE),
+    ("1::3::4::" + "9" * 17, _NOT_WHOLE),
+    ("1::3::::5", "the rating '' is none of 1, 2, … 5"),
+    ("1::3:::4::5", "the rating ':4' is none of"),
+    ("1::3::4.5::5", "the rating '4.5' is none of"),
+    ("1::3::4.0::5", "the rating '4.0' is none of"),
+    ("1::3::6::5", "the rating '6' is none of"),
+    ("1::3::0::5", "the rating '0' is none of"),
+    ("1::3::04::5", "the rating '04' is none of"),
+    ("1::999::4::5", "movie 999 is not in the file of movies"),
   ],
 )
 def test_a_malformed_rating_is_named(tmp_path: Path, line: str, fault: str) -> None:
@@ -109,26 +121,55 @@ def test_a_malformed_rating_is_named(tmp_path: Path, line: str, fault: str) -> N
     movielens.read_movielens_1m(path)
 
 
+def test_the_line_is_named_whatever_blocks_the_file_is_read_in(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  whole = movielens.read_movielens_1m(_write(tmp_path, _RATINGS + "\n\n"))
+  faulty = _RATINGS.replace("10::3::4::2", "10::3::4")
+  for size in range(1, len(_RATINGS) + 3):
+    monkeypatch.setattr(movielens_ratings, "_BLOCK_BYTES", size)
+    _write(tmp_path, _RATINGS + "\n\n")
+    parts = movielens.read_movielens_1m(str(tmp_path))
+    np.testing.assert_equal(parts.histories._asdict(), whole.histories._asdict())
+    with pytest.raises(ValueError, match=r"ratings\.dat:7: 3 fields"):
+      movielens.read_movielens_1m(_write(tmp_path, faulty))
+
+
 @settings(max_examples=300, deadline=None)
 @given(
+  st.booleans(),
   st.lists(
     st.tuples(
-      st.integers(0, len(_RATINGS) - 1), st.sampled_from(["", ":", "::", "\n", "7", "x", " ", "\r"])
+      st.integers(0, len(_RATINGS) - 1),
+      st.sampled_from(["", ":", "::", "\n", "7", ".5", ".", "x", " ", "\r", "12345678901"]),
     ),
     max_size=4,
-  )
+  ),
 )
-def test_all_lines_at_once_accepts_what_line_by_line_accepts(edits: list[tuple[int, str]]) -> None:
+def test_all_lines_at_once_accepts_what_line_by_line_accepts(
+  halves: bool, edits: list[tuple[int, str]]
+) -> None:
   text = _RATINGS
   for place, inserted in edits:
     text = text[:place] + inserted + text[place + (inserted == "") :]
   data = text.rstrip("\n").encode() + b"\n"
-  lines = [line.split(b"::") for line in data[:-1].split(b"\n")]
-  sound = all(len(line) == 4 and all(field.isdigit() for field in line) for line in lines)
-  columns = movielens._number_columns(data)
-  assert (columns is not None) == sound
+  scale = [f"{k / 2:g}" for k in range(1, 11)] + ["1.0", "2.0", "3.0", "4.0", "5.0"]
+  ratings = scale if halves else ["1", "2", "3", "4", "5"]
+
+  def is_sound(fields: list[str]) -> bool:
+    return (
+      len(fields) == 4
+      and all(re.fullmatch("[0-9]{1,16}", fields[field]) for field in (0, 1, 3))
+      and fields[2] in ratings
+    )
+
+  lines = [line.split("::") for line in data.decode()[:-1].split("\n")]
+  form = movielens_ratings.RatingsForm(b"::", halves=halves)
+  columns = movielens_ratings._parse_block(data, form)
+  assert (columns is not None) == all(map(is_sound, lines))
   if columns is not None:
-    assert np.stack(columns, axis=1).tolist() == [[int(field) for field in line] for line in lines]
+    for column, field in zip(columns, range(4), strict=True):
+      assert column.tolist() == [float(line[field]) for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -147,9 +188,10 @@ def test_a_malformed_movie_is_named(tmp_path: Path, line: str, fault: str) -> No
 
 
 def test_damaged_or_empty_ratings_are_named(tmp_path: Path) -> None:
-  path = _write(tmp_path, ratings="")
-  with pytest.raises(ValueError, match=r"ratings\.dat:1: 1 fields"):
-    movielens.read_movielens_1m(path)
+  for empty in ("", "\n\n"):
+    path = _write(tmp_path, ratings=empty)
+    with pytest.raises(ValueError, match=r"ratings\.dat holds no rating"):
+      movielens.read_movielens_1m(path)
   (tmp_path / "ratings.dat").unlink()
   for content in (b"no gzip", gzip.compress(_RATINGS.encode())[:-12]):
     (tmp_path / "ratings.dat.gz").write_bytes(content)
@@ -161,27 +203,27 @@ def test_damaged_or_empty_ratings_are_named(tmp_path: Path) -> None:
   ("title", "year"), [("A (1999)", 1999), ("B (1980) (2001) ", 2001), ("C (19) x", np.nan)]
 )
 def test_title_year(title: str, year: float) -> None:
-  np.testing.assert_equal(movielens.title_year(title), year)
+  np.testing.assert_equal(movielens_movies.title_year(title), year)
 
 
 def test_places_are_tried_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-  assert movielens.find_source()[:2] == ("archive", tmp_path / "cache/ml-1m")
+  assert movielens.find_source("movielens-1m")[:2] == ("archive", tmp_path / "cache/ml-1m")
 
   copy = tmp_path / "home/tensorflow_datasets/movielens/1m-ratings/0.1.1"
   copy.mkdir(parents=True)
   for name in ("dataset_info.json", "features.json", "movie_genres.labels.txt"):
     (copy / name).touch()
-  assert movielens.find_source().kind == "archive"  # as for a copy in tfrecord format
+  assert movielens.find_source("movielens-1m").kind == "archive"  # as for a copy in tfrecord format
   (copy / "movielens-train.array_record-00000-of-00001").touch()
-  assert movielens.find_source()[:2] == ("tfds", copy)
+  assert movielens.find_source("movielens-1m")[:2] == ("tfds", copy)
 
   monkeypatch.setenv("SIDREC_DATA_DIR", str(tmp_path))
-  assert movielens.find_source().kind == "tfds"  # the folder holds other data
+  assert movielens.find_source("movielens-1m").kind == "tfds"  # the folder holds other data
   _write(tmp_path / "ml-1m")
-  assert movielens.find_source()[:2] == ("folder", tmp_path / "ml-1m")
+  assert movielens.find_source("movielens-1m")[:2] == ("folder", tmp_path / "ml-1m")
 
   given = _write(tmp_path / "given")
-  assert movielens.find_source(given)[:2] == ("folder", tmp_path / "given")
+  assert movielens.find_source("movielens-1m", given)[:2] == ("folder", tmp_path / "given")
 
 
 def test_a_folder_that_is_named_but_wrong_is_an_error(
@@ -195,7 +237,7 @@ def test_a_folder_that_is_named_but_wrong_is_an_error(
   with pytest.raises(FileNotFoundError, match=r"half \(the path given\) has no ratings\.dat or"):
     movielens.signature_movielens_1m(str(tmp_path / "half"))
   (tmp_path / "half/ratings.dat").touch()
-  with pytest.raises(FileNotFoundError, match=r"half \(the path given\) has no movies\.dat"):
+  with pytest.raises(FileNotFoundError, match=r"half \(the path given\) has no movies\.dat or"):
     movielens.read_movielens_1m(str(tmp_path / "half"))
   (tmp_path / "data/ml-1m/movies.dat").unlink()
   with pytest.raises(FileNotFoundError, match=r"ml-1m \(SIDREC_DATA_DIR\) has no movies\.dat"):
@@ -212,7 +254,7 @@ def test_one_message_names_all_places(tmp_path: Path, monkeypatch: pytest.Monkey
     "no path was given",
     "SIDREC_DATA_DIR is not set",
     f"TFDS: {tmp_path}/home/tensorflow_datasets/movielens/1m-ratings/0.1.1 does not exist",
-    f"download into {tmp_path}/cache: could not download {movielens.URL} (4 attempts): no network",
+    f"download into {tmp_path}/cache: could not download {_EDITION.url} (4 attempts): no network",
   ):
     assert f"\n  {part}\n" in str(error.value)
 
@@ -250,7 +292,7 @@ def test_the_archive_is_downloaded_and_unpacked_once(
   monkeypatch.setattr(movielens, "fetch", fetch)
   data = movielens.read_movielens_1m()
   again = movielens.read_movielens_1m()
-  assert calls == [(movielens.URL, tmp_path / "cache/ml-1m.zip", movielens.MD5)]
+  assert calls == [(_EDITION.url, tmp_path / "cache/ml-1m.zip", _EDITION.md5)]
   assert data.items.ids_N.tolist() == again.items.ids_N.tolist() == [1, 3, 20]
   written = {str(f.relative_to(tmp_path)) for f in (tmp_path / "cache").rglob("*") if f.is_file()}
   assert written == {f"cache/ml-1m/{name}" for name in ("movies.dat", "ratings.dat", "users.dat")}
@@ -262,13 +304,14 @@ def test_a_bad_archive_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
   made = tmp_path / "a.zip"
   monkeypatch.setattr(movielens, "fetch", lambda *args: made)
   _archive(made, ratings_dat=_RATINGS, movies_dat=_MOVIES)
-  with pytest.raises(FileNotFoundError, match=r"is not the MovieLens-1M archive.*users\.dat"):
+  with pytest.raises(FileNotFoundError, match=r"is not the archive ml-1m\.zip.*users\.dat"):
     movielens.read_movielens_1m()
   made.write_bytes(b"no zip")
-  with pytest.raises(FileNotFoundError, match="is not the MovieLens-1M archive"):
+  with pytest.raises(FileNotFoundError, match=r"is not the archive ml-1m\.zip"):
     movielens.read_movielens_1m()
   _archive(made, ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat="1::F")
-  monkeypatch.setattr(movielens, "_MAX_MEMBER_BYTES", 100)
+  small = {"movielens-1m": _EDITION._replace(max_megabytes=0)}
+  monkeypatch.setattr(movielens, "EDITIONS", small)
   with pytest.raises(FileNotFoundError, match=r"ml-1m/ratings\.dat has \d+ bytes, too many"):
     movielens.read_movielens_1m()
   assert list((tmp_path / "cache").iterdir()) == []
@@ -286,8 +329,8 @@ def test_the_signature_changes_with_the_files(tmp_path: Path) -> None:
   assert first != second != third != first
   assert movielens.signature_movielens_1m() == {
     "kind": "archive",
-    "url": movielens.URL,
-    "md5": movielens.MD5,
+    "url": _EDITION.url,
+    "md5": _EDITION.md5,
   }
 
 

@@ -42,7 +42,10 @@ def test_signatures_are_json_and_change_with_source_and_files(tmp_path: Path) ->
 
 @pytest.mark.parametrize("function", [readers.read, readers.signature])
 def test_an_unknown_source_names_the_nearest_and_all(function) -> None:
-  known = "movielens-1m, demo, amazon-beauty, amazon-sports"
+  editions = ", ".join(
+    f"movielens-{edition}" for edition in ("100k", "1m", "10m", "20m", "25m", "32m")
+  )
+  known = f"demo, {editions}, amazon-beauty, amazon-sports, atomic, table"
   nearest = f"'movielens1m'; did you mean 'movielens-1m'. known sources: {known}$"
   with pytest.raises(ValueError, match=nearest):
     function("movielens1m")

@@ -57,3 +57,14 @@ def test_json_holds_every_field():
 def test_more_results_than_beams_are_refused(num_results):
   with pytest.raises(ValueError, match="number of beams"):
     protocol_of(make_dataset(ROWS, 6), num_results=num_results, num_beams=30)
+
+
+def test_ties_are_counted_and_their_order_is_told():
+  dataset = make_dataset(ROWS, 6)
+  # The second user's test item has the time of the one before it.
+  tied = dataset.histories._replace(time_T=np.array([0, 1, 2, 3, 4, 5, 6, 7, 7]))
+  protocol = protocol_of(dataset._replace(histories=tied), 20, 30, tie_seed=7)
+  assert protocol.tied_targets == {"valid": 0.5, "test": 0.5}
+  text = " ".join(describe(protocol).split())
+  assert "random order (seed 7)" in text
+  assert "50.0% in valid, 50.0% in test of the targets" in text
