@@ -5,7 +5,6 @@ directory, and `recommend.py` reads the last.
 """
 
 import functools
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,29 +12,37 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from sidrec import item_vectors
 from sidrec.data import readers
 from sidrec.data.batches import packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset, save_dataset
-from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.data.core import core_of
+from sidrec.data.dataset import Dataset, Items, held_out_view, training_view
 from sidrec.data.seen import seen_items
+from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
 from sidrec.decoding.trie import Trie, build_trie
 from sidrec.evaluation import report
 from sidrec.evaluation.baselines import evaluate_baseline, item_knn, popularity
 from sidrec.evaluation.evaluate import evaluate, evaluate_users
 from sidrec.evaluation.protocol import SPLITS, protocol_of
-from sidrec.features.combine import feature_vectors
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager
 from sidrec.stages import require_done, run_stage
-from sidrec.tokenizers import quality
+from sidrec.tokenize_items import (
+  TOKENIZED_FILES,
+  id_files,
+  load_fitted,
+  new_item_inputs,
+  tokenize_items,
+  write_tokenized,
+)
 from sidrec.training import mesh as mesh_lib
 from sidrec.training.checkpoint import load_params, save_params
 from sidrec.training.log import make_logger
 from sidrec.training.loop import LoopConfig, train
 from sidrec.training.optimizer import adamw
 from sidrec.training.recommender import recommender_task
-from sidrec.training.tokenizer import make_codes
 
 
 class Recommender(NamedTuple):
@@ -52,9 +59,14 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
   workdir.mkdir(parents=True, exist_ok=True)
   (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
   data = config.data
+  settings = reader_settings(data)
 
   def build() -> None:
-    dataset = readers.read(data.source, data.path, data.min_interactions)
+    dataset = readers.read(data.source, data.path, data.min_interactions, **settings)
+    if data.k_core:
+      dataset = core_of(dataset, data.k_core)
+    if data.shuffle_ties >= 0:
+      dataset = shuffle_ties(dataset, data.shuffle_ties)
     save_dataset(workdir / "dataset.npz", dataset)
     items = dataset.items
     lines = [f"{row}\t{items.ids_N[row]}\t{items.titles_N[row]}" for row in range(items.num_items)]
@@ -69,9 +81,16 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
 
   inputs = {
     "data": {**data.to_dict(), "path": str(data.path)},
-    "files": readers.signature(data.source, data.path),
+    "files": readers.signature(data.source, data.path, **settings),
   }
   return run_stage(workdir, "prepare", inputs, ["dataset.npz", "items.tsv"], build)
+
+
+def reader_settings(data: ConfigDict) -> dict[str, Any]:
+  """What a source's reader takes beside the path."""
+  if data.source == "table":
+    return {**data.table.to_dict(), "repeats": data.repeats}
+  return {"repeats": data.repeats} if data.source == "atomic" else {}
 
 
 def tokenize(config: ConfigDict, workdir: Path) -> str:
@@ -80,25 +99,21 @@ def tokenize(config: ConfigDict, workdir: Path) -> str:
 
   def build() -> None:
     dataset = load_dataset(workdir / "dataset.npz")
-    features = config.features
-    vectors_NxF = feature_vectors(
-      dataset,
-      {"content": features.content, "cooccurrence": features.cooccurrence},
-      features.cooccurrence_dim,
-      features.cooccurrence_window,
-      features.title_buckets,
-    )
-    np.save(workdir / "vectors.npy", vectors_NxF)
-    codes, measured = make_codes(config.tokenizer, vectors_NxF, config.seed, workdir)
-    print(quality.table(measured))
-    (workdir / "tokenizer.json").write_text(json.dumps(measured, indent=2) + "\n")
-    ids = SemanticIDManager.from_codes(
-      codes, config.tokenizer.codebook_size, generation_method=config.tokenizer.name
-    )
-    ids.save_to_file(workdir / "semantic_ids.json")
+    made = item_vectors.item_vectors(config.features, dataset, config.seed, workdir)
+    for note in made.notes:
+      print(f"tokenize: {note}")
+    np.save(workdir / "vectors.npy", made.vectors_NxF)
+    save_params(workdir / "features", made.params)
+    tokenized = tokenize_items(config.tokenizer, dataset, made.vectors_NxF, config.seed, workdir)
+    write_tokenized(workdir, tokenized, dataset.items)
+    print((workdir / "tokenizer.txt").read_text(encoding="utf-8"))
 
-  inputs = {"fingerprint": prepared, **tokenize_settings(config)}
-  outputs = ["vectors.npy", "tokenizer", "tokenizer.json", "semantic_ids.json"]
+  inputs = {
+    "fingerprint": prepared,
+    **tokenize_settings(config),
+    "files": {**item_vectors.vector_files(config.features), **id_files(config.tokenizer)},
+  }
+  outputs = ["vectors.npy", "features", "tokenizer", *TOKENIZED_FILES]
   return run_stage(workdir, "tokenize", inputs, outputs, build)
 
 
@@ -123,7 +138,37 @@ def train_settings(config: ConfigDict) -> dict[str, Any]:
 def semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDManager:
   """The semantic IDs of a config's items, made if they are not there yet."""
   tokenize(config, Path(workdir))
-  return SemanticIDManager.load_from_file(Path(workdir) / "semantic_ids.json")
+  return load_semantic_ids(config, workdir)
+
+
+def load_semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDManager:
+  """The semantic IDs of a finished run, with the tokenizer that encodes new items."""
+  workdir = Path(workdir)
+  require_done(workdir, "tokenize", tokenize_settings(config))
+  fitted = load_fitted(config.tokenizer, config.seed, workdir)
+  return SemanticIDManager.load_from_file(workdir / "semantic_ids.json", fitted)
+
+
+def new_item_vectors(config: ConfigDict, workdir: Path | str, items: Items) -> np.ndarray:
+  """What `SemanticIDManager.add_items` takes for items that a finished run has not seen.
+
+  Args:
+    config: the run's settings.
+    workdir: its folder.
+    items: the new items' ids, titles, categories, numbers and text; see `data.build.item_table`.
+
+  Returns:
+    float32, a row for each of them.
+
+  Raises:
+    ValueError: as `item_vectors.new_item_vectors` does.
+  """
+  workdir = Path(workdir)
+  require_done(workdir, "tokenize", tokenize_settings(config))
+  dataset = load_dataset(workdir / "dataset.npz")
+  params = load_params(workdir / "features")
+  vectors_MxF = item_vectors.new_item_vectors(config.features, dataset, params, items)
+  return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
 
 
 def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[Seq2Seq, Trie]:
@@ -246,7 +291,7 @@ def evaluate_all(config: ConfigDict, workdir: Path) -> str:
         split: evaluate_baseline(score, task, num_items, num_results)
         for split, task in tasks.items()
       }
-    protocol = protocol_of(dataset, num_results, c.beams)
+    protocol = protocol_of(dataset, num_results, c.beams, config.data.shuffle_ties)
     report.write_evaluation(workdir / "evaluation.json", protocol, results)
     (workdir / "evaluation.txt").write_text(report.evaluation_report(protocol, results))
 

@@ -49,6 +49,20 @@ def run_stage(
   return fingerprint
 
 
+def file_signature(path: str) -> dict[str, list[int]]:
+  """For a stage's inputs: what changes when a file changes, its size and time; {} for no path.
+
+  Raises:
+    FileNotFoundError: if the file is not there.
+  """
+  if not path:
+    return {}
+  if not Path(path).is_file():
+    raise FileNotFoundError(f"there is no file {path}, which the config names")
+  stat = Path(path).stat()
+  return {path: [stat.st_size, stat.st_mtime_ns]}
+
+
 def require_done(workdir: Path, name: str, settings: dict[str, Any]) -> None:
   """Checks that a stage has been run to its end, with these settings.
 

@@ -15,8 +15,8 @@ from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
 
 def small_config():
   config = default_config()
-  config.features.cooccurrence_dim = 8
-  config.features.title_buckets = 16
+  config.features.cooccurrence.dim = 8
+  config.features.content.title_buckets = 16
   config.tokenizer.codebook_size = 64
   config.tokenizer.rqvae.update(hidden=(16,), latent_dim=8, batch_size=256)
   config.tokenizer.rqvae.update(steps=20, steps_per_call=20, validate_every=20)

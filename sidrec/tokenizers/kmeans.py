@@ -1,7 +1,7 @@
 """k-means on an accelerator: k-means++ seeds, Lloyd's iterations, no empty clusters.
 
-Letters: N points, F their width, V clusters. Everything is float32; distances
-are squared and Euclidean.
+Letters: N points, B points of a block, F their width, V clusters, T points tried as a seed, S
+points that seeds are sought among. Everything is float32; distances are squared and Euclidean.
 """
 
 import functools
@@ -12,31 +12,33 @@ import jax
 import jax.numpy as jnp
 
 # Points whose distances to all centroids are in memory at once.
-BLOCK_SIZE = 1024
+BLOCK_SIZE = 4096
 
 # Seeds are sought among at most that many points per cluster.
 SEED_SAMPLE = 64
+
+# A squared distance below this part of the squared lengths is rounding: the points are equal.
+ROUNDING = 4e-6
+
+# Seeds are drawn in two steps, a row of that many points and then one of them.
+DRAW_WIDTH = 128
 
 
 class Clusters(NamedTuple):
   """Holds Lloyd's progress: the centroids and where the points stand to them."""
 
   centroids_VxF: jax.Array
-  assignment_N: jax.Array  # int32, the nearest centroid
-  distance_N: jax.Array  # squared, to that centroid
-
-
-def nearest(points_NxF: jax.Array, centroids_VxF: jax.Array) -> jax.Array:
-  """The nearest centroid of each point, the first one on a tie: int32 [N].
-
-  Works in blocks of points, so memory does not grow with N·V.
-  """
-  return _nearest(points_NxF, centroids_VxF)[0]
+  assignment_N: jax.Array  # int32, the nearest centroid; V for padding
+  distance_N: jax.Array  # squared, to that centroid; 0 for padding
 
 
 @functools.partial(jax.jit, static_argnames="num_clusters")
 def kmeans(
-  key: jax.Array, points_NxF: jax.Array, num_clusters: int, num_iterations: int
+  key: jax.Array,
+  points_NxF: jax.Array,
+  num_clusters: int,
+  num_iterations: int | jax.Array,
+  num_points: int | jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Clusters points by k-means++ and Lloyd's algorithm.
 
@@ -48,9 +50,10 @@ def kmeans(
     points_NxF: finite float32 [N, F].
     num_clusters: V.
     num_iterations: at most that many iterations; fewer if nothing moves any more.
+    num_points: the rows from here on are padding, which has no say; None for no padding.
 
   Returns:
-    centroids float32 [V, F] and each point's nearest one, int32 [N].
+    centroids float32 [V, F] and each point's nearest one, int32 [N] (V for padding).
 
   Raises:
     ValueError: without points or clusters.
@@ -59,86 +62,196 @@ def kmeans(
     raise ValueError(f"k-means needs points of shape [N, F] with N > 0, not {points_NxF.shape}")
   if num_clusters < 1:
     raise ValueError(f"k-means needs at least one cluster, not {num_clusters}")
+  seeds_VxF = choose_seeds(key, points_NxF, num_clusters, num_points)
+  return lloyd(points_NxF, seeds_VxF, num_iterations, num_points)
+
+
+@jax.jit
+def lloyd(
+  points_NxF: jax.Array,
+  seeds_VxF: jax.Array,
+  num_iterations: int | jax.Array,
+  num_points: int | jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Lloyd's algorithm from given seeds, float32 [V, F]; the rest as in `kmeans`."""
   points_NxF = points_NxF.astype(jnp.float32)
+  num_clusters = len(seeds_VxF)
+
+  def assign(centroids_VxF: jax.Array) -> Clusters:
+    assignment_N, distance_N = _nearest_in_blocks(points_NxF, centroids_VxF)
+    if num_points is not None:
+      real_N = jnp.arange(len(points_NxF)) < num_points
+      assignment_N = jnp.where(real_N, assignment_N, num_clusters)
+      distance_N = jnp.where(real_N, distance_N, 0)
+    return Clusters(centroids_VxF, assignment_N, distance_N)
 
   def improve(carry: tuple[jax.Array, jax.Array, Clusters]):
     iteration, _, before = carry
-    centroids_VxF = _means(points_NxF, before)
-    after = Clusters(centroids_VxF, *_nearest(points_NxF, centroids_VxF))
+    after = assign(_means(points_NxF, before))
     moved = (after.assignment_N != before.assignment_N).any()
     return iteration + 1, moved, after
 
-  seeds_VxF = _seeds(key, points_NxF, num_clusters)
-  start = Clusters(seeds_VxF, *_nearest(points_NxF, seeds_VxF))
   _, _, clusters = jax.lax.while_loop(
     lambda carry: (carry[0] < num_iterations) & carry[1],
     improve,
-    (jnp.zeros((), jnp.int32), jnp.ones((), bool), start),
+    (jnp.zeros((), jnp.int32), jnp.ones((), bool), assign(seeds_VxF.astype(jnp.float32))),
   )
   return clusters.centroids_VxF, clusters.assignment_N
 
 
-def _seeds(key: jax.Array, points_NxF: jax.Array, num_clusters: int) -> jax.Array:
-  """Greedy k-means++ (Arthur and Vassilvitskii, 2007): float32 [V, F], all of them points.
+@jax.jit
+def nearest(points_NxF: jax.Array, centroids_VxF: jax.Array) -> jax.Array:
+  """The nearest centroid of each point, the first one on a tie: int32 [N].
 
-  Each seed is the best of a few points drawn by their squared distance to the
-  seeds before: the one that leaves the least distance in total.
+  Works in blocks of points, so memory does not grow with N·V.
   """
-  sample_key, key = jax.random.split(key)
-  if len(points_NxF) > SEED_SAMPLE * num_clusters:
-    shape = (SEED_SAMPLE * num_clusters,)
-    points_NxF = jax.random.choice(sample_key, points_NxF, shape, replace=False)
-  num_tries = 2 + int(math.log(num_clusters))
+  return _nearest_in_blocks(points_NxF, centroids_VxF)[0]
 
-  def add_seed(distance_N: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    def left_by(candidate: jax.Array) -> jax.Array:
-      # Differences first: a point that equals a seed is at distance 0 exactly.
-      difference_NxF = points_NxF - points_NxF[candidate][None, :]
-      return jnp.minimum(distance_N, jnp.square(difference_NxF).sum(-1))
 
-    # The floor makes the draw uniform once every point is a seed, and else changes nothing.
-    logits_N = jnp.log(jnp.maximum(distance_N, 1e-30))
-    candidates = jax.random.categorical(key, logits_N, shape=(num_tries,))
-    distances = jax.lax.map(left_by, candidates)
-    best = jnp.argmin(distances.sum(-1))
-    return distances[best], points_NxF[candidates[best]]
+def relative_distances(
+  points_BxF: jax.Array, centroids_VxF: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Squared distances without what all centroids share: float32 [V, B] and that, [B].
 
-  # Every point is equally far before the first seed.
-  anywhere_N = jnp.full(len(points_NxF), jnp.finfo(jnp.float32).max)
-  _, seeds_VxF = jax.lax.scan(add_seed, anywhere_N, jax.random.split(key, num_clusters))
-  return seeds_VxF
+  The sum of the two is the squared distance, up to rounding (it may be slightly negative).
+  """
+  # Distances do not change when everything is shifted, but less is lost in |c|² - 2xc.
+  origin_F = centroids_VxF.mean(0)
+  centroids_VxF = centroids_VxF - origin_F[None]
+  points_BxF = points_BxF - origin_F[None]
+  # Clusters come first: minima over them run along whole vectors of points.
+  cross_VxB = jnp.dot(-2 * centroids_VxF, points_BxF.T, precision=jax.lax.Precision.HIGHEST)
+  lengths_V = jnp.square(centroids_VxF).sum(-1)
+  return lengths_V[:, None] + cross_VxB, jnp.square(points_BxF).sum(-1)
+
+
+def first_smallest(values_VxB: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The first smallest value over the leading axis: its index, int32 [B], and itself [B].
+
+  Two plain minima are several times faster than `argmin` on a CPU.
+  """
+  least_B = values_VxB.min(0)
+  index_VxB = jax.lax.broadcasted_iota(jnp.int32, values_VxB.shape, 0)
+  is_least_VxB = values_VxB == least_B[None]
+  return jnp.where(is_least_VxB, index_VxB, len(values_VxB) - 1).min(0), least_B
+
+
+def _nearest_in_blocks(
+  points_NxF: jax.Array, centroids_VxF: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Each point's nearest centroid, int32 [N], and the squared distance to it."""
+  num_points = len(points_NxF)
+  block_size = min(BLOCK_SIZE, num_points)
+
+  def of_block(points_BxF: jax.Array) -> tuple[jax.Array, jax.Array]:
+    relative_VxB, shared_B = relative_distances(points_BxF, centroids_VxF)
+    code_B, least_B = first_smallest(relative_VxB)
+    return code_B, jnp.maximum(least_B + shared_B, 0)
+
+  def add_block(index: jax.Array, found: tuple[jax.Array, jax.Array]):
+    # The last block starts early enough to be whole; the rows it shares get the same again.
+    start = jnp.minimum(index * block_size, num_points - block_size)
+    parts = of_block(jax.lax.dynamic_slice_in_dim(points_NxF, start, block_size))
+    update = lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+    return jax.tree.map(update, found, parts)
+
+  if block_size == num_points:  # no slicing, so that points may be spread over devices
+    return of_block(points_NxF)
+  nothing = (jnp.zeros(num_points, jnp.int32), jnp.zeros(num_points, jnp.float32))
+  return jax.lax.fori_loop(0, -(-num_points // block_size), add_block, nothing)
 
 
 def _means(points_NxF: jax.Array, clusters: Clusters) -> jax.Array:
   """The clusters' means; empty ones move to the points farthest from their centroids."""
   num_clusters = len(clusters.centroids_VxF)
   sums_VxF = jax.ops.segment_sum(points_NxF, clusters.assignment_N, num_clusters)
-  counts_V = jnp.bincount(clusters.assignment_N, length=num_clusters)
-  empty_V = counts_V == 0
-  num_far = min(num_clusters, len(points_NxF))
-  distance_far, point_far = jax.lax.top_k(clusters.distance_N, num_far)
-  # The k-th empty cluster takes the k-th farthest point, if that has a distance to gain.
-  rank_V = jnp.clip(jnp.cumsum(empty_V) - 1, 0, num_far - 1)
-  moved_VxF = jnp.where(
-    (distance_far[rank_V] > 0)[:, None], points_NxF[point_far[rank_V]], clusters.centroids_VxF
+  counts_V = jax.ops.segment_sum(
+    jnp.ones_like(clusters.assignment_N), clusters.assignment_N, num_clusters
   )
   means_VxF = sums_VxF / jnp.maximum(counts_V, 1)[:, None]
-  return jnp.where(empty_V[:, None], moved_VxF, means_VxF)
+  empty_V = counts_V == 0
+
+  def fill_empty() -> jax.Array:
+    num_far = min(num_clusters, len(points_NxF))
+    distance_far, point_far = jax.lax.top_k(clusters.distance_N, num_far)
+    # The k-th empty cluster takes the k-th farthest point, if that has a distance to gain.
+    rank_V = jnp.clip(jnp.cumsum(empty_V) - 1, 0, num_far - 1)
+    moved_VxF = jnp.where(
+      (distance_far[rank_V] > 0)[:, None], points_NxF[point_far[rank_V]], clusters.centroids_VxF
+    )
+    return jnp.where(empty_V[:, None], moved_VxF, means_VxF)
+
+  return jax.lax.cond(empty_V.any(), fill_empty, lambda: means_VxF)
 
 
-@jax.jit
-def _nearest(points_NxF: jax.Array, centroids_VxF: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Each point's nearest centroid, int32 [N], and the squared distance to it."""
-  # Distances do not change when everything is shifted, but less is lost in |c|² - 2xc.
-  origin_F = centroids_VxF.mean(0)
-  centroids_VxF = centroids_VxF - origin_F[None, :]
-  lengths_V = jnp.square(centroids_VxF).sum(-1)
+@functools.partial(jax.jit, static_argnames="num_clusters")
+def choose_seeds(
+  key: jax.Array,
+  points_NxF: jax.Array,
+  num_clusters: int,
+  num_points: int | jax.Array | None = None,
+) -> jax.Array:
+  """Greedy k-means++ (Arthur and Vassilvitskii, 2007): float32 [V, F], all of them points.
 
-  def of_point(point_F: jax.Array) -> tuple[jax.Array, jax.Array]:
-    point_F = point_F - origin_F
-    cross_V = jnp.dot(centroids_VxF, point_F, precision=jax.lax.Precision.HIGHEST)
-    distance_V = lengths_V - 2 * cross_V
-    best = jnp.argmin(distance_V).astype(jnp.int32)
-    return best, jnp.maximum(distance_V[best] + jnp.square(point_F).sum(), 0)
+  Each seed is the best of a few points drawn by their squared distance to the
+  seeds before: the one that leaves the least distance in total. Arguments as in `kmeans`.
+  """
+  sample_key, first_key, key = jax.random.split(key, 3)
+  points_SxF, real_S = _seed_sample(sample_key, points_NxF, num_clusters, num_points)
+  # Seeds are found on points around the origin, where less is lost in |x|² + |c|² - 2xc.
+  mean_F = (points_SxF * real_S[:, None]).sum(0) / real_S.sum()
+  centred_SxF = (points_SxF - mean_F[None]) * real_S[:, None]
+  length_S = jnp.square(centred_SxF).sum(-1)
+  num_tries = 2 + int(math.log(num_clusters))
 
-  return jax.lax.map(of_point, points_NxF, batch_size=BLOCK_SIZE)
+  def distances(tried_T: jax.Array) -> jax.Array:
+    cross_TxS = jnp.dot(centred_SxF[tried_T], centred_SxF.T, precision=jax.lax.Precision.HIGHEST)
+    lengths_TxS = length_S[tried_T][:, None] + length_S[None]
+    distance_TxS = lengths_TxS - 2 * cross_TxS
+    equal_TxS = distance_TxS <= ROUNDING * lengths_TxS
+    return jnp.where(equal_TxS, 0, distance_TxS) * real_S[None]
+
+  def add_seed(distance_S: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    tried_T = _draw(key, distance_S, num_tries)
+    left_TxS = jnp.minimum(distance_S[None], distances(tried_T))
+    best = jnp.argmin(left_TxS.sum(-1))
+    return left_TxS[best], tried_T[best]
+
+  first = _draw(first_key, real_S, 1)
+  _, rest = jax.lax.scan(add_seed, distances(first)[0], jax.random.split(key, num_clusters - 1))
+  return points_SxF[jnp.concatenate([first, rest])]
+
+
+def _seed_sample(
+  key: jax.Array,
+  points_NxF: jax.Array,
+  num_clusters: int,
+  num_points: int | jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """The points that seeds are sought among, [S, F], and float32 [S]: 1, or 0 for padding."""
+  points_NxF = points_NxF.astype(jnp.float32)
+  size = SEED_SAMPLE * num_clusters
+  num_real = jnp.asarray(len(points_NxF) if num_points is None else num_points)
+  if len(points_NxF) > size:
+    # One point from each of S equal stretches of the rows.
+    place_S = (jnp.arange(size) + jax.random.uniform(key, (size,))) / size
+    row_S = jnp.minimum((place_S * num_real).astype(jnp.int32), num_real - 1)
+    return points_NxF[row_S], jnp.ones(size)
+  missing = -len(points_NxF) % DRAW_WIDTH
+  real_S = (jnp.arange(len(points_NxF) + missing) < num_real).astype(jnp.float32)
+  return jnp.pad(points_NxF, ((0, missing), (0, 0))), real_S
+
+
+def _draw(key: jax.Array, weight_S: jax.Array, num_draws: int) -> jax.Array:
+  """Draws points by weight: int32 [T]. Without any weight, it is the first one."""
+  width = math.gcd(len(weight_S), DRAW_WIDTH)
+  weight_RxW = weight_S.reshape(-1, width)
+  upto_R = jnp.cumsum(weight_RxW.sum(-1))
+  mark_T = jax.random.uniform(key, (num_draws,)) * upto_R[-1]
+  row_T = jnp.minimum((upto_R[None] <= mark_T[:, None]).sum(-1), len(upto_R) - 1)
+  before_T = jnp.where(row_T > 0, upto_R[row_T - 1], 0)
+  weight_TxW = weight_RxW[row_T]
+  past_TxW = jnp.cumsum(weight_TxW, axis=-1) > (mark_T - before_T)[:, None]
+  # Rounding may leave no point past the mark: then it is the heaviest of the row.
+  column_T = jnp.where(past_TxW.any(-1), past_TxW.argmax(-1), weight_TxW.argmax(-1))
+  return (row_T * width + column_T).astype(jnp.int32)

@@ -1,83 +1,106 @@
-"""Item vectors → semantic IDs, by the tokenizer that the config names."""
+"""The tokenizer that the config names; an RQ-VAE is trained here, the others fit themselves."""
 
 import difflib
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec.data.batches import shuffled
-from sidrec.tokenizers import quality
 from sidrec.tokenizers.base import Array, Params, Tokenizer
-from sidrec.tokenizers.collisions import add_extra_digit
+from sidrec.tokenizers.category import category
+from sidrec.tokenizers.hierarchical_kmeans import hierarchical_kmeans
+from sidrec.tokenizers.lsh import lsh
+from sidrec.tokenizers.product_quantization import product_quantization
 from sidrec.tokenizers.radix import radix
+from sidrec.tokenizers.residual_kmeans import residual_kmeans
 from sidrec.tokenizers.rqvae import RQVAEConfig, rqvae, selection_score
 from sidrec.training import mesh as mesh_lib
-from sidrec.training.checkpoint import save_params
 from sidrec.training.log import make_logger
 from sidrec.training.loop import LoopConfig, train
 from sidrec.training.optimizer import adamw
 from sidrec.training.state import Task
 
-TOKENIZERS = ("radix", "rqvae")
-
-
-def make_codes(
-  config: ConfigDict, vectors_NxF: np.ndarray, seed: int, workdir: Path
-) -> tuple[np.ndarray, dict[str, Any]]:
-  """Fits the tokenizer, encodes every item and makes the IDs unique.
-
-  Args:
-    config: the `tokenizer` settings.
-    vectors_NxF: float32, one row per item.
-    seed: of the fit.
-    workdir: takes `tokenizer/` (the parameters) and the logs.
-
-  Returns:
-    codes int32 [N, L'] without repeats (L' > L where a digit was added), and the
-    quality report of the codes before that.
-
-  Raises:
-    ValueError: for an unknown tokenizer, or vectors that it cannot encode.
-  """
-  tokenizer = make_tokenizer(config, seed, workdir)
-  params = tokenizer.fit(jax.random.key(seed), vectors_NxF)
-  (workdir / "tokenizer").mkdir(exist_ok=True)
-  if jax.tree.leaves(params):  # Orbax refuses a tree without arrays
-    save_params(workdir / "tokenizer" / "params", params)
-  codes_NxL = np.asarray(tokenizer.encode(params, vectors_NxF))
-  decoded = None if tokenizer.decode is None else np.asarray(tokenizer.decode(params, codes_NxL))
-  measured = quality.report(codes_NxL, tokenizer.codebook_size, vectors_NxF, decoded)
-  if config.name == "radix":  # unique by construction
-    return codes_NxL, measured
-  return add_extra_digit(codes_NxL, tokenizer.codebook_size), measured
+Make = Callable[[ConfigDict, int, int, Path], Tokenizer]  # (config, levels, seed, workdir)
 
 
 def make_tokenizer(config: ConfigDict, seed: int, workdir: Path) -> Tokenizer:
-  """The tokenizer that the config names."""
-  if config.name == "radix":
-    return radix(config.num_levels, config.codebook_size)
-  if config.name == "rqvae":
-    c = config.rqvae
-    settings = RQVAEConfig(
-      num_levels=config.num_levels,
-      codebook_size=config.codebook_size,
-      hidden=tuple(c.hidden),
-      latent_dim=c.latent_dim,
-      commitment=c.commitment,
-    )
-    return rqvae(
-      settings,
-      lambda task, key, vectors: train_rqvae(c, settings, task, key, vectors, seed, workdir),
-    )
-  nearest = difflib.get_close_matches(config.name, TOKENIZERS, n=1)
+  """The tokenizer that the config names.
+
+  Args:
+    config: the `tokenizer` settings.
+    seed: of the batches of a training.
+    workdir: takes checkpoints and logs of a training.
+
+  Raises:
+    ValueError: for an unknown name, or settings that make no sense.
+  """
+  return _makers(config.name)(config, config.num_levels, seed, workdir)
+
+
+def _makers(name: str) -> Make:
+  if name in TOKENIZERS:
+    return TOKENIZERS[name]
+  nearest = difflib.get_close_matches(name, TOKENIZERS, n=1)
   hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-  raise ValueError(
-    f"unknown tokenizer.name {config.name!r}; {hint}known tokenizers: {', '.join(TOKENIZERS)}"
+  known = ", ".join((*TOKENIZERS, "file"))
+  raise ValueError(f"unknown tokenizer.name {name!r}; {hint}known tokenizers: {known}")
+
+
+def _category(config: ConfigDict, num_levels: int, seed: int, workdir: Path) -> Tokenizer:
+  """The path, and for the levels below it the tokenizer of `category.rest`."""
+  path, below = tuple(config.category.path), num_levels - len(config.category.path)
+  if below < 0:
+    raise ValueError(
+      f"tokenizer.num_levels is {num_levels}, less than the {len(path)} levels of "
+      f"tokenizer.category.path {path}; give at least as many"
+    )
+  rest = None
+  if below:
+    if config.category.rest == "category":
+      raise ValueError("tokenizer.category.rest cannot be 'category' again; choose another one")
+    rest = _makers(config.category.rest)(config, below, seed, workdir)
+  return category(len(path), config.codebook_size, rest)
+
+
+def _rqvae(config: ConfigDict, num_levels: int, seed: int, workdir: Path) -> Tokenizer:
+  c = config.rqvae
+  settings = RQVAEConfig(
+    num_levels=num_levels,
+    codebook_size=config.codebook_size,
+    hidden=tuple(c.hidden),
+    latent_dim=c.latent_dim,
+    commitment=c.commitment,
+    codebook_update=c.codebook_update,
+    estimator=c.estimator,
+    distance=c.distance,
+    sinkhorn_levels=c.sinkhorn_levels,
+    sinkhorn_epsilon=c.sinkhorn_epsilon,
   )
+  return rqvae(
+    settings,
+    lambda task, key, vectors: train_rqvae(c, settings, task, key, vectors, seed, workdir),
+  )
+
+
+TOKENIZERS: dict[str, Make] = {
+  "rqvae": _rqvae,
+  "residual_kmeans": lambda config, num_levels, seed, workdir: residual_kmeans(
+    num_levels, config.codebook_size, config.kmeans.iterations, config.kmeans.balance
+  ),
+  "hierarchical_kmeans": lambda config, num_levels, seed, workdir: hierarchical_kmeans(
+    num_levels, config.codebook_size, config.kmeans.iterations, config.kmeans.balance
+  ),
+  "product_quantization": lambda config, num_levels, seed, workdir: product_quantization(
+    num_levels, config.codebook_size, config.kmeans.iterations
+  ),
+  "lsh": lambda config, num_levels, seed, workdir: lsh(num_levels, config.codebook_size),
+  "category": _category,
+  "radix": lambda config, num_levels, seed, workdir: radix(num_levels, config.codebook_size),
+}
 
 
 def train_rqvae(

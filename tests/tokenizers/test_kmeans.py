@@ -1,11 +1,12 @@
 """k-means: inertia, empty clusters, blocks, and scikit-learn as a second opinion."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sidrec.tokenizers import kmeans as module
-from sidrec.tokenizers.kmeans import kmeans, nearest
+from sidrec.tokenizers.kmeans import choose_seeds, kmeans, lloyd, nearest
 
 
 def mixture(seed=0, num_points=600, num_groups=20, width=8, noise=0.05):
@@ -77,9 +78,9 @@ def test_seeds_come_from_a_sample_of_many_points(monkeypatch):
   points = mixture(num_points=2000)
   full = inertia(points, kmeans(jax.random.key(0), points, 20, 0)[0])
   monkeypatch.setattr(module, "SEED_SAMPLE", 10)
-  kmeans.clear_cache()
-  sampled, _ = kmeans(jax.random.key(0), points, 20, 0)
-  kmeans.clear_cache()
+  choose_seeds.clear_cache()
+  sampled = choose_seeds(jax.random.key(0), points, 20)
+  choose_seeds.clear_cache()
   assert {tuple(seed) for seed in np.asarray(sampled)} <= {tuple(point) for point in points}
   assert inertia(points, sampled) < 1.5 * full
 
@@ -91,8 +92,63 @@ def test_an_empty_cluster_moves_to_the_farthest_point():
     np.zeros(3, np.int32),
     np.array([0.0, 1.0, 100.0], np.float32),
   )
-  moved = module._means(points, jax.tree.map(jax.numpy.asarray, stuck))
+  moved = module._means(jnp.asarray(points), jax.tree.map(jnp.asarray, stuck))
   np.testing.assert_allclose(moved, [[11 / 3], [10.0]], rtol=1e-6)
+
+
+def test_blocks_change_nothing(monkeypatch):
+  points = mixture(num_points=333)
+  whole = lloyd(points, points[:20], 8)
+  monkeypatch.setattr(module, "BLOCK_SIZE", 50)
+  lloyd.clear_cache()
+  blocked = lloyd(points, points[:20], 8)
+  lloyd.clear_cache()
+  np.testing.assert_array_equal(whole[1], blocked[1])
+  np.testing.assert_allclose(whole[0], blocked[0], rtol=1e-6)
+
+
+def test_lloyd_equals_numpy_iteration_by_iteration():
+  points = mixture(num_points=300, noise=0.5)
+  centroids = points[:12]
+  for _ in range(4):
+    assignment = distances(points, centroids).argmin(1)
+    centroids = np.stack([points[assignment == cluster].mean(0) for cluster in range(12)])
+  np.testing.assert_allclose(lloyd(points, points[:12], 4)[0], centroids, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_has_no_say():
+  points = mixture(num_points=200)
+  padded = np.concatenate([points, np.full((56, 8), 1e3, np.float32)])
+  centroids, assignment = kmeans(jax.random.key(1), padded, 16, 20, 200)
+  assert (np.asarray(assignment)[200:] == 16).all()
+  np.testing.assert_array_equal(np.asarray(assignment)[:200], nearest(points, centroids))
+  assert np.abs(centroids).max() <= np.abs(points).max()
+  alone = kmeans(jax.random.key(1), points, 16, 20)[0]
+  assert inertia(points, centroids) < 1.3 * inertia(points, alone)
+
+
+def test_padded_seeds_of_a_sample_are_real_points(monkeypatch):
+  monkeypatch.setattr(module, "SEED_SAMPLE", 4)
+  choose_seeds.clear_cache()
+  points = mixture(num_points=300)
+  padded = np.concatenate([points, np.full((100, 8), 1e3, np.float32)])
+  seeds = choose_seeds(jax.random.key(1), padded, 16, 300)
+  choose_seeds.clear_cache()
+  assert np.abs(seeds).max() <= np.abs(points).max()
+
+
+def test_seeds_are_drawn_by_weight():
+  weights = np.zeros(256, np.float32)
+  weights[[3, 200]] = [1, 3]
+  drawn = np.asarray(module._draw(jax.random.key(0), jnp.asarray(weights), 4000))
+  assert set(drawn) == {3, 200}
+  assert abs((drawn == 200).mean() - 0.75) < 0.03
+
+
+def test_seeds_reach_every_far_group():
+  points = mixture(num_points=500, noise=0.01)
+  seeds = choose_seeds(jax.random.key(2), points, 20)
+  assert distances(points, seeds).min(1).max() < 1
 
 
 @pytest.mark.parametrize(

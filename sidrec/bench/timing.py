@@ -1,0 +1,44 @@
+"""How the benchmarks measure: alternately, warm, synchronised; medians, with the machine named."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+
+def alternate(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+  """Runs each function once to warm up, then all of them in turn.
+
+  Taking turns spreads whatever else the machine does over all of them alike.
+
+  Args:
+    runs: name → function; arrays that it returns are waited for.
+    repeats: timed runs of each.
+
+  Returns:
+    name → median seconds.
+  """
+  seconds: dict[str, list[float]] = {name: [] for name in runs}
+  for run in runs.values():
+    jax.block_until_ready(run())
+  for _ in range(repeats):
+    for name, run in runs.items():
+      start = time.perf_counter()
+      jax.block_until_ready(run())
+      seconds[name].append(time.perf_counter() - start)
+  return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def hardware() -> str:
+  """The machine and the versions that a figure depends on, in one line."""
+  device = jax.devices()[0]
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+  return (
+    f"{jax.device_count()} {device.device_kind} device(s), {cores} CPU cores "
+    f"({platform.processor() or platform.machine()}), jax {jax.__version__}, "
+    f"Python {platform.python_version()}"
+  )

@@ -1,0 +1,102 @@
+"""Tokenizers side by side: their quality on a data set, their speed beside other libraries.
+
+  python -m sidrec.bench.tokenize --config=configs/ml1m.py       # one table of all methods
+  pip install 'sidrec[bench]'
+  python -m sidrec.bench.tokenize --json=speed.json              # against other libraries
+
+The first makes the item vectors of a config once and gives them to every tokenizer.
+`--tokenizers=rqvae,lsh` chooses; what the config can set can be set here too:
+`--config.tokenizer.num_levels=3`. The second is `sidrec.bench.tokenize_speed`.
+"""
+
+import copy
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from sidrec import item_vectors, pipeline
+from sidrec.bench.timing import hardware
+from sidrec.config import run_name
+from sidrec.data.cache import load_dataset
+from sidrec.tokenize_items import tokenize_items, write_tokenized
+from sidrec.tokenizers.comparison import compare_markdown, compare_table
+from sidrec.whole_file import write_whole_text
+
+# 'residual_kmeans:1.5' gives residual k-means a balance of 1.5.
+DEFAULT = (
+  *("rqvae", "residual_kmeans", "residual_kmeans:1.5", "hierarchical_kmeans"),
+  *("hierarchical_kmeans:1.5", "product_quantization", "lsh", "category", "radix"),
+)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Adds this command's flags to `values`, so that importing the module defines none."""
+  config_flags.DEFINE_config_file("config", help_string="Compare on this data.", flag_values=values)
+  flags.DEFINE_list("tokenizers", list(DEFAULT), "Which to compare.", flag_values=values)
+  flags.DEFINE_string("workdir", None, "Default: runs/tokenize-<config name>.", flag_values=values)
+  flags.DEFINE_string("json", None, "Measure speed, write it to this file.", flag_values=values)
+  define = flags.DEFINE_integer
+  define("items", 100_000, "Speed: number of vectors.", lower_bound=2048, flag_values=values)
+  define("width", 384, "Speed: width of a vector.", lower_bound=1, flag_values=values)
+  define("repeats", 5, "Speed: timed runs of each.", lower_bound=1, flag_values=values)
+
+
+def compare(config: ConfigDict, names: Sequence[str], workdir: Path) -> dict[str, dict[str, Any]]:
+  """Quality reports of tokenizers on the same item vectors; files go to a folder for each."""
+  pipeline.prepare(config, workdir)
+  dataset = load_dataset(workdir / "dataset.npz")
+  made = item_vectors.item_vectors(config.features, dataset, config.seed, workdir)
+  for note in made.notes:
+    print(note)
+  reports = {}
+  for name in names:
+    settings = copy.deepcopy(config.tokenizer)
+    settings.name, _, balance = name.partition(":")
+    if balance:
+      settings.kmeans.balance = float(balance)
+    folder = workdir / name.replace(":", "-balance-")
+    try:
+      tokenized = tokenize_items(settings, dataset, made.vectors_NxF, config.seed, folder)
+    except ValueError as error:  # the others are still worth having
+      print(f"{name}: left out, because {error}", flush=True)
+      continue
+    write_tokenized(folder, tokenized, dataset.items)
+    reports[name] = tokenized.report
+    print(f"{name}: done; see {folder}", flush=True)
+  return reports
+
+
+def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
+  """Compares, measures speed, or both."""
+  logging.set_verbosity(logging.WARNING)
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  if values.config is None and not values.json:
+    raise app.UsageError("give --config to compare tokenizers, or --json to measure speed")
+  print(hardware())
+  try:
+    if values.config is not None:
+      name = run_name(config_flags.get_config_filename(values["config"]))
+      workdir = Path(values.workdir or Path("runs") / f"tokenize-{name}")
+      reports = compare(values.config, values.tokenizers, workdir)
+      write_whole_text(workdir / "comparison.json", json.dumps(reports, indent=2) + "\n")
+      write_whole_text(workdir / "comparison.md", compare_markdown(reports) + "\n")
+      print(compare_table(reports))
+    if values.json:
+      from sidrec.bench.tokenize_speed import measure, speed_table  # needs the extra 'bench'
+
+      measured = measure(values.items, values.width, values.repeats)
+      write_whole_text(Path(values.json), json.dumps(measured, indent=2) + "\n")
+      print(speed_table(measured))
+  except (ValueError, OSError, ImportError) as error:
+    sys.exit(f"sidrec: {error}")
+
+
+if __name__ == "__main__":
+  define_flags(flags.FLAGS)
+  app.run(main)
