@@ -18,7 +18,10 @@ def default_config() -> ConfigDict:
   config.data.min_interactions = 3  # users with fewer are dropped
   config.data.k_core = 0  # drops users and items with fewer interactions, repeatedly; 0 for none
   config.data.shuffle_ties = -1  # seed that orders equal times at random; -1 keeps file order
-  config.data.repeats = "keep"  # or 'first' of a user with an item; sources 'atomic' and 'table'
+  config.data.repeats = "keep"  # or 'first' of a user with an item; amazon-reviews, atomic, table
+  config.data.amazon = ConfigDict()  # source 'amazon-reviews'
+  config.data.amazon.metadata_path = ""  # the file of items; empty if there is none
+  config.data.amazon.max_characters = 512  # of an item's texts
   config.data.table = ConfigDict()  # source 'table': what your own columns are called
   config.data.table.columns = ConfigDict(COLUMNS)
   config.data.table.time_unit = "s"  # or 'ms', 'us', 'ns', 'iso'
@@ -88,7 +91,9 @@ def default_config() -> ConfigDict:
   config.tokenizer.rqvae.validate_every = 200
   config.tokenizer.kmeans = ConfigDict()  # of every tokenizer that is made of k-means
   config.tokenizer.kmeans.iterations = 50
-  config.tokenizer.kmeans.balance = 0.0  # a code takes at most that many times its fair share
+  # A code takes at most that many times its fair share of the items; 0 for no bound. Without one,
+  # k-means on what the first level leaves puts most items into a few clusters.
+  config.tokenizer.kmeans.balance = 1.5
   config.tokenizer.category = ConfigDict()
   config.tokenizer.category.path = ("category_1", "decade")
   config.tokenizer.category.rest = "residual_kmeans"  # for the levels below the path

@@ -88,9 +88,10 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
 
 def reader_settings(data: ConfigDict) -> dict[str, Any]:
   """What a source's reader takes beside the path."""
-  if data.source == "table":
-    return {**data.table.to_dict(), "repeats": data.repeats}
-  return {"repeats": data.repeats} if data.source == "atomic" else {}
+  own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
+  if data.source not in own:
+    return {}
+  return {**own[data.source].to_dict(), "repeats": data.repeats}
 
 
 def tokenize(config: ConfigDict, workdir: Path) -> str:

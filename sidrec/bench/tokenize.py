@@ -27,9 +27,9 @@ from sidrec.tokenize_items import tokenize_items, write_tokenized
 from sidrec.tokenizers.comparison import compare_markdown, compare_table
 from sidrec.whole_file import write_whole_text
 
-# 'residual_kmeans:1.5' gives residual k-means a balance of 1.5.
+# A balance follows the colon, see `config.tokenizer.kmeans.balance`.
 DEFAULT = (
-  *("rqvae", "residual_kmeans", "residual_kmeans:1.5", "hierarchical_kmeans"),
+  *("rqvae", "residual_kmeans:0", "residual_kmeans:1.5", "hierarchical_kmeans:0"),
   *("hierarchical_kmeans:1.5", "product_quantization", "lsh", "category", "radix"),
 )
 

@@ -7,7 +7,7 @@
 The first is the file of S3-Rec (Zhou et al., CIKM 2020, arXiv:2008.07873), on which TIGER and the
 work after it are measured. No licence is stated for the reviews: they may be used for research
 and not be redistributed; cite McAuley et al., 'Image-based Recommendations on Styles and
-Substitutes', SIGIR 2015, arXiv:1506.04757.
+Substitutes', SIGIR 2015, arXiv:1506.04757. For the reviews as published see `amazon_reviews`.
 
 Letters: T interactions.
 """
@@ -171,16 +171,15 @@ def parse_items(file: Path) -> dataset.Items:
       ids[int(row["item_id"])] = number
       titles.append(text["title"].strip())
       categories.append([name for name in text["categories"].split(" > ") if name])
-      texts.append(_free_text(text))
+      texts.append(free_text(html.unescape(text["brand"]).strip(), text["keywords"].strip()))
       continue
     raise ValueError(f"{file}:{number}: {fault}: {_shown(line)}")
   return item_table(np.array(list(ids), np.int64), titles, categories, {}, texts)
 
 
-def _free_text(row: dict[str, str]) -> str:
+def free_text(brand: str, words: str) -> str:
   """'Brand: OPI. nail lacquer simmer and shimmer', or what there is of it."""
-  brand, keywords = html.unescape(row["brand"]).strip(), row["keywords"].strip()
-  return ". ".join(filter(None, ["" if brand in _NO_BRAND else f"Brand: {brand}", keywords]))
+  return ". ".join(filter(None, ["" if brand in _NO_BRAND else f"Brand: {brand}", words]))
 
 
 def _lines(file: Path) -> list[bytes]:

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sidrec.data import amazon, atomic, dataset, movielens, table
+from sidrec.data import amazon, amazon_reviews, atomic, dataset, movielens, table
 from sidrec.data.demo import read_demo, signature_demo
 
 
@@ -32,6 +32,9 @@ READERS = {
     )
     for source in amazon.SEQUENCES
   },
+  "amazon-reviews": Reader(
+    amazon_reviews.read_amazon_reviews, amazon_reviews.signature_amazon_reviews
+  ),
   "atomic": Reader(atomic.read_atomic, atomic.signature_atomic),
   "table": Reader(table.read_table, table.signature_table),
 }

@@ -1,0 +1,52 @@
+"""Lines of Amazon's published files: one object each, as JSON or, before 2018, a Python literal."""
+
+import ast
+import codecs
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+  """The lines of a file, counted from 1, without the blanks around them; empty ones are left out.
+
+  Args:
+    file: plain or gzip (its name ends in .gz).
+
+  Raises:
+    ValueError: if it should be gzip and is not, or is cut off.
+  """
+  opened = gzip.open if file.suffix == ".gz" else open
+  try:
+    with opened(file, "rb") as stream:
+      for number, line in enumerate(stream, 1):
+        if number == 1:
+          line = line.removeprefix(codecs.BOM_UTF8)
+        if line := line.strip():
+          yield number, line
+  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    raise ValueError(f"{file} is not a readable gzip file: {error}") from error
+
+
+def parse_line(file: Path, number: int, line: bytes) -> dict[str, Any]:
+  """The object that a line holds.
+
+  Raises:
+    ValueError: naming file, line number and content, if it holds none.
+  """
+  found, fault = None, "expected an object with names"
+  try:
+    found = json.loads(line.decode("utf-8"))
+  except UnicodeDecodeError as error:
+    fault = f"not UTF-8 ({error.reason})"
+  except (ValueError, RecursionError) as error:
+    try:
+      found = ast.literal_eval(line.decode("utf-8"))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+      fault = f"neither JSON ({error}) nor a Python literal"
+  if isinstance(found, dict):
+    return found
+  raise ValueError(f"{file}:{number}: {fault}: {line[:200].decode('utf-8', 'replace')!r}")
