@@ -1,27 +1,27 @@
 """RQ-VAE: an autoencoder whose bottleneck is a sum of L codewords, one from each codebook.
 
-After TIGER (Rajput et al., NeurIPS 2023) and RQ-VAE (Lee et al., CVPR 2022). The
-codebooks follow moving averages of what they quantise, and dead codes are
-replaced, as in SoundStream (Zeghidour et al., 2021).
+After TIGER (Rajput et al., NeurIPS 2023) and RQ-VAE (Lee et al., CVPR 2022); `quantiser.py`
+has what happens in the bottleneck.
 
 Letters: N items, B items of a batch, F vector width, D latent width, L levels,
 V codes per level.
 """
 
 import dataclasses
+import difflib
 import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.tokenizers.base import Array, Params, Tokenizer
+from sidrec.tokenizers import quantiser, sinkhorn
+from sidrec.tokenizers.base import BLOCK_SIZE, Array, Params, Tokenizer, check_vectors, map_blocks
 from sidrec.tokenizers.collisions import collision_rate
-from sidrec.tokenizers.kmeans import BLOCK_SIZE, kmeans, nearest
-from sidrec.tokenizers.quality import unexplained_variance
+from sidrec.tokenizers.quantiser import Assign, Averages, quantise
 from sidrec.tokenizers.radix import as_codes
 from sidrec.training.state import Task
 
@@ -36,46 +36,79 @@ OUTPUT_SCALE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class RQVAEConfig:
-  """The shape of an RQ-VAE and the weights of its losses.
+  """The shape of an RQ-VAE and how it learns.
 
   Attributes:
     num_levels: L.
     codebook_size: V.
     hidden: widths of the encoder's hidden layers; the decoder has them in reverse.
     latent_dim: D.
-    commitment: weight β of the commitment loss.
+    commitment: weight β of the commitment loss, a mean over D (where a paper sums over D, its β
+      is D times as heavy). More of it tells more items apart and reconstructs less: latents that
+      stay near their codewords shrink to what L codewords resolve.
     kmeans_iterations: at most that many to start each codebook.
-    usage_decay: decay per step of the codebooks' moving averages.
+    usage_decay: decay per step of the moving averages of the codes' use.
     revive_below: a code is dead once its share of the items falls below this
       part of the uniform share 1 / V; 0 revives none.
+    codebook_update: 'ema', codewords are moving averages of what they quantise; or 'gradient',
+      they descend the codebook loss.
+    estimator: the gradient through the quantisation: 'straight_through' or 'rotation'; see
+      `quantiser.py`.
+    distance: 'euclidean', or 'cosine' to compare by direction; see `quantiser.distances`.
+    sinkhorn_levels: 'none', 'last' or 'all': where training assigns the items of a batch evenly,
+      see `sinkhorn.py`. `encode` gives the nearest codes at every level, always: a balanced
+      assignment depends on which other items are encoded, so that an item would change its ID
+      with its company.
+    sinkhorn_epsilon: less balances more sharply.
+    sinkhorn_iterations: of the balanced assignment; each goes through V·B distances twice.
   """
 
   num_levels: int = 3
   codebook_size: int = 256
   hidden: tuple[int, ...] = (256, 128)
   latent_dim: int = 32
-  commitment: float = 0.25
+  commitment: float = 2.0
   kmeans_iterations: int = 30
   usage_decay: float = 0.97
   revive_below: float = 0.05
+  codebook_update: str = "ema"
+  estimator: str = "straight_through"
+  distance: str = "euclidean"
+  sinkhorn_levels: str = "none"
+  sinkhorn_epsilon: float = 0.003
+  sinkhorn_iterations: int = 50
 
   def __post_init__(self):
     """Raises ValueError for a setting that makes no sense."""
     object.__setattr__(self, "hidden", tuple(self.hidden))  # a list would not hash
-    for name in ("num_levels", "codebook_size", "latent_dim"):
+    for name in ("num_levels", "codebook_size", "latent_dim", "sinkhorn_iterations"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
     if any(width < 1 for width in self.hidden):
       raise ValueError(f"hidden widths must be at least 1, not {self.hidden}")
     if self.commitment < 0:
       raise ValueError(f"commitment must not be negative, but is {self.commitment}")
+    if not self.sinkhorn_epsilon > 0:
+      raise ValueError(f"sinkhorn_epsilon must be above 0, not {self.sinkhorn_epsilon}")
     for name in ("usage_decay", "revive_below"):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+    for name, choices in (
+      ("codebook_update", ("ema", "gradient")),
+      ("estimator", tuple(quantiser.ESTIMATORS)),
+      ("distance", quantiser.DISTANCES),
+      ("sinkhorn_levels", ("none", "last", "all")),
+    ):
+      if getattr(self, name) not in choices:
+        close = difflib.get_close_matches(str(getattr(self, name)), choices, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(
+          f"unknown {name} {getattr(self, name)!r}; {hint}choose from {', '.join(choices)}"
+        )
 
 
 class MLP(nn.Module):
-  """Dense layers with GELU between them."""
+  """Dense layers with ReLU between them."""
 
   widths: tuple[int, ...]
 
@@ -84,7 +117,7 @@ class MLP(nn.Module):
     """float [..., any width] → [..., last of `widths`]."""
     for depth, width in enumerate(self.widths):
       if depth:
-        x = nn.gelu(x)
+        x = nn.relu(x)  # GELU's tanh costs as much as the matrix products on CPU
       x = nn.Dense(width, name=f"layer_{depth}")(x)
     return x
 
@@ -93,12 +126,12 @@ def rqvae(config: RQVAEConfig, train_fn: Callable[[Task, jax.Array, Array], Para
   """The RQ-VAE as a tokenizer.
 
   Args:
-    config: its shape.
+    config: its shape and how it learns.
     train_fn: (task, key, vectors_NxF) → params; trains the task on batches
       {'vectors_BxF': rows of the vectors}.
 
   Returns:
-    A tokenizer whose functions raise ValueError as `rqvae_task`, `encode` and `decode` do.
+    A tokenizer whose functions raise ValueError as `rqvae_task`, `encode`, `decode` and `costs` do.
   """
 
   def fit(key: jax.Array, vectors_NxF: Array) -> Params:
@@ -111,6 +144,7 @@ def rqvae(config: RQVAEConfig, train_fn: Callable[[Task, jax.Array, Array], Para
     fit=fit,
     encode=functools.partial(encode, config),
     decode=functools.partial(decode, config),
+    costs=functools.partial(costs, config),
   )
 
 
@@ -119,137 +153,142 @@ def rqvae_task(config: RQVAEConfig, vectors_NxF: Array) -> Task:
 
   Parameters are {'encoder', 'decoder', 'codebooks_LxVxD'}. The loss is
 
-    |x - x̂|² / mean |x - mean x|²  +  β Σ_l mean (z - sg(q_1 + … + q_l))²
+    |x - x̂|² / mean |x - mean x|²  +  Σ_l (β mean (r_l - sg(q_l))² + mean (sg(r_l) - q_l)²)
 
-  with latents z and codewords q_l, after Lee et al., equations 7 and 8. The first
-  term is the fraction of variance unexplained, so that no weight depends on
-  the scale of the vectors. Codebooks get no gradient: `aux` holds moving averages
-  of each code's share of the items, 'usage_LxV', and of the sum of its
-  residuals, 'sums_LxVxD', whose ratio is the codeword.
+  where level l quantises r_l = z - sg(q_1 + … + q_{l-1}) to the codeword q_l, after Lee et al.,
+  equations 7 and 8, and van den Oord et al. (2017), equation 3. The first term is the fraction of
+  variance unexplained, so that no weight depends on the scale of the vectors. The last, the
+  codebook loss, is there with `codebook_update='gradient'` alone. With 'ema', codebooks get no
+  gradient and follow `aux`, which holds moving averages: of each code's share of the items,
+  'usage_LxV', and of the sum of its residuals, 'sums_LxVxD'.
 
   Args:
-    config: the shape and the weights.
+    config: the shape and how it learns.
     vectors_NxF: the catalogue, on one scale (standardised or normalised) and finite.
 
   Returns:
-    The task. Its metrics are reconstruction, commitment, perplexity_1 … perplexity_L
-    (exp of the entropy of the batch's codes) and unique_share (distinct tuples / B).
+    The task. Its metrics are reconstruction, commitment (Σ mean (r_l - q_l)²), perplexity_1 …
+    perplexity_L (exp of the entropy of the batch's codes) and unique_share (distinct tuples / B).
 
   Raises:
     ValueError: if a vector is not finite (names its row), or all rows are equal.
   """
-  items_NxF = _checked(vectors_NxF)
-  if (items_NxF == items_NxF[:1]).all():
+  items_NxF = check_vectors(vectors_NxF)
+  blocks = lambda: (items_NxF[i : i + BLOCK_SIZE] for i in range(0, len(items_NxF), BLOCK_SIZE))
+  if all((block_BxF == items_NxF[:1]).all() for block_BxF in blocks()):
     raise ValueError(
       f"item vectors have no variance: all {len(items_NxF)} rows equal row 0, "
       "so nothing tells the items apart; check the features"
     )
-  variance = float(items_NxF.var(axis=0, dtype=np.float64).sum())
+  variance = _squares(items_NxF) / len(items_NxF)
   if len(items_NxF) > INIT_ITEMS:
     chosen = np.random.default_rng(0).choice(len(items_NxF), INIT_ITEMS, replace=False)
-    items_NxF = items_NxF[chosen]
+    items_NxF = items_NxF[np.sort(chosen)]
   init = functools.partial(_init, config, items_NxF)
+  assign_L = _training_assignments(config)
 
   def loss(
-    params: Params, aux: Any, batch: dict[str, jax.Array], key: jax.Array
-  ) -> tuple[jax.Array, tuple[Any, dict]]:
+    params: Params, aux: Averages, batch: dict[str, jax.Array], key: jax.Array
+  ) -> tuple[jax.Array, tuple[Averages, dict]]:
     del key
-    vectors_BxF = batch["vectors_BxF"]
+    stop = jax.lax.stop_gradient
+    vectors_BxF, codebooks_LxVxD = batch["vectors_BxF"], params["codebooks_LxVxD"]
     latents_BxD = _latents(config, params["encoder"], vectors_BxF)
-    codebooks_LxVxD = jax.lax.stop_gradient(params["codebooks_LxVxD"])
-    codes_LxB, residuals_LxBxD = quantise(codebooks_LxVxD, jax.lax.stop_gradient(latents_BxD))
-    sums_LxBxD = jnp.cumsum(_codewords(codebooks_LxVxD, codes_LxB), axis=0)
+    quantised = quantise(codebooks_LxVxD, stop(latents_BxD), config.distance, assign_L)
+    sums_LxBxD = stop(jnp.cumsum(quantised.codewords_LxBxD, axis=0))
 
-    through_BxD = straight_through(latents_BxD, sums_LxBxD[-1])
+    through_BxD = quantiser.ESTIMATORS[config.estimator](latents_BxD, sums_LxBxD[-1])
     outputs_BxF = _outputs(config, params["decoder"], through_BxD)
     reconstruction = jnp.square(outputs_BxF - vectors_BxF).sum(-1).mean() / variance
     commitment = jnp.square(latents_BxD[None] - sums_LxBxD).mean((1, 2)).sum()
+    total = reconstruction + config.commitment * commitment
+    if config.codebook_update == "gradient":
+      distances_LxBxD = stop(quantised.residuals_LxBxD) - quantised.codewords_LxBxD
+      total += jnp.square(distances_LxBxD).mean((1, 2)).sum()
 
-    share_LxV = _shares(codes_LxB, config.codebook_size)
+    of_batch = quantiser.batch_averages(stop(quantised), config.codebook_size)
     metrics = {
       "reconstruction": reconstruction,
       "commitment": commitment,
-      "unique_share": _unique_share(codes_LxB),
+      "unique_share": quantiser.unique_share(quantised.codes_LxB),
     }
-    for level, perplexity in enumerate(_perplexity(share_LxV), start=1):
+    for level, perplexity in enumerate(quantiser.perplexities(of_batch.usage_LxV), start=1):
       metrics[f"perplexity_{level}"] = perplexity
-    batch_aux = {
-      "usage_LxV": share_LxV,
-      "sums_LxVxD": _residual_sums(codes_LxB, residuals_LxBxD, config.codebook_size),
-    }
     decay = config.usage_decay
-    aux = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, aux, batch_aux)
-    return reconstruction + config.commitment * commitment, (aux, metrics)
+    return total, (jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, aux, of_batch), metrics)
 
   def amend(
-    params: Params, aux: Any, batch: dict[str, jax.Array], key: jax.Array
-  ) -> tuple[Params, Any]:
-    usage_LxV, sums_LxVxD = aux["usage_LxV"], aux["sums_LxVxD"]
-    # A code that was never revived may have faded to 0 / 0; it stays where it is.
-    codebooks_LxVxD = jnp.where(
-      (usage_LxV > 1e-20)[..., None],
-      sums_LxVxD / jnp.maximum(usage_LxV, 1e-20)[..., None],
-      params["codebooks_LxVxD"],
-    )
-    params = {**params, "codebooks_LxVxD": codebooks_LxVxD}
-    dead_LxV = usage_LxV < config.revive_below / config.codebook_size
-    revive = lambda params, aux: _revive(config, params, aux, dead_LxV, batch["vectors_BxF"], key)
-    return jax.lax.cond(dead_LxV.any(), revive, lambda params, aux: (params, aux), params, aux)
+    params: Params, aux: Averages, batch: dict[str, jax.Array], key: jax.Array
+  ) -> tuple[Params, Averages]:
+    codebooks_LxVxD = params["codebooks_LxVxD"]
+    if config.codebook_update == "ema":
+      codebooks_LxVxD = quantiser.averaged_codebooks(aux, codebooks_LxVxD)
+    dead_LxV = aux.usage_LxV < config.revive_below / config.codebook_size
+
+    def revive() -> tuple[jax.Array, Averages]:
+      latents_BxD = _latents(config, params["encoder"], batch["vectors_BxF"])
+      revived_LxVxD = quantiser.revive(codebooks_LxVxD, dead_LxV, latents_BxD, key, config.distance)
+      # Well above the threshold, to have time to attract items; little, to move to them soon.
+      usage = 4 * config.revive_below / config.codebook_size
+      usage_LxV = jnp.where(dead_LxV, usage, aux.usage_LxV)
+      sums_LxVxD = jnp.where(dead_LxV[..., None], usage * revived_LxVxD, aux.sums_LxVxD)
+      return revived_LxVxD, Averages(usage_LxV, sums_LxVxD)
+
+    codebooks_LxVxD, aux = jax.lax.cond(dead_LxV.any(), revive, lambda: (codebooks_LxVxD, aux))
+    return {**params, "codebooks_LxVxD": codebooks_LxVxD}, aux
 
   return Task(init=init, loss=loss, amend=amend)
 
 
-def quantise(codebooks_LxVxD: jax.Array, latents_BxD: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Residual quantisation: each level takes the codeword nearest to what the levels before left.
-
-  Returns:
-    codes int32 [L, B], and what each level was given to quantise, float32 [L, B, D].
-  """
-
-  def level(residual_BxD: jax.Array, codebook_VxD: jax.Array):
-    codes_B = nearest(residual_BxD, codebook_VxD)
-    return residual_BxD - codebook_VxD[codes_B], (codes_B, residual_BxD)
-
-  _, (codes_LxB, residuals_LxBxD) = jax.lax.scan(level, latents_BxD, codebooks_LxVxD)
-  return codes_LxB, residuals_LxBxD
-
-
-def straight_through(latents_BxD: jax.Array, quantised_BxD: jax.Array) -> jax.Array:
-  """The value of `quantised`, with the gradient of the identity on `latents`."""
-  return latents_BxD + jax.lax.stop_gradient(quantised_BxD - latents_BxD)
-
-
-def encode(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> jax.Array:
-  """The codes of items, seen in training or not, in blocks of items: int32 [N, L].
+def encode(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> np.ndarray:
+  """The nearest codes of items, seen in training or not: int32 [N, L].
 
   Raises:
-    ValueError: if a vector is not finite (names its row), or their width is not the trained one.
+    ValueError: if there are no vectors, one is not finite (names its row), or their width is not
+      the trained one.
   """
-  width = params["encoder"]["layer_0"]["kernel"].shape[0]
-  items_NxF = _checked(vectors_NxF)
-  if items_NxF.shape[1] != width:
-    raise ValueError(
-      f"item vectors are {items_NxF.shape[1]} wide, but the RQ-VAE was trained on width {width}; "
-      "encode with the features it was trained on"
-    )
-  return _encode(config, params, items_NxF)
+  items_NxF = check_vectors(vectors_NxF, _width(params))
+  return map_blocks(functools.partial(_encode, config, params), items_NxF)
 
 
-def decode(config: RQVAEConfig, params: Params, codes_NxL: Array) -> jax.Array:
-  """The vectors that codes stand for, in blocks of items: float32 [N, F].
+def decode(config: RQVAEConfig, params: Params, codes_NxL: Array) -> np.ndarray:
+  """The vectors that codes stand for: float32 [N, F].
 
   Raises:
     ValueError: if the codes are not integers in [0, V) of shape [N, L].
   """
   checked_NxL = as_codes(codes_NxL, config.codebook_size)
-  if checked_NxL.ndim != 2 or checked_NxL.shape[1] != config.num_levels:
-    raise ValueError(f"codes have shape {checked_NxL.shape}; give [items, {config.num_levels}]")
-  return _decode(config, params, checked_NxL)
+  _check_shape(checked_NxL, config.num_levels)
+  return map_blocks(functools.partial(_decode, config, params), checked_NxL)
 
 
-def reconstruct(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> jax.Array:
-  """What is left of vectors after `encode` and `decode`, which see: float32 [N, F]."""
-  return decode(config, params, encode(config, params, vectors_NxF))
+def costs(
+  config: RQVAEConfig, params: Params, vectors_NxF: Array, codes_NxL: Array, level: int
+) -> np.ndarray:
+  """How far each code of a level is from what is left of an item: float32 [N, V].
+
+  The squared distance by which `encode` chooses, after the codewords of the levels above `level`
+  were taken away.
+
+  Args:
+    config: the shape.
+    params: as trained.
+    vectors_NxF: item vectors.
+    codes_NxL: their codes, of which only those above `level` are read.
+    level: 0 … L - 1.
+
+  Raises:
+    ValueError: as `encode` does; or if codes do not match the vectors, or there is no such level.
+  """
+  if not 0 <= level < config.num_levels:
+    raise ValueError(f"level is {level}; give 0 to {config.num_levels - 1}")
+  items_NxF = check_vectors(vectors_NxF, _width(params))
+  codes_NxL = np.asarray(codes_NxL)
+  _check_shape(codes_NxL, config.num_levels)
+  if len(codes_NxL) != len(items_NxF):
+    raise ValueError(f"{len(items_NxF)} vectors do not match the codes of {len(codes_NxL)} items")
+  above_NxL = as_codes(codes_NxL[:, :level], config.codebook_size)
+  return map_blocks(functools.partial(_costs, config, params), items_NxF, above_NxL)
 
 
 def selection_score(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> dict[str, float]:
@@ -262,10 +301,10 @@ def selection_score(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> 
   Raises:
     ValueError: as `encode` does.
   """
-  codes_NxL = encode(config, params, vectors_NxF)
-  reconstructed_NxF = decode(config, params, codes_NxL)
-  reconstruction = unexplained_variance(np.asarray(vectors_NxF), np.asarray(reconstructed_NxF))
-  collisions = collision_rate(np.asarray(codes_NxL))
+  items_NxF = check_vectors(vectors_NxF, _width(params))
+  codes_NxL, error_N = map_blocks(functools.partial(_encode_and_err, config, params), items_NxF)
+  reconstruction = float(error_N.sum(dtype=np.float64) / _squares(items_NxF))
+  collisions = collision_rate(codes_NxL)
   return {
     "reconstruction": reconstruction,
     "collision_rate": collisions,
@@ -273,21 +312,23 @@ def selection_score(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> 
   }
 
 
-def _checked(vectors_NxF: Any) -> np.ndarray:
-  """The vectors as float32 [N, F]; ValueError for another shape or a row that is not finite."""
-  vectors_NxF = np.asarray(vectors_NxF, np.float32)
-  if vectors_NxF.ndim != 2 or not vectors_NxF.shape[1]:
-    raise ValueError(f"item vectors have shape {vectors_NxF.shape}; give [items, width]")
-  bad_N = ~np.isfinite(vectors_NxF).all(axis=1)
-  if bad_N.any():
-    raise ValueError(
-      f"item vectors hold NaN or infinity in row {int(bad_N.argmax())} "
-      f"({int(bad_N.sum())} such rows in all); check the features of that item"
+def _training_assignments(config: RQVAEConfig) -> list[Assign]:
+  """How each level chooses codes in training."""
+
+  def balanced(distance_VxB: jax.Array) -> jax.Array:
+    log_plan_VxB = sinkhorn.transport_plan(
+      distance_VxB, config.sinkhorn_epsilon, config.sinkhorn_iterations
     )
-  return vectors_NxF
+    return quantiser.nearest_codes(-log_plan_VxB)
+
+  first_balanced = {"none": config.num_levels, "last": config.num_levels - 1, "all": 0}
+  start = first_balanced[config.sinkhorn_levels]
+  return [
+    balanced if level >= start else quantiser.nearest_codes for level in range(config.num_levels)
+  ]
 
 
-def _init(config: RQVAEConfig, vectors_NxF: np.ndarray, key: jax.Array) -> tuple[Params, Any]:
+def _init(config: RQVAEConfig, vectors_NxF: np.ndarray, key: jax.Array) -> tuple[Params, Averages]:
   """Parameters fitted to the data: standardised latents, k-means codebooks, a mean output."""
   encoder_key, decoder_key, codebook_key = jax.random.split(key, 3)
   width, last = vectors_NxF.shape[1], f"layer_{len(config.hidden)}"
@@ -305,52 +346,23 @@ def _init(config: RQVAEConfig, vectors_NxF: np.ndarray, key: jax.Array) -> tuple
     "bias": jnp.asarray(vectors_NxF.mean(axis=0)),
   }
 
-  def level(residual_NxD: jax.Array, key: jax.Array):
-    codebook_VxD, codes_N = kmeans(
-      key, residual_NxD, config.codebook_size, config.kmeans_iterations
-    )
-    return residual_NxD - codebook_VxD[codes_N], (codebook_VxD, codes_N)
-
-  level_keys = jax.random.split(codebook_key, config.num_levels)
   standard_NxD = (latents_NxD - center_D[None]) / scale
-  _, (codebooks_LxVxD, codes_LxN) = jax.lax.scan(level, standard_NxD, level_keys)
-  usage_LxV = _shares(codes_LxN, config.codebook_size)
+  codebooks_LxVxD = quantiser.kmeans_codebooks(
+    codebook_key,
+    standard_NxD,
+    config.num_levels,
+    config.codebook_size,
+    config.kmeans_iterations,
+    config.distance,
+  )
+  quantised = quantise(codebooks_LxVxD, standard_NxD, config.distance)
+  usage_LxV = quantiser.batch_averages(quantised, config.codebook_size).usage_LxV
   params = {
     "encoder": {**encoder, last: standardise},
     "decoder": {**decoder, last: near_mean},
     "codebooks_LxVxD": codebooks_LxVxD,
   }
-  return params, {"usage_LxV": usage_LxV, "sums_LxVxD": codebooks_LxVxD * usage_LxV[..., None]}
-
-
-def _revive(
-  config: RQVAEConfig,
-  params: Params,
-  aux: Any,
-  dead_LxV: jax.Array,
-  vectors_BxF: jax.Array,
-  key: jax.Array,
-) -> tuple[Params, Any]:
-  """Moves dead codes to random residuals of the batch, each to another one if B >= V."""
-  batch_size, num_codes = len(vectors_BxF), config.codebook_size
-
-  def level(residual_BxD: jax.Array, xs: tuple[jax.Array, jax.Array, jax.Array]):
-    codebook_VxD, dead_V, key = xs
-    rows_V = jax.random.choice(key, batch_size, (num_codes,), replace=batch_size < num_codes)
-    codebook_VxD = jnp.where(dead_V[:, None], residual_BxD[rows_V], codebook_VxD)
-    return residual_BxD - codebook_VxD[nearest(residual_BxD, codebook_VxD)], codebook_VxD
-
-  latents_BxD = _latents(config, params["encoder"], vectors_BxF)
-  level_keys = jax.random.split(key, config.num_levels)
-  xs = (params["codebooks_LxVxD"], dead_LxV, level_keys)
-  _, codebooks_LxVxD = jax.lax.scan(level, latents_BxD, xs)
-  # Well above the threshold, to have time to attract items; little, to move to them soon.
-  usage = 4 * config.revive_below / num_codes
-  aux = {
-    "usage_LxV": jnp.where(dead_LxV, usage, aux["usage_LxV"]),
-    "sums_LxVxD": jnp.where(dead_LxV[..., None], codebooks_LxVxD * usage, aux["sums_LxVxD"]),
-  }
-  return {**params, "codebooks_LxVxD": codebooks_LxVxD}, aux
+  return params, Averages(usage_LxV, codebooks_LxVxD * usage_LxV[..., None])
 
 
 def _encoder(config: RQVAEConfig) -> MLP:
@@ -370,56 +382,58 @@ def _outputs(config: RQVAEConfig, decoder: Params, latents_BxD: jax.Array) -> ja
   return cast(jax.Array, _decoder(config, width).apply({"params": decoder}, latents_BxD))
 
 
-def _codewords(codebooks_LxVxD: jax.Array, codes_LxB: jax.Array) -> jax.Array:
-  """The chosen codewords, float32 [L, B, D]."""
-  return jax.vmap(lambda codebook_VxD, codes_B: codebook_VxD[codes_B])(codebooks_LxVxD, codes_LxB)
+def _width(params: Params) -> int:
+  """F of the vectors that the parameters were trained on."""
+  return params["encoder"]["layer_0"]["kernel"].shape[0]
 
 
-def _shares(codes_LxB: jax.Array, num_codes: int) -> jax.Array:
-  """Each code's share of the items, float32 [L, V]."""
-  count = lambda codes_B: jnp.bincount(codes_B, length=num_codes)
-  return jax.vmap(count)(codes_LxB) / codes_LxB.shape[1]
+def _squares(items_NxF: np.ndarray) -> float:
+  """Σ |x - mean x|², in float64 and in blocks."""
+  starts = range(0, len(items_NxF), BLOCK_SIZE)
+  block = lambda start: items_NxF[start : start + BLOCK_SIZE]
+  sums_KxF = np.stack([block(start).sum(axis=0, dtype=np.float64) for start in starts])
+  mean_1xF = sums_KxF.sum(axis=0, keepdims=True) / len(items_NxF)
+  return float(sum(np.square(block(start) - mean_1xF).sum() for start in starts))
 
 
-def _residual_sums(codes_LxB: jax.Array, residuals_LxBxD: jax.Array, num_codes: int) -> jax.Array:
-  """The sum of each code's residuals, divided by B to be on the scale of shares."""
-  add = lambda residuals_BxD, codes_B: jax.ops.segment_sum(residuals_BxD, codes_B, num_codes)
-  return jax.vmap(add)(residuals_LxBxD, codes_LxB) / codes_LxB.shape[1]
+def _check_shape(codes_NxL: np.ndarray, num_levels: int) -> None:
+  if codes_NxL.ndim != 2 or not len(codes_NxL) or codes_NxL.shape[1] != num_levels:
+    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, {num_levels}]")
 
 
-def _perplexity(share_LxV: jax.Array) -> jax.Array:
-  """exp of the entropy of each level's shares, float32 [L]; V at most."""
-  return jnp.exp(-jax.scipy.special.xlogy(share_LxV, share_LxV).sum(-1))
-
-
-def _unique_share(codes_LxB: jax.Array) -> jax.Array:
-  """Distinct tuples per item of the batch."""
-  sorted_LxB = jnp.stack(jax.lax.sort(tuple(codes_LxB), num_keys=len(codes_LxB)))
-  differs = (sorted_LxB[:, 1:] != sorted_LxB[:, :-1]).any(0).sum()
-  return (1 + differs) / codes_LxB.shape[1]
-
-
-def _in_blocks(f: Callable[[jax.Array], jax.Array], rows_NxX: jax.Array) -> jax.Array:
-  """Applies a function of rows to blocks of rows, so that memory does not grow with N."""
-  num_rows = len(rows_NxX)
-  padded = jnp.pad(rows_NxX, ((0, -num_rows % BLOCK_SIZE), (0, 0)))
-  blocks = jax.lax.map(f, padded.reshape(-1, BLOCK_SIZE, rows_NxX.shape[1]))
-  return blocks.reshape(len(padded), *blocks.shape[2:])[:num_rows]
+# What follows is for one block of items at a time.
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(config: RQVAEConfig, params: Params, vectors_NxF: np.ndarray) -> jax.Array:
-  def block(vectors_BxF: jax.Array) -> jax.Array:
-    latents_BxD = _latents(config, params["encoder"], vectors_BxF)
-    return quantise(params["codebooks_LxVxD"], latents_BxD)[0].T
-
-  return _in_blocks(block, jnp.asarray(vectors_NxF))
+def _encode(config: RQVAEConfig, params: Params, vectors_BxF: jax.Array) -> jax.Array:
+  latents_BxD = _latents(config, params["encoder"], vectors_BxF)
+  return quantise(params["codebooks_LxVxD"], latents_BxD, config.distance).codes_LxB.T
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode(config: RQVAEConfig, params: Params, codes_NxL: np.ndarray) -> jax.Array:
-  def block(codes_BxL: jax.Array) -> jax.Array:
-    latents_BxD = _codewords(params["codebooks_LxVxD"], codes_BxL.T).sum(0)
-    return _outputs(config, params["decoder"], latents_BxD)
+def _decode(config: RQVAEConfig, params: Params, codes_BxL: jax.Array) -> jax.Array:
+  levels = zip(params["codebooks_LxVxD"], codes_BxL.T, strict=True)
+  latents_BxD = jnp.stack([codebook_VxD[codes_B] for codebook_VxD, codes_B in levels]).sum(0)
+  return _outputs(config, params["decoder"], latents_BxD)
 
-  return _in_blocks(block, jnp.asarray(codes_NxL))
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_and_err(
+  config: RQVAEConfig, params: Params, vectors_BxF: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Codes, and the squared error of what they stand for."""
+  codes_BxL = _encode(config, params, vectors_BxF)
+  error_BxF = _decode(config, params, codes_BxL) - vectors_BxF
+  return codes_BxL, jnp.square(error_BxF).sum(-1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _costs(
+  config: RQVAEConfig, params: Params, vectors_BxF: jax.Array, above_BxL: jax.Array
+) -> jax.Array:
+  """Costs at the level whose number is the width of `above`."""
+  residual_BxD = _latents(config, params["encoder"], vectors_BxF)
+  *above, codebook_VxD = params["codebooks_LxVxD"][: above_BxL.shape[1] + 1]
+  for codes_B, earlier_VxD in zip(above_BxL.T, above, strict=True):
+    residual_BxD = residual_BxD - earlier_VxD[codes_B]
+  return quantiser.distances(residual_BxD, codebook_VxD, config.distance).T

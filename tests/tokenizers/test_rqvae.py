@@ -1,4 +1,4 @@
-"""RQ-VAE: quantisation against NumPy, gradients by hand, dead codes, and training."""
+"""RQ-VAE: losses and gradients by hand, dead codes, blocks, costs, and training."""
 
 import dataclasses
 import functools
@@ -10,22 +10,21 @@ import optax
 import pytest
 
 from sidrec.tokenizers import rqvae as module
-from sidrec.tokenizers.kmeans import BLOCK_SIZE
+from sidrec.tokenizers.base import BLOCK_SIZE
 from sidrec.tokenizers.quality import report, unexplained_variance
+from sidrec.tokenizers.quantiser import Averages, quantise
 from sidrec.tokenizers.rqvae import (
   RQVAEConfig,
+  costs,
   decode,
   encode,
-  quantise,
-  reconstruct,
   rqvae,
   rqvae_task,
   selection_score,
-  straight_through,
 )
 from sidrec.training.state import init_state, update
 
-SMALL = RQVAEConfig(num_levels=3, codebook_size=16, hidden=(32, 16), latent_dim=8)
+SMALL = RQVAEConfig(num_levels=3, codebook_size=16, hidden=(32, 16), latent_dim=8, commitment=0.25)
 BATCH = 128
 
 
@@ -53,6 +52,14 @@ def trainer(task, vectors, steps=400, learning_rate=3e-3):
     return state.params, metrics
 
   return train
+
+
+def evaluate(config, vectors, params, aux, batch):
+  """A batch's loss, metrics, averages with it, and gradients."""
+  task = rqvae_task(config, vectors)
+  loss = lambda params: task.loss(params, aux, {"vectors_BxF": batch}, jax.random.key(0))
+  (value, (averages, metrics)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+  return value, metrics, averages, grads
 
 
 @pytest.fixture(scope="module")
@@ -90,36 +97,9 @@ def linear(vectors):
     "decoder": {"layer_0": {"kernel": draw(8, 12), "bias": draw(12)}},
     "codebooks_LxVxD": draw(3, 16, 8),
   }
-  aux = {"usage_LxV": np.full((3, 16), 1 / 16, np.float32), "sums_LxVxD": draw(3, 16, 8)}
+  aux = Averages(np.full((3, 16), 1 / 16, np.float32), draw(3, 16, 8))
   config = dataclasses.replace(SMALL, hidden=(), commitment=0.0)
   return config, params, aux
-
-
-def reference_codes(codebooks, latents):
-  """Residual nearest-neighbour search, item by item, in float64."""
-  codes = []
-  for residual in np.asarray(latents, np.float64):
-    codes.append([])
-    for codebook in np.asarray(codebooks, np.float64):
-      code = np.square(codebook - residual).sum(1).argmin()
-      residual = residual - codebook[code]
-      codes[-1].append(code)
-  return np.array(codes)
-
-
-def test_codes_equal_a_numpy_search(start, vectors):
-  params, _ = start
-  latents = module._latents(SMALL, params["encoder"], jnp.asarray(vectors))
-  codes = encode(SMALL, params, vectors)
-  assert codes.dtype == np.int32
-  np.testing.assert_array_equal(codes, reference_codes(params["codebooks_LxVxD"], latents))
-
-
-def test_quantise_returns_what_each_level_was_given():
-  codebooks = jnp.array([[[0.0], [10.0]], [[0.0], [2.0]], [[-1.0], [1.0]]])
-  codes, residuals = quantise(codebooks, jnp.array([[11.5], [0.9]]))
-  np.testing.assert_array_equal(codes, [[1, 0], [1, 0], [0, 1]])
-  np.testing.assert_allclose(residuals[..., 0], [[11.5, 0.9], [1.5, 0.9], [-0.5, 0.9]], rtol=1e-5)
 
 
 def test_decode_sums_codewords(start):
@@ -131,37 +111,56 @@ def test_decode_sums_codewords(start):
   np.testing.assert_allclose(decode(SMALL, params, codes), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_blocks_change_nothing(start):
+def test_an_item_alone_is_encoded_as_among_many(start, tmp_path):
   params, _ = start
   many = mixture(num_items=2 * BLOCK_SIZE + 5)
-  whole = encode(SMALL, params, many)
-  parts = [encode(SMALL, params, many[i : i + 300]) for i in range(0, len(many), 300)]
-  np.testing.assert_array_equal(whole, np.concatenate(parts))
+  np.save(tmp_path / "many.npy", many)
+  mapped = np.load(tmp_path / "many.npy", mmap_mode="r")
+  whole = encode(SMALL, params, mapped)
+  assert whole.dtype == np.int32
+  assert whole.shape == (2 * BLOCK_SIZE + 5, 3)
+  for row in (0, 17, BLOCK_SIZE, 2 * BLOCK_SIZE + 4):
+    np.testing.assert_array_equal(encode(SMALL, params, many[row : row + 1])[0], whole[row])
+  np.testing.assert_array_equal(encode(SMALL, params, many[100:400]), whole[100:400])
   decoded = decode(SMALL, params, whole)
   assert decoded.shape == many.shape
   np.testing.assert_allclose(decoded[-5:], decode(SMALL, params, whole[-5:]), rtol=1e-5, atol=1e-6)
-  np.testing.assert_array_equal(decoded, reconstruct(SMALL, params, many))
-  assert encode(SMALL, params, many[:0]).shape == (0, 3)
 
 
-def test_straight_through_is_the_identity_for_gradients():
-  latents, quantised = jnp.array([[0.3, -2.0]]), jnp.array([[1.0, -1.0]])
-  weights = jnp.array([[5.0, 7.0]])
-  value, (to_latents, to_quantised) = jax.value_and_grad(
-    lambda z, q: (weights * straight_through(z, q) ** 2).sum(), argnums=(0, 1)
-  )(latents, quantised)
-  assert float(value) == pytest.approx(12.0)
-  np.testing.assert_allclose(to_latents, 2 * weights * quantised, rtol=1e-6)  # 2 w q · dz/dz
-  np.testing.assert_array_equal(to_quantised, jnp.zeros((1, 2)))
+def test_encode_quantises_the_latents(start, vectors):
+  params, _ = start
+  latents = module._latents(SMALL, params["encoder"], jnp.asarray(vectors))
+  expected = quantise(params["codebooks_LxVxD"], latents).codes_LxB.T
+  np.testing.assert_array_equal(encode(SMALL, params, vectors), expected)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_costs_agree_with_encode(start, vectors, distance):
+  config, params = dataclasses.replace(SMALL, distance=distance), start[0]
+  codes = encode(config, params, vectors)
+  for level in range(SMALL.num_levels):
+    unread = codes.copy()
+    unread[:, level:] = -1
+    cost = costs(config, params, vectors, unread, level)
+    assert cost.shape == (len(vectors), 16)
+    assert cost.dtype == np.float32
+    np.testing.assert_array_equal(cost.argmin(1), codes[:, level])
+
+
+def test_costs_are_squared_distances_given_any_codes_above(start, vectors):
+  params, items = start[0], vectors[:50]
+  codes = np.random.default_rng(0).integers(16, size=(50, 3))
+  books = np.asarray(params["codebooks_LxVxD"], np.float64)
+  latents = np.asarray(module._latents(SMALL, params["encoder"], jnp.asarray(items)))
+  residual = latents - books[0, codes[:, 0]] - books[1, codes[:, 1]]
+  expected = np.square(residual[:, None] - books[2][None]).sum(-1)
+  np.testing.assert_allclose(costs(SMALL, params, items, codes, 2), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_reconstruction_gradient_by_hand(linear, vectors):
   config, params, aux = linear
-  task = rqvae_task(config, vectors)
   batch = vectors[:BATCH]
-  grads = jax.grad(lambda p: task.loss(p, aux, {"vectors_BxF": batch}, jax.random.key(0))[0])(
-    params
-  )
+  *_, grads = evaluate(config, vectors, params, aux, batch)
 
   decoder, books = params["decoder"]["layer_0"], params["codebooks_LxVxD"]
   codes = np.asarray(encode(config, params, batch))
@@ -178,11 +177,10 @@ def test_reconstruction_gradient_by_hand(linear, vectors):
 
 def test_commitment_gradient_reaches_the_encoder_only(linear, vectors):
   config, params, aux = linear
-  batch = {"vectors_BxF": vectors[:BATCH]}
 
   def gradients(weight):
-    task = rqvae_task(dataclasses.replace(config, commitment=weight), vectors)
-    return jax.grad(lambda p: task.loss(p, aux, batch, jax.random.key(0))[0])(params)
+    weighted = dataclasses.replace(config, commitment=weight)
+    return evaluate(weighted, vectors, params, aux, vectors[:BATCH])[-1]
 
   without, with_it = gradients(0.0), gradients(0.5)
   encoder, books = params["encoder"]["layer_0"], params["codebooks_LxVxD"]
@@ -200,10 +198,10 @@ def test_commitment_gradient_reaches_the_encoder_only(linear, vectors):
   np.testing.assert_array_equal(difference["codebooks_LxVxD"], 0)
 
 
-def test_losses_by_hand(task, start, vectors):
+def test_losses_by_hand(start, vectors):
   params, aux = start
   batch = vectors[:50]
-  loss, (_, metrics) = task.loss(params, aux, {"vectors_BxF": batch}, jax.random.key(0))
+  loss, metrics, _, _ = evaluate(SMALL, vectors, params, aux, batch)
   latents = np.asarray(module._latents(SMALL, params["encoder"], jnp.asarray(batch)))
   codes = np.asarray(encode(SMALL, params, batch))
   partial, commitment = 0, 0
@@ -214,7 +212,7 @@ def test_losses_by_hand(task, start, vectors):
     share = share[share > 0]
     perplexity = np.exp(-(share * np.log(share)).sum())
     assert float(metrics[f"perplexity_{level + 1}"]) == pytest.approx(perplexity, rel=1e-4)
-  squares = np.square(np.asarray(reconstruct(SMALL, params, batch)) - batch).sum(1).mean()
+  squares = np.square(decode(SMALL, params, codes) - batch).sum(1).mean()
   assert float(metrics["reconstruction"]) == pytest.approx(squares / vectors.var(0).sum(), rel=1e-4)
   assert float(metrics["commitment"]) == pytest.approx(commitment, rel=1e-4)
   assert float(metrics["unique_share"]) == pytest.approx(len(np.unique(codes, axis=0)) / 50)
@@ -232,7 +230,7 @@ def test_the_loss_does_not_depend_on_the_scale_of_the_vectors(linear, vectors):
     "codebooks_LxVxD": params["codebooks_LxVxD"],
   }
   losses = [
-    float(rqvae_task(config, x).loss(p, aux, {"vectors_BxF": x}, jax.random.key(0))[0])
+    float(evaluate(config, x, p, aux, x)[0])
     for p, x in ((params, vectors), (scaled, small * vectors))
   ]
   assert losses[1] == pytest.approx(losses[0], rel=1e-3)
@@ -243,66 +241,139 @@ def test_start_is_standardised_and_near_the_mean(start, vectors):
   latents = np.asarray(module._latents(SMALL, params["encoder"], jnp.asarray(vectors)))
   np.testing.assert_allclose(latents.mean(0), 0, atol=1e-4)
   assert 0.8 < latents.std() < 1.3
-  assert unexplained_variance(vectors, reconstruct(SMALL, params, vectors)) < 1.2
-  np.testing.assert_allclose(aux["usage_LxV"].sum(1), 1, rtol=1e-5)
-
-
-def test_kmeans_start_quantises_better_than_random_items(start, vectors):
-  params, _ = start
-  latents = module._latents(SMALL, params["encoder"], jnp.asarray(vectors))
-
-  def error(codebooks):
-    codes, residuals = quantise(codebooks, latents)
-    return float(jnp.square(residuals[-1] - codebooks[-1][codes[-1]]).mean())
-
-  random, residuals = [], latents
-  for level in range(SMALL.num_levels):
-    rows = jax.random.choice(jax.random.key(level), len(vectors), (16,), replace=False)
-    random.append(residuals[rows])
-    residuals = residuals - random[-1][quantise(random[-1][None], residuals)[0][0]]
-  assert error(params["codebooks_LxVxD"]) < 0.8 * error(jnp.stack(random))
+  decoded = decode(SMALL, params, encode(SMALL, params, vectors))
+  assert unexplained_variance(vectors, decoded) < 1.2
+  np.testing.assert_allclose(aux.usage_LxV.sum(1), 1, rtol=1e-5)
 
 
 def test_codebooks_follow_moving_averages(task, start, vectors):
   params, aux = start
   batch = {"vectors_BxF": vectors[:BATCH]}
-  _, (after, _) = task.loss(params, aux, batch, jax.random.key(0))
-  moved, _ = task.amend(params, after, batch, jax.random.key(0))
+  _, _, after, _ = evaluate(SMALL, vectors, params, aux, vectors[:BATCH])
+  moved, _ = jax.jit(task.amend)(params, after, batch, jax.random.key(0))
   latents = np.asarray(module._latents(SMALL, params["encoder"], jnp.asarray(batch["vectors_BxF"])))
   codes = np.asarray(encode(SMALL, params, batch["vectors_BxF"]))[:, 0]
   for code in range(SMALL.codebook_size):
     own = latents[codes == code]
-    before = float(aux["usage_LxV"][0, code])
+    before = float(aux.usage_LxV[0, code])
     usage = 0.97 * before + 0.03 * len(own) / BATCH
     sums = 0.97 * before * params["codebooks_LxVxD"][0, code] + 0.03 * own.sum(0) / BATCH
     np.testing.assert_allclose(moved["codebooks_LxVxD"][0, code], sums / usage, atol=1e-4)
 
 
+def test_gradient_codebooks_descend_to_the_means_of_their_residuals(linear, vectors):
+  config, params, aux = linear
+  config = dataclasses.replace(config, codebook_update="gradient", commitment=0.5)
+  *_, grads = evaluate(config, vectors, params, aux, vectors[:BATCH])
+  latents = module._latents(config, params["encoder"], jnp.asarray(vectors[:BATCH]))
+  quantised = quantise(jnp.asarray(params["codebooks_LxVxD"]), latents)
+  for level in range(3):
+    for code in range(16):
+      own = np.asarray(quantised.residuals_LxBxD[level])[quantised.codes_LxB[level] == code]
+      codeword = params["codebooks_LxVxD"][level, code]
+      # Of mean |r - q|², with weight 1: towards the residuals; the reconstruction adds nothing.
+      expected = 2 * (codeword[None] - own).sum(0) / latents.size
+      np.testing.assert_allclose(
+        grads["codebooks_LxVxD"][level, code], expected, rtol=1e-3, atol=1e-5
+      )
+
+
+def test_the_codebook_loss_is_for_the_codebooks_alone(linear, vectors):
+  config, params, aux = linear
+
+  def gradients(update):
+    updated = dataclasses.replace(config, codebook_update=update)
+    return evaluate(updated, vectors, params, aux, vectors[:BATCH])[-1]
+
+  ema, gradient = gradients("ema"), gradients("gradient")
+  for part in ("encoder", "decoder"):
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ema[part], gradient[part]
+    )
+  assert np.abs(gradient["codebooks_LxVxD"]).max() > 1e-4
+
+
+def test_gradient_codebooks_ignore_the_averages_but_are_revived(start, vectors):
+  params, aux = start
+  task = rqvae_task(dataclasses.replace(SMALL, codebook_update="gradient"), vectors)
+  batch = {"vectors_BxF": jnp.asarray(vectors[:BATCH])}
+  live = Averages(jnp.full((3, 16), 1 / 16), aux.sums_LxVxD + 9)
+  amend = jax.jit(task.amend)
+  after, _ = amend(params, live, batch, jax.random.key(0))
+  np.testing.assert_array_equal(after["codebooks_LxVxD"], params["codebooks_LxVxD"])
+  dead = live._replace(usage_LxV=live.usage_LxV.at[1, 4].set(0.0))
+  after, after_aux = amend(params, dead, batch, jax.random.key(0))
+  moved = (after["codebooks_LxVxD"] != params["codebooks_LxVxD"]).any(-1)
+  assert np.argwhere(moved).tolist() == [[1, 4]]
+  assert float(after_aux.usage_LxV[1, 4]) > SMALL.revive_below / 16
+
+
+def test_rotation_turns_the_gradient_of_the_reconstruction(linear, vectors):
+  config, params, aux = linear
+  rotated = dataclasses.replace(config, estimator="rotation")
+  batch = vectors[:BATCH]
+  _, metrics, _, grads = evaluate(rotated, vectors, params, aux, batch)
+  _, expected, _, _ = evaluate(config, vectors, params, aux, batch)
+  assert float(metrics["reconstruction"]) == pytest.approx(float(expected["reconstruction"]))
+
+  encoder, decoder = params["encoder"]["layer_0"], params["decoder"]["layer_0"]
+  latents = batch @ encoder["kernel"] + encoder["bias"]
+  codes, books = encode(config, params, batch), params["codebooks_LxVxD"]
+  quantised = sum(books[level, codes[:, level]] for level in range(3))
+  error = quantised @ decoder["kernel"] + decoder["bias"] - batch
+  to_quantised = 2 * error / BATCH / vectors.var(0).sum() @ decoder["kernel"].T
+  unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
+  z, q = unit(latents), unit(quantised)
+  r = unit(z + q)
+  turn = np.eye(8) - 2 * r[:, :, None] * r[:, None] + 2 * q[:, :, None] * z[:, None]
+  scale = np.linalg.norm(quantised, axis=1) / np.linalg.norm(latents, axis=1)
+  to_latents = np.einsum("b,bji,bj->bi", scale, turn, to_quantised)  # the transposed Jacobian
+  np.testing.assert_allclose(
+    grads["encoder"]["layer_0"]["kernel"], batch.T @ to_latents, rtol=1e-3, atol=1e-4
+  )
+
+
+@pytest.mark.parametrize(("levels", "balanced"), [("none", 0), ("last", 1), ("all", 3)])
+def test_sinkhorn_balances_the_levels_it_is_for(linear, vectors, levels, balanced):
+  config, params, aux = linear
+  # One codeword near everything: the nearest codes of every level are crowded.
+  books = 3 * params["codebooks_LxVxD"]
+  books[:, 0] = 0
+  params = {**params, "codebooks_LxVxD": books}
+  config = dataclasses.replace(config, sinkhorn_levels=levels)
+  _, metrics, _, _ = evaluate(config, vectors, params, aux, vectors[:BATCH])
+  perplexities = np.array([float(metrics[f"perplexity_{level}"]) for level in (1, 2, 3)])
+  np.testing.assert_array_equal(perplexities > 14.5, np.arange(3) >= 3 - balanced)
+  # Encoding is by the nearest codes nevertheless.
+  np.testing.assert_array_equal(encode(config, params, vectors), encode(linear[0], params, vectors))
+
+
 def test_dead_codes_are_revived_and_live_ones_stay(task, start, vectors):
   params, aux = start
-  dead = np.zeros(aux["usage_LxV"].shape, bool)
+  dead = np.zeros(aux.usage_LxV.shape, bool)
   dead[0, [2, 7]] = dead[2, 5] = True
   far = 1e3
   codebooks = jnp.where(dead[..., None], far, params["codebooks_LxVxD"])
-  usage = jnp.where(dead, 1e-6, jnp.maximum(aux["usage_LxV"], 0.01))
+  usage = jnp.where(dead, 1e-6, jnp.maximum(aux.usage_LxV, 0.01))
   params = {**params, "codebooks_LxVxD": codebooks}
-  aux = {"usage_LxV": usage, "sums_LxVxD": codebooks * usage[..., None]}
+  aux = Averages(usage, codebooks * usage[..., None])
   batch = {"vectors_BxF": jnp.asarray(vectors[:BATCH])}
-  after, after_aux = jax.jit(task.amend)(params, aux, batch, jax.random.key(0))
+  amend = jax.jit(task.amend)
+  after, after_aux = amend(params, aux, batch, jax.random.key(0))
 
   moved = np.asarray(after["codebooks_LxVxD"])
   np.testing.assert_allclose(moved[~dead], np.asarray(codebooks)[~dead], rtol=1e-5, atol=1e-6)
-  np.testing.assert_array_equal(after_aux["usage_LxV"][~dead], np.asarray(usage)[~dead])
+  np.testing.assert_array_equal(after_aux.usage_LxV[~dead], np.asarray(usage)[~dead])
   # Each dead code now is something that its level was given, another one for each code.
   latents = module._latents(SMALL, params["encoder"], batch["vectors_BxF"])
-  _, residuals = quantise(after["codebooks_LxVxD"], latents)
+  residuals = quantise(after["codebooks_LxVxD"], latents).residuals_LxBxD
   for level, code in zip(*np.nonzero(dead), strict=True):
     distance = np.abs(np.asarray(residuals)[level] - moved[level, code]).max(1)
     assert distance.min() < 1e-5
   assert not np.allclose(moved[0, 2], moved[0, 7])
   assert (encode(SMALL, after, batch["vectors_BxF"])[:, 0] == 2).any()
   # It is not dead any more, and a second look moves nothing.
-  again, _ = task.amend(after, after_aux, batch, jax.random.key(1))
+  again, _ = amend(after, after_aux, batch, jax.random.key(1))
   np.testing.assert_allclose(again["codebooks_LxVxD"], moved, rtol=1e-5, atol=1e-5)
 
 
@@ -325,12 +396,31 @@ def test_training_lowers_the_loss_and_uses_the_codebooks(start, trained, vectors
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"codebook_update": "gradient", "estimator": "rotation"},
+    {"distance": "cosine", "sinkhorn_levels": "last", "sinkhorn_iterations": 5},
+  ],
+)
+def test_every_option_trains(vectors, options):
+  config = dataclasses.replace(SMALL, kmeans_iterations=3, **options)
+  task = rqvae_task(config, vectors)
+  before, _ = jax.jit(task.init)(jax.random.key(0))
+  params, _ = trainer(task, vectors, steps=60, learning_rate=1e-2)(jax.random.key(0))
+  scores = [selection_score(config, p, vectors)["reconstruction"] for p in (before, params)]
+  assert scores[1] < 0.7 * scores[0]
+  unseen = encode(config, params, 5 * mixture(seed=9, num_items=100))
+  assert unseen.min() >= 0
+  assert unseen.max() < 16
+
+
 def test_selection_score_adds_error_and_collisions(trained, vectors):
   params, _ = trained
   # Every item twice: all collide, and the reconstruction is as good as before.
   twice = selection_score(SMALL, params, np.repeat(vectors, 2, axis=0))
   assert twice["collision_rate"] == 1.0
-  error = unexplained_variance(vectors, reconstruct(SMALL, params, vectors))
+  error = unexplained_variance(vectors, decode(SMALL, params, encode(SMALL, params, vectors)))
   assert twice["reconstruction"] == pytest.approx(error, rel=1e-5)
   assert twice["score"] == pytest.approx(1.0 + error, rel=1e-5)
 
@@ -348,18 +438,28 @@ def test_fewer_items_than_codes_and_repeated_items():
   task = rqvae_task(SMALL, few)
   params, aux = jax.jit(task.init)(jax.random.key(0))
   batch = {"vectors_BxF": few}
-  _, (aux, _) = task.loss(params, aux, batch, jax.random.key(0))
-  params, _ = task.amend(params, aux, batch, jax.random.key(0))
+  _, _, aux, _ = evaluate(SMALL, few, params, aux, few)
+  params, _ = jax.jit(task.amend)(params, aux, batch, jax.random.key(0))
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
   codes = np.asarray(encode(SMALL, params, few))
   np.testing.assert_array_equal(codes[::2], codes[1::2])
   assert len(np.unique(codes, axis=0)) == 5
 
 
+def test_zero_vectors_among_others_are_encoded(trained, vectors):
+  params, _ = trained
+  mixed = np.concatenate([np.zeros((2, 12), np.float32), vectors[:4]])
+  for distance in ("euclidean", "cosine"):
+    config = dataclasses.replace(SMALL, distance=distance)
+    codes = encode(config, params, mixed)
+    np.testing.assert_array_equal(codes[0], codes[1])
+    np.testing.assert_array_equal(codes[2:], encode(config, params, vectors[:4]))
+
+
 def test_a_large_catalogue_is_sampled_for_the_start(vectors, monkeypatch):
   monkeypatch.setattr(module, "INIT_ITEMS", 200)
   params, aux = jax.jit(rqvae_task(SMALL, vectors).init)(jax.random.key(0))
-  counts = np.asarray(aux["usage_LxV"]) * 200
+  counts = np.asarray(aux.usage_LxV) * 200
   np.testing.assert_allclose(counts, counts.round(), atol=1e-3)
   assert np.isfinite(params["codebooks_LxVxD"]).all()
 
@@ -381,8 +481,9 @@ def test_tokenizer_trains_by_the_function_it_is_given(start, vectors):
   assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, shapes)
   codes = tokenizer.encode(params, vectors)
   np.testing.assert_array_equal(codes, encode(SMALL, params, vectors))
+  np.testing.assert_array_equal(tokenizer.decode(params, codes), decode(SMALL, params, codes))
   np.testing.assert_array_equal(
-    tokenizer.decode(params, codes), reconstruct(SMALL, params, vectors)
+    tokenizer.costs(params, vectors, codes, 1), costs(SMALL, params, vectors, codes, 1)
   )
 
 
@@ -391,13 +492,14 @@ def test_vectors_that_are_not_finite_are_named(start, vectors, bad):
   broken = vectors.copy()
   broken[[41, 77], 3] = bad
   for use in (lambda: rqvae_task(SMALL, broken), lambda: encode(SMALL, start[0], broken)):
-    with pytest.raises(ValueError, match=r"row 41 \(2 such rows"):
+    with pytest.raises(ValueError, match="row 41;"):
       use()
 
 
 def test_vectors_without_variance_are_refused():
-  with pytest.raises(ValueError, match="all 9 rows equal row 0"):
-    rqvae_task(SMALL, np.ones((9, 4), np.float32))
+  for num_items in (1, 9):
+    with pytest.raises(ValueError, match=f"all {num_items} rows equal row 0"):
+      rqvae_task(SMALL, np.full((num_items, 4), 0.1, np.float32))
 
 
 def test_other_shapes_are_refused(start, vectors):
@@ -406,8 +508,16 @@ def test_other_shapes_are_refused(start, vectors):
     encode(SMALL, params, vectors[:, :5])
   with pytest.raises(ValueError, match="items, width"):
     encode(SMALL, params, vectors[0])
-  with pytest.raises(ValueError, match=r"items, 3"):
-    decode(SMALL, params, np.zeros((4, 2), int))
+  with pytest.raises(ValueError, match="items, width"):
+    encode(SMALL, params, vectors[:0])
+  for shape in ((4, 2), (0, 3)):
+    with pytest.raises(ValueError, match=r"items, 3"):
+      decode(SMALL, params, np.zeros(shape, int))
+  codes = np.zeros((5, 3), int)
+  with pytest.raises(ValueError, match=r"6 vectors.*5 items"):
+    costs(SMALL, params, vectors[:6], codes, 1)
+  with pytest.raises(ValueError, match=r"level is 3; give 0 to 2"):
+    costs(SMALL, params, vectors[:5], codes, 3)
   with pytest.raises(ValueError, match=r"outside 0\.\.15"):
     decode(SMALL, params, np.full((4, 3), 16))
 
@@ -422,11 +532,27 @@ def test_other_shapes_are_refused(start, vectors):
     {"commitment": -1.0},
     {"usage_decay": 1.0},
     {"revive_below": -0.1},
+    {"sinkhorn_epsilon": 0.0},
+    {"sinkhorn_iterations": 0},
   ],
 )
 def test_settings_that_make_no_sense_are_named(setting):
   with pytest.raises(ValueError, match=next(iter(setting))):
     RQVAEConfig(**setting)
+
+
+@pytest.mark.parametrize(
+  ("name", "wrong", "right"),
+  [
+    ("codebook_update", "gradients", "gradient"),
+    ("estimator", "straight-through", "straight_through"),
+    ("distance", "cosin", "cosine"),
+    ("sinkhorn_levels", "lasst", "last"),
+  ],
+)
+def test_wrong_names_are_told_with_the_nearest_right_one(name, wrong, right):
+  with pytest.raises(ValueError, match=f"unknown {name} '{wrong}'; did you mean '{right}'"):
+    RQVAEConfig(**{name: wrong})
 
 
 def test_settings_may_come_as_lists():
