@@ -18,6 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.source = "demo"
   config.tokenizer.codebook_size = 128
   config.tokenizer.rqvae.steps = 600
+  config.tokenizer.rqvae.commitment = 0.25
   config.model.history_length = 50
   config.model.encoder_dropout = 0.4
   config.train.batch_size = 32

@@ -24,6 +24,7 @@ from sidrec.config import default_config
 def get_config(variant: str = "") -> ConfigDict:
   config = default_config()
   config.data.source = "movielens-1m"
+  config.tokenizer.rqvae.commitment = 0.25
   config.model.history_length = 200
   config.train.steps = 9200  # 30 passes
   config.train.validate_every = 920

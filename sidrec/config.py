@@ -77,7 +77,7 @@ def default_config() -> ConfigDict:
   config.tokenizer.rqvae = ConfigDict()
   config.tokenizer.rqvae.hidden = (256, 128)
   config.tokenizer.rqvae.latent_dim = 32
-  config.tokenizer.rqvae.commitment = 0.25
+  config.tokenizer.rqvae.commitment = 2.0  # less keeps more of the vectors, and collides more
   config.tokenizer.rqvae.codebook_update = "ema"  # or 'gradient'
   config.tokenizer.rqvae.estimator = "straight_through"  # or 'rotation'
   config.tokenizer.rqvae.distance = "euclidean"  # or 'cosine'

@@ -23,8 +23,13 @@ from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
 from sidrec.decoding.trie import Trie, build_trie
 from sidrec.evaluation import report
-from sidrec.evaluation.baselines import evaluate_baseline, item_knn, popularity
-from sidrec.evaluation.evaluate import evaluate, evaluate_users
+from sidrec.evaluation.baselines import (
+  evaluate_baseline_per_user,
+  item_knn,
+  item_knn_cosine,
+  popularity,
+)
+from sidrec.evaluation.evaluate import evaluate_per_user, evaluate_users
 from sidrec.evaluation.protocol import SPLITS, protocol_of
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager
@@ -278,26 +283,35 @@ def evaluate_all(config: ConfigDict, workdir: Path) -> str:
     training = training_view(dataset.histories)
     baselines = {
       "item-knn": item_knn(training, num_items),
+      "item-knn-cosine": item_knn_cosine(training, num_items),
       "popular": popularity(training, num_items),
     }
     tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
-    results = {
+    evaluations = {
       "sidrec": {
-        split: evaluate(recommend_users, params, task, num_items, num_results)
+        split: evaluate_per_user(recommend_users, params, task, num_items, num_results)
         for split, task in tasks.items()
       }
     }
     for name, score in baselines.items():
-      results[name] = {
-        split: evaluate_baseline(score, task, num_items, num_results)
+      evaluations[name] = {
+        split: evaluate_baseline_per_user(score, task, num_items, num_results)
         for split, task in tasks.items()
       }
+    means, per_user = (
+      {
+        name: {split: getattr(evaluation, part) for split, evaluation in splits.items()}
+        for name, splits in evaluations.items()
+      }
+      for part in ("means", "per_user")
+    )
     protocol = protocol_of(dataset, num_results, c.beams, config.data.shuffle_ties)
-    report.write_evaluation(workdir / "evaluation.json", protocol, results)
-    (workdir / "evaluation.txt").write_text(report.evaluation_report(protocol, results))
+    report.write_per_user(workdir / "per_user.npz", per_user)
+    report.write_evaluation(workdir / "evaluation.json", protocol, means)
+    (workdir / "evaluation.txt").write_text(report.evaluation_report(protocol, means))
 
   inputs = {"fingerprint": trained, "evaluate": c.to_dict()}
-  outputs = ["evaluation.json", "evaluation.txt"]
+  outputs = ["per_user.npz", "evaluation.json", "evaluation.txt"]
   done = run_stage(workdir, "evaluate", inputs, outputs, build)
   print((workdir / "evaluation.txt").read_text())
   return done

@@ -45,12 +45,18 @@ def test_every_file_of_a_run_is_there(done):
     "items.tsv",
     "vectors.npy",
     "tokenizer",
+    "features",
     "tokenizer.json",
+    "tokenizer.txt",
+    "meanings.txt",
     "semantic_ids.json",
+    "index.json",
+    "new_tokens.txt",
     "checkpoints",
     "recommender",
     "metrics.jsonl",
     "tensorboard",
+    "per_user.npz",
     "evaluation.json",
     "evaluation.txt",
   }
@@ -73,7 +79,7 @@ def test_evaluation_json_has_systems_splits_and_both_ways(done):
   _, workdir = done
   evaluation = json.loads((workdir / "evaluation.json").read_text())
   assert evaluation["protocol"]["num_users"] == 4333
-  assert set(evaluation["results"]) == {"sidrec", "item-knn", "popular"}
+  assert set(evaluation["results"]) == {"sidrec", "item-knn", "item-knn-cosine", "popular"}
   for splits in evaluation["results"].values():
     assert set(splits) == {"valid", "test"}
     for ways in splits.values():

@@ -8,6 +8,7 @@ Letters: N items, F vector width, V codes, L levels, B items of a batch.
 
 import functools
 import itertools
+import os
 import warnings
 from typing import Any
 
@@ -22,6 +23,10 @@ from sidrec.tokenizers.residual_kmeans import residual_kmeans
 from sidrec.tokenizers.rqvae import RQVAEConfig, rqvae_task
 from sidrec.training.optimizer import adamw
 from sidrec.training.state import init_state, update
+
+# Read by OpenMP when faiss, scikit-learn and torch load it: without it, each one's idle threads
+# keep the cores busy while another one is timed.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 CODES = 256
 LEVELS = 3

@@ -1,5 +1,8 @@
 """The recommender's metrics, by full ranking through the beam search."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
 from sidrec.data.dataset import HeldOut
@@ -12,6 +15,21 @@ from sidrec.evaluation.metrics import (
   rank_in_list,
   summarise,
 )
+
+# What is kept of each user, so that systems can be compared on the same users later.
+PER_USER = ("recall@10", "ndcg@10")
+
+
+class Evaluation(NamedTuple):
+  """How one system does on one split, seen items 'masked' and 'unmasked'."""
+
+  means: dict[str, dict[str, float]]  # way → metric → mean over users, or coverage
+  per_user: dict[str, dict[str, np.ndarray]]  # way → metric of PER_USER → float32 [U]
+
+
+def kept_per_user(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The metrics of PER_USER that were measured, as float32 [U]; a short list lacks some."""
+  return {name: metrics[name].astype(np.float32) for name in PER_USER if name in metrics}
 
 
 def evaluate_users(
@@ -34,12 +52,8 @@ def evaluate_users(
     num_results: results of each list that count.
     seen: items that must not be returned, or None.
   """
-  result = recommend_users(params, held_out.histories, users_R, seen)
-  item_RxK = np.asarray(result.item_BxK)[:, :num_results]
-  valid_RxK = np.asarray(result.valid_BxK)[:, :num_results]
-  rank_R = rank_in_list(item_RxK, valid_RxK, held_out.target_U[users_R])
-  metrics = summarise(per_user_metrics(rank_R, num_results))
-  return {**metrics, f"coverage@{COVERAGE_AT}": coverage(item_RxK, valid_RxK, num_items)}
+  means, _ = _measure(recommend_users, params, held_out, users_R, num_items, num_results, seen)
+  return means
 
 
 def evaluate(
@@ -50,9 +64,52 @@ def evaluate(
   num_results: int,
 ) -> dict[str, dict[str, float]]:
   """Metrics of all users, seen items masked and not: {'masked': …, 'unmasked': …}."""
+  return evaluate_per_user(recommend_users, params, held_out, num_items, num_results).means
+
+
+def evaluate_per_user(
+  recommend_users: RecommendUsers,
+  params: dict,
+  held_out: HeldOut,
+  num_items: int,
+  num_results: int,
+) -> Evaluation:
+  """What `evaluate` returns, and what its means are means of.
+
+  Args:
+    recommend_users: the search.
+    params: of the recommender.
+    held_out: histories and targets.
+    num_items: N, for coverage.
+    num_results: results of each list that count.
+
+  Raises:
+    ValueError: if there are no users.
+  """
   users_U = np.arange(held_out.histories.num_users)
-  ways = {"masked": seen_items(held_out.histories), "unmasked": None}
-  return {
-    way: evaluate_users(recommend_users, params, held_out, users_U, num_items, num_results, seen)
-    for way, seen in ways.items()
-  }
+  means, per_user = {}, {}
+  for way, seen in {"masked": seen_items(held_out.histories), "unmasked": None}.items():
+    means[way], metrics = _measure(
+      recommend_users, params, held_out, users_U, num_items, num_results, seen
+    )
+    per_user[way] = kept_per_user(metrics)
+  return Evaluation(means, per_user)
+
+
+def _measure(
+  recommend_users: RecommendUsers,
+  params: dict,
+  held_out: HeldOut,
+  users_R: np.ndarray,
+  num_items: int,
+  num_results: int,
+  seen: SeenItems | None,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+  """The means with coverage, and every metric of every user: float64 [R]."""
+  result = recommend_users(params, held_out.histories, users_R, seen)
+  item_RxK = np.asarray(result.item_BxK)[:, :num_results]
+  valid_RxK = np.asarray(result.valid_BxK)[:, :num_results]
+  rank_R = rank_in_list(item_RxK, valid_RxK, held_out.target_U[users_R])
+  metrics = per_user_metrics(rank_R, num_results)
+  covered = coverage(item_RxK, valid_RxK, num_items)
+  return {**summarise(metrics), f"coverage@{COVERAGE_AT}": covered}, metrics

@@ -39,9 +39,7 @@ class Protocol(NamedTuple):
   cold: str = "cold targets stay in the means; a baseline misses all of them"
 
 
-def protocol_of(
-  dataset: Dataset, num_results: int, num_beams: int, tie_seed: int = -1
-) -> Protocol:
+def protocol_of(dataset: Dataset, num_results: int, num_beams: int, tie_seed: int = -1) -> Protocol:
   """The protocol of evaluating on a data set, its cold and its tied targets counted.
 
   Args:

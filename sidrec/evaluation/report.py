@@ -1,18 +1,23 @@
-"""The results table, and `evaluation.json`.
+"""The results table, `evaluation.json`, and `per_user.npz` beside it.
 
-Results are nested as system → split → 'masked' | 'unmasked' → metric → value.
+Results are nested as system → split → 'masked' | 'unmasked' → metric → value. In `per_user.npz`
+the same path names a float32 array [U], as in 'sidrec/test/masked/recall@10'.
 """
 
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from sidrec.evaluation.metrics import COVERAGE_AT, NDCG_AT, RECALL_AT
 from sidrec.evaluation.protocol import Protocol, describe, to_json
-from sidrec.whole_file import write_whole_text
+from sidrec.whole_file import write_whole, write_whole_text
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+PerUser = Mapping[str, Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]]
 
 COLUMNS = (
   *(f"recall@{k}" for k in RECALL_AT),
@@ -61,3 +66,58 @@ def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Resul
   if not path.parent.is_dir():
     raise FileNotFoundError(f"cannot write {path}: the directory {path.parent} does not exist")
   write_whole_text(path, text)
+
+
+def read_evaluation(path: str | os.PathLike) -> dict[str, Any]:
+  """The {'protocol': …, 'results': …} that `write_evaluation` wrote.
+
+  Raises:
+    FileNotFoundError: if the file does not exist.
+    ValueError: if it is not such a file.
+  """
+  path = Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"there is no {path}; run --mode=evaluate with this workdir first")
+  try:
+    content = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON: {error}; evaluate again") from error
+  if not isinstance(content, dict) or not {"protocol", "results"} <= set(content):
+    raise ValueError(f"{path} does not hold a protocol and results; evaluate again")
+  return content
+
+
+def write_per_user(path: str | os.PathLike, per_user: PerUser) -> None:
+  """Writes every user's metrics; a reader sees the old file or the whole new one.
+
+  Args:
+    path: of the .npz file.
+    per_user: system → split → way → metric → [U], user rows in the data set's order.
+
+  Raises:
+    ValueError: if two arrays of a split differ in length.
+  """
+  arrays: dict[str, np.ndarray] = {}
+  lengths: dict[str, int] = {}
+  for system, splits in per_user.items():
+    for split, ways in splits.items():
+      for way, metrics in ways.items():
+        for metric, value_U in metrics.items():
+          name = f"{system}/{split}/{way}/{metric}"
+          arrays[name] = np.asarray(value_U, np.float32)
+          if lengths.setdefault(split, len(value_U)) != len(value_U):
+            raise ValueError(
+              f"cannot write {path}: {name} has {len(value_U)} users, others of its split "
+              f"{lengths[split]}"
+            )
+  write_whole(Path(path), lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+
+
+def read_per_user(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """'system/split/way/metric' → float32 [U], as `write_per_user` wrote it.
+
+  Raises:
+    FileNotFoundError: if the file does not exist.
+  """
+  with np.load(path, allow_pickle=False) as arrays:
+    return dict(arrays)

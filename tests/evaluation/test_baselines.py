@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from tiny import make_histories
 
 from sidrec.data.dataset import HeldOut, held_out_view, training_view
-from sidrec.evaluation.baselines import evaluate_baseline, item_knn, popularity, ranks, top_items
+from sidrec.evaluation.baselines import (
+  evaluate_baseline,
+  evaluate_baseline_per_user,
+  item_knn,
+  item_knn_cosine,
+  popularity,
+  ranks,
+  top_items,
+)
 
 
 def random_held_out(rng, num_items):
@@ -100,6 +108,55 @@ def test_item_knn_against_brute_force(seed, window, last):
   scores_BxN = item_knn(training, 6, window, last)(asked, users_B)
   expected = [brute_force_knn(training, 6, asked.of(user), window, last) for user in users_B]
   np.testing.assert_allclose(scores_BxN, expected, rtol=1e-5)
+
+
+def brute_force_cosine(training, num_items, history):
+  has = np.zeros((training.num_users, num_items))
+  for user in range(training.num_users):
+    has[user, training.of(user)] = 1
+  norm = np.linalg.norm(has, axis=0)
+  scores = np.zeros(num_items)
+  for item in set(history.tolist()):
+    for other in range(num_items):
+      if other != item and norm[item] and norm[other]:
+        scores[other] += has[:, item] @ has[:, other] / (norm[item] * norm[other])
+  return np.where(scores > 0, scores, -np.inf)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_item_knn_cosine_against_brute_force(seed):
+  rng = np.random.default_rng(seed)
+  # Histories repeat items, some are empty, and item 7 never occurs.
+  training = make_histories([rng.integers(0, 6, rng.integers(0, 7)).tolist() for _ in range(5)])
+  asked = make_histories([rng.integers(0, 8, rng.integers(0, 7)).tolist() for _ in range(4)])
+  users_B = np.array([3, 0, 2])
+  scores_BxN = item_knn_cosine(training, 8)(asked, users_B)
+  expected = [brute_force_cosine(training, 8, asked.of(user)) for user in users_B]
+  np.testing.assert_allclose(scores_BxN, expected, rtol=1e-5)
+
+
+def test_item_knn_cosine_knows_no_order():
+  training = make_histories([[0, 1, 2], [2, 1, 3], [3, 0, 1]])
+  score_block = item_knn_cosine(training, 4)
+  forth, back = make_histories([[0, 1, 2]]), make_histories([[2, 1, 0]])
+  np.testing.assert_allclose(score_block(forth, np.array([0])), score_block(back, np.array([0])))
+
+
+def test_the_means_of_a_baseline_are_means_of_its_users():
+  rng = np.random.default_rng(0)
+  held_out = random_held_out(rng, 12)
+  scores_UxN = rng.random((7, 12))
+  score_block = lambda _, users_B: scores_UxN[users_B]
+  found = evaluate_baseline_per_user(score_block, held_out, 12, 10, block_size=3)
+  assert found.means == evaluate_baseline(score_block, held_out, 12, 10, block_size=3)
+  for way in ["masked", "unmasked"]:
+    assert set(found.per_user[way]) == {"recall@10", "ndcg@10"}
+    for metric, value_U in found.per_user[way].items():
+      assert value_U.dtype == np.float32
+      assert value_U.mean() == pytest.approx(found.means[way][metric], abs=1e-6)
+  rank_U = ranks(scores_UxN, held_out.target_U)
+  np.testing.assert_array_equal(found.per_user["unmasked"]["recall@10"], rank_U < 10)
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])

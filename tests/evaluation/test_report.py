@@ -1,9 +1,17 @@
 import json
 
+import numpy as np
 import pytest
 
 from sidrec.evaluation.protocol import Protocol, describe
-from sidrec.evaluation.report import evaluation_report, results_table, write_evaluation
+from sidrec.evaluation.report import (
+  evaluation_report,
+  read_evaluation,
+  read_per_user,
+  results_table,
+  write_evaluation,
+  write_per_user,
+)
 
 PROTOCOL = Protocol(
   dataset="tiny",
@@ -12,6 +20,7 @@ PROTOCOL = Protocol(
   num_results=20,
   num_beams=20,
   cold_targets={"valid": 0, "test": 1},
+  tied_targets={"valid": 0.0, "test": 0.25},
 )
 METRICS = {
   **{"recall@1": 0.1, "recall@5": 0.2, "recall@10": 0.3, "recall@20": 0.4},
@@ -86,3 +95,58 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_missing_directory_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match="nowhere"):
     write_evaluation(tmp_path / "nowhere" / "evaluation.json", PROTOCOL, RESULTS)
+
+
+PER_USER = {
+  "sidrec": {
+    "test": {"masked": {"recall@10": np.array([1, 0])}, "unmasked": {"ndcg@10": np.array([0.5, 0])}}
+  },
+  "item-knn": {"valid": {"masked": {"recall@10": np.array([0, 1, 1])}}},
+}
+
+
+def test_the_evaluation_reads_back(tmp_path):
+  path = tmp_path / "evaluation.json"
+  write_evaluation(path, PROTOCOL, RESULTS)
+  content = read_evaluation(path)
+  assert content["results"] == RESULTS
+  assert content["protocol"]["dataset"] == "tiny"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"results": {}}'])
+def test_what_is_not_an_evaluation_is_refused_by_its_name(tmp_path, text):
+  path = tmp_path / "evaluation.json"
+  path.write_text(text)
+  with pytest.raises(ValueError, match=r"evaluation\.json .*evaluate again"):
+    read_evaluation(path)
+
+
+def test_a_run_without_an_evaluation_says_what_to_do(tmp_path):
+  with pytest.raises(FileNotFoundError, match="--mode=evaluate"):
+    read_evaluation(tmp_path / "evaluation.json")
+
+
+def test_per_user_metrics_read_back_under_their_paths(tmp_path):
+  path = tmp_path / "per_user.npz"
+  write_per_user(path, PER_USER)
+  found = read_per_user(path)
+  assert set(found) == {
+    "sidrec/test/masked/recall@10",
+    "sidrec/test/unmasked/ndcg@10",
+    "item-knn/valid/masked/recall@10",
+  }
+  assert all(value_U.dtype == np.float32 for value_U in found.values())
+  np.testing.assert_array_equal(found["sidrec/test/unmasked/ndcg@10"], [0.5, 0])
+  assert [entry.name for entry in tmp_path.iterdir()] == ["per_user.npz"]
+
+
+def test_the_file_depends_on_its_content_alone(tmp_path):
+  write_per_user(tmp_path / "a.npz", PER_USER)
+  write_per_user(tmp_path / "b.npz", PER_USER)
+  assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_systems_of_one_split_have_the_same_users(tmp_path):
+  other = {"popular": {"test": {"masked": {"recall@10": np.zeros(3)}}}}
+  with pytest.raises(ValueError, match=r"popular/test/masked/recall@10 has 3 users, .* 2"):
+    write_per_user(tmp_path / "per_user.npz", {**PER_USER, **other})

@@ -1,0 +1,325 @@
+"""The results table of finished runs: systems, seeds, users, and what others published.
+
+  python -m sidrec.evaluation.results runs/ml1m runs/ml1m-seed1 runs/ml1m-seed2 --markdown
+
+Work directories of one data set and one config are one group: `runs/ml1m` and `runs/ml1m-seed1`
+belong to config `ml1m`, and may differ in their seed only. Each group gets a table.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import app, flags
+
+from sidrec.evaluation import report
+from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_difference, bootstrap_mean
+from sidrec.evaluation.protocol import SPLITS
+from sidrec.evaluation.seeds import SeedResults, over_seeds
+from sidrec.stages import flatten
+
+REFERENCE = "sidrec"  # the system that the others are compared with
+WAYS = ("masked", "unmasked")
+METRICS = {"recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
+COLUMNS = tuple((way, metric) for way in WAYS for metric in METRICS)
+# Settings in which runs of one config may differ.
+FREE_SETTINGS = ("seed", "data.path")
+
+
+class Published(NamedTuple):
+  """A figure of others, test set, the last item of each user, full ranking."""
+
+  system: str
+  recall: float  # @10
+  ndcg: float  # @10
+  protocol: str  # a key of PROTOCOLS
+
+
+# How the published figures were measured, and where they stand.
+PROTOCOLS = {
+  "HSTU README": (
+    "seen items masked; MovieLens ties in time reordered, so that a quarter of the test items "
+    "differ. README of meta-recsys/generative-recommenders (Zhai et al., ICML 2024, "
+    "arXiv:2402.17152), the masking from its research/data/eval.py"
+  ),
+  "eSASRec README": (
+    "seen items masked; users and targets without training interactions removed. 'Calculated' "
+    "columns in the README of blondered/transformer_benchmark (eSASRec), the masking from its "
+    "src/evaluation/common.py and src/val_schemes/leave_one_out.py; HSTU and FuXi-α were trained "
+    "with their own code and measured again there, their masking not verified"
+  ),
+  "TIGER paper": (
+    "masking not stated, so taken as not masked. Rajput et al., NeurIPS 2023, arXiv:2305.05065, "
+    "as quoted in the 'Reported' columns of the README of blondered/transformer_benchmark"
+  ),
+  "ActionPiece paper": (
+    "masking not stated, so taken as not masked. 'Reported' columns in the README of "
+    "blondered/transformer_benchmark"
+  ),
+}
+PUBLISHED = {
+  "movielens-1m": (
+    Published("SASRec, sampled softmax", 0.2853, 0.1603, "HSTU README"),
+    Published("HSTU", 0.3097, 0.1720, "HSTU README"),
+    Published("HSTU-large", 0.3294, 0.1893, "HSTU README"),
+    Published("SASRec, sampled softmax", 0.2929, 0.1684, "eSASRec README"),
+    Published("eSASRec", 0.3133, 0.1772, "eSASRec README"),
+    Published("HSTU", 0.3037, 0.1719, "eSASRec README"),
+    Published("FuXi-α", 0.3164, 0.1813, "eSASRec README"),
+  ),
+  "amazon-beauty": (
+    Published("SASRec", 0.0605, 0.0318, "TIGER paper"),
+    Published("TIGER", 0.0648, 0.0384, "TIGER paper"),
+    Published("ActionPiece", 0.0775, 0.0424, "ActionPiece paper"),
+    Published("SASRec, sampled softmax", 0.0921, 0.0531, "eSASRec README"),
+    Published("eSASRec", 0.0928, 0.0523, "eSASRec README"),
+    Published("HSTU", 0.0788, 0.0439, "eSASRec README"),
+    Published("FuXi-α", 0.0809, 0.0451, "eSASRec README"),
+  ),
+  "amazon-sports": (
+    Published("SASRec", 0.0350, 0.0192, "TIGER paper"),
+    Published("TIGER", 0.0400, 0.0225, "TIGER paper"),
+    Published("ActionPiece", 0.0500, 0.0264, "ActionPiece paper"),
+    Published("SASRec, sampled softmax", 0.0569, 0.0314, "eSASRec README"),
+    Published("eSASRec", 0.0560, 0.0323, "eSASRec README"),
+    Published("HSTU", 0.0437, 0.0243, "eSASRec README"),
+    Published("FuXi-α", 0.0437, 0.0244, "eSASRec README"),
+  ),
+}
+
+
+class Run(NamedTuple):
+  """A finished run, read from its work directory."""
+
+  folder: str
+  config_name: str  # the folder's name without '-seed<number>'
+  settings: dict[str, Any]  # flat: 'train.steps' → value
+  evaluation: dict[str, Any]  # {'protocol': …, 'results': …}
+  per_user: dict[str, np.ndarray]  # 'system/split/way/metric' → float32 [U]; may be empty
+
+
+class Group(NamedTuple):
+  """The runs of one config on one data set, and their means over seeds."""
+
+  dataset: str
+  config_name: str
+  runs: Sequence[Run]
+  results: SeedResults
+
+
+def read_run(folder: Path) -> Run:
+  """Reads config.json, evaluation.json and, where it is there, per_user.npz.
+
+  Raises:
+    FileNotFoundError: if one of the first two is missing.
+    ValueError: if per_user.npz belongs to another evaluation.
+  """
+  evaluation = report.read_evaluation(folder / "evaluation.json")
+  config = folder / "config.json"
+  if not config.is_file():
+    raise FileNotFoundError(f"there is no {config}, which says what was run; give a work directory")
+  settings = flatten(json.loads(config.read_text(encoding="utf-8")))
+  kept = folder / "per_user.npz"
+  per_user = report.read_per_user(kept) if kept.is_file() else {}
+  for name, value_U in per_user.items():
+    system, split, way, metric = name.split("/")
+    found = evaluation["results"].get(system, {}).get(split, {}).get(way, {}).get(metric)
+    if found is None or abs(found - value_U.mean(dtype=np.float64)) > 1e-6:
+      raise ValueError(f"{kept} and evaluation.json disagree on {name}; run --mode=evaluate again")
+  config_name = re.sub(r"-seed-?\d+$", "", folder.resolve().name)
+  return Run(str(folder), config_name, settings, evaluation, per_user)
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+  """Groups in the order in which their first runs are given.
+
+  Raises:
+    ValueError: if runs of one group differ in their protocol or settings, or share a seed.
+  """
+  grouped: dict[tuple[str, str], list[Run]] = {}
+  for run in runs:
+    key = (run.evaluation["protocol"]["dataset"], run.config_name)
+    grouped.setdefault(key, []).append(run)
+  groups = []
+  for (dataset, config_name), members in grouped.items():
+    _check_settings(members)
+    results = over_seeds({run.folder: run.evaluation for run in members})
+    groups.append(Group(dataset, config_name, members, results))
+  return groups
+
+
+def _check_settings(runs: Sequence[Run]) -> None:
+  first, seeds = runs[0], {}
+  for run in runs:
+    for key in {**first.settings, **run.settings}:
+      mine, its = run.settings.get(key), first.settings.get(key)
+      if key not in FREE_SETTINGS and mine != its:
+        raise ValueError(
+          f"{run.folder} and {first.folder} are not one config: {key} is {mine!r} and {its!r}; "
+          "name the folders of one config <name> and <name>-seed<number>, of others differently"
+        )
+    seed = run.settings.get("seed")
+    if seed in seeds:
+      raise ValueError(
+        f"{seeds[seed]} and {run.folder} have the same seed {seed}; give one of them"
+      )
+    seeds[seed] = run.folder
+
+
+def seed_mean(group: Group, system: str, split: str, way: str, metric: str) -> np.ndarray | None:
+  """Each user's mean over the runs that have the system, float64 [U]; None where one kept none."""
+  name = f"{system}/{split}/{way}/{metric}"
+  having = [run for run in group.runs if system in run.evaluation["results"]]
+  if not having or not all(name in run.per_user for run in having):
+    return None
+  return np.stack([run.per_user[name] for run in having]).mean(axis=0, dtype=np.float64)
+
+
+def results_rows(group: Group, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
+  """The group's table: measured systems, then published ones in a column of their own."""
+  titles = [f"{way}: {METRICS[metric]}" for way, metric in COLUMNS]
+  rows = [["system", "seeds", *titles]]
+  for system in _systems(group, split):
+    ways = group.results[system][split]
+    cells, counts = [], set()
+    for way, metric in COLUMNS:
+      if metric not in ways.get(way, {}):
+        cells.append("-")
+        continue
+      over = ways[way][metric]
+      counts.add(over.num_seeds)
+      value_U = seed_mean(group, system, split, way, metric)
+      interval = ""
+      if value_U is not None:
+        found = bootstrap_mean(value_U, resamples)
+        interval = f" [{found.low:.4f}, {found.high:.4f}]"
+      cells.append(f"{over}{interval}")
+    rows.append([system, "/".join(map(str, sorted(counts))) or "-", *cells])
+  published = PUBLISHED.get(group.dataset, ()) if split == "test" else ()
+  if published:
+    rows = [[*row, "-" if at else "published: Recall@10 / NDCG@10"] for at, row in enumerate(rows)]
+  for other in published:
+    figures = f"{other.recall:.4f} / {other.ndcg:.4f} ({other.protocol})"
+    rows.append([other.system, *["-"] * (len(titles) + 1), figures])
+  return rows
+
+
+def difference_rows(group: Group, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
+  """Each other system minus the reference, paired by user; empty where nothing can be paired."""
+  rows = []
+  for system in _systems(group, split):
+    if system == REFERENCE:
+      continue
+    cells = []
+    for way, metric in COLUMNS:
+      value_U = seed_mean(group, system, split, way, metric)
+      other_U = seed_mean(group, REFERENCE, split, way, metric)
+      if value_U is None or other_U is None:
+        cells.append("-")
+        continue
+      found = bootstrap_difference(value_U, other_U, resamples)
+      cells.append(f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] p={found.p_value:.4f}")
+    rows.append([f"{system} − {REFERENCE}", *cells])
+  if all(cell == "-" for row in rows for cell in row[1:]):
+    return []
+  return [["difference", *(f"{way}: {METRICS[metric]}" for way, metric in COLUMNS)], *rows]
+
+
+def _systems(group: Group, split: str) -> list[str]:
+  """The reference first, the others in the file's order."""
+  found = [system for system, splits in group.results.items() if split in splits]
+  return sorted(found, key=lambda system: system != REFERENCE)
+
+
+def group_text(group: Group, split: str, markdown: bool = False, resamples: int = RESAMPLES) -> str:
+  """The group's tables, and what their cells and published figures mean."""
+  protocol = group.runs[0].evaluation["protocol"]
+  heading = (
+    f"{group.dataset}, config {group.config_name}, {split}: {protocol['num_users']:,} users, "
+    f"{protocol['num_items']:,} items, {protocol['num_beams']} beams"
+  )
+  rows = results_rows(group, split, resamples)
+  differences = difference_rows(group, split, resamples)
+  render = markdown_table if markdown else aligned_table
+  parts = [f"### {heading}" if markdown else heading, render(rows)]
+  if differences:
+    parts.append(render(differences))
+  notes = legend(group, split, bool(differences), resamples)
+  parts.append("\n".join(f"- {note}" for note in notes))
+  return "\n\n".join(parts) + "\n"
+
+
+def legend(group: Group, split: str, paired: bool, resamples: int) -> list[str]:
+  """One sentence each: what is averaged, how sure it is, and whose the published figures are."""
+  count = len(group.runs)
+  seeds = ", ".join(str(run.settings.get("seed")) for run in group.runs)
+  notes = [
+    f"mean ± standard error over {count} seeds ({seeds})"
+    if count > 1
+    else f"one seed ({seeds}): no standard error over seeds can be given"
+  ]
+  if all(run.per_user for run in group.runs):
+    notes.append(
+      f"[95% interval over users]: percentile bootstrap, {resamples:,} resamples, each user's "
+      "values averaged over seeds first"
+    )
+  else:
+    lacking = ", ".join(run.folder for run in group.runs if not run.per_user)
+    notes.append(f"no interval over users: there is no per_user.npz in {lacking}")
+  if paired:
+    notes.append(
+      f"differences: to {REFERENCE} on the same users, paired bootstrap; p is two-sided, from the "
+      "share of resamples whose difference has the other sign"
+    )
+  if split == "test" and group.dataset in PUBLISHED:
+    notes.append(
+      "published figures come from other code and other protocols: they give the scale, and no "
+      "difference to them is tested"
+    )
+    named = {other.protocol for other in PUBLISHED[group.dataset]}
+    notes += [f"{name}: {text}" for name, text in PROTOCOLS.items() if name in named]
+  return notes
+
+
+def aligned_table(rows: Sequence[Sequence[str]]) -> str:
+  """Columns of equal width, the first row underlined."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = [
+    "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    for row in rows
+  ]
+  lines.insert(1, "  ".join("-" * width for width in widths))
+  return "\n".join(lines)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+  """The same as a Markdown table."""
+  lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+  lines.insert(1, "|" + " --- |" * len(rows[0]))
+  return "\n".join(lines)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Adds this command's flags to `values`, so that importing the module defines none."""
+  flags.DEFINE_bool("markdown", False, "Print Markdown.", flag_values=values)
+  flags.DEFINE_enum("split", "test", SPLITS, "Which targets.", flag_values=values)
+
+
+def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
+  """Prints a table for each group; expected errors end with their sentence."""
+  if len(argv) < 2:
+    raise app.UsageError("no work directory given; name one or more, such as runs/ml1m")
+  try:
+    groups = group_runs([read_run(Path(folder)) for folder in argv[1:]])
+  except (ValueError, OSError) as error:
+    sys.exit(f"sidrec: {error}")
+  print("\n".join(group_text(group, values.split, values.markdown) for group in groups), end="")
+
+
+if __name__ == "__main__":
+  define_flags(flags.FLAGS)
+  app.run(main)
