@@ -3,6 +3,7 @@
 Letters: N items, M new items, F vector width, L levels, V codes per level.
 """
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -198,10 +199,7 @@ def _make_unique(rule: str, encoded: Encoded) -> tuple[np.ndarray, dict[str, Any
     }
   costs = None
   if encoded.fitted is not None and encoded.fitted.tokenizer.costs is not None:
-    tokenizer, params = encoded.fitted
-    costs = lambda vectors_BxF, codes_BxL, level: tokenizer.costs(
-      params, vectors_BxF, codes_BxL, level
-    )
+    costs = functools.partial(encoded.fitted.tokenizer.costs, encoded.fitted.params)
   made = reassign(codes_NxL, encoded.inputs_NxF, costs, encoded.codebook_size)
   told: dict[str, Any] = {"rule": rule, "items moved": made.report["moved"]}
   for level in made.report["levels"]:

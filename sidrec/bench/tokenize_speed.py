@@ -20,7 +20,8 @@ from sidrec.bench.timing import alternate, hardware
 from sidrec.tokenizers.base import map_blocks
 from sidrec.tokenizers.kmeans import lloyd, nearest
 from sidrec.tokenizers.residual_kmeans import residual_kmeans
-from sidrec.tokenizers.rqvae import RQVAEConfig, rqvae_task
+from sidrec.tokenizers.rqvae_config import RQVAEConfig
+from sidrec.tokenizers.rqvae_task import rqvae_task
 from sidrec.training.optimizer import adamw
 from sidrec.training.state import init_state, update
 

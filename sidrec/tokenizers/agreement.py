@@ -79,16 +79,20 @@ def item_labels(items: Items) -> dict[str, np.ndarray]:
   """The labels that a catalogue has: str [N], '' where an item has none.
 
   Returns:
-    'category', the first one of each item, and 'decade' ('1990s'), from the numeric column
-    'year'; each only if some item has it.
+    'category', the first one of each item, or the second, third, … where all before it are
+    the same for all items that have one (the root of a shop's category paths); and 'decade'
+    ('1990s'), from the numeric column 'year'. Each only if some item has it.
   """
   labels = {}
   start_N, end_N = items.category_offsets_N1[:-1], items.category_offsets_N1[1:]
-  has_N = end_N > start_N
-  if has_N.any():
+  for place in range(int((end_N - start_N).max(initial=0))):
+    has_N = end_N - start_N > place
     category_N = np.full(items.num_items, "", items.categories_C.dtype)
-    category_N[has_N] = items.categories_C[items.category_E[start_N[has_N]]]
-    labels["category"] = category_N
+    category_N[has_N] = items.categories_C[items.category_E[start_N[has_N] + place]]
+    labels.setdefault("category", category_N)
+    if (category_N[has_N] != category_N[has_N][0]).any():
+      labels["category"] = category_N
+      break
   if "year" in items.numeric:
     year_N = np.asarray(items.numeric["year"], np.float64)
     decades = [f"{int(year // 10) * 10}s" if np.isfinite(year) else "" for year in year_N.tolist()]

@@ -17,7 +17,8 @@ from sidrec.tokenizers.lsh import lsh
 from sidrec.tokenizers.product_quantization import product_quantization
 from sidrec.tokenizers.radix import radix
 from sidrec.tokenizers.residual_kmeans import residual_kmeans
-from sidrec.tokenizers.rqvae import RQVAEConfig, rqvae, selection_score
+from sidrec.tokenizers.rqvae import rqvae, selection_score
+from sidrec.tokenizers.rqvae_config import RQVAEConfig
 from sidrec.training import mesh as mesh_lib
 from sidrec.training.log import make_logger
 from sidrec.training.loop import LoopConfig, train

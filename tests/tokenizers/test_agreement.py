@@ -104,6 +104,14 @@ def test_the_labels_of_a_catalogue():
   assert labels["decade"].tolist() == ["1990s", "2000s", ""]
 
 
+def test_the_root_that_all_category_paths_share_is_passed_over():
+  paths = [("Beauty", "Hair", "Combs"), ("Beauty",), ("Beauty", "Skin"), ()]
+  items = item_table([1, 2, 3, 4], [""] * 4, paths, {})
+  assert item_labels(items)["category"].tolist() == ["Hair", "", "Skin", ""]
+  alike = item_table([1, 2], [""] * 2, [("Beauty",), ("Beauty",)], {})
+  assert item_labels(alike)["category"].tolist() == ["Beauty", "Beauty"]
+
+
 def test_a_catalogue_without_labels_has_none():
   bare = item_table([1, 2], ["a", "b"], [(), ()], {})
   assert item_labels(bare) == {}

@@ -9,19 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-from sidrec.tokenizers import rqvae as module
+from sidrec.tokenizers import autoencoder
+from sidrec.tokenizers import rqvae_task as rqvae_task_module
 from sidrec.tokenizers.base import BLOCK_SIZE
 from sidrec.tokenizers.quality import report, unexplained_variance
 from sidrec.tokenizers.quantiser import Averages, quantise
-from sidrec.tokenizers.rqvae import (
-  RQVAEConfig,
-  costs,
-  decode,
-  encode,
-  rqvae,
-  rqvae_task,
-  selection_score,
-)
+from sidrec.tokenizers.rqvae import costs, decode, encode, rqvae, selection_score
+from sidrec.tokenizers.rqvae_config import RQVAEConfig
+from sidrec.tokenizers.rqvae_task import rqvae_task
 from sidrec.training.state import init_state, update
 
 SMALL = RQVAEConfig(num_levels=3, codebook_size=16, hidden=(32, 16), latent_dim=8, commitment=0.25)
@@ -107,7 +102,7 @@ def test_decode_sums_codewords(start):
   codes = np.array([[3, 0, 15], [1, 1, 1]])
   books = np.asarray(params["codebooks_LxVxD"])
   latents = np.stack([sum(books[level, c] for level, c in enumerate(row)) for row in codes])
-  expected = module._outputs(SMALL, params["decoder"], jnp.asarray(latents))
+  expected = autoencoder.apply(params["decoder"], jnp.asarray(latents))
   np.testing.assert_allclose(decode(SMALL, params, codes), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -129,7 +124,7 @@ def test_an_item_alone_is_encoded_as_among_many(start, tmp_path):
 
 def test_encode_quantises_the_latents(start, vectors):
   params, _ = start
-  latents = module._latents(SMALL, params["encoder"], jnp.asarray(vectors))
+  latents = autoencoder.apply(params["encoder"], jnp.asarray(vectors))
   expected = quantise(params["codebooks_LxVxD"], latents).codes_LxB.T
   np.testing.assert_array_equal(encode(SMALL, params, vectors), expected)
 
@@ -151,7 +146,7 @@ def test_costs_are_squared_distances_given_any_codes_above(start, vectors):
   params, items = start[0], vectors[:50]
   codes = np.random.default_rng(0).integers(16, size=(50, 3))
   books = np.asarray(params["codebooks_LxVxD"], np.float64)
-  latents = np.asarray(module._latents(SMALL, params["encoder"], jnp.asarray(items)))
+  latents = np.asarray(autoencoder.apply(params["encoder"], jnp.asarray(items)))
   residual = latents - books[0, codes[:, 0]] - books[1, codes[:, 1]]
   expected = np.square(residual[:, None] - books[2][None]).sum(-1)
   np.testing.assert_allclose(costs(SMALL, params, items, codes, 2), expected, rtol=1e-4, atol=1e-4)
@@ -202,7 +197,7 @@ def test_losses_by_hand(start, vectors):
   params, aux = start
   batch = vectors[:50]
   loss, metrics, _, _ = evaluate(SMALL, vectors, params, aux, batch)
-  latents = np.asarray(module._latents(SMALL, params["encoder"], jnp.asarray(batch)))
+  latents = np.asarray(autoencoder.apply(params["encoder"], jnp.asarray(batch)))
   codes = np.asarray(encode(SMALL, params, batch))
   partial, commitment = 0, 0
   for level in range(SMALL.num_levels):
@@ -238,7 +233,7 @@ def test_the_loss_does_not_depend_on_the_scale_of_the_vectors(linear, vectors):
 
 def test_start_is_standardised_and_near_the_mean(start, vectors):
   params, aux = start
-  latents = np.asarray(module._latents(SMALL, params["encoder"], jnp.asarray(vectors)))
+  latents = np.asarray(autoencoder.apply(params["encoder"], jnp.asarray(vectors)))
   np.testing.assert_allclose(latents.mean(0), 0, atol=1e-4)
   assert 0.8 < latents.std() < 1.3
   decoded = decode(SMALL, params, encode(SMALL, params, vectors))
@@ -251,7 +246,7 @@ def test_codebooks_follow_moving_averages(task, start, vectors):
   batch = {"vectors_BxF": vectors[:BATCH]}
   _, _, after, _ = evaluate(SMALL, vectors, params, aux, vectors[:BATCH])
   moved, _ = jax.jit(task.amend)(params, after, batch, jax.random.key(0))
-  latents = np.asarray(module._latents(SMALL, params["encoder"], jnp.asarray(batch["vectors_BxF"])))
+  latents = np.asarray(autoencoder.apply(params["encoder"], jnp.asarray(batch["vectors_BxF"])))
   codes = np.asarray(encode(SMALL, params, batch["vectors_BxF"]))[:, 0]
   for code in range(SMALL.codebook_size):
     own = latents[codes == code]
@@ -265,7 +260,7 @@ def test_gradient_codebooks_descend_to_the_means_of_their_residuals(linear, vect
   config, params, aux = linear
   config = dataclasses.replace(config, codebook_update="gradient", commitment=0.5)
   *_, grads = evaluate(config, vectors, params, aux, vectors[:BATCH])
-  latents = module._latents(config, params["encoder"], jnp.asarray(vectors[:BATCH]))
+  latents = autoencoder.apply(params["encoder"], jnp.asarray(vectors[:BATCH]))
   quantised = quantise(jnp.asarray(params["codebooks_LxVxD"]), latents)
   for level in range(3):
     for code in range(16):
@@ -365,7 +360,7 @@ def test_dead_codes_are_revived_and_live_ones_stay(task, start, vectors):
   np.testing.assert_allclose(moved[~dead], np.asarray(codebooks)[~dead], rtol=1e-5, atol=1e-6)
   np.testing.assert_array_equal(after_aux.usage_LxV[~dead], np.asarray(usage)[~dead])
   # Each dead code now is something that its level was given, another one for each code.
-  latents = module._latents(SMALL, params["encoder"], batch["vectors_BxF"])
+  latents = autoencoder.apply(params["encoder"], batch["vectors_BxF"])
   residuals = quantise(after["codebooks_LxVxD"], latents).residuals_LxBxD
   for level, code in zip(*np.nonzero(dead), strict=True):
     distance = np.abs(np.asarray(residuals)[level] - moved[level, code]).max(1)
@@ -457,7 +452,7 @@ def test_zero_vectors_among_others_are_encoded(trained, vectors):
 
 
 def test_a_large_catalogue_is_sampled_for_the_start(vectors, monkeypatch):
-  monkeypatch.setattr(module, "INIT_ITEMS", 200)
+  monkeypatch.setattr(rqvae_task_module, "INIT_ITEMS", 200)
   params, aux = jax.jit(rqvae_task(SMALL, vectors).init)(jax.random.key(0))
   counts = np.asarray(aux.usage_LxV) * 200
   np.testing.assert_allclose(counts, counts.round(), atol=1e-3)
