@@ -9,11 +9,26 @@ from typing import Any
 
 import jax
 
+LOOK = 0.02  # seconds
+
+
+def settle() -> None:
+  """Waits until the threads of this process are idle, such as OpenMP's, which wait busily.
+
+  No longer than that: after long rests the cores of a virtual machine are slow to come back.
+  """
+  busy = LOOK
+  while busy > 0.1 * LOOK:
+    before = time.process_time()
+    time.sleep(LOOK)
+    busy = time.process_time() - before
+
 
 def alternate(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
   """Runs each function once to warm up, then all of them in turn.
 
-  Taking turns spreads whatever else the machine does over all of them alike.
+  Taking turns spreads whatever else the machine does over all of them alike. Threads
+  of the run before are idle when the next one starts.
 
   Args:
     runs: name → function; arrays that it returns are waited for.
@@ -27,6 +42,7 @@ def alternate(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
     jax.block_until_ready(run())
   for _ in range(repeats):
     for name, run in runs.items():
+      settle()
       start = time.perf_counter()
       jax.block_until_ready(run())
       seconds[name].append(time.perf_counter() - start)

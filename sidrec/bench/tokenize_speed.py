@@ -8,7 +8,6 @@ Letters: N items, F vector width, V codes, L levels, B items of a batch.
 
 import functools
 import itertools
-import os
 import warnings
 from typing import Any
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.bench.timing import alternate, hardware
+from sidrec.features.combine import combine
 from sidrec.tokenizers.base import map_blocks
 from sidrec.tokenizers.kmeans import lloyd, nearest
 from sidrec.tokenizers.residual_kmeans import residual_kmeans
@@ -24,10 +24,6 @@ from sidrec.tokenizers.rqvae_config import RQVAEConfig
 from sidrec.tokenizers.rqvae_task import rqvae_task
 from sidrec.training.optimizer import adamw
 from sidrec.training.state import init_state, update
-
-# Read by OpenMP when faiss, scikit-learn and torch load it: without it, each one's idle threads
-# keep the cores busy while another one is timed.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 CODES = 256
 LEVELS = 3
@@ -129,7 +125,7 @@ def measure_encoding(vectors_NxF: np.ndarray, repeats: int) -> dict[str, float]:
 def measure_rqvae(vectors_NxF: np.ndarray, repeats: int) -> dict[str, float]:
   """Milliseconds a training step, of sidrec and of ResidualVQ in an equal PyTorch autoencoder."""
   config = RQVAEConfig(num_levels=LEVELS, codebook_size=CODES)
-  items_NxF = (vectors_NxF - vectors_NxF.mean(0)) / vectors_NxF.std()
+  items_NxF = combine({"vectors": vectors_NxF}, {"vectors": 1.0})  # as every run does
   order = np.random.default_rng(2).integers(0, len(items_NxF), (STEPS, BATCH))
   batches = items_NxF[order]
   task = rqvae_task(config, items_NxF)
@@ -143,9 +139,10 @@ def measure_rqvae(vectors_NxF: np.ndarray, repeats: int) -> dict[str, float]:
     donate_argnums=0,
   )
   holder = {"state": state}
+  on_device = {"vectors_BxF": jnp.asarray(batches)}  # torch has its batches, too
 
   def ours():
-    holder["state"], metrics = run(holder["state"], {"vectors_BxF": batches})
+    holder["state"], metrics = run(holder["state"], on_device)
     return metrics
 
   torch_step, torch_batches = _torch_trainer(config, batches)
@@ -154,7 +151,9 @@ def measure_rqvae(vectors_NxF: np.ndarray, repeats: int) -> dict[str, float]:
     for batch in torch_batches:
       torch_step(batch)
 
-  seconds = alternate({"sidrec": ours, "torch": torch}, repeats)
+  # More runs, each of which trains on, so that the median is of a whole training and not of its
+  # start, where many codes die and are revived.
+  seconds = alternate({"sidrec": ours, "torch": torch}, 4 * repeats)
   return {
     "rqvae_batch": BATCH,
     "rqvae_step_sidrec_ms": 1e3 * seconds["sidrec"] / STEPS,
