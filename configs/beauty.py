@@ -15,6 +15,8 @@ def get_config(variant: str = "") -> ConfigDict:
   config.model.history_length = 20
   config.model.encoder_dropout = 0.4
   config.train.batch_size = 64
+  config.train.validate_every = 300
+  config.train.valid_users = 4000
   if variant == "tiny":
     config.tokenizer.rqvae.steps = 200
     config.train.steps = 200
