@@ -1,4 +1,20 @@
-"""Amazon Beauty (2014, 5-core): a dense recommender on RQ-VAE semantic IDs of item texts."""
+"""Amazon Beauty (2014, 5-core): a dense recommender on RQ-VAE semantic IDs of text and behaviour.
+
+  python -m sidrec.main --config=configs/beauty.py
+
+Wants the sequence files at $SIDREC_DATA_DIR/amazon-beauty, and either the extra 'text' (to embed the
+template below) or --config.features.text.path=FILE with vectors by item id.
+
+Hardware: 2 CPU cores. Time: about 8 minutes with ready text vectors. Result (leave-last-out, 22,363
+users, 12,101 items, full ranking, 50 beams, seed 0, text vectors of all-MiniLM-L6-v2):
+
+  test, seen items masked      Recall@10 0.0697   NDCG@10 0.0398   (item-kNN 0.0771, 0.0486)
+  test, seen items unmasked    Recall@10 0.0638   NDCG@10 0.0347   (item-kNN 0.0730, 0.0456)
+  valid, seen items masked     Recall@10 0.0949   NDCG@10 0.0537   (item-kNN 0.0898, 0.0574)
+
+Its settings are a first choice and not tuned yet: what followed the last items is still the better
+guide here.
+"""
 
 from ml_collections import ConfigDict
 
