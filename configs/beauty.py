@@ -5,7 +5,7 @@
 Wants the sequence files at $SIDREC_DATA_DIR/amazon-beauty, and either the extra 'text' (to embed
 the template below) or --config.features.text.path=FILE with vectors by item id.
 
-Hardware: 2 CPU cores. Time: about 8 minutes with ready text vectors. Result (leave-last-out, 22,363
+Hardware: 2 CPU cores. Time: about 9 minutes with ready text vectors. Result (leave-last-out, 22,363
 users, 12,101 items, full ranking, 50 beams, seed 0, text vectors of all-MiniLM-L6-v2):
 
   test, seen items masked      Recall@10 0.0697   NDCG@10 0.0398   (item-kNN 0.0771, 0.0486)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.features.combine import Params, apply_combine, fit_combine
-from sidrec.features.content import ContentModel, apply_content, fit_content
+from sidrec.features.content import apply_content, fit_content
 from sidrec.features.cooccurrence import cooccurrence_vectors
 from sidrec.features.item2vec import Item2vecConfig, item2vec_vectors
 from sidrec.features.statistics import item_statistics
@@ -51,7 +51,8 @@ def item_vectors(features: ConfigDict, dataset: Dataset, seed: int, workdir: Pat
   """
   weights = block_weights(features)
   items, training = dataset.items, training_view(dataset.histories)
-  blocks, notes = described_blocks(features, weights, with_statistics(features, dataset), items)
+  catalogue = with_statistics(features, dataset)
+  blocks, notes = described_blocks(features, weights, catalogue, catalogue)
   if "cooccurrence" in weights:
     c = features.cooccurrence
     blocks["cooccurrence"] = cooccurrence_vectors(training, items.num_items, c.dim, c.window)
@@ -144,10 +145,9 @@ def described_blocks(
   """The blocks that need no behaviour, for the catalogue itself or for new items."""
   blocks, notes = {}, []
   if "content" in weights:
-    # The same numbers for the catalogue, whether or not these are its items.
-    is_catalogue = items.num_items == catalogue.num_items and items.ids_N is catalogue.ids_N
-    model = content_model(features, catalogue)
-    blocks["content"] = apply_content(model, catalogue if is_catalogue else items)
+    c = features.content
+    widths = (c.title_buckets, c.max_categories, c.tag_buckets, c.text_buckets)
+    blocks["content"] = apply_content(fit_content(catalogue, *widths, c.scaling), items)
   for name in ("text", "image", "audio"):
     if name not in weights:
       continue
@@ -166,14 +166,6 @@ def vector_files(features: ConfigDict) -> dict[str, list[int]]:
   """A JSON-able value that changes when a file of vectors changes: their sizes and times."""
   paths = [features[name].path for name in ("text", "image", "audio") if features[name].weight > 0]
   return {key: value for path in paths for key, value in file_signature(path).items()}
-
-
-def content_model(features: ConfigDict, catalogue: Items) -> ContentModel:
-  """What content vectors learn from the catalogue."""
-  c = features.content
-  return fit_content(
-    catalogue, c.title_buckets, c.max_categories, c.tag_buckets, c.text_buckets, c.scaling
-  )
 
 
 def cache_folder() -> Path:

@@ -18,7 +18,6 @@ from sidrec.data.batches import packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset, save_dataset
 from sidrec.data.core import core_of
 from sidrec.data.dataset import Dataset, Items, held_out_view, training_view
-from sidrec.data.seen import seen_items
 from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
 from sidrec.decoding.trie import Trie, build_trie
@@ -29,7 +28,7 @@ from sidrec.evaluation.baselines import (
   item_knn_cosine,
   popularity,
 )
-from sidrec.evaluation.evaluate import evaluate_per_user, evaluate_users
+from sidrec.evaluation.evaluate import evaluate_per_user
 from sidrec.evaluation.protocol import SPLITS, protocol_of
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager
@@ -45,8 +44,7 @@ from sidrec.tokenize_items import (
 from sidrec.training import mesh as mesh_lib
 from sidrec.training.checkpoint import load_params, save_params
 from sidrec.training.log import make_logger
-from sidrec.training.loop import LoopConfig, train
-from sidrec.training.optimizer import adamw
+from sidrec.training.next_item import train_next_item
 from sidrec.training.recommender import recommender_task
 
 
@@ -200,50 +198,23 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
     model, trie = make_model(config, ids)
     mesh = mesh_lib.make_mesh()
-    c = config.train
-    mesh_lib.check_batch_size(mesh, c.batch_size)
-
-    training = training_view(dataset.histories)
-    make_batches = {"dense": packed_batches, "tiger": sliding_batches}[config.model.setting]
-    batch_at = make_batches(
-      training,
-      config.model.history_length,
-      c.batch_size,
-      config.seed,
-      jax.process_index(),
-      jax.process_count(),
-    )
-
-    held_out = held_out_view(dataset.histories, "valid")
-    seen = seen_items(held_out.histories)
-    num_users = dataset.histories.num_users
-    sample_R = np.random.default_rng(config.seed).permutation(num_users)[: c.valid_users]
     # As few beams as fill the lists: validation has to be cheap, not exact.
-    recommend_users = make_recommend_users(
-      model, trie, config.evaluate.results, config.evaluate.batch_size, mesh
-    )
-    validate = lambda params: evaluate_users(
-      recommend_users, params, held_out, sample_R, ids.num_items, config.evaluate.results, seen
-    )
-
-    params = train(
+    results = config.evaluate.results
+    recommend_users = make_recommend_users(model, trie, results, config.evaluate.batch_size, mesh)
+    params = train_next_item(
       recommender_task(model, trie),
-      adamw(c.learning_rate, c.warmup_steps, c.steps, c.weight_decay, c.clip_norm),
-      batch_at,
-      validate,
-      LoopConfig(
-        steps=c.steps,
-        steps_per_call=c.steps_per_call,
-        validate_every=c.validate_every,
-        metric="ndcg@10",
-        patience=c.patience,
-        average_decay=c.average_decay,
-      ),
-      jax.random.key(config.seed),
+      {"dense": packed_batches, "tiger": sliding_batches}[config.model.setting],
+      recommend_users,
+      config.train,
+      dataset.histories,
+      config.model.history_length,
+      ids.num_items,
+      results,
+      config.seed,
       mesh,
       workdir / "checkpoints",
       functools.partial(
-        make_logger, workdir, "recommender", c.steps, lead=jax.process_index() == 0
+        make_logger, workdir, "recommender", config.train.steps, lead=jax.process_index() == 0
       ),
     )
     save_params(workdir / "recommender", params)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.bench.timing import alternate, hardware
+from sidrec.bench.timing import alternate
 from sidrec.features.combine import combine
 from sidrec.tokenizers.base import map_blocks
 from sidrec.tokenizers.kmeans import lloyd, nearest
@@ -44,7 +44,6 @@ def measure(num_items: int, width: int, repeats: int) -> dict[str, Any]:
     **measure_kmeans(vectors_NxF, repeats),
     **measure_encoding(vectors_NxF, repeats),
     **measure_rqvae(vectors_NxF, repeats),
-    "hardware": hardware(),
   }
 
 

@@ -33,15 +33,33 @@ def make_recommend_users(
     batch_size: users per call; must divide by the number of devices.
     mesh: the devices.
   """
-  mesh_lib.check_batch_size(mesh, batch_size)
-  length = model.config.history_length
   compiled = jax.jit(
     lambda params, trie, history, seen: beam.search(model, params, trie, history, beams, seen),
     out_shardings=mesh_lib.replicated(mesh),
   )
+  rank = lambda params, history, seen: compiled(params, trie, history, seen)
+  return in_batches(rank, model.config.history_length, batch_size, mesh)
+
+
+def in_batches(
+  rank: Callable[[dict, jax.Array, jax.Array | None], Recommendations],
+  history_length: int,
+  batch_size: int,
+  mesh: jax.sharding.Mesh,
+) -> RecommendUsers:
+  """Recommends to many users by a compiled function of a batch of them.
+
+  Args:
+    rank: (params, history_BxS, seen_BxM or None) → results [B, K], the same on every device;
+      both int32, filled up with NO_ITEM.
+    history_length: S, the latest items of a user that are read.
+    batch_size: B, users per call; must divide by the number of devices.
+    mesh: the devices.
+  """
+  mesh_lib.check_batch_size(mesh, batch_size)
 
   def recommend_users(params, histories, users_R, seen=None):
-    history_RxS = last_items(histories, length)[users_R]
+    history_RxS = last_items(histories, history_length)[users_R]
     order_R, chunks = _chunks(users_R, seen, batch_size)
     results = []
     for at_B in chunks:
@@ -49,7 +67,7 @@ def make_recommend_users(
       batch = {"history": history_RxS[padded_B]}
       batch["seen"] = None if seen is None else _seen_rows(seen, users_R[padded_B])
       batch = mesh_lib.to_global(mesh, batch)
-      results.append(compiled(params, trie, batch["history"], batch["seen"]))
+      results.append(rank(params, batch["history"], batch["seen"]))
     counts = [len(at_B) for at_B in chunks]
     inverse_R = np.argsort(order_R)
     results = jax.device_get(results)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from sidrec.tokenizers.radix import as_codes
+
 Array = jax.Array | np.ndarray
 Params = Any  # nested dicts of arrays, which Orbax saves and gives back as they were
 
@@ -81,6 +83,14 @@ def check_vectors(vectors_NxF: Any, width: int | None = None) -> np.ndarray:
         "features of that item"
       )
   return vectors_NxF
+
+
+def check_codes(codes_NxL: Array, num_levels: int, codebook_size: int) -> np.ndarray:
+  """The codes as int32 [N, L]; ValueError if they are no integers in [0, V) of that shape."""
+  checked_NxL = as_codes(codes_NxL, codebook_size)
+  if checked_NxL.ndim != 2 or not len(checked_NxL) or checked_NxL.shape[1] != num_levels:
+    raise ValueError(f"codes have shape {checked_NxL.shape}; give [items, {num_levels}]")
+  return checked_NxL
 
 
 def map_blocks(f: Callable[..., Any], *rows_NxX: np.ndarray, block_size: int = BLOCK_SIZE) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from sidrec.tokenizers.base import BLOCK_SIZE, Array, Params, Tokenizer, check_vectors
+from sidrec.tokenizers.base import BLOCK_SIZE, Array, Params, Tokenizer, check_codes, check_vectors
 from sidrec.tokenizers.radix import as_codes, as_integers, check_sizes
 
 # Larger whole numbers have gaps in float32.
@@ -155,7 +155,7 @@ def category(num_path_levels: int, codebook_size: int, rest: Tokenizer | None = 
     return np.concatenate([path_NxP, np.concatenate(rest_NxL)], axis=1)
 
   def decode(params: Params, codes_NxL: Array) -> np.ndarray:
-    codes_NxL = check_codes(codes_NxL)
+    codes_NxL = check_codes(codes_NxL, num_levels, codebook_size)
     path_NxP = codes_NxL[:, :num_path_levels]
     prefix_N = _longest_prefixes(params["prefixes_MxP"], path_NxP)
     vectors_NxF = np.asarray(params["centroids_MxF"])[prefix_N]
@@ -173,7 +173,7 @@ def category(num_path_levels: int, codebook_size: int, rest: Tokenizer | None = 
       cost_NxV = np.full((len(path_NxP), codebook_size), np.inf, np.float32)
       np.put_along_axis(cost_NxV, path_NxP[:, level : level + 1], 0, axis=1)
       return cost_NxV
-    codes_NxL = check_codes(codes_NxL)
+    codes_NxL = check_codes(codes_NxL, num_levels, codebook_size)
     centroids_MxF = np.asarray(params["centroids_MxF"])
     prefix_N = _longest_prefixes(params["prefixes_MxP"], codes_NxL[:, :num_path_levels])
     cost_NxV = [
@@ -186,12 +186,6 @@ def category(num_path_levels: int, codebook_size: int, rest: Tokenizer | None = 
       for rows in _row_blocks(len(path_NxP))
     ]
     return np.concatenate([np.asarray(block) for block in cost_NxV])
-
-  def check_codes(codes_NxL: Array) -> np.ndarray:
-    checked_NxL = as_codes(codes_NxL, codebook_size)
-    if checked_NxL.ndim != 2 or checked_NxL.shape[1] != num_levels:
-      raise ValueError(f"codes have shape {checked_NxL.shape}; give [items, {num_levels}]")
-    return checked_NxL
 
   def _width(params: Params) -> int:
     return num_path_levels + params["centroids_MxF"].shape[1]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from sidrec.tokenizers import balanced
-from sidrec.tokenizers.base import Array, Params, Tokenizer, check_vectors
+from sidrec.tokenizers.base import Array, Params, Tokenizer, check_codes, check_vectors
 from sidrec.tokenizers.cluster_tree import (
   Level,
   child_distances,
@@ -23,12 +23,7 @@ from sidrec.tokenizers.cluster_tree import (
   walk,
 )
 from sidrec.tokenizers.kmeans import kmeans
-from sidrec.tokenizers.residual_kmeans import (
-  balanced_kmeans,
-  check_codes,
-  check_settings,
-  sample_rows,
-)
+from sidrec.tokenizers.residual_kmeans import balanced_kmeans, check_settings, sample_rows
 
 # A node's children are learnt from at most that many of its items per code; then all choose theirs.
 NODE_SAMPLE = 128

@@ -20,11 +20,12 @@ from sidrec.tokenizers.base import (
   Array,
   Params,
   Tokenizer,
+  check_codes,
   check_vectors,
   map_blocks,
 )
 from sidrec.tokenizers.kmeans import kmeans, nearest
-from sidrec.tokenizers.radix import as_codes, check_sizes
+from sidrec.tokenizers.radix import check_sizes
 
 # The codebooks are fitted to at most that many items per code.
 FIT_SAMPLE = 256
@@ -94,9 +95,7 @@ def product_quantization(
     return map_blocks(functools.partial(_encode, params), checked_NxF)
 
   def decode(params: Params, codes_NxL: Array) -> np.ndarray:
-    checked_NxL = as_codes(codes_NxL, codebook_size)
-    if checked_NxL.ndim != 2 or checked_NxL.shape[1] != num_levels or not len(checked_NxL):
-      raise ValueError(f"codes have shape {checked_NxL.shape}; give [items, {num_levels}]")
+    checked_NxL = check_codes(codes_NxL, num_levels, codebook_size)
     return map_blocks(functools.partial(_decode, params), checked_NxL)
 
   def costs(params: Params, vectors_NxF: Array, codes_NxL: Array, level: int) -> np.ndarray:

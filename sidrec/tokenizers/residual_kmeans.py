@@ -13,9 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.tokenizers import balanced
-from sidrec.tokenizers.base import Array, Params, Tokenizer, check_vectors, map_blocks
+from sidrec.tokenizers.base import (
+  Array,
+  Params,
+  Tokenizer,
+  check_codes,
+  check_vectors,
+  map_blocks,
+)
 from sidrec.tokenizers.kmeans import first_smallest, kmeans, relative_distances
-from sidrec.tokenizers.radix import as_codes, check_sizes
+from sidrec.tokenizers.radix import check_sizes
 
 # Codebooks are learnt from at most that many items per code; all items are then assigned.
 FIT_SAMPLE = 256
@@ -162,14 +169,6 @@ def _costs(params: Params, vectors_NxF: Array, codes_NxL: Array, level: int) -> 
     return _distances(residual_BxF, centroids_LxVxF[level])
 
   return map_blocks(block, items_NxF, checked_NxL)
-
-
-def check_codes(codes_NxL: Array, num_levels: int, codebook_size: int) -> np.ndarray:
-  """The codes as int32 [N, L]; ValueError if they are no integers in [0, V) of that shape."""
-  checked_NxL = as_codes(codes_NxL, codebook_size)
-  if checked_NxL.ndim != 2 or checked_NxL.shape[1] != num_levels:
-    raise ValueError(f"codes have shape {checked_NxL.shape}; give [items, {num_levels}]")
-  return checked_NxL
 
 
 def _levels(params: Params) -> tuple[list[jax.Array], list[jax.Array]]:

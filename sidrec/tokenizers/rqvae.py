@@ -15,7 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.tokenizers import autoencoder, quantiser
-from sidrec.tokenizers.base import Array, Params, Tokenizer, check_vectors, map_blocks
+from sidrec.tokenizers.base import (
+  Array,
+  Params,
+  Tokenizer,
+  check_codes,
+  check_vectors,
+  map_blocks,
+)
 from sidrec.tokenizers.collisions import collision_rate
 from sidrec.tokenizers.quantiser import quantise
 from sidrec.tokenizers.radix import as_codes
@@ -67,8 +74,7 @@ def decode(config: RQVAEConfig, params: Params, codes_NxL: Array) -> np.ndarray:
   Raises:
     ValueError: if the codes are not integers in [0, V) of shape [N, L].
   """
-  checked_NxL = as_codes(codes_NxL, config.codebook_size)
-  _check_shape(checked_NxL, config.num_levels)
+  checked_NxL = check_codes(codes_NxL, config.num_levels, config.codebook_size)
   return map_blocks(functools.partial(_decode, config, params), checked_NxL)
 
 
@@ -94,7 +100,8 @@ def costs(
     raise ValueError(f"level is {level}; give 0 to {config.num_levels - 1}")
   items_NxF = check_vectors(vectors_NxF, _width(params))
   codes_NxL = np.asarray(codes_NxL)
-  _check_shape(codes_NxL, config.num_levels)
+  if codes_NxL.ndim != 2 or codes_NxL.shape[1] != config.num_levels:
+    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, {config.num_levels}]")
   if len(codes_NxL) != len(items_NxF):
     raise ValueError(f"{len(items_NxF)} vectors do not match the codes of {len(codes_NxL)} items")
   above_NxL = as_codes(codes_NxL[:, :level], config.codebook_size)
@@ -125,11 +132,6 @@ def selection_score(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> 
 def _width(params: Params) -> int:
   """F of the vectors that the parameters were trained on."""
   return params["encoder"]["layer_0"]["kernel"].shape[0]
-
-
-def _check_shape(codes_NxL: np.ndarray, num_levels: int) -> None:
-  if codes_NxL.ndim != 2 or not len(codes_NxL) or codes_NxL.shape[1] != num_levels:
-    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, {num_levels}]")
 
 
 # What follows is for one block of items at a time.

@@ -1,7 +1,6 @@
 """Training SASRec, searching with it as with the recommender, and its item vectors.
 
-Letters: B batch, S history length, N items, D width, K results, R users asked for,
-M seen items.
+Letters: B batch, S history length, N items, D width, K results, M seen items.
 """
 
 import dataclasses
@@ -13,17 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.data.batches import NO_ITEM, gather, packed_batches
-from sidrec.data.dataset import Histories, held_out_view, training_view
-from sidrec.data.seen import seen_items
-from sidrec.decoding.batched import RecommendUsers
-from sidrec.evaluation.evaluate import evaluate_users
+from sidrec.data.batches import NO_ITEM, packed_batches
+from sidrec.data.dataset import Histories
+from sidrec.decoding.batched import RecommendUsers, in_batches
 from sidrec.models.sasrec import SASRec, recommend
-from sidrec.tokenizers.base import map_blocks
 from sidrec.training import mesh as mesh_lib
 from sidrec.training.log import make_logger
-from sidrec.training.loop import LoopConfig, train
-from sidrec.training.optimizer import adamw
+from sidrec.training.next_item import train_next_item
 from sidrec.training.state import Task
 
 _VALID_RESULTS = 20
@@ -110,44 +105,19 @@ def train_sasrec(
     TrainingDivergedError: if the loss is not finite.
   """
   mesh = mesh_lib.make_mesh()
-  mesh_lib.check_batch_size(mesh, config.batch_size)
   recommend_users = make_sasrec_recommend_users(
     model, _VALID_RESULTS, config.valid_batch_size, mesh
   )
-  batch_at = packed_batches(
-    training_view(histories),
-    model.config.history_length,
-    config.batch_size,
-    seed,
-    jax.process_index(),
-    jax.process_count(),
-  )
-  held_out = held_out_view(histories, "valid")
-  seen = seen_items(held_out.histories)
-  order_U = np.random.default_rng(seed).permutation(histories.num_users)
-  sample_R, num_items = order_U[: config.valid_users], model.config.num_items
-  return train(
+  return train_next_item(
     sasrec_task(model),
-    adamw(
-      config.learning_rate,
-      config.warmup_steps,
-      config.steps,
-      config.weight_decay,
-      config.clip_norm,
-    ),
-    batch_at,
-    lambda params: evaluate_users(
-      recommend_users, params, held_out, sample_R, num_items, _VALID_RESULTS, seen
-    ),
-    LoopConfig(
-      steps=config.steps,
-      steps_per_call=config.steps_per_call,
-      validate_every=config.validate_every,
-      metric="ndcg@10",
-      patience=config.patience,
-      average_decay=config.average_decay,
-    ),
-    jax.random.key(seed),
+    packed_batches,
+    recommend_users,
+    config,
+    histories,
+    model.config.history_length,
+    model.config.num_items,
+    _VALID_RESULTS,
+    seed,
     mesh,
     workdir / "sasrec" / "checkpoints",
     functools.partial(make_logger, workdir, "sasrec", config.steps, lead=jax.process_index() == 0),
@@ -168,34 +138,13 @@ def make_sasrec_recommend_users(
   Returns:
     What `make_recommend_users` returns for the recommender, so that `evaluate` takes either.
   """
-  mesh_lib.check_batch_size(mesh, batch_size)
-  length = model.config.history_length
   compiled = jax.jit(
     lambda params, history_BxS, seen_BxM: recommend(
       model, params, history_BxS, num_results, seen_BxM
     ),
     out_shardings=mesh_lib.replicated(mesh),
   )
-
-  def recommend_users(params, histories, users_R, seen=None):
-    width = 64
-    if seen is not None:  # one of a few widths, so that few shapes are compiled
-      longest = int(np.diff(seen.offsets_U1)[users_R].max())
-      while width < longest:
-        width *= 4
-
-    def rank_block(users_B):
-      stop_B = histories.offsets_U1[users_B + 1]
-      start_B = np.maximum(stop_B - length, histories.offsets_U1[users_B])
-      history_BxS, seen_BxM = gather(histories.item_T, start_B, stop_B, length), None
-      if seen is not None:
-        span = seen.offsets_U1[users_B], seen.offsets_U1[users_B + 1]
-        seen_BxM = gather(seen.item_S, *span, width)
-      return compiled(params, *mesh_lib.to_global(mesh, (history_BxS, seen_BxM)))
-
-    return map_blocks(rank_block, users_R, block_size=batch_size)
-
-  return recommend_users
+  return in_batches(compiled, model.config.history_length, batch_size, mesh)
 
 
 def item_embeddings(params: dict) -> np.ndarray:

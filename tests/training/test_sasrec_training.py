@@ -11,7 +11,7 @@ from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.evaluation.evaluate import evaluate
 from sidrec.models.sasrec import SASRec, SASRecConfig, recommend
-from sidrec.training import sasrec as sasrec_training
+from sidrec.training import next_item
 from sidrec.training.mesh import make_mesh
 from sidrec.training.sasrec import (
   SASRecTraining,
@@ -90,7 +90,7 @@ def test_the_last_two_items_of_a_user_are_not_learnt_from(tmp_path, monkeypatch)
   histories = make_histories([[user, user + 1, user + 2, 20 + user, 29] for user in range(8)])
   batches = []
   monkeypatch.setattr(
-    sasrec_training, "train", lambda task, optimizer, batch_at, *_: batches.append(batch_at(0))
+    next_item, "train", lambda task, optimizer, batch_at, *_: batches.append(batch_at(0))
   )
   train_sasrec(small_model(), short_training(batch_size=8), histories, 0, tmp_path)
   items = np.concatenate([batches[0]["history_BxS"], batches[0]["target_BxS"]])
