@@ -115,6 +115,11 @@ def default_config() -> ConfigDict:
   config.model.item_embedding = True
   config.model.node_bias = True
   config.model.node_vectors = True
+  config.model.item_head = False  # the encoder predicts items too; dense setting only
+  config.model.item_negatives = 0  # sampled items of its softmax in training; 0 for all items
+  config.model.positions = "absolute"  # or 'relative': T5's attention bias instead
+  config.model.user_tokens = 0  # buckets that users are hashed into; 0 for none; tiger setting only
+  config.model.constrained_softmax = True  # over real continuations; False: over all codes
   config.model.dtype = "float32"  # or 'bfloat16'; softmax and parameters stay float32
 
   config.train = ConfigDict()
@@ -123,17 +128,53 @@ def default_config() -> ConfigDict:
   config.train.steps_per_call = 10
   config.train.learning_rate = 2e-3
   config.train.warmup_steps = 200
+  config.train.schedule = "cosine"  # or 'inverse_sqrt': at its peak for warmup_steps, then 1/√step
   config.train.weight_decay = 0.05
   config.train.clip_norm = 1.0
   config.train.average_decay = 0.999  # of the moving average of parameters; 0 keeps none
+  config.train.item_loss = 1.0  # what the item head's loss counts beside the semantic ID's
   config.train.validate_every = 300
   config.train.valid_users = 1500  # a random sample, so that validating stays cheap
   config.train.patience = 3  # validations without a better NDCG@10 before stopping; 0 never stops
 
+  config.sasrec = ConfigDict()  # what the recommender is compared with; not an item vector
+  config.sasrec.enabled = False  # whether evaluations train it and show it
+  config.sasrec.model = ConfigDict()
+  config.sasrec.model.history_length = 200
+  config.sasrec.model.width = 64
+  config.sasrec.model.heads = 2
+  config.sasrec.model.layers = 2
+  config.sasrec.model.hidden = 256
+  config.sasrec.model.dropout = 0.2
+  config.sasrec.model.item_bias = False  # each item's popularity
+  config.sasrec.model.negatives = 0  # sampled items of the softmax in training; 0 for all items
+  config.sasrec.model.dtype = "float32"
+  config.sasrec.train = ConfigDict()  # as config.train
+  config.sasrec.train.batch_size = 16
+  config.sasrec.train.steps = 5000
+  config.sasrec.train.steps_per_call = 10
+  config.sasrec.train.learning_rate = 2e-3
+  config.sasrec.train.warmup_steps = 200
+  config.sasrec.train.schedule = "cosine"
+  config.sasrec.train.weight_decay = 0.05
+  config.sasrec.train.clip_norm = 1.0
+  config.sasrec.train.average_decay = 0.999
+  config.sasrec.train.validate_every = 500
+  config.sasrec.train.valid_users = 1500
+  config.sasrec.train.patience = 3
+
   config.evaluate = ConfigDict()
   config.evaluate.beams = 50  # prefixes kept at each level; more find more of the true top K
   config.evaluate.results = 20
+  config.evaluate.item_weight = 1.0  # of the item head's scores beside the search's, if it is there
   config.evaluate.batch_size = 128
+
+  config.cold_start = ConfigDict()  # mode 'cold_start': new items, measured
+  config.cold_start.fraction = 0.05  # of the items, drawn evenly and held out
+  config.cold_start.seed = 0  # of the draw
+  config.cold_start.shares = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)  # tried on validation
+  config.cold_start.largest_loss = 0.03  # of warm recall@10 there, relative
+  config.cold_start.held_out = False  # leaves these items out of this run; the mode sets it
   return config
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec.data.dataset import Dataset, Items, training_view
+from sidrec.features.behaviour import behaviour_of_neighbours
 from sidrec.features.combine import Params, apply_combine, fit_combine
 from sidrec.features.content import apply_content, fit_content
 from sidrec.features.cooccurrence import cooccurrence_vectors
@@ -25,6 +26,7 @@ from sidrec.stages import file_signature
 from sidrec.training.sasrec import SASRecTraining, item_embeddings, train_sasrec
 
 BLOCKS = ("content", "cooccurrence", "item2vec", "sasrec", "text", "image", "audio")
+SASREC_FOLDER = "sasrec-vectors"  # of its checkpoints; 'sasrec' is the baseline's
 
 
 class ItemVectors(NamedTuple):
@@ -76,28 +78,33 @@ def item_vectors(features: ConfigDict, dataset: Dataset, seed: int, workdir: Pat
     )
     # Validated once, at the end: held-out items choose nothing.
     training_config = SASRecTraining(steps=c.steps, validate_every=c.steps)
-    trained = train_sasrec(model, training_config, dataset.histories, seed, workdir)
+    trained = train_sasrec(model, training_config, dataset.histories, seed, workdir, SASREC_FOLDER)
     blocks["sasrec"] = item_embeddings(trained)
   params = fit_combine(blocks, weights, features.whiten)
   return ItemVectors(apply_combine(params, blocks), params, notes)
 
 
 def new_item_vectors(
-  features: ConfigDict, dataset: Dataset, params: Params, new_items: Items
+  features: ConfigDict,
+  dataset: Dataset,
+  params: Params,
+  vectors_NxF: np.ndarray,
+  new_items: Items,
 ) -> np.ndarray:
   """Vectors of items that were not there when the catalogue's were made.
 
   Everything learnt from the catalogue stays as it was; behaviour, which new items do
-  not have yet, is set to the mean of the catalogue.
+  not have yet, is what it is for the items that are described most alike.
 
   Args:
     features: the settings that the catalogue's vectors were made with.
     dataset: the catalogue, as it was then.
     params: of its `ItemVectors`.
+    vectors_NxF: of its `ItemVectors`.
     new_items: their description; files of vectors must hold them by original id.
 
   Returns:
-    vectors_NxF float32.
+    vectors_MxF float32.
 
   Raises:
     ValueError: as the blocks do, and where all blocks are made from behaviour.
@@ -110,7 +117,14 @@ def new_item_vectors(
       f"new items have no vectors where all blocks ({', '.join(weights)}) are learnt from "
       "behaviour; give content, text, image or audio a weight, and make the semantic IDs again"
     )
-  return apply_combine(params, blocks)
+  described_MxF = apply_combine(params, blocks)
+  if set(blocks) == set(weights):
+    return described_MxF
+  known, _ = described_blocks(features, weights, catalogue, catalogue)
+  described_NxF = apply_combine(params, known)
+  # Joining is linear: what a vector has beyond its description is its behaviour.
+  behaviour_NxF = vectors_NxF - described_NxF
+  return described_MxF + behaviour_of_neighbours(described_MxF, described_NxF, behaviour_NxF)
 
 
 def block_weights(features: ConfigDict) -> dict[str, float]:
@@ -160,6 +174,11 @@ def described_blocks(
     else:
       raise ValueError(f"features.{name}.path is empty; name a file of ids and vectors")
   return blocks, tuple(notes)
+
+
+def checkpoint_folders(features: ConfigDict) -> list[str]:
+  """The folders of the work directory that hold the checkpoints of trained blocks."""
+  return [SASREC_FOLDER] if features.sasrec.weight > 0 else []
 
 
 def vector_files(features: ConfigDict) -> dict[str, list[int]]:

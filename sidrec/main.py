@@ -8,21 +8,23 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from sidrec import pipeline, recommend
+from sidrec.cold_start import cold_start
 from sidrec.config import run_name
+from sidrec.evaluate_all import evaluate_all
+from sidrec.evaluate_seeds import evaluate_seeds
 
 STAGES = {
   "prepare": pipeline.prepare,
   "tokenize": pipeline.tokenize,
   "train": pipeline.train_recommender,
-  "evaluate": pipeline.evaluate_all,
-  "all": pipeline.evaluate_all,
+  "sasrec": pipeline.train_sasrec,
+  "evaluate": lambda config, workdir: evaluate_seeds(config, workdir, SEEDS.value),
+  "cold_start": cold_start,
+  "all": evaluate_all,
 }
-CONFIG = config_flags.DEFINE_config_file(
-  "config", help_string="Experiment, such as configs/demo.py"
-)
-MODE = flags.DEFINE_enum(
-  "mode", "all", [*STAGES, "recommend"], "What to do; earlier stages follow."
-)
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Such as configs/demo.py")
+MODE = flags.DEFINE_enum("mode", "all", [*STAGES, "recommend"], "What to do, earlier stages too.")
+SEEDS = flags.DEFINE_integer("seeds", 1, "evaluate: how many seeds, a run of its own for each.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
 USER = flags.DEFINE_string("user", None, "recommend: for this user, by original id.")
 USERS = flags.DEFINE_string("users", None, "recommend: 'all', or ids with commas between.")
@@ -53,6 +55,8 @@ def main(_) -> None:
         output=OUTPUT.value,
       )
       return recommend.answer(config, workdir, request)
+    if SEEDS.value != 1 and MODE.value != "evaluate":
+      raise ValueError("--seeds goes with --mode=evaluate")
     STAGES[MODE.value](config, workdir)
     if MODE.value == "all":
       recommender = pipeline.load_recommender(config, workdir)

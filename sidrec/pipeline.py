@@ -1,10 +1,11 @@
 """The stages of a run, in the order that data flows through them.
 
-prepare → tokenize → train → evaluate; each reads the stage before from the work
-directory, and `recommend.py` reads the last.
+prepare → tokenize → train, and beside them prepare → sasrec; each reads the stage before
+from the work directory. `evaluate_all.py` reads the last ones, `recommend.py` the recommender.
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,22 +15,15 @@ from ml_collections import ConfigDict
 
 from sidrec import item_vectors
 from sidrec.data import readers
-from sidrec.data.batches import packed_batches, sliding_batches
+from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset, save_dataset
+from sidrec.data.cold import draw_items, without_items
 from sidrec.data.core import core_of
-from sidrec.data.dataset import Dataset, Items, held_out_view, training_view
+from sidrec.data.dataset import Dataset, Items
 from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
 from sidrec.decoding.trie import Trie, build_trie
-from sidrec.evaluation import report
-from sidrec.evaluation.baselines import (
-  evaluate_baseline_per_user,
-  item_knn,
-  item_knn_cosine,
-  popularity,
-)
-from sidrec.evaluation.evaluate import evaluate_per_user
-from sidrec.evaluation.protocol import SPLITS, protocol_of
+from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager
 from sidrec.stages import require_done, run_stage
@@ -42,6 +36,7 @@ from sidrec.tokenize_items import (
   write_tokenized,
 )
 from sidrec.training import mesh as mesh_lib
+from sidrec.training import sasrec as sasrec_training
 from sidrec.training.checkpoint import load_params, save_params
 from sidrec.training.log import make_logger
 from sidrec.training.next_item import train_next_item
@@ -61,7 +56,7 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
   """Raw files → dataset.npz, and items.tsv, which names the item of each row."""
   workdir.mkdir(parents=True, exist_ok=True)
   (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
-  data = config.data
+  data, cold = config.data, config.cold_start
   settings = reader_settings(data)
 
   def build() -> None:
@@ -70,6 +65,9 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
       dataset = core_of(dataset, data.k_core)
     if data.shuffle_ties >= 0:
       dataset = shuffle_ties(dataset, data.shuffle_ties)
+    if cold.held_out:
+      drawn_N = draw_items(dataset.items.num_items, cold.fraction, cold.seed)
+      dataset = without_items(dataset, drawn_N)
     save_dataset(workdir / "dataset.npz", dataset)
     items = dataset.items
     lines = [f"{row}\t{items.ids_N[row]}\t{items.titles_N[row]}" for row in range(items.num_items)]
@@ -85,6 +83,7 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
   inputs = {
     "data": {**data.to_dict(), "path": str(data.path)},
     "files": readers.signature(data.source, data.path, **settings),
+    **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
   }
   return run_stage(workdir, "prepare", inputs, ["dataset.npz", "items.tsv"], build)
 
@@ -117,7 +116,8 @@ def tokenize(config: ConfigDict, workdir: Path) -> str:
     **tokenize_settings(config),
     "files": {**item_vectors.vector_files(config.features), **id_files(config.tokenizer)},
   }
-  outputs = ["vectors.npy", "features", "tokenizer", *TOKENIZED_FILES]
+  trained = item_vectors.checkpoint_folders(config.features)
+  outputs = ["vectors.npy", "features", *trained, "tokenizer", *TOKENIZED_FILES]
   return run_stage(workdir, "tokenize", inputs, outputs, build)
 
 
@@ -171,7 +171,8 @@ def new_item_vectors(config: ConfigDict, workdir: Path | str, items: Items) -> n
   require_done(workdir, "tokenize", tokenize_settings(config))
   dataset = load_dataset(workdir / "dataset.npz")
   params = load_params(workdir / "features")
-  vectors_MxF = item_vectors.new_item_vectors(config.features, dataset, params, items)
+  vectors_NxF = np.load(workdir / "vectors.npy", mmap_mode="r")
+  vectors_MxF = item_vectors.new_item_vectors(config.features, dataset, params, vectors_NxF, items)
   return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
 
 
@@ -189,6 +190,18 @@ def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[Seq2Seq, Tri
   ), trie
 
 
+def item_weight(config: ConfigDict) -> float:
+  """What the item head's scores count in a search: nothing where there is no item head."""
+  return config.evaluate.item_weight if config.model.item_head else 0.0
+
+
+def make_batches(config: ConfigDict) -> Callable[..., BatchAt]:
+  """The training batches that the model's setting wants."""
+  if config.model.setting == "dense":
+    return packed_batches
+  return functools.partial(sliding_batches, num_user_tokens=config.model.user_tokens)
+
+
 def train_recommender(config: ConfigDict, workdir: Path) -> str:
   """dataset.npz and semantic_ids.json → the recommender's best parameters."""
   tokenized = tokenize(config, workdir)
@@ -200,10 +213,12 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     mesh = mesh_lib.make_mesh()
     # As few beams as fill the lists: validation has to be cheap, not exact.
     results = config.evaluate.results
-    recommend_users = make_recommend_users(model, trie, results, config.evaluate.batch_size, mesh)
+    recommend_users = make_recommend_users(
+      model, trie, results, config.evaluate.batch_size, mesh, item_weight(config)
+    )
     params = train_next_item(
-      recommender_task(model, trie),
-      {"dense": packed_batches, "tiger": sliding_batches}[config.model.setting],
+      recommender_task(model, trie, config.train.item_loss),
+      make_batches(config),
       recommend_users,
       config.train,
       dataset.histories,
@@ -238,51 +253,49 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
   mesh = mesh_lib.make_mesh()
   params = load_params(workdir / "recommender")
   c = config.evaluate
-  return Recommender(
-    dataset, ids, params, make_recommend_users(model, trie, c.beams, c.batch_size, mesh)
+  recommend_users = make_recommend_users(
+    model, trie, c.beams, c.batch_size, mesh, item_weight(config)
   )
+  return Recommender(dataset, ids, params, recommend_users)
 
 
-def evaluate_all(config: ConfigDict, workdir: Path) -> str:
-  """The recommender and the baselines on both splits → evaluation.json and the table."""
-  trained = train_recommender(config, workdir)
-  c = config.evaluate
+def sasrec_settings(config: ConfigDict) -> dict[str, Any]:
+  """The settings that SASRec's parameters depend on."""
+  c = config.sasrec
+  return {"seed": config.seed, "sasrec": {"model": c.model.to_dict(), "train": c.train.to_dict()}}
+
+
+def make_sasrec(config: ConfigDict, num_items: int) -> SASRec:
+  """The SASRec that the recommender is compared with."""
+  return SASRec(SASRecConfig(num_items=num_items, **config.sasrec.model.to_dict()))
+
+
+def train_sasrec(config: ConfigDict, workdir: Path) -> str:
+  """dataset.npz → SASRec's best parameters."""
+  prepared = prepare(config, workdir)
 
   def build() -> None:
-    dataset, _, params, recommend_users = load_recommender(config, workdir)
-    num_items, num_results = dataset.items.num_items, c.results
-    training = training_view(dataset.histories)
-    baselines = {
-      "item-knn": item_knn(training, num_items),
-      "item-knn-cosine": item_knn_cosine(training, num_items),
-      "popular": popularity(training, num_items),
-    }
-    tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
-    evaluations = {
-      "sidrec": {
-        split: evaluate_per_user(recommend_users, params, task, num_items, num_results)
-        for split, task in tasks.items()
-      }
-    }
-    for name, score in baselines.items():
-      evaluations[name] = {
-        split: evaluate_baseline_per_user(score, task, num_items, num_results)
-        for split, task in tasks.items()
-      }
-    means, per_user = (
-      {
-        name: {split: getattr(evaluation, part) for split, evaluation in splits.items()}
-        for name, splits in evaluations.items()
-      }
-      for part in ("means", "per_user")
-    )
-    protocol = protocol_of(dataset, num_results, c.beams, config.data.shuffle_ties)
-    report.write_per_user(workdir / "per_user.npz", per_user)
-    report.write_evaluation(workdir / "evaluation.json", protocol, means)
-    (workdir / "evaluation.txt").write_text(report.evaluation_report(protocol, means))
+    dataset = load_dataset(workdir / "dataset.npz")
+    model = make_sasrec(config, dataset.items.num_items)
+    settings = {**config.sasrec.train.to_dict(), "valid_batch_size": config.evaluate.batch_size}
+    training = sasrec_training.SASRecTraining(**settings)
+    params = sasrec_training.train_sasrec(model, training, dataset.histories, config.seed, workdir)
+    save_params(workdir / "sasrec" / "params", params)
 
-  inputs = {"fingerprint": trained, "evaluate": c.to_dict()}
-  outputs = ["per_user.npz", "evaluation.json", "evaluation.txt"]
-  done = run_stage(workdir, "evaluate", inputs, outputs, build)
-  print((workdir / "evaluation.txt").read_text())
-  return done
+  inputs = {"fingerprint": prepared, **sasrec_settings(config)}
+  return run_stage(workdir, "sasrec", inputs, ["sasrec"], build)
+
+
+def load_sasrec(config: ConfigDict, workdir: Path) -> tuple[RecommendUsers, dict]:
+  """The trained SASRec of a work directory: its exact ranking, and its parameters.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_recommender` does.
+  """
+  require_done(workdir, "sasrec", sasrec_settings(config))
+  dataset = load_dataset(workdir / "dataset.npz")
+  model, c = make_sasrec(config, dataset.items.num_items), config.evaluate
+  recommend_users = sasrec_training.make_sasrec_recommend_users(
+    model, c.results, c.batch_size, mesh_lib.make_mesh()
+  )
+  return recommend_users, load_params(workdir / "sasrec" / "params")

@@ -1,11 +1,14 @@
 """Configs: names, overrides and variants."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
 import pytest
 
 from sidrec.config import default_config, run_name
+from sidrec.models.sasrec import SASRecConfig
+from sidrec.training.sasrec import SASRecTraining
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -32,6 +35,21 @@ def test_every_config_loads_and_documents_itself(path):
 def test_a_typo_names_the_nearest_setting():
   with pytest.raises(AttributeError, match='Did you mean "steps"'):
     default_config().train.stepz  # noqa: B018
+
+
+def test_every_setting_of_sasrec_stands_in_the_config_with_its_default():
+  c = default_config().sasrec
+  assert c.enabled is False
+  assert c.model.to_dict() == {
+    name: value
+    for name, value in dataclasses.asdict(SASRecConfig(num_items=1)).items()
+    if name != "num_items"
+  }
+  assert c.train.to_dict() == {
+    name: value
+    for name, value in dataclasses.asdict(SASRecTraining()).items()
+    if name != "valid_batch_size"  # evaluate.batch_size
+  }
 
 
 @pytest.mark.parametrize(

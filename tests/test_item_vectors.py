@@ -29,6 +29,9 @@ def test_vectors_of_a_block_tell_items_apart_and_repeat(block, tmp_path):
   )
   assert len(np.unique(first, axis=0)) == 30
   np.testing.assert_array_equal(first, again)
+  trained = {path.parent.name for path in (tmp_path / "a").glob("*/checkpoints")}
+  assert trained == set(item_vectors.checkpoint_folders(features))
+  assert trained == ({"sasrec-vectors"} if block == "sasrec" else set())
 
 
 @pytest.mark.parametrize("block", ["cooccurrence", "item2vec", "sasrec"])
@@ -70,17 +73,28 @@ def test_new_items_get_vectors_by_what_the_catalogue_taught(tmp_path):
   features = settings(content=1.0, cooccurrence=1.0)
   dataset = make_dataset()
   made = item_vectors.item_vectors(features, dataset, 0, tmp_path)
-  known = item_vectors.new_item_vectors(features, dataset, made.params, make_items([3, 4]))
-  content = made.vectors_NxF[[3, 4]]
-  np.testing.assert_allclose(known[:, :-4], content[:, :-4], atol=1e-6)
-  assert (known[:, -4:] == 0).all()  # what behaviour would say
-  new = item_vectors.new_item_vectors(features, dataset, made.params, make_items([31]))
+  give = lambda ids: item_vectors.new_item_vectors(
+    features, dataset, made.params, made.vectors_NxF, make_items(ids)
+  )
+  known = give([3, 4])
+  np.testing.assert_allclose(known[:, :-4], made.vectors_NxF[[3, 4], :-4], atol=1e-6)
+  new = give([31])
   distance = np.linalg.norm(made.vectors_NxF[:, :-4] - new[:, :-4], axis=1)
   assert np.argmin(distance) % 3 == 31 % 3
+  # Behaviour is that of the items that are described most alike, as strong as theirs.
+  behaviour = made.vectors_NxF[:, -4:]
+  unit = made.vectors_NxF[:, :-4] / np.linalg.norm(made.vectors_NxF[:, :-4], axis=1, keepdims=True)
+  near = behaviour[np.argsort(-(unit @ new[0, :-4]), kind="stable")[:10]].mean(axis=0)
+  norm = np.linalg.norm(behaviour, axis=1).mean()
+  np.testing.assert_allclose(new[0, -4:], near / np.linalg.norm(near) * norm, rtol=1e-3, atol=1e-5)
+
+
+def test_new_items_need_a_description(tmp_path):
+  dataset = make_dataset()
   only = settings(cooccurrence=1.0)
   made = item_vectors.item_vectors(only, dataset, 0, tmp_path)
   with pytest.raises(ValueError, match="learnt from behaviour"):
-    item_vectors.new_item_vectors(only, dataset, made.params, make_items([31]))
+    item_vectors.new_item_vectors(only, dataset, made.params, made.vectors_NxF, make_items([31]))
 
 
 def test_weights_are_checked(tmp_path):

@@ -29,6 +29,8 @@ def test_main_is_short():
     (["--config.trian.steps=3"], "no such setting"),
     (["--config.train.steps=many"], "invalid literal for int"),
     (["--mode=trane"], "should be one of"),
+    (["--seeds=2"], "--seeds goes with --mode=evaluate"),
+    (["--mode=evaluate", "--seeds=0"], "--seeds must be 1 or more, not 0"),
   ],
 )
 def test_mistakes(tmp_path, flags, sentence):

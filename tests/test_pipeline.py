@@ -5,11 +5,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from tiny import tiny_config
 
-from sidrec import SemanticIDManager, pipeline, recommend
+from sidrec import SemanticIDManager, item_vectors, pipeline, recommend
 from sidrec.config import default_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
+from sidrec.evaluate_all import evaluate_all
 from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
 
 
@@ -32,7 +34,7 @@ def done(tmp_path_factory):
   """A finished run."""
   workdir = tmp_path_factory.mktemp("run")
   config = small_config()
-  pipeline.evaluate_all(config, workdir)
+  evaluate_all(config, workdir)
   return config, workdir
 
 
@@ -91,16 +93,16 @@ def test_evaluation_json_has_systems_splits_and_both_ways(done):
 def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(done, capsys):
   config, workdir = done
   capsys.readouterr()
-  pipeline.evaluate_all(config, workdir)
+  evaluate_all(config, workdir)
   out = capsys.readouterr().out
   assert all(f"{s}: unchanged, kept" in out for s in ("prepare", "tokenize", "train", "evaluate"))
   changed = config.copy_and_resolve_references()
   changed.evaluate.results = 10
-  pipeline.evaluate_all(changed, workdir)
+  evaluate_all(changed, workdir)
   out = capsys.readouterr().out
   assert "train: unchanged, kept" in out
   assert "evaluate: done again, because evaluate.results was 20 and is 10" in out
-  pipeline.evaluate_all(config, workdir)
+  evaluate_all(config, workdir)
 
 
 def test_written_lists_give_the_metrics_of_the_table(done, tmp_path):
@@ -179,11 +181,36 @@ def test_radix_ids_need_no_digit(tmp_path):
   assert ids.id_length == 2
 
 
-def test_the_tiger_setting_trains_and_recommends(tmp_path):
+def test_item_vectors_of_other_settings_do_not_go_on_from_the_checkpoints(tmp_path, monkeypatch):
+  found = []
+
+  def train_sasrec(model, config, histories, seed, workdir, name):
+    folder = workdir / name / "checkpoints"
+    found.append(folder.exists())
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"item": np.eye(model.config.num_items, 8, dtype=np.float32)}
+
+  monkeypatch.setattr(item_vectors, "train_sasrec", train_sasrec)
+  config = tiny_config(tmp_path)
+  config.features.cooccurrence.weight = 0.0
+  config.features.sasrec.weight = 1.0
+  pipeline.tokenize(config, tmp_path)
+  pipeline.tokenize(config, tmp_path)
+  config.features.sasrec.steps = 7
+  pipeline.tokenize(config, tmp_path)
+  assert found == [False, False]
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_the_tiger_setting_trains_and_recommends(tmp_path, paper):
   config = small_config()
   config.tokenizer.update(name="radix", num_levels=2, codebook_size=64)
   config.model.setting = "tiger"
   config.train.update(steps=4, steps_per_call=2, validate_every=4)
+  if paper:
+    config.model.update(positions="relative", user_tokens=20, constrained_softmax=False)
+    config.model.update(item_embedding=False, node_bias=False, node_vectors=False)
+    config.train.update(schedule="inverse_sqrt")
   pipeline.train_recommender(config, tmp_path)
   recommender = pipeline.load_recommender(config, tmp_path)
   result = recommend.recommend(

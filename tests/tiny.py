@@ -1,9 +1,10 @@
-"""Small things that many tests need: histories from lists, a data set, a small recommender."""
+"""Small things that many tests need: histories, a data set, a recommender, a whole run's config."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sidrec.config import default_config
 from sidrec.data.build import item_table
 from sidrec.data.dataset import Dataset, Histories
 from sidrec.decoding import trie as trie_lib
@@ -66,10 +67,33 @@ def make_model(codes_NxL, **changes):
 
 def init_params(model, trie, path):
   """Its parameters at the start, except that node biases, which start at zero, are random."""
-  history = jnp.zeros((1, model.config.history_length), jnp.int32)
+  history = jnp.zeros((1, model.config.input_length), jnp.int32)
   target = history if model.config.setting == "dense" else history[:, :1]
-  init = lambda key: model.init(key, history, target, trie, path, method="log_likelihood")
+  method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"
+  init = lambda key: model.init(key, history, target, trie, path, method=method)
   params = init(jax.random.key(0))["params"]
   if model.config.node_bias:
     params["node_bias"] = jax.random.normal(jax.random.key(1), (trie.num_nodes,))
   return params
+
+
+def tiny_config(folder):
+  """A run on the 60 histories, written to a file in the folder; it trains for a moment."""
+  lines = ["user_id,item_id,timestamp"]
+  for user, row in enumerate(ROWS):
+    lines += [f"{user},{item},{time}" for time, item in enumerate(row)]
+  path = folder / "tiny.csv"
+  path.write_text("\n".join(lines) + "\n")
+  config = default_config()
+  config.data.update(source="table", path=str(path))
+  config.features.content.weight = 0.0
+  config.features.cooccurrence.dim = 4
+  config.tokenizer.update(name="radix", num_levels=2, codebook_size=6)
+  config.model.update(history_length=8, width=8, heads=1, head_width=8, hidden=8)
+  config.model.update(encoder_layers=1)
+  config.train.update(batch_size=8, steps=6, steps_per_call=2, validate_every=6, valid_users=16)
+  config.sasrec.model.update(history_length=8, width=8, heads=1, layers=1, hidden=8)
+  config.sasrec.train.update(batch_size=8, steps=6, steps_per_call=2, validate_every=6)
+  config.sasrec.train.valid_users = 16
+  config.evaluate.update(beams=20, batch_size=64)
+  return config

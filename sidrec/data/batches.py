@@ -9,6 +9,7 @@ the position in the data is the step, and there is nothing to checkpoint.
 
 import bisect
 import functools
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -63,6 +64,21 @@ def last_items(histories: Histories, history_length: int) -> np.ndarray:
   stop_U = histories.offsets_U1[1:]
   start_U = np.maximum(stop_U - history_length, histories.offsets_U1[:-1])
   return gather(histories.item_T, start_U, stop_U, history_length)
+
+
+def user_tokens(user_ids_R: np.ndarray, count: int) -> np.ndarray:
+  """The token of each user, a hash of the original id: int32 [R] in [0, count).
+
+  It is the same in every process and data set, so that users without training data,
+  too, have one, though one that others may share.
+  """
+  names = (str(user).encode("utf-8") for user in user_ids_R.tolist())
+  return np.array([zlib.crc32(name) % count for name in names], np.int32)
+
+
+def with_user_tokens(token_B: np.ndarray, history_BxS: np.ndarray) -> np.ndarray:
+  """Histories with their user's token before them: int32 [B, 1 + S]."""
+  return np.concatenate([token_B[:, None], history_BxS], axis=1)
 
 
 def shuffled(
@@ -178,22 +194,26 @@ def sliding_batches(
   seed: int,
   process_index: int = 0,
   process_count: int = 1,
+  num_user_tokens: int = 0,
 ) -> BatchAt:
   """Batches with one target an example, each interaction but a user's first in turn.
 
   Returns:
-    step → 'history_BxS' int32 [B, S], filled up with NO_ITEM, and 'target_Bx1'.
+    step → 'history_BxS' int32 [B, S], filled up with NO_ITEM, and 'target_Bx1'. With
+    `num_user_tokens`, histories are [B, 1 + S]: column 0 holds their user's token.
   """
   windows = last_position(histories, history_length)
+  token_U = user_tokens(histories.user_ids_U, num_user_tokens) if num_user_tokens else None
   indices_at = shuffled(len(windows.start_W), batch_size, seed, process_index, process_count)
 
   def batch_at(step: int) -> dict[str, np.ndarray]:
     index_B = indices_at(step)
     start_B, stop_B = windows.start_W[index_B], windows.stop_W[index_B]
-    return {
-      "history_BxS": gather(histories.item_T, start_B, stop_B - 1, history_length),
-      "target_Bx1": histories.item_T[stop_B - 1][:, None],
-    }
+    history_BxS = gather(histories.item_T, start_B, stop_B - 1, history_length)
+    if token_U is not None:
+      user_B = np.searchsorted(histories.offsets_U1, start_B, side="right") - 1
+      history_BxS = with_user_tokens(token_U[user_B], history_BxS)
+    return {"history_BxS": history_BxS, "target_Bx1": histories.item_T[stop_B - 1][:, None]}
 
   return batch_at
 

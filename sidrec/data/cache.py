@@ -4,6 +4,7 @@ A text column is stored as its strings' UTF-8 bytes and lengths: an array of fix
 would make every string as wide as the longest.
 """
 
+import itertools
 import json
 import os
 import uuid
@@ -95,5 +96,4 @@ def _pack(name: str, strings: np.ndarray) -> dict[str, np.ndarray]:
 def _unpack(name: str, arrays: Mapping[str, np.ndarray], width: int) -> np.ndarray:
   blob = arrays[f"{name}_bytes"].tobytes()
   ends = np.cumsum(arrays[f"{name}_lengths"]).tolist()
-  starts = [0, *ends[:-1]]
-  return np.array([blob[i:j].decode() for i, j in zip(starts, ends, strict=True)], f"<U{width}")
+  return np.array([blob[i:j].decode() for i, j in itertools.pairwise([0, *ends])], f"<U{width}")

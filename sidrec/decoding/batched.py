@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from sidrec.data.batches import gather, last_items
+from sidrec.data.batches import gather, last_items, user_tokens, with_user_tokens
 from sidrec.data.dataset import Histories
 from sidrec.data.seen import SeenItems
 from sidrec.decoding import beam
@@ -22,7 +22,12 @@ RecommendUsers = Callable[[dict, Histories, np.ndarray, SeenItems | None], Recom
 
 
 def make_recommend_users(
-  model: Seq2Seq, trie: Trie, beams: int, batch_size: int, mesh: jax.sharding.Mesh
+  model: Seq2Seq,
+  trie: Trie,
+  beams: int,
+  batch_size: int,
+  mesh: jax.sharding.Mesh,
+  item_weight: float = 0.0,
 ) -> RecommendUsers:
   """Compiles the search for batches of users, spread over the mesh's devices.
 
@@ -32,13 +37,17 @@ def make_recommend_users(
     beams: K, beams kept and results returned.
     batch_size: users per call; must divide by the number of devices.
     mesh: the devices.
+    item_weight: of the item head's scores; see `beam.search`.
   """
   compiled = jax.jit(
-    lambda params, trie, history, seen: beam.search(model, params, trie, history, beams, seen),
+    lambda params, trie, history, seen: beam.search(
+      model, params, trie, history, beams, seen, item_weight
+    ),
     out_shardings=mesh_lib.replicated(mesh),
   )
   rank = lambda params, history, seen: compiled(params, trie, history, seen)
-  return in_batches(rank, model.config.history_length, batch_size, mesh)
+  c = model.config
+  return in_batches(rank, c.history_length, batch_size, mesh, c.user_tokens)
 
 
 def in_batches(
@@ -46,6 +55,7 @@ def in_batches(
   history_length: int,
   batch_size: int,
   mesh: jax.sharding.Mesh,
+  num_user_tokens: int = 0,
 ) -> RecommendUsers:
   """Recommends to many users by a compiled function of a batch of them.
 
@@ -55,11 +65,15 @@ def in_batches(
     history_length: S, the latest items of a user that are read.
     batch_size: B, users per call; must divide by the number of devices.
     mesh: the devices.
+    num_user_tokens: if above 0, histories start with one of so many tokens: [B, 1 + S].
   """
   mesh_lib.check_batch_size(mesh, batch_size)
 
   def recommend_users(params, histories, users_R, seen=None):
     history_RxS = last_items(histories, history_length)[users_R]
+    if num_user_tokens:
+      token_R = user_tokens(histories.user_ids_U[users_R], num_user_tokens)
+      history_RxS = with_user_tokens(token_R, history_RxS)
     order_R, chunks = _chunks(users_R, seen, batch_size)
     results = []
     for at_B in chunks:

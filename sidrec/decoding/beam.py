@@ -49,6 +49,7 @@ def search(
   history_BxS: jax.Array,
   beams: int,
   forbidden_BxM: jax.Array | None = None,
+  item_weight: float = 0.0,
 ) -> Recommendations:
   """The `beams` best items for each history.
 
@@ -60,6 +61,8 @@ def search(
     beams: K, prefixes kept at each level and items returned.
     forbidden_BxM: int32 item rows never to return, in any order, repeats
       allowed, filled up with NO_ITEM; None to allow everything.
+    item_weight: static; what the item head's scores of the items found count beside
+      log p(item | history). Above 0 it re-orders the results, and scores are sums.
 
   Returns:
     Recommendations with K results per history.
@@ -96,7 +99,12 @@ def search(
     )
   valid_BxK = jnp.isfinite(state.score_BxK)
   row_BxK = jnp.where(valid_BxK, state.node_BxK - trie.depth_offsets[-1], 0)
-  return Recommendations(jnp.where(valid_BxK, trie.item_N[row_BxK], -1), state.score_BxK, valid_BxK)
+  item_BxK, score_BxK = trie.item_N[row_BxK], state.score_BxK
+  if item_weight:
+    score_BxK = score_BxK + item_weight * call("item_scores", memory, item_BxK)
+    score_BxK, order_BxK = jax.lax.top_k(score_BxK, beams)
+    item_BxK, valid_BxK = (jnp.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, valid_BxK))
+  return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
 
 
 def _select(state, logp_BxKxF, token_BxKxF, child_BxKxF, caches, beams) -> BeamState:

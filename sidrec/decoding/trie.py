@@ -29,11 +29,11 @@ ROOT = 0
 class Trie:
   """Holds the catalogue's semantic IDs; all arrays int32."""
 
-  codes_NxL: jax.Array  # by item row
+  codes_NxL: jax.Array  # by item row of the catalogue
   token_E: jax.Array  # token on the edge that leads to the node
   child_E: jax.Array  # first child
   row_E: jax.Array  # first row below
-  item_N: jax.Array  # row → item row of the catalogue
+  item_N: jax.Array  # row → item row of the catalogue; shorter in a trie of some items
   row_of_N: jax.Array  # item row of the catalogue → row
   # Static: known when a search is compiled.
   depth_offsets: tuple[int, ...] = flax.struct.field(pytree_node=False)  # [L + 1], first node
@@ -55,11 +55,13 @@ class Trie:
     return self.token_E.shape[0]
 
 
-def build_trie(codes_NxL: np.ndarray) -> Trie:
-  """Builds the trie of a catalogue on the host.
+def build_trie(codes_NxL: np.ndarray, among_N: np.ndarray | None = None) -> Trie:
+  """Builds the trie of a catalogue, or of some of its items, on the host.
 
   Args:
     codes_NxL: one semantic ID per item, integers ≥ 0.
+    among_N: bool, which items the trie leads to; None for all. The others, whose
+      `row_of_N` lies behind all rows, may stand in histories only.
 
   Raises:
     ValueError: for an empty catalogue, a negative token, or two items that share an ID.
@@ -69,8 +71,13 @@ def build_trie(codes_NxL: np.ndarray) -> Trie:
     raise ValueError(f"a trie needs at least one item and level, got shape {codes_NxL.shape}")
   if codes_NxL.min() < 0:
     raise ValueError(f"token {codes_NxL.min()} is negative; semantic IDs count from 0")
-  num_items, num_levels = codes_NxL.shape
+  num_levels = codes_NxL.shape[1]
   order_N = np.lexsort(codes_NxL.T[::-1]).astype(np.int32)
+  if among_N is not None:
+    order_N = order_N[np.asarray(among_N)[order_N]]
+  num_items = len(order_N)
+  if not num_items:
+    raise ValueError("a trie of no items leads nowhere; give at least one")
   sorted_NxL = codes_NxL[order_N]
 
   # A row opens a node at depth d + 1 where its prefix differs from the row before.
@@ -97,7 +104,7 @@ def build_trie(codes_NxL: np.ndarray) -> Trie:
       fan_outs.append(int(np.diff(first).max()))
     else:
       child.append(np.zeros(num_items + 1, np.int64))  # leaves have no children
-  row_of_N = np.empty(num_items, np.int32)
+  row_of_N = np.full(len(codes_NxL), num_items, np.int32)
   row_of_N[order_N] = np.arange(num_items, dtype=np.int32)
   as_array = lambda parts: jnp.asarray(np.concatenate(parts).astype(np.int32))
   return Trie(
@@ -130,7 +137,10 @@ def children(trie: Trie, node: jax.Array, fan_out: int) -> tuple[jax.Array, jax.
 
 
 def paths(trie: Trie) -> jax.Array:
-  """Each item's node at every depth, root to leaf: int32 [N, L + 1], by item row."""
+  """Each item's node at every depth, root to leaf: int32 [N, L + 1], by item row.
+
+  The trie must lead to all items.
+  """
   row_E = np.asarray(trie.row_E)
   offsets = [*trie.depth_offsets, trie.num_nodes]
   at_depth = [

@@ -19,7 +19,7 @@ class Protocol(NamedTuple):
   num_users: int  # each counts once in every mean
   num_items: int  # every one is a candidate
   num_results: int  # length of each ranked list
-  num_beams: int  # width of the search over semantic IDs
+  num_beams: int  # width of sidrec's search over semantic IDs
   cold_targets: Mapping[str, int]  # split → targets that no training interaction names
   tied_targets: Mapping[str, float]  # split → share that another order of equal times replaces
   split: str = (
@@ -32,6 +32,8 @@ class Protocol(NamedTuple):
     "seen before (a repeat) counts as a miss; 'unmasked' may return any item"
   )
   time_ties: str = "interactions at the same time keep the order of the file"
+  exact: str = "baselines: every item is scored"
+  scores: str = "sidrec: log p(semantic ID | history)"
   score_ties: str = (
     "search: the item whose semantic ID sorts first wins; baselines: a target ranks below every "
     "item of equal score"
@@ -39,7 +41,22 @@ class Protocol(NamedTuple):
   cold: str = "cold targets stay in the means; a baseline misses all of them"
 
 
-def protocol_of(dataset: Dataset, num_results: int, num_beams: int, tie_seed: int = -1) -> Protocol:
+# What is true of SASRec, which is neither a search nor one of the counting baselines.
+SASREC = {
+  "exact": "sasrec: every item is scored",
+  "score_ties": "sasrec: the item with the lowest row wins",
+  "cold": "sasrec may find them, but has learnt no more of them than that they never came next",
+}
+
+
+def protocol_of(
+  dataset: Dataset,
+  num_results: int,
+  num_beams: int,
+  tie_seed: int = -1,
+  sasrec: bool = False,
+  item_weight: float = 0.0,
+) -> Protocol:
   """The protocol of evaluating on a data set, its cold and its tied targets counted.
 
   Args:
@@ -47,6 +64,8 @@ def protocol_of(dataset: Dataset, num_results: int, num_beams: int, tie_seed: in
     num_results: length of each list.
     num_beams: width of the search.
     tie_seed: of the order of equal times, see `shuffle_ties`; -1 for the order of the file.
+    sasrec: whether SASRec is among the systems.
+    item_weight: of the item head's scores, see `beam.search`.
 
   Raises:
     ValueError: if num_results is below 1 or above num_beams, or a user has fewer than 3
@@ -65,6 +84,12 @@ def protocol_of(dataset: Dataset, num_results: int, num_beams: int, tie_seed: in
   ties = Protocol._field_defaults["time_ties"]
   if tie_seed >= 0:
     ties = f"interactions at the same time stand in random order (seed {tie_seed})"
+  told = {
+    field: f"{Protocol._field_defaults[field]}; {text}" for field, text in SASREC.items() if sasrec
+  }
+  if item_weight:
+    ids = Protocol._field_defaults["scores"]
+    told["scores"] = f"{ids} + {item_weight:g} × the item head's score, of the items that beams found"
   return Protocol(
     dataset=dataset.name,
     num_users=dataset.histories.num_users,
@@ -74,6 +99,7 @@ def protocol_of(dataset: Dataset, num_results: int, num_beams: int, tie_seed: in
     cold_targets=cold_targets,
     tied_targets={split: tied_share(dataset.histories, split) for split in SPLITS},
     time_ties=ties,
+    **told,
   )
 
 
@@ -87,7 +113,11 @@ def describe(protocol: Protocol) -> str:
     ("items", f"{protocol.num_items:,}"),
     ("split", protocol.split),
     ("candidates", protocol.candidates),
-    ("lists", f"{protocol.num_results} results from {protocol.num_beams} beams"),
+    (
+      "lists",
+      f"{protocol.num_results} results; sidrec: from {protocol.num_beams} beams; {protocol.exact}",
+    ),
+    ("scores", protocol.scores),
     ("seen items", protocol.masking),
     ("time ties", f"{protocol.time_ties}; another order would replace {tied} of the targets"),
     ("score ties", protocol.score_ties),

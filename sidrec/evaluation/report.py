@@ -1,4 +1,4 @@
-"""The results table, `evaluation.json`, and `per_user.npz` beside it.
+"""The results table with its intervals, `evaluation.json`, and `per_user.npz` beside it.
 
 Results are nested as system → split → 'masked' | 'unmasked' → metric → value. In `per_user.npz`
 the same path names a float32 array [U], as in 'sidrec/test/masked/recall@10'.
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from sidrec.evaluation.bootstrap import RESAMPLES
+from sidrec.evaluation.intervals import intervals_report
 from sidrec.evaluation.metrics import COVERAGE_AT, NDCG_AT, RECALL_AT
 from sidrec.evaluation.protocol import Protocol, describe, to_json
 from sidrec.whole_file import write_whole, write_whole_text
@@ -45,9 +47,12 @@ def results_table(results: Results) -> str:
   return "\n".join(lines)
 
 
-def evaluation_report(protocol: Protocol, results: Results) -> str:
-  """The results table with the protocol below it."""
-  return f"{results_table(results)}\n\n{describe(protocol)}\n"
+def evaluation_report(
+  protocol: Protocol, results: Results, per_user: PerUser, resamples: int = RESAMPLES
+) -> str:
+  """The results table, the protocol below it, and how sure the results are."""
+  intervals = intervals_report(per_user_paths(per_user), resamples)
+  return f"{results_table(results)}\n\n{describe(protocol)}\n" + (intervals and f"\n{intervals}")
 
 
 def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Results) -> None:
@@ -87,6 +92,17 @@ def read_evaluation(path: str | os.PathLike) -> dict[str, Any]:
   return content
 
 
+def per_user_paths(per_user: PerUser) -> dict[str, np.ndarray]:
+  """'system/split/way/metric' → float32 [U]."""
+  return {
+    f"{system}/{split}/{way}/{metric}": np.asarray(value_U, np.float32)
+    for system, splits in per_user.items()
+    for split, ways in splits.items()
+    for way, metrics in ways.items()
+    for metric, value_U in metrics.items()
+  }
+
+
 def write_per_user(path: str | os.PathLike, per_user: PerUser) -> None:
   """Writes every user's metrics; a reader sees the old file or the whole new one.
 
@@ -97,19 +113,15 @@ def write_per_user(path: str | os.PathLike, per_user: PerUser) -> None:
   Raises:
     ValueError: if two arrays of a split differ in length.
   """
-  arrays: dict[str, np.ndarray] = {}
+  arrays = per_user_paths(per_user)
   lengths: dict[str, int] = {}
-  for system, splits in per_user.items():
-    for split, ways in splits.items():
-      for way, metrics in ways.items():
-        for metric, value_U in metrics.items():
-          name = f"{system}/{split}/{way}/{metric}"
-          arrays[name] = np.asarray(value_U, np.float32)
-          if lengths.setdefault(split, len(value_U)) != len(value_U):
-            raise ValueError(
-              f"cannot write {path}: {name} has {len(value_U)} users, others of its split "
-              f"{lengths[split]}"
-            )
+  for name, value_U in arrays.items():
+    split = name.split("/")[1]
+    if lengths.setdefault(split, len(value_U)) != len(value_U):
+      raise ValueError(
+        f"cannot write {path}: {name} has {len(value_U)} users, others of its split "
+        f"{lengths[split]}"
+      )
   write_whole(Path(path), lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 

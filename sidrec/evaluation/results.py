@@ -16,16 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 
-from sidrec.evaluation import report
-from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_difference, bootstrap_mean
+from sidrec.evaluation import intervals, report
+from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_mean
+from sidrec.evaluation.intervals import COLUMNS, REFERENCE, TITLES, aligned_table, interval_text
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.seeds import SeedResults, over_seeds
 from sidrec.stages import flatten
 
-REFERENCE = "sidrec"  # the system that the others are compared with
-WAYS = ("masked", "unmasked")
-METRICS = {"recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
-COLUMNS = tuple((way, metric) for way in WAYS for metric in METRICS)
 # Settings in which runs of one config may differ.
 FREE_SETTINGS = ("seed", "data.path")
 
@@ -181,8 +178,7 @@ def seed_mean(group: Group, system: str, split: str, way: str, metric: str) -> n
 
 def results_rows(group: Group, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
   """The group's table: measured systems, then published ones in a column of their own."""
-  titles = [f"{way}: {METRICS[metric]}" for way, metric in COLUMNS]
-  rows = [["system", "seeds", *titles]]
+  rows = [["system", "seeds", *TITLES]]
   for system in _systems(group, split):
     ways = group.results[system][split]
     cells, counts = [], set()
@@ -193,40 +189,26 @@ def results_rows(group: Group, split: str, resamples: int = RESAMPLES) -> list[l
       over = ways[way][metric]
       counts.add(over.num_seeds)
       value_U = seed_mean(group, system, split, way, metric)
-      interval = ""
-      if value_U is not None:
-        found = bootstrap_mean(value_U, resamples)
-        interval = f" [{found.low:.4f}, {found.high:.4f}]"
-      cells.append(f"{over}{interval}")
+      found = "" if value_U is None else f" {interval_text(bootstrap_mean(value_U, resamples))}"
+      cells.append(f"{over}{found}")
     rows.append([system, "/".join(map(str, sorted(counts))) or "-", *cells])
   published = PUBLISHED.get(group.dataset, ()) if split == "test" else ()
   if published:
     rows = [[*row, "-" if at else "published: Recall@10 / NDCG@10"] for at, row in enumerate(rows)]
   for other in published:
     figures = f"{other.recall:.4f} / {other.ndcg:.4f} ({other.protocol})"
-    rows.append([other.system, *["-"] * (len(titles) + 1), figures])
+    rows.append([other.system, *["-"] * (len(TITLES) + 1), figures])
   return rows
 
 
 def difference_rows(group: Group, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
   """Each other system minus the reference, paired by user; empty where nothing can be paired."""
-  rows = []
-  for system in _systems(group, split):
-    if system == REFERENCE:
-      continue
-    cells = []
-    for way, metric in COLUMNS:
-      value_U = seed_mean(group, system, split, way, metric)
-      other_U = seed_mean(group, REFERENCE, split, way, metric)
-      if value_U is None or other_U is None:
-        cells.append("-")
-        continue
-      found = bootstrap_difference(value_U, other_U, resamples)
-      cells.append(f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] p={found.p_value:.4f}")
-    rows.append([f"{system} − {REFERENCE}", *cells])
-  if all(cell == "-" for row in rows for cell in row[1:]):
-    return []
-  return [["difference", *(f"{way}: {METRICS[metric]}" for way, metric in COLUMNS)], *rows]
+  mean_of = {}
+  for name in dict.fromkeys(name for run in group.runs for name in run.per_user):
+    mean_U = seed_mean(group, *name.split("/"))
+    if mean_U is not None:
+      mean_of[name] = mean_U
+  return intervals.difference_rows(mean_of, split, resamples)
 
 
 def _systems(group: Group, split: str) -> list[str]:
@@ -283,17 +265,6 @@ def legend(group: Group, split: str, paired: bool, resamples: int) -> list[str]:
     named = {other.protocol for other in PUBLISHED[group.dataset]}
     notes += [f"{name}: {text}" for name, text in PROTOCOLS.items() if name in named]
   return notes
-
-
-def aligned_table(rows: Sequence[Sequence[str]]) -> str:
-  """Columns of equal width, the first row underlined."""
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = [
-    "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    for row in rows
-  ]
-  lines.insert(1, "  ".join("-" * width for width in widths))
-  return "\n".join(lines)
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -70,16 +70,20 @@ class Attention(nn.Module):
     key_value = self.key_value(x)
     return KeyValues(key_value[..., 0, :, :], key_value[..., 1, :, :])
 
-  def among_levels(self, x_BxQxLxD: jax.Array) -> jax.Array:
+  def among_levels(self, x_BxQxLxD: jax.Array, bias_HxLxL: jax.Array | None = None) -> jax.Array:
     """Causal self-attention over axis L only: [B, Q, L, D]."""
     query = self.query(x_BxQxLxD) * self.head_width**-0.5
-    return self._join(attend_levels(query, self.project(x_BxQxLxD)))
+    return self._join(attend_levels(query, self.project(x_BxQxLxD), bias_HxLxL))
 
-  def __call__(self, x: jax.Array, keys: KeyValues, mask: jax.Array) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, keys: KeyValues, mask: jax.Array, bias_HxQxS: jax.Array | None = None
+  ) -> jax.Array:
     """Attends from x [..., Q, D] to keys where mask [..., Q, S] holds; returns [..., Q, D]."""
     query = self.query(x) * self.head_width**-0.5
-    logits = jnp.einsum("...qhi,...shi->...hqs", query, keys.key)
-    logits = jnp.where(mask[..., None, :, :], logits.astype(jnp.float32), MASKED)
+    logits = jnp.einsum("...qhi,...shi->...hqs", query, keys.key).astype(jnp.float32)
+    if bias_HxQxS is not None:
+      logits = logits + bias_HxQxS.reshape((1,) * (logits.ndim - 3) + bias_HxQxS.shape)
+    logits = jnp.where(mask[..., None, :, :], logits, MASKED)
     weights = jax.nn.softmax(logits).astype(self.dtype)
     return self._join(jnp.einsum("...hqs,...shi->...qhi", weights, keys.value))
 
@@ -88,7 +92,9 @@ class Attention(nn.Module):
     return self.out(heads.reshape(*heads.shape[:-2], self.heads * self.head_width))
 
 
-def attend_levels(query_BxQxLxHxI: jax.Array, keys_BxQxL: KeyValues) -> jax.Array:
+def attend_levels(
+  query_BxQxLxHxI: jax.Array, keys_BxQxL: KeyValues, bias_HxLxL: jax.Array | None = None
+) -> jax.Array:
   """Causal attention among the few levels of one semantic ID: float [B, Q, L, H, I].
 
   Unrolled over pairs of levels: L is a handful, and batched matrix products of
@@ -99,8 +105,10 @@ def attend_levels(query_BxQxLxHxI: jax.Array, keys_BxQxL: KeyValues) -> jax.Arra
     query_BxQxHxI = query_BxQxLxHxI[:, :, level]
     past = range(level + 1)
     logits = [(query_BxQxHxI * keys_BxQxL.key[:, :, p]).sum(-1, keepdims=True) for p in past]
-    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1).astype(jnp.float32))
-    weights = weights.astype(query_BxQxHxI.dtype)
+    logits_BxQxHxP = jnp.concatenate(logits, axis=-1).astype(jnp.float32)
+    if bias_HxLxL is not None:
+      logits_BxQxHxP = logits_BxQxHxP + bias_HxLxL[None, None, :, level, : level + 1]
+    weights = jax.nn.softmax(logits_BxQxHxP).astype(query_BxQxHxI.dtype)
     outputs.append(sum(weights[..., p : p + 1] * keys_BxQxL.value[:, :, p] for p in past))
   return jnp.stack(outputs, axis=2)
 
@@ -135,10 +143,16 @@ class EncoderBlock(nn.Module):
     self.feed = FeedForward(self.width, self.hidden, self.dtype)
     self.drop = nn.Dropout(self.dropout)
 
-  def __call__(self, x_BxSxD: jax.Array, mask_BxSxS: jax.Array, train: bool) -> jax.Array:
-    """Position q sees the positions s where mask[:, q, s] holds."""
+  def __call__(
+    self,
+    x_BxSxD: jax.Array,
+    mask_BxSxS: jax.Array,
+    train: bool,
+    bias_HxSxS: jax.Array | None = None,
+  ) -> jax.Array:
+    """Position q sees the positions s where mask[:, q, s] holds; a bias is added to its logits."""
     y_BxSxD = self.attention_norm(x_BxSxD)
-    y_BxSxD = self.attention(y_BxSxD, self.attention.project(y_BxSxD), mask_BxSxS)
+    y_BxSxD = self.attention(y_BxSxD, self.attention.project(y_BxSxD), mask_BxSxS, bias_HxSxS)
     x_BxSxD = x_BxSxD + self.drop(y_BxSxD, deterministic=not train)
     y_BxSxD = self.feed(self.feed_norm(x_BxSxD))
     return x_BxSxD + self.drop(y_BxSxD, deterministic=not train)
@@ -170,11 +184,16 @@ class DecoderBlock(nn.Module):
     return self.cross_attention.project(states_BxSxD)
 
   def __call__(
-    self, x_BxQxLxD: jax.Array, cross: KeyValues, mask_BxQxS: jax.Array, train: bool
+    self,
+    x_BxQxLxD: jax.Array,
+    cross: KeyValues,
+    mask_BxQxS: jax.Array,
+    train: bool,
+    bias_HxLxL: jax.Array | None = None,
   ) -> jax.Array:
-    """All levels at once, each seeing itself and the levels before it."""
+    """All levels at once, each seeing itself and the levels before it; the bias is among levels."""
     B, Q, L, D = x_BxQxLxD.shape
-    y_BxQxLxD = self.self_attention.among_levels(self.self_norm(x_BxQxLxD))
+    y_BxQxLxD = self.self_attention.among_levels(self.self_norm(x_BxQxLxD), bias_HxLxL)
     x_BxQxLxD = x_BxQxLxD + self.drop(y_BxQxLxD, deterministic=not train)
     y_BxQLxD = self.cross_norm(x_BxQxLxD).reshape(B, Q * L, D)
     y_BxQLxD = self.cross_attention(y_BxQLxD, cross, jnp.repeat(mask_BxQxS, L, axis=1))
@@ -189,6 +208,7 @@ class DecoderBlock(nn.Module):
     cache_BxQxL: KeyValues,
     cross: KeyValues,
     mask_BxS: jax.Array,
+    bias_HxLxL: jax.Array | None = None,
   ) -> tuple[jax.Array, KeyValues]:
     """One level, with the keys and values of the levels before it in the cache."""
     y_BxQx1xD = self.self_norm(x_BxQxD)[:, :, None]
@@ -199,7 +219,8 @@ class DecoderBlock(nn.Module):
       new,
     )
     past_L = jnp.arange(cache_BxQxL.key.shape[2]) <= level
-    y_BxQx1xD = self.self_attention(y_BxQx1xD, cache_BxQxL, past_L[None, None, None])
+    bias_Hx1xL = None if bias_HxLxL is None else bias_HxLxL[:, level][:, None]
+    y_BxQx1xD = self.self_attention(y_BxQx1xD, cache_BxQxL, past_L[None, None, None], bias_Hx1xL)
     x_BxQxD = x_BxQxD + y_BxQx1xD[:, :, 0]
     y_BxQxD = self.cross_attention(self.cross_norm(x_BxQxD), cross, mask_BxS[:, None])
     x_BxQxD = x_BxQxD + y_BxQxD

@@ -7,8 +7,8 @@ Unlike there, the loss is the softmax over the whole catalogue (or over many
 sampled items), which does much better than one binary negative (Klenitskiy and
 Vasilev, RecSys 2023, arXiv:2309.07602), and the blocks are this package's own.
 
-Letters: B batch, S history length (items), D model width, N items, C candidates
-that a softmax runs over, K results, M forbidden items per request.
+Letters: B batch, S history length (items), D model width, N items, C sampled items,
+K results, M forbidden items per request.
 """
 
 import dataclasses
@@ -17,16 +17,12 @@ from typing import cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding.beam import Recommendations
-from sidrec.models.layers import MASKED, EncoderBlock, Norm
-from sidrec.models.seq2seq import positions
-
-# Scores that the training loss holds at once, 64 MiB of float32: above this, positions go block
-# by block and each block's scores are computed again in the backward pass.
-_MAX_SCORES = 1 << 24
+from sidrec.models.item_softmax import draw_distinct, item_log_likelihood, item_scores
+from sidrec.models.layers import EncoderBlock, Norm
+from sidrec.models.positions import positions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,47 +131,10 @@ class SASRec(nn.Module):
       negative_C = draw_distinct(self.make_rng("negatives"), c.num_items, c.negatives)
     else:
       negative_C = None
-    num_candidates = c.num_items if negative_C is None else len(negative_C)
-    logp = lambda state_BxTxD, target_BxT: self._log_softmax(state_BxTxD, target_BxT, negative_C)
-    batch, length = history_BxS.shape
-    count = _num_blocks(batch, length, num_candidates)
-    if count == 1:
-      return logp(states_BxSxD, target_BxS)
+    return item_log_likelihood(states_BxSxD, target_BxS, self.item_NxD, self._bias(), negative_C)
 
-    # Blocks of positions, not of rows, so that each block is spread over all devices.
-    split = lambda x: jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
-    block = jax.checkpoint(logp)
-    _, logp_GxBxT = jax.lax.scan(
-      lambda carry, part: (carry, block(*part)), None, (split(states_BxSxD), split(target_BxS))
-    )
-    return jnp.moveaxis(logp_GxBxT, 0, 1).reshape(history_BxS.shape)
-
-  def _log_softmax(self, state_BxTxD, target_BxT, negative_C):
-    """log p(target | state) among all items, or among the target and the negatives."""
-    state_PxD, target_P = state_BxTxD.reshape(-1, self.config.width), target_BxT.reshape(-1)
-    real_P, item_P = target_P != NO_ITEM, jnp.maximum(target_P, 0)
-    # The target's score by itself: taking it from all scores would cost another pass over them.
-    target_PxD = self.item_NxD[item_P].astype(state_PxD.dtype)
-    score_P = (state_PxD.astype(jnp.float32) * target_PxD.astype(jnp.float32)).sum(axis=-1)
-    if self.config.item_bias:
-      score_P = score_P + self.bias_N[item_P]
-    if negative_C is None:
-      total_P = jax.nn.logsumexp(self._scores(state_PxD), axis=-1)
-    else:
-      score_PxC = self._scores(state_PxD, negative_C)
-      score_PxC = jnp.where(negative_C[None] == item_P[:, None], MASKED, score_PxC)
-      total_P = jnp.logaddexp(score_P, jax.nn.logsumexp(score_PxC, axis=-1))
-    return jnp.where(real_P, score_P - total_P, 0.0).reshape(target_BxT.shape)
-
-  def _scores(self, state_PxD, item_C=None):
-    """Scores of all items, or of some: float32 [P, C]."""
-    table_CxD = self.item_NxD if item_C is None else self.item_NxD[item_C]
-    score_PxC = jnp.dot(
-      state_PxD, table_CxD.T.astype(state_PxD.dtype), preferred_element_type=jnp.float32
-    )
-    if self.config.item_bias:
-      score_PxC = score_PxC + (self.bias_N if item_C is None else self.bias_N[item_C])[None]
-    return score_PxC
+  def _bias(self):
+    return self.bias_N if self.config.item_bias else None
 
   def next_item(self, history_BxS: jax.Array) -> jax.Array:
     """log p(each item comes after the history's last): float32 [B, N].
@@ -185,35 +144,8 @@ class SASRec(nn.Module):
     """
     states_BxSxD = self.states(history_BxS)
     last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
-    return jax.nn.log_softmax(self._scores(states_BxSxD[jnp.arange(len(last_B)), last_B]))
-
-
-def draw_distinct(key: jax.Array, num_items: int, count: int) -> jax.Array:
-  """Draws min(count, N) different items, each item equally often.
-
-  The catalogue, seen as a ring that starts anywhere, is cut into `count` stretches of
-  (almost) equal length, and one item comes from each: as cheap as drawing with repeats.
-
-  Returns:
-    int32 [min(count, N)].
-  """
-  count = min(count, num_items)
-  # Made of Python's numbers, for count · N may not fit int32.
-  start_C1 = np.arange(count + 1, dtype=np.int64) * num_items // count
-  size_C = jnp.asarray(np.diff(start_C1), jnp.int32)
-  ring_key, within_key = jax.random.split(key)
-  turn = jax.random.randint(ring_key, (), 0, num_items)
-  within_C = jax.random.randint(within_key, (count,), 0, size_C)
-  # turn + place may not fit int32 where N is above a billion; no such table fits a device.
-  return (turn + jnp.asarray(start_C1[:-1], jnp.int32) + within_C) % num_items
-
-
-def _num_blocks(batch: int, length: int, num_candidates: int) -> int:
-  """The fewest equal blocks of positions whose scores stay within the limit, if any do."""
-  for count in range(1, length):
-    if length % count == 0 and batch * (length // count) * num_candidates <= _MAX_SCORES:
-      return count
-  return length
+    last_BxD = states_BxSxD[jnp.arange(len(last_B)), last_B]
+    return jax.nn.log_softmax(item_scores(last_BxD, self.item_NxD, self._bias()))
 
 
 def recommend(

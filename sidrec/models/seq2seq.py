@@ -13,14 +13,23 @@ The softmax of each level runs over the real continuations of the prefix only,
 in training as in search, so that the model is a distribution over items. A
 child's logit has three parts: its token's, shared by all prefixes, and a vector
 and a bias of its trie node alone, which tell items apart that share most of
-their ID and hold their popularity.
+their ID and hold their popularity. With `constrained_softmax=False` it runs over
+all codes of a level, as in TIGER: part of the probability then goes to IDs that
+no item has, in training and in the scores of a search, which still finds items only.
+
+With `user_tokens`, histories are [B, 1 + S]: column 0 holds the user's token, which
+the encoder reads before the history.
+
+With the item head, the encoder of the dense setting also predicts the next item
+itself, by a softmax over its item table, as SASRec does. What the two read in a
+history differs, so that their scores together rank better than either's: the
+search re-scores the items that its beams found.
 
 Letters: B batch, S history length (items), Q targets decoded side by side,
 L levels, V codes per level, D model width, H heads, I width of a head, N items,
-E trie nodes, F fan-out (children of a node, padded).
+E trie nodes, F fan-out (children of a node, padded), U user tokens.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -30,53 +39,19 @@ import jax.numpy as jnp
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import trie as trie_lib
 from sidrec.decoding.trie import Trie
+from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
 from sidrec.models.layers import DecoderBlock, EncoderBlock, KeyValues, Norm
-
-SETTINGS = ("dense", "tiger")
-
-
-@dataclasses.dataclass(frozen=True)
-class Seq2SeqConfig:
-  """Shapes and rates of the recommender; hashable, so static under jit."""
-
-  num_items: int
-  num_levels: int
-  codebook_size: int
-  num_nodes: int
-  setting: str = "dense"
-  history_length: int = 100
-  width: int = 64
-  heads: int = 2
-  head_width: int = 32
-  hidden: int = 256
-  encoder_layers: int = 2
-  decoder_layers: int = 1
-  encoder_dropout: float = 0.2
-  decoder_dropout: float = 0.0
-  item_embedding: bool = True
-  node_bias: bool = True
-  node_vectors: bool = True
-  dtype: str = "float32"
-
-  def __post_init__(self):
-    if self.setting not in SETTINGS:
-      raise ValueError(f"model.setting must be one of {SETTINGS}, not {self.setting!r}")
+from sidrec.models.positions import RelativeBias, positions
+from sidrec.models.seq2seq_config import Seq2SeqConfig
 
 
 class Memory(NamedTuple):
   """Holds what the decoder needs of a history; computed once, shared by all its beams."""
 
   start_BxD: jax.Array  # the decoder's first input
+  last_BxD: jax.Array  # the encoder's state after the newest item (dense setting)
   cross: tuple[KeyValues, ...]  # per decoder layer, [B, S, H, I]
   mask_BxS: jax.Array  # which encoder states are real
-
-
-def positions(segment_BxS: jax.Array) -> jax.Array:
-  """Each position's place within its segment, from 0: int32 [B, S]."""
-  place_1xS = jnp.arange(segment_BxS.shape[1], dtype=jnp.int32)[None]
-  starts_BxS = jnp.diff(segment_BxS, axis=1, prepend=segment_BxS[:, :1]) != 0
-  start_BxS = jax.lax.cummax(jnp.where(starts_BxS, place_1xS, 0), axis=1)
-  return place_1xS - start_BxS
 
 
 class Seq2Seq(nn.Module):
@@ -92,8 +67,14 @@ class Seq2Seq(nn.Module):
     self.code_LxVxD = self.param("code", code, (c.num_levels, c.codebook_size, c.width))
     if c.item_embedding:
       self.item_NxD = self.param("item", table, (c.num_items, c.width))
-    self.position_SxD = self.param("position", table, (c.history_length, c.width))
-    self.level_LxD = self.param("level", table, (c.num_levels, c.width))
+    if c.positions == "absolute":
+      self.position_SxD = self.param("position", table, (c.history_length, c.width))
+      self.level_LxD = self.param("level", table, (c.num_levels, c.width))
+    else:  # attention alone tells places apart
+      self.position_SxD = jnp.zeros((c.history_length, c.width))
+      self.level_LxD = jnp.zeros((c.num_levels, c.width))
+      self.encoder_bias = RelativeBias(c.heads, bidirectional=c.setting == "tiger")
+      self.decoder_bias = RelativeBias(c.heads, bidirectional=False)
     self.start_D = self.param("start", table, (c.width,))
     self.out_LxDxV = self.param(
       "out", nn.initializers.lecun_normal(), (c.num_levels, c.width, c.codebook_size)
@@ -102,6 +83,10 @@ class Seq2Seq(nn.Module):
       self.bias_E = self.param("node_bias", nn.initializers.zeros, (c.num_nodes,))
     if c.node_vectors:
       self.node_ExD = self.param("node", table, (c.num_nodes, c.width))
+    if c.item_head:
+      self.item_bias_N = self.param("item_bias", nn.initializers.zeros, (c.num_items,))
+    if c.user_tokens:
+      self.user_UxD = self.param("user", code, (c.user_tokens, c.width))
     shape = (c.heads, c.head_width, c.width, c.hidden)
     self.encoder = [EncoderBlock(*shape, c.encoder_dropout, dtype) for _ in range(c.encoder_layers)]
     self.decoder = [DecoderBlock(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)]
@@ -121,7 +106,8 @@ class Seq2Seq(nn.Module):
     """Encodes histories.
 
     Args:
-      history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
+      history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; a user's token
+        before them where the config has any.
       codes_NxL: the semantic ID of every item.
       segment_BxS: dense setting only: int32, where several histories share a row,
         which one each position belongs to; non-decreasing along a row.
@@ -129,9 +115,12 @@ class Seq2Seq(nn.Module):
 
     Returns:
       States, and which of them each target sees: [B, S, D] and [B, S, S] in the
-      dense setting, [B, S·L, D] and [B, 1, S·L] in the tiger setting.
+      dense setting, [B, S·L, D] and [B, 1, S·L] in the tiger setting, where a user's
+      token adds one state in front.
     """
     c = self.config
+    first = c.input_length - c.history_length
+    user_BxP, history_BxS = history_BxS[:, :first], history_BxS[:, first:]
     B, S = history_BxS.shape
     real_BxS = history_BxS != NO_ITEM
     item_BxS = jnp.maximum(history_BxS, 0)
@@ -140,7 +129,9 @@ class Seq2Seq(nn.Module):
     x_BxSxLxD = self._embed_codes(codes_NxL[item_BxS])
     shared_BxSxD = self.position_SxD[positions(segment_BxS)]
     if c.item_embedding:
-      shared_BxSxD = shared_BxSxD + self.item_NxD[item_BxS]
+      # As an output, the table is small; as an input it has to outweigh positions.
+      scale = c.width**0.5 if c.item_head else 1.0
+      shared_BxSxD = shared_BxSxD + self.item_NxD[item_BxS] * scale
     if c.setting == "dense":
       x = x_BxSxLxD.sum(axis=2) + shared_BxSxD
       visible = real_BxS[:, None, :] & jnp.tril(jnp.ones((S, S), bool))[None]
@@ -149,9 +140,13 @@ class Seq2Seq(nn.Module):
       x = x_BxSxLxD + shared_BxSxD[:, :, None] + self.level_LxD[None, None]
       x = x.reshape(B, S * c.num_levels, c.width)
       visible = jnp.repeat(real_BxS, c.num_levels, axis=1)[:, None]
+      if c.user_tokens:
+        x = jnp.concatenate([self.user_UxD[user_BxP], x], axis=1)
+        visible = jnp.pad(visible, ((0, 0), (0, 0), (1, 0)), constant_values=True)
     x = self.encoder_drop(x.astype(c.dtype), deterministic=not train)
+    bias = self.encoder_bias(x.shape[1]) if c.positions == "relative" else None
     for block in self.encoder:
-      x = block(x, visible, train)
+      x = block(x, visible, train, bias)
     return self.encoder_norm(x), visible
 
   def _embed_codes(self, codes_xL: jax.Array) -> jax.Array:
@@ -178,8 +173,35 @@ class Seq2Seq(nn.Module):
     tiger setting Q = 1. Targets may be NO_ITEM: their values mean nothing.
     `segment_BxS` is as in `encode`.
     """
+    states, visible = self.encode(history_BxS, trie.codes_NxL, segment_BxS, train)
+    return self._target_log_likelihood(states, visible, target_BxQ, trie, path_NxL1, train)
+
+  def joint_log_likelihood(
+    self,
+    history_BxS: jax.Array,
+    target_BxS: jax.Array,
+    trie: Trie,
+    path_NxL1: jax.Array,
+    segment_BxS: jax.Array | None = None,
+    train: bool = False,
+  ) -> tuple[jax.Array, jax.Array]:
+    """What `log_likelihood` returns, and the item head's log p(target): float32 [B, S].
+
+    The item head gives 0 where there is no target. In training its softmax runs over the
+    target and `item_negatives` others alone, if that is not 0; needs the random stream
+    'negatives' then.
+    """
     c = self.config
     states, visible = self.encode(history_BxS, trie.codes_NxL, segment_BxS, train)
+    level_BxSxL = self._target_log_likelihood(states, visible, target_BxS, trie, path_NxL1, train)
+    negative_C = None
+    if train and c.item_negatives:
+      negative_C = draw_distinct(self.make_rng("negatives"), c.num_items, c.item_negatives)
+    item_BxS = item_log_likelihood(states, target_BxS, self.item_NxD, self.item_bias_N, negative_C)
+    return level_BxSxL, item_BxS
+
+  def _target_log_likelihood(self, states, visible, target_BxQ, trie, path_NxL1, train):
+    c = self.config
     target_BxQ = jnp.maximum(target_BxQ, 0)
     start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, c.width))
     if c.setting == "dense":
@@ -198,12 +220,20 @@ class Seq2Seq(nn.Module):
     x = jnp.concatenate([start_BxQxD[:, :, None], code_BxQxLxD.astype(start_BxQxD.dtype)], axis=2)
     x = (x + self.level_LxD[None, None]).astype(self.config.dtype)
     x = self.decoder_drop(x, deterministic=not train)
+    bias_HxLxL = self._level_bias()
     for block in self.decoder:
-      x = block(x, block.cross_keys(states), mask_BxQxS, train)
+      x = block(x, block.cross_keys(states), mask_BxQxS, train, bias_HxLxL)
     return self.decoder_norm(x)
+
+  def _level_bias(self):
+    relative = self.config.positions == "relative"
+    return self.decoder_bias(self.config.num_levels) if relative else None
 
   def _level_log_likelihood(self, hidden_BxQxD, path_BxQxL1, level, trie):
     node_BxQ, next_BxQ = path_BxQxL1[..., level], path_BxQxL1[..., level + 1]
+    if not self.config.constrained_softmax:
+      logp_BxQxV = self._code_logits(hidden_BxQxD, level)
+      return jnp.take_along_axis(logp_BxQxV, trie.token_E[next_BxQ][..., None], axis=-1)[..., 0]
     if level == 0:  # every target starts at the root, whose children need no gather
       fan_out, first = trie.fan_outs[0], trie.depth_offsets[1]
       token_F = trie.token_E[first : first + fan_out]
@@ -221,7 +251,7 @@ class Seq2Seq(nn.Module):
     return chosen_BxQ - jax.nn.logsumexp(logits, axis=-1)
 
   def _child_logits(self, hidden_BxQxD, level, token_BxQxF, child_BxQxF, real_BxQxF):
-    logits_BxQxV = self._to_float32_logits(hidden_BxQxD, self.out_LxDxV[level])
+    logits_BxQxV = self._code_logits(hidden_BxQxD, level)
     logits_BxQxF = jnp.take_along_axis(logits_BxQxV, token_BxQxF, axis=-1)
     if self.config.node_bias:
       logits_BxQxF = logits_BxQxF + self.bias_E[child_BxQxF]
@@ -230,6 +260,13 @@ class Seq2Seq(nn.Module):
       own_BxQxF = (hidden_BxQxD[:, :, None] * node_BxQxFxD).sum(-1)
       logits_BxQxF = logits_BxQxF + own_BxQxF.astype(jnp.float32)
     return jnp.where(real_BxQxF, logits_BxQxF, -jnp.inf)
+
+  def _code_logits(self, hidden_BxQxD, level):
+    """Of all codes of a level; log probabilities where the softmax runs over all of them."""
+    logits_BxQxV = self._to_float32_logits(hidden_BxQxD, self.out_LxDxV[level])
+    if self.config.constrained_softmax:
+      return logits_BxQxV
+    return jax.nn.log_softmax(logits_BxQxV)
 
   def _to_float32_logits(self, hidden, weights_DxV):
     flat = hidden.reshape(-1, hidden.shape[-1])
@@ -248,7 +285,13 @@ class Seq2Seq(nn.Module):
       last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
       start_BxD = start_BxD + states[batch_B, last_B]
     cross = tuple(block.cross_keys(states) for block in self.decoder)
-    return Memory(start_BxD, cross, visible[batch_B, last_B])
+    return Memory(start_BxD, states[batch_B, last_B], cross, visible[batch_B, last_B])
+
+  def item_scores(self, memory: Memory, item_BxK: jax.Array) -> jax.Array:
+    """The item head's log p of some items, up to a constant of the history: float32 [B, K]."""
+    item_BxKxD = self.item_NxD[item_BxK]
+    score_BxK = jnp.einsum("bd,bkd->bk", memory.last_BxD.astype(jnp.float32), item_BxKxD)
+    return score_BxK + self.item_bias_N[item_BxK]
 
   def step(
     self,
@@ -277,12 +320,14 @@ class Seq2Seq(nn.Module):
     code_BxKxD = self.code_LxVxD.reshape(-1, c.width)[token_BxK + before * c.codebook_size]
     x_BxKxD = jnp.where(level == 0, memory.start_BxD[:, None], code_BxKxD)
     x_BxKxD = (x_BxKxD + self.level_LxD[level][None, None]).astype(c.dtype)
-    new_caches = []
+    bias_HxLxL, new_caches = self._level_bias(), []
     for block, cache, cross in zip(self.decoder, caches, memory.cross, strict=True):
-      x_BxKxD, cache = block.step(x_BxKxD, level, cache, cross, memory.mask_BxS)
+      x_BxKxD, cache = block.step(x_BxKxD, level, cache, cross, memory.mask_BxS, bias_HxLxL)
       new_caches.append(cache)
     hidden_BxKxD = self.decoder_norm(x_BxKxD)
     logits = self._child_logits(hidden_BxKxD, level, child_token_BxKxF, child_BxKxF, real_BxKxF)
+    if not c.constrained_softmax:
+      return logits, tuple(new_caches)
     # A beam that died has no child at all: keep its -inf free of NaN.
     total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     return logits - jnp.where(jnp.isfinite(total), total, 0.0), tuple(new_caches)

@@ -81,6 +81,7 @@ def train_next_item(
       config.steps,
       config.weight_decay,
       config.clip_norm,
+      config.schedule,
     ),
     batch_at,
     lambda params: evaluate_users(

@@ -12,38 +12,44 @@ from sidrec.models.seq2seq import Seq2Seq
 from sidrec.training.state import Task
 
 
-def recommender_task(model: Seq2Seq, trie: Trie) -> Task:
+def recommender_task(model: Seq2Seq, trie: Trie, item_loss: float = 1.0) -> Task:
   """Maximum likelihood of the targets; the loss is nats per item.
 
   Batches come from `packed_batches` in the dense setting, from `sliding_batches`
   in the tiger setting.
+
+  Args:
+    model: the recommender.
+    trie: the catalogue.
+    item_loss: how much the item head's loss counts beside the semantic ID's.
   """
   path_NxL1 = trie_lib.paths(trie)
-  dense = model.config.setting == "dense"
+  dense, joint = model.config.setting == "dense", model.config.item_head
 
   def init(key):
-    history_1xS = jnp.zeros((1, model.config.history_length), jnp.int32)
+    history_1xS = jnp.zeros((1, model.config.input_length), jnp.int32)
     target = history_1xS if dense else history_1xS[:, :1]
-    return model.init(key, history_1xS, target, trie, path_NxL1, method="log_likelihood")[
-      "params"
-    ], ()
+    method = "joint_log_likelihood" if joint else "log_likelihood"
+    return model.init(key, history_1xS, target, trie, path_NxL1, method=method)["params"], ()
 
   def loss(params, aux, batch, key):
     target_BxQ = batch["target_BxS"] if dense else batch["target_Bx1"]
-    logp_BxQxL = cast(
-      jax.Array,
-      model.apply(
-        {"params": params},
-        *(batch["history_BxS"], target_BxQ, trie, path_NxL1, batch.get("segment_BxS")),
-        train=True,
-        rngs={"dropout": key},
-        method="log_likelihood",
-      ),
+    logp = model.apply(
+      {"params": params},
+      *(batch["history_BxS"], target_BxQ, trie, path_NxL1, batch.get("segment_BxS")),
+      train=True,
+      rngs={"dropout": key, "negatives": jax.random.fold_in(key, 1)},
+      method="joint_log_likelihood" if joint else "log_likelihood",
     )
+    logp_BxQxL, item_logp_BxQ = logp if joint else (cast(jax.Array, logp), None)
     real_BxQ = target_BxQ != NO_ITEM
-    logp_L = jnp.where(real_BxQ[..., None], logp_BxQxL, 0.0).sum(axis=(0, 1))
-    logp_L = logp_L / jnp.maximum(real_BxQ.sum(), 1)
-    levels = {f"loss_level_{level}": -logp for level, logp in enumerate(logp_L)}
-    return -logp_L.sum(), (aux, levels)
+    count = jnp.maximum(real_BxQ.sum(), 1)
+    logp_L = jnp.where(real_BxQ[..., None], logp_BxQxL, 0.0).sum(axis=(0, 1)) / count
+    parts = {f"loss_level_{level}": -logp for level, logp in enumerate(logp_L)}
+    total = -logp_L.sum()
+    if joint:
+      parts["loss_item"] = -item_logp_BxQ.sum() / count
+      total = total + item_loss * parts["loss_item"]
+    return total, (aux, parts)
 
   return Task(init, loss)

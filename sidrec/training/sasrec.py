@@ -34,6 +34,7 @@ class SASRecTraining:
     steps_per_call: steps run by one call to the device.
     learning_rate: the peak.
     warmup_steps: steps up to the peak.
+    schedule: of the learning rate; see `optimizer.adamw`.
     weight_decay: decoupled.
     clip_norm: of the gradient.
     average_decay: of the moving average of parameters; 0 keeps none.
@@ -48,6 +49,7 @@ class SASRecTraining:
   steps_per_call: int = 10
   learning_rate: float = 2e-3
   warmup_steps: int = 200
+  schedule: str = "cosine"
   weight_decay: float = 0.05
   clip_norm: float = 1.0
   average_decay: float = 0.999
@@ -83,7 +85,12 @@ def sasrec_task(model: SASRec) -> Task:
 
 
 def train_sasrec(
-  model: SASRec, config: SASRecTraining, histories: Histories, seed: int, workdir: Path
+  model: SASRec,
+  config: SASRecTraining,
+  histories: Histories,
+  seed: int,
+  workdir: Path,
+  name: str = "sasrec",
 ) -> dict:
   """Trains SASRec, or goes on from where a run was stopped.
 
@@ -95,7 +102,8 @@ def train_sasrec(
     config: how to train it.
     histories: complete ones, at least 3 interactions each.
     seed: of parameters, dropout, batches and the sample.
-    workdir: takes `sasrec/checkpoints` and the logs.
+    workdir: takes `<name>/checkpoints` and the logs.
+    name: of the folder, and in the logs.
 
   Returns:
     The best parameters.
@@ -119,8 +127,8 @@ def train_sasrec(
     _VALID_RESULTS,
     seed,
     mesh,
-    workdir / "sasrec" / "checkpoints",
-    functools.partial(make_logger, workdir, "sasrec", config.steps, lead=jax.process_index() == 0),
+    workdir / name / "checkpoints",
+    functools.partial(make_logger, workdir, name, config.steps, lead=jax.process_index() == 0),
   )
 
 

@@ -104,6 +104,27 @@ def test_sliding_batches_hold_one_target_each():
   assert rows == [(1, [0, NO_ITEM]), (2, [0, 1]), (3, [1, 2])]
 
 
+def test_sliding_batches_start_with_the_token_of_the_user():
+  histories = histories_of([0, 4, 0, 1, 0, 3])._replace(user_ids_U=np.array(list("abcdef")))
+  plain = batches.sliding_batches(histories, 2, 5, seed=0)(0)
+  batch = batches.sliding_batches(histories, 2, 5, seed=0, num_user_tokens=1000)(0)
+  np.testing.assert_array_equal(batch["history_BxS"][:, 1:], plain["history_BxS"])
+  np.testing.assert_array_equal(batch["target_Bx1"], plain["target_Bx1"])
+  user_B = batch["target_Bx1"][:, 0] // 1000
+  assert set(user_B) == {1, 5}
+  expected = batches.user_tokens(histories.user_ids_U, 1000)[user_B]
+  np.testing.assert_array_equal(batch["history_BxS"][:, 0], expected)
+
+
+def test_user_tokens_are_the_same_everywhere_and_spread_evenly():
+  # CRC-32 of the id as text: what every process and Python version computes.
+  np.testing.assert_array_equal(batches.user_tokens(np.array(["anna", "7"]), 2000), [263, 1346])
+  np.testing.assert_array_equal(batches.user_tokens(np.array([7]), 2000), [1346])
+  count = np.bincount(batches.user_tokens(np.arange(1, 20_001), 100), minlength=100)
+  assert count.min() > 120
+  assert count.max() < 280
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("make_batches", [batches.packed_batches, batches.sliding_batches])
 def test_global_batch_does_not_depend_on_the_process_count(count, make_batches):

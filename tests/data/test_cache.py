@@ -56,6 +56,13 @@ def test_round_trip_keeps_missing_values_and_integer_and_text_ids(tmp_path: Path
   assert [file.name for file in path.parent.iterdir()] == ["cache"]
 
 
+def test_round_trip_of_items_about_which_nothing_is_known(tmp_path: Path) -> None:
+  data = build("bare", [1, 1, 1], [5, 6, 7], [1, 2, 3], [1, 2, 3], item_table([], [], [], {}))
+  assert len(data.items.categories_C) == 0
+  cache.save_dataset(tmp_path / "bare.npz", data)
+  _same(data, cache.load_dataset(tmp_path / "bare.npz"))
+
+
 @settings(max_examples=30, deadline=None)
 @given(titles=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=3, max_size=3))
 def test_round_trip_of_any_titles(tmp_path_factory: pytest.TempPathFactory, titles: list) -> None:

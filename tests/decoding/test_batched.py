@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_histories, make_model
 
-from sidrec.data.batches import last_items
+from sidrec.data.batches import last_items, user_tokens, with_user_tokens
 from sidrec.data.seen import seen_items
 from sidrec.decoding import beam
 from sidrec.decoding.batched import make_recommend_users
@@ -41,6 +41,20 @@ def test_batches_give_what_single_users_get(case, masked):
     np.testing.assert_array_equal(result.item_BxK[at], alone.item_BxK[0])
     np.testing.assert_allclose(result.score_BxK[at], alone.score_BxK[0], atol=1e-5)
   assert result.valid_BxK[1].sum() == (10 if masked else 12)  # user 2 has seen 90 of 100
+
+
+def test_each_user_is_searched_with_their_own_token(case):
+  *_, histories = case
+  model, trie, path = make_model(all_codes(2, 10), setting="tiger", user_tokens=50)
+  params = jax.tree.map(lambda x: 3 * x, init_params(model, trie, path))
+  users = np.array([10, 1, 3])  # user 1 has no history
+  result = make_recommend_users(model, trie, 5, 8, make_mesh())(params, histories, users)
+  single = jax.jit(lambda h: beam.search(model, params, trie, h, 5))
+  token = user_tokens(histories.user_ids_U, 50)
+  assert len(set(token[users])) == 3
+  alone = single(with_user_tokens(token, last_items(histories, 4)))
+  np.testing.assert_array_equal(result.item_BxK, np.asarray(alone.item_BxK)[users])
+  np.testing.assert_allclose(result.score_BxK, np.asarray(alone.score_BxK)[users], atol=1e-5)
 
 
 def test_batch_size_must_fit_the_devices(case):

@@ -8,18 +8,27 @@ import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_model
 
-from sidrec.data.batches import NO_ITEM
+from sidrec.data.batches import NO_ITEM, with_user_tokens
 from sidrec.decoding import beam
 from sidrec.decoding import trie as trie_lib
 
 LENGTH = 5
+# The model of TIGER's paper, small; its histories start with a user's token.
+PAPER = {
+  "positions": "relative",
+  "user_tokens": 3,
+  "constrained_softmax": False,
+  "item_embedding": False,
+  "node_bias": False,
+  "node_vectors": False,
+}
 
 
 @functools.cache
-def make(setting="dense", levels=3, num_items=40, codebook_size=5, dtype="float32"):
+def make(setting="dense", levels=3, num_items=40, codebook_size=5, dtype="float32", **changes):
   codes = np.random.default_rng(0).permutation(all_codes(levels, codebook_size))[:num_items]
   shape = {"width": 16, "heads": 2, "decoder_layers": 2, "dtype": dtype}
-  model, trie, path = make_model(codes, setting=setting, history_length=LENGTH, **shape)
+  model, trie, path = make_model(codes, setting=setting, history_length=LENGTH, **shape, **changes)
   params = init_params(model, trie, path)
   # Sharpen the model, so that items differ clearly in score.
   params = jax.tree.map(lambda x: x * 2.0, params)
@@ -43,8 +52,8 @@ def scores_of_all_items(model, params, trie, path, history):
   return np.stack([score(item) for item in range(trie.num_items)], axis=1)
 
 
-def run(model, params, trie, history, beams, forbidden=None):
-  search = jax.jit(lambda p, h, f: beam.search(model, p, trie, h, beams, f))
+def run(model, params, trie, history, beams, forbidden=None, item_weight=0.0):
+  search = jax.jit(lambda p, h, f: beam.search(model, p, trie, h, beams, f, item_weight))
   return jax.tree.map(np.asarray, search(params, history, forbidden))
 
 
@@ -62,6 +71,21 @@ def test_full_beam_equals_brute_force(setting, levels):
   np.testing.assert_allclose(result.score_BxK, chosen, rtol=3e-5, atol=3e-5)
   assert all(len(set(row)) == num_items for row in result.item_BxK.tolist())
   np.testing.assert_allclose(np.exp(result.score_BxK).sum(axis=1), 1.0, atol=1e-4)
+
+
+def test_full_beam_equals_brute_force_in_the_model_of_the_paper():
+  model, params, trie, path = make("tiger", **PAPER)
+  history = with_user_tokens(np.array([0, 2, 1], np.int32), np.asarray(HISTORY))
+  expected = scores_of_all_items(model, params, trie, path, history)
+  result = run(model, params, trie, history, beams=40)
+  assert all(len(set(row)) == 40 for row in result.item_BxK.tolist())
+  np.testing.assert_allclose(result.score_BxK, -np.sort(-expected, axis=1), rtol=3e-5, atol=3e-5)
+  chosen = np.take_along_axis(expected, result.item_BxK, axis=1)
+  np.testing.assert_allclose(result.score_BxK, chosen, rtol=3e-5, atol=3e-5)
+  # The other 85 IDs, which no item has, hold the rest of the probability.
+  total_B = np.exp(result.score_BxK).sum(axis=1)
+  assert (total_B > 0).all()
+  assert (total_B < 0.99).all()
 
 
 def test_small_beam_returns_real_items_with_their_true_scores():
@@ -136,6 +160,46 @@ def test_a_prefix_whose_items_are_all_forbidden_takes_no_beam():
   for b in range(3):
     assert result.item_BxK[b, 0] not in under[b]
     assert result.score_BxK[b, 0] == pytest.approx(expected[b, result.item_BxK[b, 0]], abs=3e-5)
+
+
+def test_item_head_reorders_what_the_search_found():
+  """A full beam with the item head is the exact ranking by the sum of both scores."""
+  codes = np.random.default_rng(0).permutation(all_codes(2, 5))[:20]
+  model, trie, path = make_model(codes, history_length=LENGTH, width=16, item_head=True)
+  params = init_params(model, trie, path)
+  params = {**params, "item": 20 * params["item"]}
+  params["item_bias"] = jax.random.normal(jax.random.key(2), (20,))
+  known = HISTORY[:2]
+  by_ids = scores_of_all_items(model, params, trie, path, known)
+  _, by_items = all_items_jointly(model, params, trie, path, known)
+  assert np.abs(by_items - by_ids).max() > 0.5
+  for weight in (0.5, 3.0):
+    result = run(model, params, trie, known, beams=20, item_weight=weight)
+    order_BxK = np.argsort(-(by_ids + weight * by_items), axis=1)
+    np.testing.assert_array_equal(result.item_BxK, order_BxK)
+    assert (np.diff(result.score_BxK, axis=1) <= 0).all()
+  # What is missing or forbidden stays last and invalid.
+  forbidden = jnp.tile(jnp.arange(0, 20, 2, dtype=jnp.int32), (2, 1))
+  result = run(model, params, trie, known, 20, forbidden, item_weight=2.0)
+  np.testing.assert_array_equal(result.valid_BxK, np.tile(np.arange(20) < 10, (2, 1)))
+  assert (result.item_BxK[:, :10] % 2 == 1).all()
+  assert (result.item_BxK[:, 10:] == -1).all()
+
+
+def all_items_jointly(model, params, trie, path, history):
+  """log p of every item by the semantic IDs and by the item head: [B, N] each."""
+  last = (np.asarray(history) != NO_ITEM).sum(axis=1) - 1
+
+  @jax.jit
+  def score(item):
+    target = jnp.full(history.shape, item, jnp.int32)
+    inputs = (history, target, trie, path)
+    levels, items = model.apply({"params": params}, *inputs, method="joint_log_likelihood")
+    at_last = lambda x_BxS: x_BxS[np.arange(len(history)), last]
+    return at_last(levels.sum(axis=-1)), at_last(items)
+
+  by_ids, by_items = zip(*(score(item) for item in range(trie.num_items)), strict=True)
+  return np.stack(by_ids, axis=1), np.stack(by_items, axis=1)
 
 
 def test_fewer_items_than_beams():

@@ -59,3 +59,19 @@ def test_empty_catalogue_is_refused(codes):
 def test_negative_token_is_refused():
   with pytest.raises(ValueError, match="token -1 is negative"):
     trie_lib.build_trie(np.array([[0, -1]]))
+
+
+def test_a_trie_of_some_items_leads_to_them_alone():
+  codes = np.random.default_rng(0).permutation(np.stack(np.divmod(np.arange(16), 4), axis=1))
+  among = np.arange(16) % 3 == 0
+  trie = trie_lib.build_trie(codes, among)
+  alone = trie_lib.build_trie(codes[among])
+  for name in ("token_E", "child_E", "row_E"):
+    np.testing.assert_array_equal(getattr(trie, name), getattr(alone, name))
+  rows = np.flatnonzero(among)
+  np.testing.assert_array_equal(trie.item_N, rows[np.asarray(alone.item_N)])
+  np.testing.assert_array_equal(np.asarray(trie.row_of_N)[rows], alone.row_of_N)
+  assert (np.asarray(trie.row_of_N)[~among] == len(rows)).all()
+  assert trie.num_items == 16  # the others stand in histories
+  with pytest.raises(ValueError, match="a trie of no items"):
+    trie_lib.build_trie(codes, np.zeros(16, bool))

@@ -5,7 +5,7 @@ import pytest
 from tiny import make_histories
 
 from sidrec.data.dataset import Dataset, Items
-from sidrec.evaluation.protocol import describe, protocol_of, to_json
+from sidrec.evaluation.protocol import SASREC, describe, protocol_of, to_json
 
 
 def make_dataset(rows, num_items):
@@ -38,11 +38,38 @@ def test_the_facts_are_counted():
 def test_the_description_names_every_fact_and_policy():
   protocol = protocol_of(make_dataset(ROWS, 6), num_results=20, num_beams=30)
   text = " ".join(describe(protocol).split())
-  for fact in ["tiny", "2, each counted once", "20 results from 30 beams", "1 in valid, 2 in test"]:
+  for fact in [
+    "tiny",
+    "2, each counted once",
+    "20 results; sidrec: from 30 beams",
+    "1 in valid, 2 in test",
+  ]:
     assert fact in text
   for policy in ["split", "candidates", "masking", "time_ties", "score_ties", "cold"]:
     assert getattr(protocol, policy) in text
   assert max(map(len, describe(protocol).splitlines())) <= 100
+
+
+def test_what_is_true_of_sasrec_is_told_where_it_takes_part_and_nowhere_else():
+  dataset = make_dataset(ROWS, 6)
+  without, beside = (protocol_of(dataset, 20, 30, sasrec=there) for there in (False, True))
+  assert "sasrec" not in describe(without)
+  text = " ".join(describe(beside).split())
+  assert "from 30 beams; baselines: every item is scored; sasrec: every item is scored" in text
+  assert "sasrec: the item with the lowest row wins" in text
+  assert "a baseline misses all of them; sasrec may find them" in text
+  # What was said of the others stands.
+  for field in SASREC:
+    assert getattr(beside, field).startswith(getattr(without, field))
+  same = [field for field in beside._fields if field not in SASREC]
+  assert [getattr(beside, f) for f in same] == [getattr(without, f) for f in same]
+
+
+def test_rescoring_by_the_item_head_is_told_with_its_weight():
+  dataset = make_dataset(ROWS, 6)
+  assert "item head" not in describe(protocol_of(dataset, 20, 30))
+  text = " ".join(describe(protocol_of(dataset, 20, 30, item_weight=0.5)).split())
+  assert "sidrec: log p(semantic ID | history) + 0.5 × the item head's score" in text
 
 
 def test_json_holds_every_field():

@@ -3,9 +3,11 @@ import json
 import numpy as np
 import pytest
 
+from sidrec.evaluation.intervals import intervals_report
 from sidrec.evaluation.protocol import Protocol, describe
 from sidrec.evaluation.report import (
   evaluation_report,
+  per_user_paths,
   read_evaluation,
   read_per_user,
   results_table,
@@ -54,10 +56,17 @@ def test_what_was_not_measured_is_a_dash():
   assert row == ["-", "-", "0.2500", *["-"] * 6]
 
 
-def test_the_protocol_stands_beside_the_table():
-  printed = evaluation_report(PROTOCOL, RESULTS)
-  assert results_table(RESULTS) in printed
-  assert describe(PROTOCOL) in printed
+def test_the_protocol_and_the_intervals_stand_below_the_table():
+  printed = evaluation_report(PROTOCOL, RESULTS, PER_USER, resamples=50)
+  intervals = intervals_report(per_user_paths(PER_USER), 50)
+  assert "0.5000 [0.0000, 1.0000]" in intervals
+  assert printed == f"{results_table(RESULTS)}\n\n{describe(PROTOCOL)}\n\n{intervals}"
+
+
+def test_without_users_there_are_no_intervals():
+  assert evaluation_report(PROTOCOL, RESULTS, {}) == (
+    f"{results_table(RESULTS)}\n\n{describe(PROTOCOL)}\n"
+  )
 
 
 def test_the_file_round_trips_and_nothing_else_is_left(tmp_path):

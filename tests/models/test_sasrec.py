@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sidrec.data.batches import NO_ITEM
-from sidrec.models import sasrec
-from sidrec.models.sasrec import SASRec, SASRecConfig, draw_distinct, recommend
+from sidrec.models import item_softmax
+from sidrec.models.sasrec import SASRec, SASRecConfig, recommend
 
 NUM_ITEMS, LENGTH = 11, 6
 # Two rows of histories that share rows, as `packed_batches` makes them.
@@ -105,21 +105,13 @@ def test_positions_in_blocks_equal_all_at_once(monkeypatch, negatives):
     return (weight_BxS * traced_likelihood(model, params, key=jax.random.key(4))).sum()
 
   whole, whole_gradient = jax.jit(jax.value_and_grad(loss))(params)
-  monkeypatch.setattr(sasrec, "_MAX_SCORES", 2 * 2 * (negatives or NUM_ITEMS))
-  assert sasrec._num_blocks(2, LENGTH, negatives or NUM_ITEMS) == 3
+  monkeypatch.setattr(item_softmax, "_MAX_SCORES", 2 * 2 * (negatives or NUM_ITEMS))
+  assert item_softmax._num_blocks(2, LENGTH, negatives or NUM_ITEMS) == 3
   blocks, gradient = jax.jit(jax.value_and_grad(lambda p: loss(p)))(
     params
   )  # a new function: no cached trace
   assert float(blocks) == pytest.approx(float(whole), rel=1e-5)
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), gradient, whole_gradient)
-
-
-def test_blocks_divide_the_positions_and_keep_within_the_limit(monkeypatch):
-  monkeypatch.setattr(sasrec, "_MAX_SCORES", 1000)
-  assert sasrec._num_blocks(10, 10, 10) == 1
-  assert sasrec._num_blocks(10, 10, 11) == 2
-  assert sasrec._num_blocks(10, 10, 30) == 5  # 4 does not divide 10
-  assert sasrec._num_blocks(10, 10, 10_000) == 10  # more cannot be split
 
 
 def test_negatives_that_cover_the_catalogue_give_the_full_softmax():
@@ -151,20 +143,6 @@ def test_a_single_negative_is_compared_with_the_target_unless_it_is_the_target()
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient(params, jax.random.key(0))))
   # Without training, the whole catalogue counts.
   np.testing.assert_array_equal(likelihood(model, params), likelihood(make()[0], params))
-
-
-def test_draws_are_distinct_and_every_item_is_drawn_equally_often():
-  draw = jax.jit(jax.vmap(lambda key: draw_distinct(key, 7, 3)))
-  drawn_Tx3 = np.asarray(draw(jax.random.split(jax.random.key(0), 7000)))
-  assert all(len(set(row)) == 3 for row in drawn_Tx3.tolist())
-  count_N = np.bincount(drawn_Tx3.ravel(), minlength=7)
-  assert len(count_N) == 7
-  np.testing.assert_allclose(count_N, 3000, atol=200)  # over 4 standard deviations
-  many = np.asarray(draw_distinct(jax.random.key(1), 10_000_000, 5000))  # 5e10 outgrows int32
-  assert len(set(many.tolist())) == 5000
-  assert (many.min(), many.max()) > (0, 9_900_000)
-  assert many.max() < 10_000_000
-  assert sorted(draw_distinct(jax.random.key(2), 5, 9).tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_the_next_item_of_a_padded_history_is_that_of_its_last_position():

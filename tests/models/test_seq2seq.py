@@ -1,5 +1,6 @@
 """The recommender model: what each position may see, and that its scores are a distribution."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,11 +9,19 @@ import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_model
 
-from sidrec.data.batches import NO_ITEM
+from sidrec.data.batches import NO_ITEM, with_user_tokens
 from sidrec.decoding import trie as trie_lib
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig, positions
+from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
 NUM_ITEMS, LENGTH = 27, 4
+NO_NODES = {"item_embedding": False, "node_bias": False, "node_vectors": False}
+# The model of TIGER's paper, small.
+PAPER = {"positions": "relative", "user_tokens": 5, "constrained_softmax": False, **NO_NODES}
+VARIANTS = pytest.mark.parametrize(
+  ("setting", "changes"),
+  [("dense", {}), ("tiger", {}), ("tiger", PAPER), ("dense", {"positions": "relative"})],
+  ids=["dense", "tiger", "paper", "dense-relative"],
+)
 
 
 @functools.cache
@@ -22,6 +31,12 @@ def make(setting, **changes):
   shape = {"width": 16, "heads": 2, "hidden": 32}
   model, trie, path = make_model(codes, setting=setting, **{**shape, **changes})
   return model, init_params(model, trie, path), trie, path
+
+
+def for_model(model, history):
+  """The history as the model wants it: behind user tokens 0, 1, … where it has any."""
+  token = np.arange(len(history), dtype=np.int32) % max(model.config.user_tokens, 1)
+  return with_user_tokens(token, history) if model.config.user_tokens else jnp.asarray(history)
 
 
 def likelihood(model, params, trie, path, history, target):
@@ -53,12 +68,13 @@ def test_tiger_target_sees_the_whole_history():
   assert sees_position("tiger").all()
 
 
-@pytest.mark.parametrize("setting", ["dense", "tiger"])
-def test_levels_see_only_earlier_levels_of_their_target(setting):
+@VARIANTS
+def test_levels_see_only_earlier_levels_of_their_target(setting, changes):
   """Level l depends on the target's codes before l and not on its own or later ones."""
-  model, params, trie, _ = make(setting)
+  model, params, trie, _ = make(setting, **changes)
   history = jnp.asarray([[3, 1, 4, 1]], jnp.int32)
   target = history if setting == "dense" else history[:, :1]
+  history = for_model(model, history)
   states, _ = model.apply({"params": params}, history, trie.codes_NxL, method="encode")
 
   # Only the decoder's code embeddings vary: the encoder states stay fixed.
@@ -104,11 +120,6 @@ def test_histories_that_share_a_row_do_not_see_each_other():
   assert np.abs(np.asarray(packed - call(row, target, trie, path))[:, 2:]).max() > 1e-3
 
 
-def test_positions_count_within_segments():
-  segments = jnp.asarray([[0, 0, 1, 1, 1, 9], [0, 0, 0, 0, 0, 0]], jnp.int32)
-  np.testing.assert_array_equal(positions(segments), [[0, 1, 0, 1, 2, 0], [0, 1, 2, 3, 4, 5]])
-
-
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 @pytest.mark.parametrize("own", [True, False])
 def test_likelihoods_of_all_items_sum_to_one(setting, own):
@@ -121,12 +132,14 @@ def test_likelihoods_of_all_items_sum_to_one(setting, own):
   assert total == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("setting", ["dense", "tiger"])
-def test_stepwise_decoding_equals_teacher_forcing(setting):
+@VARIANTS
+def test_stepwise_decoding_equals_teacher_forcing(setting, changes):
   """The cached one-level-at-a-time decoder gives the scores of the parallel one."""
-  model, params, trie, path = make(setting)
+  model, params, trie, path = make(setting, decoder_layers=2, **changes)
+  params = jax.tree.map(lambda x: 2 * x, params)  # sharper, so that biases tell
   call = lambda method, *args: model.apply({"params": params}, *args, method=method)
   history = jnp.asarray([[3, 1, NO_ITEM, NO_ITEM], [2, 7, 1, 8]], jnp.int32)
+  history = for_model(model, history)
   item_BxK = jnp.asarray([[0, 5, 26], [11, 12, 13]], jnp.int32)
   memory = call("remember", history, trie.codes_NxL)
   caches = call("empty_caches", 2, 3)
@@ -146,6 +159,76 @@ def test_stepwise_decoding_equals_teacher_forcing(setting):
     np.testing.assert_allclose(score[:, k], expected, atol=2e-5)
 
 
+def paper_likelihood(params, model, trie, path, history):
+  """log p of item 5 after one history, by the paper's model: [L]."""
+  history = for_model(model, jnp.asarray(history, jnp.int32)[None])
+  return likelihood(model, params, trie, path, history, jnp.asarray([[5]], jnp.int32))[0, 0]
+
+
+def test_relative_encoder_reads_both_directions_and_the_decoder_back_alone():
+  model, params, *rest = make("tiger", **PAPER)
+  total = lambda params: paper_likelihood(params, model, *rest, [3, 1, 4, 2]).sum()
+  gradient = jax.jit(jax.grad(total))(params)
+  used = lambda stack: np.abs(np.asarray(gradient[stack]["bias"])).max(axis=0) > 0
+  # 13 positions: distances 0 to 12 behind, and 1 to 12 ahead; from 8 on, two buckets.
+  expected = np.isin(np.arange(32), [*range(10), *range(17, 26)])
+  np.testing.assert_array_equal(used("encoder_bias"), expected)
+  np.testing.assert_array_equal(used("decoder_bias"), np.arange(32) < 3)
+
+
+def test_relative_bias_alone_tells_the_order_of_the_history():
+  model, params, *rest = make("tiger", **PAPER)
+  one, other = (paper_likelihood(params, model, *rest, h) for h in ([3, 1, 4, 2], [4, 3, 2, 1]))
+  assert np.abs(np.asarray(one - other)).max() > 1e-4
+  blind = {**params, "encoder_bias": jax.tree.map(jnp.zeros_like, params["encoder_bias"])}
+  one, other = (paper_likelihood(blind, model, *rest, h) for h in ([3, 1, 4, 2], [4, 3, 2, 1]))
+  np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_user_token_counts_and_each_user_has_their_own():
+  model, params, trie, path = make("tiger", **PAPER)
+  histories = np.array([[3, 1, NO_ITEM, NO_ITEM], [NO_ITEM] * 4], np.int32)
+  target = jnp.asarray([[5], [5]], jnp.int32)
+
+  def total(params, token):
+    history = with_user_tokens(np.full(2, token, np.int32), histories)
+    return likelihood(model, params, trie, path, history, target).sum(axis=(1, 2))
+
+  gradient_BxUxD = jax.jit(jax.jacrev(total))(params, 2)["user"]
+  used_BxU = np.abs(np.asarray(gradient_BxUxD)).max(axis=-1) > 0
+  np.testing.assert_array_equal(used_BxU, np.tile(np.arange(5) == 2, (2, 1)))
+  assert np.abs(np.asarray(total(params, 2) - total(params, 3))).min() > 1e-5
+
+
+def test_unconstrained_softmax_knows_nothing_of_the_catalogue():
+  """An ID has the same probability whichever other items there are; all IDs sum to one."""
+  model, params, trie, path = make("tiger", **PAPER)
+  history = np.tile(np.array([[2, 3, 1, 4, 1]], np.int32), (NUM_ITEMS, 1))  # user token 2
+  target = jnp.arange(NUM_ITEMS, dtype=jnp.int32)[:, None]
+  whole = likelihood(model, params, trie, path, history, target)[:, 0]
+  assert float(jnp.exp(whole.sum(axis=-1)).sum()) == pytest.approx(1.0, abs=1e-5)
+  few, few_trie, few_path = make_model(
+    np.asarray(trie.codes_NxL)[:10], setting="tiger", width=16, heads=2, hidden=32, **PAPER
+  )
+  few = Seq2Seq(dataclasses.replace(few.config, codebook_size=3))
+  part = likelihood(few, params, few_trie, few_path, history[:10], target[:10])[:, 0]
+  np.testing.assert_allclose(part, whole[:10], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"positions": "relativ"}, r"model.positions must be one of .*not 'relativ'"),
+    ({"user_tokens": 3}, "model.user_tokens needs model.setting 'tiger'"),
+    ({"constrained_softmax": False, "node_bias": False}, "set model.node_bias and model.node"),
+    ({"constrained_softmax": False, "node_vectors": False}, "set model.node_bias and model.node"),
+  ],
+)
+def test_settings_that_do_not_go_together_are_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    make_model(all_codes(2, 3), **changes)
+
+
 def test_bfloat16_stays_close_to_float32():
   model, params, trie, path = make("dense")
   low = Seq2Seq(Seq2SeqConfig(**{**vars(model.config), "dtype": "bfloat16"}))
@@ -160,3 +243,48 @@ def test_bfloat16_stays_close_to_float32():
 def test_unknown_setting_is_refused():
   with pytest.raises(ValueError, match=r"model.setting must be one of .*not 'dens'"):
     make("dens")
+
+
+def test_item_head_is_a_distribution_and_leaves_the_levels_as_they_are():
+  model, params, trie, path = make("dense", item_head=True, encoder_dropout=0.0)
+  bias = {"item_bias": jax.random.normal(jax.random.key(3), (NUM_ITEMS,))}
+  params = {**params, "item": 20 * params["item"], **bias}
+  history = jnp.asarray([[3, 1, 4, NO_ITEM]], jnp.int32)
+
+  def both(item):
+    target = jnp.full((1, LENGTH), item, jnp.int32)
+    inputs = (history, target, trie, path)
+    levels, items = model.apply({"params": params}, *inputs, method="joint_log_likelihood")
+    np.testing.assert_array_equal(levels, likelihood(model, params, trie, path, history, target))
+    return items[0]
+
+  logp_NxS = np.stack([both(item) for item in range(NUM_ITEMS)])
+  np.testing.assert_allclose(np.exp(logp_NxS).sum(axis=0), 1.0, atol=1e-5)
+  assert np.ptp(logp_NxS, axis=0).min() > 1
+  # What the search asks for is the same up to a constant of the history.
+  memory = model.apply({"params": params}, history, trie.codes_NxL, method="remember")
+  item_BxK = jnp.arange(NUM_ITEMS)[None]
+  score = model.apply({"params": params}, memory, item_BxK, method="item_scores")[0]
+  np.testing.assert_allclose(np.diff(score), np.diff(logp_NxS[:, 2]), atol=1e-4)
+
+
+def test_item_head_draws_negatives_in_training_alone():
+  model, params, trie, path = make("dense", item_head=True, item_negatives=3, encoder_dropout=0.0)
+  history, target = jnp.asarray([[3, 1, 4, 1]]), jnp.asarray([[1, 4, 1, 5]])
+  inputs = (history, target, trie, path)
+
+  def items(train, seed):
+    rngs = {"negatives": jax.random.key(seed), "dropout": jax.random.key(0)}
+    call = {"train": train, "rngs": rngs, "method": "joint_log_likelihood"}
+    return np.asarray(model.apply({"params": params}, *inputs, **call)[1])
+
+  assert (items(True, 0) != items(True, 1)).any()
+  assert items(True, 0).mean() == pytest.approx(-np.log(4), abs=0.3)  # the target and 3 others
+  np.testing.assert_array_equal(items(False, 0), items(False, 1))
+  assert items(False, 0).mean() == pytest.approx(-np.log(NUM_ITEMS), abs=0.3)
+
+
+def test_item_head_needs_the_dense_setting_and_item_embeddings():
+  for changes in ({"setting": "tiger"}, {"item_embedding": False}):
+    with pytest.raises(ValueError, match="item_head"):
+      make_model(all_codes(2, 3), item_head=True, **changes)

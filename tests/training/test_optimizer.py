@@ -29,6 +29,19 @@ def test_warm_up_and_cosine_decay():
   assert rate[-1] == pytest.approx(0.002, rel=0.05)
 
 
+def test_inverse_square_root():
+  optimizer = adamw(0.1, 10, 100, 0.0, 1.0, "inverse_sqrt")
+  path = moves(optimizer, {"w": jnp.ones(())}, {"w": jnp.ones(())}, 41)
+  rate = -np.array([float(u["w"]) for u in path])
+  np.testing.assert_allclose(rate[:11], 0.1, rtol=1e-3)
+  np.testing.assert_allclose(rate[10:], 0.1 * np.sqrt(10 / np.arange(10, 41)), rtol=1e-3)
+
+
+def test_unknown_schedule_is_refused():
+  with pytest.raises(ValueError, match="must be 'cosine' or 'inverse_sqrt', not 'linear'"):
+    adamw(0.1, 10, 100, 0.0, 1.0, "linear")
+
+
 def test_vectors_are_not_decayed():
   params = {"matrix": jnp.ones((2, 2)), "vector": jnp.ones(2)}
   zero = {"matrix": jnp.zeros((2, 2)), "vector": jnp.zeros(2)}

@@ -52,6 +52,20 @@ def test_loss_is_the_mean_negative_log_likelihood_of_real_targets(setting):
   assert float(loss) == pytest.approx(float(sum(metrics.values())), rel=1e-5)
 
 
+def test_the_item_head_adds_its_own_loss_by_its_weight():
+  shape = {"history_length": 3, "encoder_dropout": 0.0, "item_head": True}
+  model, trie, _ = make_model(all_codes(2, 4), **shape)
+  losses = {}
+  for weight in (0.0, 2.0):
+    task = recommender_task(model, trie, weight)
+    params, aux = task.init(jax.random.key(0))
+    losses[weight], (_, metrics) = task.loss(params, aux, BATCHES["dense"], jax.random.key(1))
+  item_loss = float(metrics["loss_item"])
+  # The item table starts small: the head starts near the uniform distribution over 16 items.
+  assert item_loss == pytest.approx(np.log(16), abs=0.2)
+  assert float(losses[2.0] - losses[0.0]) == pytest.approx(2 * item_loss, rel=1e-5)
+
+
 def test_a_batch_of_fillers_has_zero_loss():
   *_, task = small_task("dense")
   params, aux = task.init(jax.random.key(0))

@@ -1,5 +1,7 @@
 """SASRec trained: its loss, a pattern that it has to find, and the search over many users."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +86,17 @@ def test_a_planted_pattern_is_learnt(tmp_path):
   assert metrics["unmasked"]["recall@1"] > 0.95
   assert (tmp_path / "metrics.jsonl").read_text().count('"stage": "sasrec"') >= 3
   assert (tmp_path / "sasrec/checkpoints/best").is_dir()
+
+
+def test_two_sasrecs_of_a_run_keep_apart(tmp_path):
+  histories = cyclic_histories(40, 6)
+  config = short_training(validate_every=2)
+  first = train_sasrec(small_model(), config, histories, 0, tmp_path)
+  other = train_sasrec(small_model(), config, histories, 1, tmp_path, "other")
+  assert not np.array_equal(first["item"], other["item"])  # else it went on from the first's
+  assert (tmp_path / "other/checkpoints/best").is_dir()
+  stages = [json.loads(line)["stage"] for line in (tmp_path / "metrics.jsonl").open()]
+  assert stages.count("sasrec") == stages.count("other") > 0
 
 
 def test_the_last_two_items_of_a_user_are_not_learnt_from(tmp_path, monkeypatch):

@@ -1,0 +1,95 @@
+"""The last stage of a run: every system on the same users, ranked and counted alike."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.evaluation import report
+from sidrec.evaluation.baselines import (
+  evaluate_baseline_per_user,
+  item_knn,
+  item_knn_cosine,
+  popularity,
+)
+from sidrec.evaluation.evaluate import Evaluation, evaluate_per_user
+from sidrec.evaluation.protocol import SPLITS, protocol_of
+from sidrec.pipeline import (
+  item_weight,
+  load_recommender,
+  load_sasrec,
+  train_recommender,
+  train_sasrec,
+)
+from sidrec.stages import run_stage
+
+
+def evaluate_all(config: ConfigDict, workdir: Path) -> str:
+  """The recommender, SASRec if enabled, and the baselines, on both splits.
+
+  Writes `evaluation.json`, `per_user.npz` and the table, which it prints.
+
+  Returns:
+    A fingerprint of the inputs, as every stage does.
+  """
+  inputs = {
+    "fingerprint": train_recommender(config, workdir),
+    "evaluate": config.evaluate.to_dict(),
+  }
+  if config.sasrec.enabled:
+    inputs["sasrec"] = {"enabled": True, "fingerprint": train_sasrec(config, workdir)}
+
+  outputs = ["per_user.npz", "evaluation.json", "evaluation.txt"]
+  write = lambda: write_evaluations(config, workdir)
+  done = run_stage(workdir, "evaluate", inputs, outputs, write)
+  print((workdir / "evaluation.txt").read_text(encoding="utf-8"))
+  return done
+
+
+def write_evaluations(config: ConfigDict, workdir: Path) -> None:
+  """Measures every system; writes the three files."""
+  c = config.evaluate
+  dataset, evaluations = evaluate_systems(config, workdir)
+  means, per_user = (
+    {
+      name: {split: getattr(evaluation, part) for split, evaluation in splits.items()}
+      for name, splits in evaluations.items()
+    }
+    for part in ("means", "per_user")
+  )
+  tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
+  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, sasrec, item_weight(config))
+  report.write_per_user(workdir / "per_user.npz", per_user)
+  report.write_evaluation(workdir / "evaluation.json", protocol, means)
+  text = report.evaluation_report(protocol, means, per_user)
+  (workdir / "evaluation.txt").write_text(text, encoding="utf-8")
+
+
+def evaluate_systems(
+  config: ConfigDict, workdir: Path
+) -> tuple[Dataset, dict[str, dict[str, Evaluation]]]:
+  """The data set, and system → split → `Evaluation`; the recommender first."""
+  recommender = load_recommender(config, workdir)
+  dataset, num_results = recommender.dataset, config.evaluate.results
+  num_items, training = dataset.items.num_items, training_view(dataset.histories)
+  tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+  trained = {"sidrec": (recommender.recommend_users, recommender.params)}
+  if config.sasrec.enabled:
+    trained["sasrec"] = load_sasrec(config, workdir)
+  baselines = {
+    "item-knn": item_knn(training, num_items),
+    "item-knn-cosine": item_knn_cosine(training, num_items),
+    "popular": popularity(training, num_items),
+  }
+  evaluations = {}
+  for name, (recommend_users, params) in trained.items():
+    evaluations[name] = {
+      split: evaluate_per_user(recommend_users, params, task, num_items, num_results)
+      for split, task in tasks.items()
+    }
+  for name, score in baselines.items():
+    evaluations[name] = {
+      split: evaluate_baseline_per_user(score, task, num_items, num_results)
+      for split, task in tasks.items()
+    }
+  return dataset, evaluations

@@ -1,0 +1,108 @@
+"""log p(item | state) by a softmax over the catalogue, or over the target and sampled items.
+
+Letters: B batch, S positions, D model width, N items, C items that a softmax runs over, P and T
+positions of a block.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.data.batches import NO_ITEM
+from sidrec.models.layers import MASKED
+
+# Scores that the training loss holds at once, 64 MiB of float32: above this, positions go block
+# by block and each block's scores are computed again in the backward pass.
+_MAX_SCORES = 1 << 24
+
+
+def item_log_likelihood(
+  states_BxSxD: jax.Array,
+  target_BxS: jax.Array,
+  item_NxD: jax.Array,
+  bias_N: jax.Array | None,
+  negative_C: jax.Array | None = None,
+) -> jax.Array:
+  """log p(target | state): float32 [B, S], 0 where there is no target.
+
+  Args:
+    states_BxSxD: in the dtype that scores are multiplied in; they add up in float32.
+    target_BxS: int32 item rows, NO_ITEM where there is none.
+    item_NxD: the output table.
+    bias_N: each item's own score, or None.
+    negative_C: different item rows, to run the softmax over these and the target alone;
+      None for the whole catalogue.
+  """
+
+  def logp(state_BxTxD, target_BxT):
+    state_PxD, target_P = state_BxTxD.reshape(-1, state_BxTxD.shape[-1]), target_BxT.reshape(-1)
+    real_P, item_P = target_P != NO_ITEM, jnp.maximum(target_P, 0)
+    # The target's score by itself: taking it from all scores would cost another pass over them.
+    target_PxD = item_NxD[item_P].astype(state_PxD.dtype)
+    score_P = (state_PxD.astype(jnp.float32) * target_PxD.astype(jnp.float32)).sum(axis=-1)
+    if bias_N is not None:
+      score_P = score_P + bias_N[item_P]
+    if negative_C is None:
+      total_P = jax.nn.logsumexp(item_scores(state_PxD, item_NxD, bias_N), axis=-1)
+    else:
+      score_PxC = item_scores(state_PxD, item_NxD, bias_N, negative_C)
+      score_PxC = jnp.where(negative_C[None] == item_P[:, None], MASKED, score_PxC)
+      total_P = jnp.logaddexp(score_P, jax.nn.logsumexp(score_PxC, axis=-1))
+    return jnp.where(real_P, score_P - total_P, 0.0).reshape(target_BxT.shape)
+
+  batch, length = target_BxS.shape
+  count = _num_blocks(batch, length, len(item_NxD) if negative_C is None else len(negative_C))
+  if count == 1:
+    return logp(states_BxSxD, target_BxS)
+
+  # Blocks of positions, not of rows, so that each block is spread over all devices.
+  split = lambda x: jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
+  block = jax.checkpoint(logp)
+  _, logp_GxBxT = jax.lax.scan(
+    lambda carry, part: (carry, block(*part)), None, (split(states_BxSxD), split(target_BxS))
+  )
+  return jnp.moveaxis(logp_GxBxT, 0, 1).reshape(target_BxS.shape)
+
+
+def item_scores(
+  state_PxD: jax.Array,
+  item_NxD: jax.Array,
+  bias_N: jax.Array | None,
+  item_C: jax.Array | None = None,
+) -> jax.Array:
+  """Scores of all items, or of the rows `item_C`: float32 [P, C]."""
+  table_CxD = item_NxD if item_C is None else item_NxD[item_C]
+  score_PxC = jnp.dot(
+    state_PxD, table_CxD.T.astype(state_PxD.dtype), preferred_element_type=jnp.float32
+  )
+  if bias_N is not None:
+    score_PxC = score_PxC + (bias_N if item_C is None else bias_N[item_C])[None]
+  return score_PxC
+
+
+def draw_distinct(key: jax.Array, num_items: int, count: int) -> jax.Array:
+  """Draws min(count, N) different items, each item equally often.
+
+  The catalogue, seen as a ring that starts anywhere, is cut into `count` stretches of
+  (almost) equal length, and one item comes from each: as cheap as drawing with repeats.
+
+  Returns:
+    int32 [min(count, N)].
+  """
+  count = min(count, num_items)
+  # Made of Python's numbers, for count · N may not fit int32.
+  start_C1 = np.arange(count + 1, dtype=np.int64) * num_items // count
+  size_C = jnp.asarray(np.diff(start_C1), jnp.int32)
+  ring_key, within_key = jax.random.split(key)
+  turn = jax.random.randint(ring_key, (), 0, num_items)
+  within_C = jax.random.randint(within_key, (count,), 0, size_C)
+  # turn + place may not fit int32 where N is above a billion; no such table fits a device.
+  return (turn + jnp.asarray(start_C1[:-1], jnp.int32) + within_C) % num_items
+
+
+def _num_blocks(batch: int, length: int, num_candidates: int) -> int:
+  """The fewest equal blocks of positions whose scores stay within the limit, if any do."""
+  for count in range(1, length):
+    if length % count == 0 and batch * (length // count) * num_candidates <= _MAX_SCORES:
+      return count
+  return length
