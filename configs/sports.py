@@ -1,7 +1,23 @@
-"""Amazon Sports and Outdoors (2014, 5-core): a dense recommender on RQ-VAE semantic IDs.
+"""Amazon Sports and Outdoors (2014, 5-core): the recommender of configs/beauty.py on more items.
 
   python -m sidrec.main --config=configs/sports.py
 
+Wants the sequence files at $SIDREC_DATA_DIR/amazon-sports, and either the extra 'text' (to embed
+the template below) or --config.features.text.path=FILE with vectors by item id.
+
+Hardware: 2 CPU cores. Time: about 45 minutes (measured on one core, which other work shared, with
+ready text vectors: training 17 minutes, SASRec 6, evaluations 16). Result (leave-last-out, 35,598
+users, 18,357 items, full ranking, 50 beams, seed 0, text vectors of all-MiniLM-L6-v2):
+
+                                 sidrec                              SASRec     item-kNN
+  test, seen items masked        Recall@10 0.0539  NDCG@10 0.0306    0.0257     0.0219
+  test, seen items unmasked      Recall@10 0.0499  NDCG@10 0.0241    0.0198     0.0212
+  valid, seen items masked       Recall@10 0.0684  NDCG@10 0.0403    0.0335     0.0248
+
+(SASRec and item-kNN: NDCG@10.) The settings are those chosen on Beauty, with more steps for more
+users; none was tuned here. Validation was best at step 2,400 of 3,600.
+
+configs/sports.py:tiny runs the same stages, without SASRec, in about 3 minutes.
 """
 
 from ml_collections import ConfigDict

@@ -88,8 +88,8 @@ def protocol_of(
     field: f"{Protocol._field_defaults[field]}; {text}" for field, text in SASREC.items() if sasrec
   }
   if item_weight:
-    ids = Protocol._field_defaults["scores"]
-    told["scores"] = f"{ids} + {item_weight:g} × the item head's score, of the items that beams found"
+    of_beams = f"{item_weight:g} × the item head's score of each item that the beams found"
+    told["scores"] = f"{Protocol._field_defaults['scores']} + {of_beams}"
   return Protocol(
     dataset=dataset.name,
     num_users=dataset.histories.num_users,
