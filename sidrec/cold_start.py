@@ -17,10 +17,9 @@ from sidrec import pipeline
 from sidrec.data.cache import load_dataset
 from sidrec.data.item_parts import take_items
 from sidrec.data.seen import seen_items
-from sidrec.decoding.beam import Recommendations
 from sidrec.decoding.mix import mix
 from sidrec.evaluation.cold import Candidate, choose_share, cold_metrics, cold_report, cold_task
-from sidrec.new_items import Search, grow
+from sidrec.new_items import grow, lists_of_both
 from sidrec.stages import run_stage
 from sidrec.whole_file import write_whole_text
 
@@ -78,12 +77,9 @@ def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     split: cold_task(whole.histories, row_N, num_known, split) for split in ("valid", "test")
   }
 
-  def lists(search: Search, split: str, users_R: np.ndarray) -> Recommendations:
-    histories = tasks[split].histories
-    return search.recommend_users(search.params, histories, users_R, seen_items(histories))
-
   def mixed(split: str, users_R: np.ndarray, shares: Sequence[float]) -> list[Metrics]:
-    known, new = (lists(search, split, users_R) for search in (grown.known, grown.new))
+    histories = tasks[split].histories
+    known, new = lists_of_both(grown, histories, users_R, seen_items(histories))
     target_R = tasks[split].target_U[users_R]
     return [cold_metrics(mix(known, new, share), target_R, num_known) for share in shares]
 
@@ -108,7 +104,8 @@ def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
   before, after = mixed("test", np.arange(len(is_cold["test"])), (0.0, chosen.share))
   # What constrained search alone gives to items that were never trained.
   cold_C = np.flatnonzero(is_cold["test"])
-  unmixed = lists(grown.all, "test", cold_C)
+  histories = tasks["test"].histories
+  unmixed = grown.all.recommend_users(grown.all.params, histories, cold_C, seen_items(histories))
   one_trie = cold_metrics(unmixed, tasks["test"].target_U[cold_C], num_known)
   return {
     "dataset": whole.name,

@@ -172,8 +172,8 @@ def default_config() -> ConfigDict:
   config.cold_start = ConfigDict()  # mode 'cold_start': new items, measured
   config.cold_start.fraction = 0.05  # of the items, drawn evenly and held out
   config.cold_start.seed = 0  # of the draw
-  config.cold_start.shares = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)  # tried on validation
-  config.cold_start.largest_loss = 0.03  # of warm recall@10 there, relative
+  config.cold_start.shares = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)  # on validation
+  config.cold_start.largest_loss = 0.025  # of warm recall@10 there, relative
   config.cold_start.held_out = False  # leaves these items out of this run; the mode sets it
   return config
 

@@ -9,11 +9,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec import pipeline
-from sidrec.data.dataset import Dataset, Items
+from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.item_parts import join_items
+from sidrec.data.seen import SeenItems
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
 from sidrec.decoding.beam import Recommendations
-from sidrec.decoding.likeness import log_likeness
+from sidrec.decoding.likeness import by_likeness
 from sidrec.decoding.mix import mix
 from sidrec.decoding.trie import Trie, build_trie
 from sidrec.models.seq2seq import Seq2Seq
@@ -35,6 +36,7 @@ class Grown(NamedTuple):
 
   dataset: Dataset  # rows of known items stay; new ones follow, and stand in no history
   ids: SemanticIDManager
+  vectors_NxF: np.ndarray  # of all of them
   known: Search  # among the items that were trained on: what it was before
   new: Search  # among the new ones
   all: Search  # among all, as one trie
@@ -49,8 +51,9 @@ def with_new_items(
     config: the run's settings.
     workdir: its folder.
     new_items: their ids, titles, categories, numbers and text; see `data.build.item_table`.
-    share: how likely the next item is a new one, in [0, 1]: the larger, the more of them; see
-      `mix`. `--mode=cold_start` measures what a share costs and gains.
+    share: how likely the next item is a new one, before anything is known of the user, in
+      [0, 1]: the larger, the more of them; see `mix`. `--mode=cold_start` measures what a share
+      costs and gains.
 
   Raises:
     ValueError: as `pipeline.new_item_vectors` and `SemanticIDManager.add_items` do, or if an item
@@ -60,47 +63,35 @@ def with_new_items(
   grown = grow(config, workdir, new_items)
 
   def recommend_users(params, histories, users_R, seen=None):
-    known = grown.known.recommend_users(params["known"], histories, users_R, seen)
-    new = grown.new.recommend_users(params["new"], histories, users_R, seen)
+    known, new = lists_of_both(grown, histories, users_R, seen)
     return jax.tree.map(np.asarray, mix(known, new, share))
 
-  params = {"known": grown.known.params, "new": grown.new.params}
-  return Recommender(grown.dataset, grown.ids, params, recommend_users)
+  return Recommender(grown.dataset, grown.ids, {}, recommend_users)
 
 
-def rescored(recommend_users: RecommendUsers, vectors_NxF: np.ndarray) -> RecommendUsers:
-  """A search whose results are ordered by likeness to the history, too.
+def lists_of_both(
+  grown: Grown, histories: Histories, users_R: np.ndarray, seen: SeenItems | None
+) -> tuple[Recommendations, Recommendations]:
+  """The best known and the best new items of each user, with scores that `mix` compares.
 
   What was never trained has no popularity and no partners yet: the semantic ID says
-  which part of the catalogue a user wants, and the vector which item of it.
-
-  Args:
-    recommend_users: the search.
-    vectors_NxF: of all items.
-
-  Returns:
-    A search that finds the same items. Their scores, log p + log likeness, are normalised over
-    what was found: log probabilities again.
+  which part of the catalogue a user wants, and the vector which item of it. So a new item
+  stands by its likeness to the history, in relation to that of the best known items.
   """
-
-  def recommend(params, histories, users_R, seen=None):
-    result = recommend_users(params, histories, users_R, seen)
-    item_RxK = np.asarray(result.item_BxK)
-    likeness_RxK = log_likeness(histories, users_R, item_RxK, vectors_NxF)
-    return normalised(result._replace(score_BxK=result.score_BxK + likeness_RxK))
-
-  return recommend
+  known, new = (
+    search.recommend_users(search.params, histories, users_R, seen)
+    for search in (grown.known, grown.new)
+  )
+  return known, by_likeness(known, new, histories, users_R, grown.vectors_NxF)
 
 
 def normalised(result: Recommendations) -> Recommendations:
-  """Results with scores as log probabilities over what was found, best first."""
-  item_BxK, score_BxK, valid_BxK = jax.tree.map(np.asarray, tuple(result))
+  """Results with scores as log probabilities over what was found."""
+  item_BxK, score_BxK, valid_BxK = map(np.asarray, result)
   score_BxK = np.where(valid_BxK, score_BxK, -np.inf)
   total_B1 = np.logaddexp.reduce(score_BxK, axis=1, keepdims=True)
-  score_BxK = (score_BxK - np.where(np.isfinite(total_B1), total_B1, 0.0)).astype(np.float32)
-  order_BxK = np.argsort(-score_BxK, axis=1, kind="stable")
-  ordered = (np.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, score_BxK, valid_BxK))
-  return Recommendations(*ordered)  # pyrefly: ignore
+  score_BxK = score_BxK - np.where(np.isfinite(total_B1), total_B1, 0.0)
+  return Recommendations(item_BxK, score_BxK.astype(np.float32), valid_BxK)  # pyrefly: ignore
 
 
 def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
@@ -131,11 +122,11 @@ def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
 
     return Search(recommend_users, transfer(params, trained, trie, trained_row_N))
 
-  new = search_in(build_trie(grown_ids.codes, ~known_N))
   return Grown(
     dataset._replace(items=join_items([dataset.items, new_items])),
     grown_ids,
+    vectors_NxF,
     search_in(build_trie(grown_ids.codes, known_N)),
-    new._replace(recommend_users=rescored(new.recommend_users, vectors_NxF)),
+    search_in(build_trie(grown_ids.codes, ~known_N)),
     search_in(build_trie(grown_ids.codes)),
   )

@@ -1,19 +1,58 @@
 """How alike items are to the latest items of a history, by their vectors.
 
-Letters: R users, S latest items of a history, B users in memory at once, K items of each, N
-items of the catalogue, F vector width.
+Letters: R users, S latest items of a history, B users in memory at once, K items of each, A known
+ones, J new ones, N items of the catalogue, F vector width.
 """
 
 import numpy as np
 
 from sidrec.data.batches import last_items
 from sidrec.data.dataset import Histories
+from sidrec.decoding.beam import Recommendations
 
 LATEST = 10  # items of a history that are looked at
 DECAY = 0.7  # weight of an item beside that of the one after it
 TEMPERATURE = 0.05  # of a cosine
+AMONG = 10  # known items that a new one is compared with
+SEARCH_WEIGHT = 0.4  # of the search's log probabilities of new items beside their likeness
 
 _USERS_AT_ONCE = 128
+
+
+def by_likeness(
+  known: Recommendations,
+  new: Recommendations,
+  histories: Histories,
+  users_R: np.ndarray,
+  vectors_NxF: np.ndarray,
+) -> Recommendations:
+  """The new items found, by how much more like the history they are than the known ones found.
+
+  Args:
+    known: results [R, K] among known items, best first.
+    new: results [R, J] among new items, scores in nats.
+    histories: of all users.
+    users_R: int, user rows.
+    vectors_NxF: of all items.
+
+  Returns:
+    Recommendations [R, J], best first. The score is SEARCH_WEIGHT times the search's, plus the
+    log of the ratio of the item's likeness to the sum of the first AMONG known items' likeness.
+  """
+  like_RxJ = log_likeness(histories, users_R, np.asarray(new.item_BxK), vectors_NxF)
+  known_RxA = np.asarray(known.item_BxK)[:, :AMONG]
+  like_RxA = log_likeness(histories, users_R, known_RxA, vectors_NxF)
+  like_RxA = np.where(np.asarray(known.valid_BxK)[:, :AMONG], like_RxA, -np.inf)
+  like_R1 = np.logaddexp.reduce(like_RxA, axis=1, keepdims=True)
+  like_R1 = np.where(np.isfinite(like_R1), like_R1, 0.0)  # no known item at all
+  item_RxJ, score_RxJ, valid_RxJ = map(np.asarray, new)
+  score_RxJ = np.where(valid_RxJ, SEARCH_WEIGHT * score_RxJ + like_RxJ - like_R1, -np.inf)
+  order_RxJ = np.argsort(-score_RxJ, axis=1, kind="stable")
+  ordered = (
+    np.take_along_axis(x, order_RxJ, axis=1)
+    for x in (item_RxJ, score_RxJ.astype(np.float32), valid_RxJ)
+  )
+  return Recommendations(*ordered)  # pyrefly: ignore
 
 
 def log_likeness(

@@ -39,9 +39,8 @@ def buckets(length: int, bidirectional: bool) -> np.ndarray:
   first_SxS = count * (ahead_SxS > 0) if bidirectional else np.zeros_like(ahead_SxS)
   distance_SxS = np.abs(ahead_SxS) if bidirectional else np.maximum(-ahead_SxS, 0)
   exact = count // 2
-  # The small term keeps a power of two, whose logarithm may round down, in its own bucket.
-  octave_SxS = np.log(np.maximum(distance_SxS, exact) / exact + 1e-6)
-  far_SxS = exact + (octave_SxS / np.log(MAX_DISTANCE / exact) * (count - exact)).astype(int)
+  doublings_SxS = np.log2(np.maximum(distance_SxS, exact) / exact)
+  far_SxS = exact + (doublings_SxS / np.log2(MAX_DISTANCE / exact) * (count - exact)).astype(int)
   near_SxS = np.where(distance_SxS < exact, distance_SxS, np.minimum(far_SxS, count - 1))
   return (first_SxS + near_SxS).astype(np.int32)
 

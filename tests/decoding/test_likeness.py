@@ -3,7 +3,16 @@
 import numpy as np
 from tiny import make_histories
 
-from sidrec.decoding.likeness import DECAY, LATEST, TEMPERATURE, log_likeness
+from sidrec.decoding.beam import Recommendations
+from sidrec.decoding.likeness import (
+  AMONG,
+  DECAY,
+  LATEST,
+  SEARCH_WEIGHT,
+  TEMPERATURE,
+  by_likeness,
+  log_likeness,
+)
 
 rng = np.random.default_rng(0)
 VECTORS = rng.normal(size=(40, 5)).astype(np.float32)
@@ -38,3 +47,33 @@ def test_the_newest_item_is_the_likest_of_a_history():
 def test_an_empty_history_likes_nothing_more():
   assert (log_likeness(HISTORIES, np.array([2]), np.array([[0, 1, -1]]), VECTORS) == 0).all()
   assert log_likeness(HISTORIES, np.zeros(0, int), np.zeros((0, 3), int), VECTORS).shape == (0, 3)
+
+
+def results(items, scores):
+  scores = np.array(scores, np.float32)
+  return Recommendations(np.array(items), scores, np.isfinite(scores))
+
+
+def test_new_items_stand_by_their_likeness_against_the_best_known_ones():
+  known = results([list(range(AMONG + 5))], [-np.arange(AMONG + 5.0)])
+  new = results([[30, 35, 31, -1]], [[-1.0, -2.0, -3.0, -np.inf]])
+  result = by_likeness(known, new, HISTORIES, np.array([1]), VECTORS)
+  history = HISTORIES.of(1).tolist()
+  against = np.logaddexp.reduce([by_hand(history, item) for item in range(AMONG)])
+  expected = {
+    item: SEARCH_WEIGHT * score + by_hand(history, item) - against
+    for item, score in ((30, -1.0), (35, -2.0), (31, -3.0))
+  }
+  best_first = sorted(expected, key=expected.get, reverse=True)
+  assert result.item_BxK[0].tolist() == [*best_first, -1]
+  np.testing.assert_allclose(
+    result.score_BxK[0, :3], [expected[item] for item in best_first], rtol=1e-3, atol=1e-3
+  )
+  assert result.valid_BxK.tolist() == [[True, True, True, False]]
+
+
+def test_without_any_known_item_the_likeness_stands_alone():
+  known, new = results([[-1, -1]], [[-np.inf] * 2]), results([[30, 35]], [[0.0, 0.0]])
+  result = by_likeness(known, new, HISTORIES, np.array([0]), VECTORS)
+  likeness = [by_hand([3, 1, 4], item) for item in result.item_BxK[0]]
+  np.testing.assert_allclose(result.score_BxK[0], likeness, rtol=1e-3, atol=1e-3)

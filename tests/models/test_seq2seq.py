@@ -161,7 +161,7 @@ def test_stepwise_decoding_equals_teacher_forcing(setting, changes):
 
 def paper_likelihood(params, model, trie, path, history):
   """log p of item 5 after one history, by the paper's model: [L]."""
-  history = for_model(model, jnp.asarray(history, jnp.int32)[None])
+  history = for_model(model, np.array([history], np.int32))
   return likelihood(model, params, trie, path, history, jnp.asarray([[5]], jnp.int32))[0, 0]
 
 
@@ -194,7 +194,7 @@ def test_user_token_counts_and_each_user_has_their_own():
     history = with_user_tokens(np.full(2, token, np.int32), histories)
     return likelihood(model, params, trie, path, history, target).sum(axis=(1, 2))
 
-  gradient_BxUxD = jax.jit(jax.jacrev(total))(params, 2)["user"]
+  gradient_BxUxD = jax.jit(jax.jacrev(total), static_argnums=1)(params, 2)["user"]
   used_BxU = np.abs(np.asarray(gradient_BxUxD)).max(axis=-1) > 0
   np.testing.assert_array_equal(used_BxU, np.tile(np.arange(5) == 2, (2, 1)))
   assert np.abs(np.asarray(total(params, 2) - total(params, 3))).min() > 1e-5
