@@ -19,7 +19,10 @@ single runs: re-scoring by the item head took it from 0.058 to 0.062 in one run,
 one encoder layer in place of two from 0.062 to 0.065, a learning rate of 3e-3 in place of 1e-3 and
 more dropout in the decoder from there to 0.071.
 
---mode=cold_start measures new items, --mode=evaluate --seeds=3 the spread over seeds.
+New items (--mode=cold_start, 20 minutes more; 605 items held out of everything, test, masked):
+Recall@10 of their users 0.0485, where it is 0 without them; of the others 0.0888 in place of 0.0908.
+Three seeds: --mode=evaluate --seeds=3. Seeds 0 and 1: NDCG@10 0.0546 and 0.0546 (masked), 0.0403
+and 0.0406 (unmasked); SASRec 0.0509 and 0.0507.
 configs/beauty.py:tiny runs the same stages, without SASRec, in about 2 minutes.
 """
 
