@@ -41,7 +41,7 @@ def recommender_task(model: Seq2Seq, trie: Trie, item_loss: float = 1.0) -> Task
       rngs={"dropout": key, "negatives": jax.random.fold_in(key, 1)},
       method="joint_log_likelihood" if joint else "log_likelihood",
     )
-    logp_BxQxL, item_logp_BxQ = logp if joint else (cast(jax.Array, logp), None)
+    logp_BxQxL, item_logp_BxQ = cast(tuple, logp if joint else (logp, None))
     real_BxQ = target_BxQ != NO_ITEM
     count = jnp.maximum(real_BxQ.sum(), 1)
     logp_L = jnp.where(real_BxQ[..., None], logp_BxQxL, 0.0).sum(axis=(0, 1)) / count
