@@ -19,7 +19,7 @@ from sidrec.data.item_parts import take_items
 from sidrec.data.seen import seen_items
 from sidrec.decoding.mix import mix
 from sidrec.evaluation.cold import Candidate, choose_share, cold_metrics, cold_report, cold_task
-from sidrec.new_items import grow, lists_of_both
+from sidrec.new_items import grow, lists_of_both, params_of_both
 from sidrec.stages import run_stage
 from sidrec.whole_file import write_whole_text
 
@@ -70,16 +70,17 @@ def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
   grown = grow(config, workdir / FOLDER, take_items(whole.items, new_M))
   num_known = len(trained_ids_N)
   # Where each item of the whole catalogue stands in the grown one, which holds them all.
-  row_N = np.argsort(grown.dataset.items.ids_N)[
-    np.searchsorted(np.sort(grown.dataset.items.ids_N), whole.items.ids_N)
-  ]
+  grown_ids_N = grown.dataset.items.ids_N
+  order_N = np.argsort(grown_ids_N)
+  row_N = order_N[np.searchsorted(grown_ids_N, whole.items.ids_N, sorter=order_N)]
   tasks = {
     split: cold_task(whole.histories, row_N, num_known, split) for split in ("valid", "test")
   }
 
   def mixed(split: str, users_R: np.ndarray, shares: Sequence[float]) -> list[Metrics]:
     histories = tasks[split].histories
-    known, new = lists_of_both(grown, histories, users_R, seen_items(histories))
+    seen, params = seen_items(histories), params_of_both(grown)
+    known, new = lists_of_both(grown, params, histories, users_R, seen)
     target_R = tasks[split].target_U[users_R]
     return [cold_metrics(mix(known, new, share), target_R, num_known) for share in shares]
 

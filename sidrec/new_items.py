@@ -17,6 +17,7 @@ from sidrec.decoding.beam import Recommendations
 from sidrec.decoding.likeness import by_likeness
 from sidrec.decoding.mix import mix
 from sidrec.decoding.trie import Trie, build_trie
+from sidrec.features.unit_rows import unit_rows
 from sidrec.models.seq2seq import Seq2Seq
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.pipeline import Recommender
@@ -36,7 +37,7 @@ class Grown(NamedTuple):
 
   dataset: Dataset  # rows of known items stay; new ones follow, and stand in no history
   ids: SemanticIDManager
-  vectors_NxF: np.ndarray  # of all of them
+  unit_NxF: np.ndarray  # the vectors of all of them, of length 1
   known: Search  # among the items that were trained on: what it was before
   new: Search  # among the new ones
   all: Search  # among all, as one trie
@@ -63,14 +64,19 @@ def with_new_items(
   grown = grow(config, workdir, new_items)
 
   def recommend_users(params, histories, users_R, seen=None):
-    known, new = lists_of_both(grown, histories, users_R, seen)
+    known, new = lists_of_both(grown, params, histories, users_R, seen)
     return jax.tree.map(np.asarray, mix(known, new, share))
 
-  return Recommender(grown.dataset, grown.ids, {}, recommend_users)
+  return Recommender(grown.dataset, grown.ids, params_of_both(grown), recommend_users)
+
+
+def params_of_both(grown: Grown) -> dict:
+  """What `lists_of_both` searches with."""
+  return {"known": grown.known.params, "new": grown.new.params}
 
 
 def lists_of_both(
-  grown: Grown, histories: Histories, users_R: np.ndarray, seen: SeenItems | None
+  grown: Grown, params: dict, histories: Histories, users_R: np.ndarray, seen: SeenItems | None
 ) -> tuple[Recommendations, Recommendations]:
   """The best known and the best new items of each user, with scores that `mix` compares.
 
@@ -78,11 +84,9 @@ def lists_of_both(
   which part of the catalogue a user wants, and the vector which item of it. So a new item
   stands by its likeness to the history, in relation to that of the best known items.
   """
-  known, new = (
-    search.recommend_users(search.params, histories, users_R, seen)
-    for search in (grown.known, grown.new)
-  )
-  return known, by_likeness(known, new, histories, users_R, grown.vectors_NxF)
+  known = grown.known.recommend_users(params["known"], histories, users_R, seen)
+  new = grown.new.recommend_users(params["new"], histories, users_R, seen)
+  return known, by_likeness(known, new, histories, users_R, grown.unit_NxF)
 
 
 def normalised(result: Recommendations) -> Recommendations:
@@ -125,7 +129,7 @@ def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
   return Grown(
     dataset._replace(items=join_items([dataset.items, new_items])),
     grown_ids,
-    vectors_NxF,
+    unit_rows(vectors_NxF),
     search_in(build_trie(grown_ids.codes, known_N)),
     search_in(build_trie(grown_ids.codes, ~known_N)),
     search_in(build_trie(grown_ids.codes)),

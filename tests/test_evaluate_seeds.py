@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import means_of, tiny_config
 
 from sidrec import evaluate_seeds as module
 from sidrec.evaluate_seeds import evaluate_seeds, seed_folder
@@ -37,17 +37,7 @@ def made_up(config, workdir):
       }
       for split in ("valid", "test")
     }
-  means = {
-    system: {
-      split: {
-        way: {name: float(value_U.mean(dtype=np.float64)) for name, value_U in metrics.items()}
-        for way, metrics in ways.items()
-      }
-      for split, ways in splits.items()
-    }
-    for system, splits in per_user.items()
-  }
-  write_evaluation(workdir / "evaluation.json", PROTOCOL, means)
+  write_evaluation(workdir / "evaluation.json", PROTOCOL, means_of(per_user))
   write_users(workdir / "per_user.npz", per_user)
 
 

@@ -77,6 +77,20 @@ def init_params(model, trie, path):
   return params
 
 
+def means_of(per_user):
+  """Results as `evaluation.json` holds them: system → split → way → metric → mean over users."""
+  return {
+    system: {
+      split: {
+        way: {name: float(value_U.mean(dtype=np.float64)) for name, value_U in metrics.items()}
+        for way, metrics in ways.items()
+      }
+      for split, ways in splits.items()
+    }
+    for system, splits in per_user.items()
+  }
+
+
 def tiny_config(folder):
   """A run on the 60 histories, written to a file in the folder; it trains for a moment."""
   lines = ["user_id,item_id,timestamp"]

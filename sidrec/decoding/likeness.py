@@ -24,7 +24,7 @@ def by_likeness(
   new: Recommendations,
   histories: Histories,
   users_R: np.ndarray,
-  vectors_NxF: np.ndarray,
+  unit_NxF: np.ndarray,
 ) -> Recommendations:
   """The new items found, by how much more like the history they are than the known ones found.
 
@@ -33,19 +33,20 @@ def by_likeness(
     new: results [R, J] among new items, scores in nats.
     histories: of all users.
     users_R: int, user rows.
-    vectors_NxF: of all items.
+    unit_NxF: vectors of all items, of length 1; float32.
 
   Returns:
     Recommendations [R, J], best first. The score is SEARCH_WEIGHT times the search's, plus the
     log of the ratio of the item's likeness to the sum of the first AMONG known items' likeness.
   """
-  like_RxJ = log_likeness(histories, users_R, np.asarray(new.item_BxK), vectors_NxF)
-  known_RxA = np.asarray(known.item_BxK)[:, :AMONG]
-  like_RxA = log_likeness(histories, users_R, known_RxA, vectors_NxF)
-  like_RxA = np.where(np.asarray(known.valid_BxK)[:, :AMONG], like_RxA, -np.inf)
+  item_RxJ, score_RxJ, valid_RxJ = map(np.asarray, new)
+  known_RxA, valid_RxA = (np.asarray(x)[:, :AMONG] for x in (known.item_BxK, known.valid_BxK))
+  item_RxJA = np.concatenate([item_RxJ, known_RxA], axis=1)
+  like_RxJA = log_likeness(histories, users_R, item_RxJA, unit_NxF)
+  like_RxJ, like_RxA = np.split(like_RxJA, [item_RxJ.shape[1]], axis=1)
+  like_RxA = np.where(valid_RxA, like_RxA, -np.inf)
   like_R1 = np.logaddexp.reduce(like_RxA, axis=1, keepdims=True)
   like_R1 = np.where(np.isfinite(like_R1), like_R1, 0.0)  # no known item at all
-  item_RxJ, score_RxJ, valid_RxJ = map(np.asarray, new)
   score_RxJ = np.where(valid_RxJ, SEARCH_WEIGHT * score_RxJ + like_RxJ - like_R1, -np.inf)
   order_RxJ = np.argsort(-score_RxJ, axis=1, kind="stable")
   ordered = (
@@ -56,7 +57,7 @@ def by_likeness(
 
 
 def log_likeness(
-  histories: Histories, users_R: np.ndarray, item_RxK: np.ndarray, vectors_NxF: np.ndarray
+  histories: Histories, users_R: np.ndarray, item_RxK: np.ndarray, unit_NxF: np.ndarray
 ) -> np.ndarray:
   """log of the weighted mean of exp((cos(item, s) - 1) / TEMPERATURE) over the latest items s.
 
@@ -64,13 +65,11 @@ def log_likeness(
     histories: of all users.
     users_R: int, user rows.
     item_RxK: int item rows for each of them; what is negative counts as row 0.
-    vectors_NxF: of all items.
+    unit_NxF: vectors of all items, of length 1; float32.
 
   Returns:
     float32 [R, K], at most 0; 0 throughout for an empty history.
   """
-  norm_N1 = np.linalg.norm(vectors_NxF, axis=1, keepdims=True)
-  unit_NxF = (vectors_NxF / np.maximum(norm_N1, 1e-9)).astype(np.float32)
   latest_RxS = last_items(histories, LATEST)[users_R]
   real_RxS = latest_RxS >= 0
   # Oldest first, the newest before what fills up: the last real item weighs 1.

@@ -12,6 +12,7 @@ import numpy as np
 from sidrec.data.dataset import HeldOut, Histories, held_out_view
 from sidrec.decoding.beam import Recommendations
 from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
+from sidrec.evaluation.tables import aligned_table
 
 AT = 10  # of recall, NDCG and the share of new items
 
@@ -112,22 +113,14 @@ def cold_report(told: Mapping[str, Any]) -> str:
           m = kinds[kind]
           values = (f"{m[f'recall@{AT}']:.4f}", f"{m[f'ndcg@{AT}']:.4f}", f"{m[f'new@{AT}']:.1%}")
           rows.append((split, label, kind, f"{m['users']:,}", *values))
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = [
-    "  ".join(
-      cell.ljust(width) if at < 3 else cell.rjust(width)
-      for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    for row in rows
-  ]
   left_out = told["users_left_out"]
   facts = [
     f"{told['dataset']}: {told['items']['new']:,} items were held out of the catalogue, all "
     f"histories, features, tokenizer and training; {told['items']['known']:,} were trained on. "
     "They got IDs from their vectors, and nothing was trained again.",
-    f"share: how likely the next item is a new one. Chosen on validation: {told['share']:g}, which "
-    f"finds most new items while users of a known one lose at most {told['largest_loss']:.1%} of "
-    f"their recall@{AT}.",
+    "share: how likely the next item is a new one, before anything is known of the user. Chosen on "
+    f"validation: {told['share']:g}, which finds most new items while users of a known one lose at "
+    f"most {told['largest_loss']:.1%} of their recall@{AT}.",
     "Training sees each user's interactions without the last two of the whole history, and "
     "without held-out items; where one of the last two is held out, fewer. Histories are asked "
     f"about without held-out items; users with none left ({left_out['valid']:,} in valid, "
@@ -136,4 +129,4 @@ def cold_report(told: Mapping[str, Any]) -> str:
     "ranking, seen items masked.",
   ]
   wrapped = [textwrap.fill(fact, 100) for fact in facts]
-  return "\n".join([*lines, "", *wrapped]) + "\n"
+  return "\n".join([aligned_table(rows, names=3, underline=False), "", *wrapped]) + "\n"

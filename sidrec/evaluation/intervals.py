@@ -3,7 +3,7 @@
 Metrics of users are named by their paths, as in `per_user.npz`: 'system/split/way/metric' → [U].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from sidrec.evaluation.bootstrap import (
   bootstrap_mean,
 )
 from sidrec.evaluation.protocol import SPLITS
+from sidrec.evaluation.tables import aligned_table
 
 REFERENCE = "sidrec"  # the system that the others are compared with
 WAYS = ("masked", "unmasked")
@@ -91,14 +92,3 @@ def intervals_report(per_user: PerUserPaths, resamples: int = RESAMPLES) -> str:
     f"to {REFERENCE} on the same users; p is two-sided. Neither knows of other seeds: see --seeds."
   )
   return "\n\n".join([heading, *tables]) + "\n"
-
-
-def aligned_table(rows: Sequence[Sequence[str]]) -> str:
-  """Columns of equal width, the first row underlined."""
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = [
-    "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    for row in rows
-  ]
-  lines.insert(1, "  ".join("-" * width for width in widths))
-  return "\n".join(lines)

@@ -16,6 +16,7 @@ from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.intervals import intervals_report
 from sidrec.evaluation.metrics import COVERAGE_AT, NDCG_AT, RECALL_AT
 from sidrec.evaluation.protocol import Protocol, describe, to_json
+from sidrec.evaluation.tables import aligned_table
 from sidrec.whole_file import write_whole, write_whole_text
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
@@ -37,14 +38,7 @@ def results_table(results: Results) -> str:
       for way, metrics in ways.items():
         values = (f"{metrics[name]:.4f}" if name in metrics else "-" for name in COLUMNS)
         rows.append((system, split, way, *values))
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = []
-  for row in rows:
-    names = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
-    numbers = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-    lines.append("  ".join(names + numbers))
-  lines.insert(1, "  ".join("-" * width for width in widths))
-  return "\n".join(lines)
+  return aligned_table(rows, names=3)
 
 
 def evaluation_report(

@@ -5,6 +5,8 @@ Letters: N known items, M new items, B new items in memory at once, F vector wid
 
 import numpy as np
 
+from sidrec.features.unit_rows import unit_rows
+
 NEIGHBOURS = 10
 
 # New items whose similarities to the whole catalogue are held at once.
@@ -28,18 +30,13 @@ def behaviour_of_neighbours(
   Returns:
     behaviour_MxF float32; zeros where the neighbours' behaviour cancels out.
   """
-  known_NxF = _normalised(described_NxF)
+  known_NxF = unit_rows(described_NxF)
   count = min(NEIGHBOURS, len(known_NxF))
   norm = np.linalg.norm(behaviour_NxF, axis=1).mean()
   parts = []
   for start in range(0, len(described_MxF), _ROWS_AT_ONCE):
-    new_BxF = _normalised(described_MxF[start : start + _ROWS_AT_ONCE])
+    new_BxF = unit_rows(described_MxF[start : start + _ROWS_AT_ONCE])
     # Stable, so that equal neighbours are taken by row.
     near_BxJ = np.argsort(-(new_BxF @ known_NxF.T), axis=1, kind="stable")[:, :count]
-    parts.append(_normalised(behaviour_NxF[near_BxJ].mean(axis=1)) * norm)
+    parts.append(unit_rows(behaviour_NxF[near_BxJ].mean(axis=1)) * norm)
   return np.concatenate(parts) if parts else np.zeros_like(described_MxF)
-
-
-def _normalised(rows: np.ndarray) -> np.ndarray:
-  rows = np.asarray(rows, np.float32)
-  return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

@@ -5,7 +5,6 @@ from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.intervals import (
   COLUMNS,
   TITLES,
-  aligned_table,
   difference_rows,
   difference_text,
   interval_text,
@@ -100,8 +99,3 @@ def test_the_report_of_one_split_alone():
   text = intervals_report(users(splits=("test",)), RESAMPLES)
   assert "test: difference" in text
   assert "valid" not in text
-
-
-def test_columns_of_a_table_line_up():
-  lines = aligned_table([["a", "bb"], ["ccc", "d"]]).splitlines()
-  assert lines == ["a    bb", "---  --", "ccc  d"]

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 from absl import flags
+from tiny import means_of
 
 from sidrec.evaluation import results
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
@@ -47,17 +48,7 @@ def make_run(
         gain_U = (hit_U / np.log2(2 + rng.integers(0, 10, NUM_USERS))).astype(np.float32)
         kept = {"recall@10": hit_U.astype(np.float32), "ndcg@10": gain_U}
         per_user[system][split][way] = kept
-  means = {
-    system: {
-      split: {
-        way: {name: float(value_U.mean(dtype=np.float64)) for name, value_U in metrics.items()}
-        for way, metrics in ways.items()
-      }
-      for split, ways in splits.items()
-    }
-    for system, splits in per_user.items()
-  }
-  write_evaluation(folder / "evaluation.json", protocol, means)
+  write_evaluation(folder / "evaluation.json", protocol, means_of(per_user))
   config = {"seed": seed, "train": {"steps": 10}, "data": {"path": str(folder)}, **settings}
   (folder / "config.json").write_text(json.dumps(config))
   if users:
