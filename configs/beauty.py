@@ -23,8 +23,8 @@ New items (--mode=cold_start, 17 minutes more; 605 items held out of everything,
 Recall@10 of their users 0.0485 (without them 0), of the others 0.0888 in place of 0.0908.
 Three seeds (--mode=evaluate --seeds=3): 0.0907 ± 0.0008, 0.0549 ± 0.0003 masked, 0.0819, 0.0408
 unmasked; SASRec 0.0850, 0.0508 masked.
-configs/beauty.py:tiny runs the same stages, without SASRec, in about 8 minutes (measured while tests
-ran beside it), most of them the evaluation of all users.
+configs/beauty.py:tiny runs the same stages, without SASRec, in about 8 minutes (measured while
+tests ran beside it), most of them the evaluation of all users.
 """
 
 from ml_collections import ConfigDict
