@@ -1,24 +1,28 @@
 """Exact trie-constrained beam search, K best items for each history.
 
-Letters: B batch, K beams, F fan-out, L levels, M forbidden items per request.
+Letters: B batch, K beams, F fan-out, L levels, M listed items per request.
 
 Beams stay [B, K, …]; the history is encoded once and shared by its beams.
-Level 0 is peeled, because only one beam is alive; levels 1 … L-1 run under
-`lax.while_loop` with static shapes. A beam carries its trie node, so that only
-real items can come out and a finished beam's node names its item. There is no
+Level 0 is peeled, because only one beam is alive; the levels behind it run with
+static shapes, those of equal fan-out under one `lax.while_loop`. Where all that is left
+of the IDs is tails without branching, the search ends: the only child has
+probability 1. A beam carries its trie node, so that only real items can come
+out and a finished beam's node names its item. There is no
 end token and no length penalty: scores are log p(item | history).
 
-Forbidden items are excluded exactly: a node covers a range of catalogue rows,
-and two binary searches in a request's sorted forbidden rows count how many of
-them it covers. A node whose rows are all forbidden never takes a beam.
+Forbidden items are excluded exactly, and so is all that an allow-list leaves out: see `filters.py`.
 """
 
+import dataclasses
+import itertools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from sidrec.decoding import selection
 from sidrec.decoding import trie as trie_lib
+from sidrec.decoding.filters import any_allowed, make_filter
 from sidrec.decoding.trie import ROOT, Trie
 from sidrec.models.layers import KeyValues
 from sidrec.models.seq2seq import Seq2Seq
@@ -32,6 +36,30 @@ class Recommendations(NamedTuple):
   valid_BxK: jax.Array  # bool
 
 
+@dataclasses.dataclass(frozen=True)
+class SearchOptions:
+  """What else a search may do; hashable, so static under jit."""
+
+  temperature: float = 1.0  # that logits are divided by; scores are log p at that temperature
+  level_weights: tuple[float, ...] | None = None  # [L], of each level's log p in scores
+  most_per_prefix: int = (
+    0  # results that share their first `prefix_levels` tokens; 0 for any number
+  )
+  prefix_levels: int = 1
+
+  def check(self, num_levels: int) -> None:
+    """Raises ValueError for what makes no sense."""
+    if not self.temperature > 0:
+      raise ValueError(f"temperature is {self.temperature}; give a number above 0")
+    if self.level_weights is not None and len(self.level_weights) != num_levels:
+      raise ValueError(f"give {num_levels} level_weights, one per level, not {self.level_weights}")
+    if self.most_per_prefix < 0 or not 1 <= self.prefix_levels <= num_levels:
+      raise ValueError(
+        f"most_per_prefix {self.most_per_prefix} of prefix_levels {self.prefix_levels} makes no "
+        f"sense; give at least 0, and 1 to {num_levels}"
+      )
+
+
 class BeamState(NamedTuple):
   """Holds K prefixes per history."""
 
@@ -40,6 +68,8 @@ class BeamState(NamedTuple):
   score_BxK: jax.Array  # float32, log p(prefix | history); -inf for no prefix
   token_BxK: jax.Array  # int32, its last token
   caches: tuple[KeyValues, ...]  # self-attention, [B, K, L, H, I] per layer
+  prefix_BxK: jax.Array | None  # int32, node of the first tokens, where their number is limited
+  noisy_BxK: jax.Array | None  # float32, perturbed score, where beams are drawn
 
 
 def search(
@@ -50,6 +80,10 @@ def search(
   beams: int,
   forbidden_BxM: jax.Array | None = None,
   item_weight: float = 0.0,
+  *,
+  allowed_BxM: jax.Array | None = None,
+  options: SearchOptions = SearchOptions(),
+  key: jax.Array | None = None,
 ) -> Recommendations:
   """The `beams` best items for each history.
 
@@ -63,43 +97,88 @@ def search(
       allowed, filled up with NO_ITEM; None to allow everything.
     item_weight: static; what the item head's scores of the items found count beside
       log p(item | history). Above 0 it re-orders the results, and scores are sums.
+    allowed_BxM: likewise, the only item rows to return; None for all.
+    options: static.
+    key: to draw K items without replacement instead, each level by the probabilities of the
+      continuations that filters leave; results come in the order of the draw. None for the best.
 
   Returns:
     Recommendations with K results per history.
+
+  Raises:
+    ValueError: for options that make no sense.
   """
+  options.check(trie.num_levels)
 
   def call(method: str, *args: Any) -> Any:
     return model.apply({"params": params}, *args, method=method)
 
   memory = call("remember", history_BxS, trie.codes_NxL)
-  banned_BxM = None if forbidden_BxM is None else _sorted_rows(trie, forbidden_BxM)
+  rows = make_filter(trie, forbidden_BxM, allowed_BxM)
 
-  def grow(state: BeamState, fan_out: int) -> BeamState:
-    token, child, real = trie_lib.children(trie, state.node_BxK, fan_out)
+  def grow(state: BeamState, level: int | jax.Array, fan_out: int, limited: bool) -> BeamState:
+    token, child, real = trie_lib.children(trie, state.node_BxK, fan_out, level)
+    if rows is not None:
+      shown = real & any_allowed(trie, child, rows)
     logp_BxKxF, caches = call(
-      "step", memory, state.caches, state.token_BxK, state.level, token, child, real
+      "step",
+      *(memory, state.caches, state.token_BxK, level, token, child, real, options.temperature),
     )
-    if banned_BxM is not None:
-      logp_BxKxF = jnp.where(_any_allowed(trie, child, banned_BxM), logp_BxKxF, -jnp.inf)
-    return _select(state, logp_BxKxF, token, child, caches, beams)
+    if options.level_weights is not None:
+      weight = jnp.asarray(options.level_weights, jnp.float32)[level]
+      logp_BxKxF = jnp.where(jnp.isfinite(logp_BxKxF), weight * logp_BxKxF, -jnp.inf)
+    if rows is not None:
+      logp_BxKxF = jnp.where(shown, logp_BxKxF, -jnp.inf)
+    score_BxKxF = state.score_BxK[..., None] + logp_BxKxF
+    noisy_BxKxF = None
+    if state.noisy_BxK is not None:
+      level_key = jax.random.fold_in(key, level)
+      noisy_BxKxF = selection.perturb(level_key, score_BxKxF, state.noisy_BxK)
+    value_BxKxF = score_BxKxF if noisy_BxKxF is None else noisy_BxKxF
+    if limited:
+      value_BxJ, best_BxJ = selection.best_per_group(
+        value_BxKxF, state.prefix_BxK, options.most_per_prefix, beams
+      )
+    else:
+      value_BxJ, best_BxJ = selection.best(value_BxKxF, beams)
+    prefix_BxKxF = child
+    if limited:
+      prefix_BxKxF = jnp.broadcast_to(state.prefix_BxK[..., None], child.shape)
+    new = state._replace(
+      node_BxK=child,
+      score_BxK=score_BxKxF,
+      token_BxK=token,
+      caches=caches,
+      prefix_BxK=None if state.prefix_BxK is None else prefix_BxKxF,
+      noisy_BxK=noisy_BxKxF,
+    )
+    return _keep(new, jnp.isfinite(value_BxJ), best_BxJ, beams)
 
   batch = history_BxS.shape[0]
+  root_Bx1 = jnp.full((batch, 1), ROOT, jnp.int32)
   state = BeamState(
     level=jnp.int32(0),
-    node_BxK=jnp.full((batch, 1), ROOT, jnp.int32),
+    node_BxK=root_Bx1,
     score_BxK=jnp.zeros((batch, 1)),
     token_BxK=jnp.zeros((batch, 1), jnp.int32),
     caches=call("empty_caches", batch, 1),
+    prefix_BxK=root_Bx1 if options.most_per_prefix else None,
+    noisy_BxK=None if key is None else jnp.zeros((batch, 1)),
   )
-  state = grow(state, trie.fan_outs[0])
-  if trie.num_levels > 1:
-    fan_out = max(trie.fan_outs[1:])
-    state = jax.lax.while_loop(
-      lambda s: s.level < trie.num_levels, lambda s: grow(s, fan_out), state
-    )
+  state = grow(state, 0, trie.fan_outs[0], False)
+  for run in _runs(trie, options, model.config.constrained_softmax):
+    fan_out, limited = trie.fan_outs[run[0]], _limited(options, run[0])
+    if len(run) == 1:
+      state = grow(state, run[0], fan_out, limited)
+    else:
+      state = jax.lax.while_loop(
+        lambda s, stop=run.stop: s.level < stop,
+        lambda s, shape=(fan_out, limited): grow(s, s.level, *shape),
+        state,
+      )
   valid_BxK = jnp.isfinite(state.score_BxK)
-  row_BxK = jnp.where(valid_BxK, state.node_BxK - trie.depth_offsets[-1], 0)
-  item_BxK, score_BxK = trie.item_N[row_BxK], state.score_BxK
+  row_BxK, _ = trie_lib.rows_below(trie, state.node_BxK)
+  item_BxK, score_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)], state.score_BxK
   if item_weight:
     score_BxK = score_BxK + item_weight * call("item_scores", memory, item_BxK)
     score_BxK, order_BxK = jax.lax.top_k(score_BxK, beams)
@@ -107,43 +186,43 @@ def search(
   return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
 
 
-def _select(state, logp_BxKxF, token_BxKxF, child_BxKxF, caches, beams) -> BeamState:
-  """Keeps the best `beams` of all continuations; missing ones become dead beams."""
-  batch, alive, fan_out = logp_BxKxF.shape
-  flat = lambda x: x.reshape(batch, alive * fan_out)
-  total_BxC = flat(state.score_BxK[..., None] + logp_BxKxF)
-  kept = min(beams, alive * fan_out)
-  score_BxK, best_BxK = jax.lax.top_k(total_BxC, kept)
-  pick = lambda x: jnp.take_along_axis(flat(x), best_BxK, axis=1)
-  parent_BxK = best_BxK // fan_out
-  dead = ((0, 0), (0, beams - kept))
-  parent_BxK = jnp.pad(parent_BxK, dead)
-  # A dead beam must not point below the leaves: leave it at the root.
-  node_BxK = jnp.where(jnp.isfinite(score_BxK), pick(child_BxKxF), ROOT)
+def _limited(options: SearchOptions, level: int) -> bool:
+  """Whether beams of one prefix compete for places at this level."""
+  return bool(options.most_per_prefix) and level >= options.prefix_levels
+
+
+def _runs(trie: Trie, options: SearchOptions, constrained: bool) -> list[range]:
+  """Levels behind the first one, those of one shape together."""
+  last = trie.num_levels
+  # An only child is certain, if probabilities are over children alone.
+  while constrained and last > 1 and trie.fan_outs[last - 1] == 1:
+    last -= 1
+  shape = lambda level: (trie.fan_outs[level], _limited(options, level))
+  runs = [list(levels) for _, levels in itertools.groupby(range(1, last), key=shape)]
+  return [range(levels[0], levels[-1] + 1) for levels in runs]
+
+
+def _keep(state: BeamState, alive_BxJ: jax.Array, best_BxJ: jax.Array, beams: int) -> BeamState:
+  """Makes beams of the chosen continuations; missing ones become dead beams.
+
+  Takes a state of all continuations, [B, K, F], but for the caches, which are the parents'.
+  """
+  dead = ((0, 0), (0, beams - best_BxJ.shape[1]))
+  fan_out = state.node_BxK.shape[2]
+
+  def pick(x_BxKxF, fill):
+    x_BxJ = jnp.take_along_axis(x_BxKxF.reshape(len(x_BxKxF), -1), best_BxJ, axis=1)
+    return jnp.pad(jnp.where(alive_BxJ, x_BxJ, fill), dead, constant_values=fill)
+
+  parent_BxK = jnp.pad(best_BxJ // fan_out, dead)
   return BeamState(
     level=jnp.int32(state.level + 1),
-    node_BxK=jnp.pad(node_BxK, dead, constant_values=ROOT),
-    score_BxK=jnp.pad(score_BxK, dead, constant_values=-jnp.inf),
-    token_BxK=jnp.pad(pick(token_BxKxF), dead),
+    node_BxK=pick(state.node_BxK, ROOT),  # must not point below the leaves
+    score_BxK=pick(state.score_BxK, -jnp.inf),
+    token_BxK=pick(state.token_BxK, 0),
     caches=jax.tree.map(
-      lambda x: jnp.take_along_axis(x, parent_BxK[:, :, None, None, None], axis=1), caches
+      lambda x: jnp.take_along_axis(x, parent_BxK[:, :, None, None, None], axis=1), state.caches
     ),
+    prefix_BxK=None if state.prefix_BxK is None else pick(state.prefix_BxK, ROOT),
+    noisy_BxK=None if state.noisy_BxK is None else pick(state.noisy_BxK, -jnp.inf),
   )
-
-
-def _sorted_rows(trie: Trie, item_BxM: jax.Array) -> jax.Array:
-  """Catalogue rows of forbidden items, sorted, each once; num_items fills up."""
-  row_BxM = jnp.where(item_BxM >= 0, trie.row_of_N[jnp.maximum(item_BxM, 0)], trie.num_items)
-  row_BxM = jnp.sort(row_BxM, axis=1)
-  repeat_BxM = jnp.concatenate(
-    [jnp.zeros_like(row_BxM[:, :1], bool), row_BxM[:, 1:] == row_BxM[:, :-1]], axis=1
-  )
-  return jnp.sort(jnp.where(repeat_BxM, trie.num_items, row_BxM), axis=1)
-
-
-def _any_allowed(trie: Trie, child_BxKxF: jax.Array, banned_BxM: jax.Array) -> jax.Array:
-  """Which nodes cover at least one row that is not banned: bool [B, K, F]."""
-  first, stop = trie.row_E[child_BxKxF], trie.row_E[child_BxKxF + 1]
-  count_below = jax.vmap(lambda banned_M, row: jnp.searchsorted(banned_M, row))
-  banned = count_below(banned_BxM, stop) - count_below(banned_BxM, first)
-  return banned < stop - first

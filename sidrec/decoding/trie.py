@@ -1,18 +1,28 @@
 """The catalogue as a trie over sorted semantic IDs, in flat arrays.
 
-Letters: N items, L levels, E nodes of all depths (with one closing node per
-depth), F fan-out.
+Letters: N items, L levels, E nodes that are stored, R rows, F fan-out.
 
 The code table is sorted lexicographically. Row r of the sorted table is the
 r-th leaf, every node covers a contiguous range of rows, and the children of a
-node are contiguous nodes of the next depth. So three arrays over nodes say
-everything, and a node id is all that a beam needs to carry:
+node are contiguous. A node id is all that a beam needs to carry: ids below E
+are stored nodes, id E + r is row r alone.
 
-  children of node n: child_E[n] ≤ c < child_E[n + 1], reached by token_E[c]
-  rows below node n:  row_E[n] ≤ r < row_E[n + 1]
+A node is stored for every prefix that has siblings. Below it there are two ways on:
 
-Each depth ends with a closing node, whose only use is to close the ranges of
-the node before it.
+  child_E[n] = c ≥ 0: its children are nodes c … of the next depth, up to those of node n + 1;
+  child_E[n] < 0: its children are its rows, so nothing below it needs a node.
+
+A row alone has one child at each level, itself: tails without branching cost no node. The
+children's tokens stand in token_E for nodes, and in the code table for rows. Rows below node n:
+row_E[n] ≤ r < row_E[n + 1].
+
+Ids are in breadth-first order. Each depth, and each family of siblings that the next one does not
+adjoin in rows, ends with a closing node, whose only use is to close the ranges of the node
+before it. The last depth that can have nodes is L - 1, whose children are rows always.
+
+A trie of every prefix keeps nodes for tails, too. That is what a model with parameters per
+node is trained on: it numbers every prefix of every item apart. Without, tails share the row's id,
+which changes no probability: the parameters of an only child cancel in the softmax.
 """
 
 import itertools
@@ -22,26 +32,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sidrec.decoding import packed_codes
+from sidrec.decoding.packed_codes import PackedCodes
+
 ROOT = 0
 
 
 @flax.struct.dataclass
 class Trie:
-  """Holds the catalogue's semantic IDs; all arrays int32."""
+  """Holds the catalogue's semantic IDs."""
 
-  codes_NxL: jax.Array  # by item row of the catalogue
-  token_E: jax.Array  # token on the edge that leads to the node
-  child_E: jax.Array  # first child
-  row_E: jax.Array  # first row below
-  item_N: jax.Array  # row → item row of the catalogue; shorter in a trie of some items
-  row_of_N: jax.Array  # item row of the catalogue → row
+  codes_NxL: PackedCodes  # by item row of the catalogue
+  token_E: jax.Array  # token on the edge that leads to the node; 8 or 16 bits where they do
+  child_E: jax.Array  # int32, first child; negative where the rows below are the children
+  row_E: jax.Array  # int32, first row below
+  item_N: jax.Array  # int32, row → item row of the catalogue; shorter in a trie of some items
+  used: jax.Array  # int32 [], item rows that are items; those behind are room for more
   # Static: known when a search is compiled.
-  depth_offsets: tuple[int, ...] = flax.struct.field(pytree_node=False)  # [L + 1], first node
   fan_outs: tuple[int, ...] = flax.struct.field(pytree_node=False)  # [L], most children per depth
+  # [L], whether children at a level may be nodes, and whether they may be rows.
+  kinds: tuple[tuple[bool, bool], ...] = flax.struct.field(pytree_node=False)
+  every_prefix: bool = flax.struct.field(pytree_node=False)  # whether tails have nodes
+
+  @property
+  def row_of_N(self) -> jax.Array:
+    """Item row of the catalogue → row; behind all rows of the trie for items not in it."""
+    return self.codes_NxL.row_of_N
 
   @property
   def num_items(self) -> int:
-    """N."""
+    """N, with room for more if there is."""
     return self.codes_NxL.shape[0]
 
   @property
@@ -50,90 +70,219 @@ class Trie:
     return self.codes_NxL.shape[1]
 
   @property
-  def num_nodes(self) -> int:
-    """E, closing nodes included."""
+  def first_row_node(self) -> int:
+    """E, the id of row 0."""
     return self.token_E.shape[0]
 
+  @property
+  def num_nodes(self) -> int:
+    """Ids of nodes, closing ones included."""
+    return self.first_row_node + self.item_N.shape[0] + 1
 
-def build_trie(codes_NxL: np.ndarray, among_N: np.ndarray | None = None) -> Trie:
-  """Builds the trie of a catalogue, or of some of its items, on the host.
+  @property
+  def depth_offsets(self) -> tuple[int, ...]:
+    """First node of each depth, on the host: [L + 1]; the last is that of the rows."""
+    child_E, offsets = np.asarray(self.child_E), [ROOT]
+    for _ in range(self.num_levels - 1):
+      first = int(child_E[offsets[-1]])
+      offsets.append(~first if first < 0 else first)
+    return *offsets, self.first_row_node
+
+  @property
+  def num_bytes(self) -> int:
+    """Bytes of all arrays."""
+    return sum(x.nbytes for x in jax.tree.leaves(self))
+
+
+def build_trie(
+  codes_NxL: np.ndarray,
+  among_N: np.ndarray | None = None,
+  every_prefix: bool = True,
+  codebook_size: int | None = None,
+) -> Trie:
+  """Builds the trie of a catalogue, or of some of its items.
 
   Args:
     codes_NxL: one semantic ID per item, integers ≥ 0.
     among_N: bool, which items the trie leads to; None for all. The others, whose
       `row_of_N` lies behind all rows, may stand in histories only.
+    every_prefix: whether tails get nodes, as models with parameters per node are trained on.
+    codebook_size: V; None for the largest token and 1.
 
   Raises:
-    ValueError: for an empty catalogue, a negative token, or two items that share an ID.
+    ValueError: for an empty catalogue, a token out of range, or two items that share an ID.
   """
-  codes_NxL = np.ascontiguousarray(codes_NxL, np.int32)
+  trie = build_on_host(codes_NxL, among_N, every_prefix, codebook_size)
+  return jax.tree.map(jnp.asarray, trie)
+
+
+def build_on_host(
+  codes_NxL: np.ndarray,
+  among_N: np.ndarray | None = None,
+  every_prefix: bool = True,
+  codebook_size: int | None = None,
+) -> Trie:
+  """`build_trie` with numpy arrays."""
+  codes_NxL = np.asarray(codes_NxL)
   if codes_NxL.ndim != 2 or 0 in codes_NxL.shape:
     raise ValueError(f"a trie needs at least one item and level, got shape {codes_NxL.shape}")
-  if codes_NxL.min() < 0:
-    raise ValueError(f"token {codes_NxL.min()} is negative; semantic IDs count from 0")
+  least, most = int(codes_NxL.min()), int(codes_NxL.max())
+  if least < 0:
+    raise ValueError(f"token {least} is negative; semantic IDs count from 0")
+  if most >= (2**31 if codebook_size is None else codebook_size):
+    raise ValueError(f"token {most} is not below the codebook's size, {codebook_size or 2**31}")
+  bits = packed_codes.bits_of(codebook_size or most + 1)
   num_levels = codes_NxL.shape[1]
-  order_N = np.lexsort(codes_NxL.T[::-1]).astype(np.int32)
+  word_NxW = packed_codes.pack(codes_NxL, bits)
+  order_N = packed_codes.sort(word_NxW).astype(np.int32)
+  num_rows = len(order_N)
   if among_N is not None:
-    order_N = order_N[np.asarray(among_N)[order_N]]
-  num_items = len(order_N)
-  if not num_items:
+    among_N = np.asarray(among_N)[order_N]
+    order_N = np.concatenate([order_N[among_N], order_N[~among_N]])
+    num_rows = int(among_N.sum())
+  if not num_rows:
     raise ValueError("a trie of no items leads nowhere; give at least one")
-  sorted_NxL = codes_NxL[order_N]
-
-  # A row opens a node at depth d + 1 where its prefix differs from the row before.
-  differs_NxL = np.ones((num_items, num_levels), bool)
-  differs_NxL[1:] = np.logical_or.accumulate(sorted_NxL[1:] != sorted_NxL[:-1], axis=1)
-  if not differs_NxL[:, -1].all():
-    row = int(np.flatnonzero(~differs_NxL[:, -1])[0])
+  word_NxW = word_NxW[order_N]
+  row_of_N = np.empty_like(order_N)
+  row_of_N[order_N] = np.arange(len(order_N), dtype=np.int32)
+  codes = PackedCodes(word_NxW, row_of_N, bits, num_levels)
+  shared_R = _shared_with_row_before(word_NxW[:num_rows], bits, num_levels)
+  if (shared_R == num_levels).any():
+    row = int((shared_R == num_levels).argmax())
     first, second = sorted(order_N[row - 1 : row + 1].tolist())
     raise ValueError(
-      f"items {first} and {second} share the semantic ID {sorted_NxL[row].tolist()}; "
+      f"items {first} and {second} share the semantic ID {codes_NxL[first].tolist()}; "
       "resolve collisions first"
     )
-  rows = [np.zeros(1, np.int64), *(np.flatnonzero(d) for d in differs_NxL.T)]
-  depth_offsets = np.concatenate([[0], np.cumsum([len(r) + 1 for r in rows])])
+  return _lay_out(codes, order_N[:num_rows], shared_R, every_prefix)
 
-  token, child, row_start, fan_outs = [], [], [], []
-  for depth, rows_n in enumerate(rows):
-    token.append(sorted_NxL[rows_n, depth - 1] if depth else np.zeros(1, np.int32))
-    token.append(np.zeros(1, np.int32))
-    row_start.append(np.append(rows_n, num_items))
-    if depth < num_levels:
-      first = np.append(np.searchsorted(rows[depth + 1], rows_n), len(rows[depth + 1]))
-      child.append(depth_offsets[depth + 1] + first)
-      fan_outs.append(int(np.diff(first).max()))
-    else:
-      child.append(np.zeros(num_items + 1, np.int64))  # leaves have no children
-  row_of_N = np.full(len(codes_NxL), num_items, np.int32)
-  row_of_N[order_N] = np.arange(num_items, dtype=np.int32)
-  as_array = lambda parts: jnp.asarray(np.concatenate(parts).astype(np.int32))
+
+def _shared_with_row_before(word_RxW: np.ndarray, bits: int, num_levels: int) -> np.ndarray:
+  """How many tokens each row shares with the row before it: int8 [R], 0 in the first."""
+  shared_R = np.zeros(len(word_RxW), np.int8)
+  same_R = np.ones(len(word_RxW) - 1, bool)
+  for level in range(num_levels):
+    token_R = packed_codes.unpack_level(word_RxW, bits, level)
+    same_R &= token_R[1:] == token_R[:-1]
+    shared_R[1:] += same_R
+  return shared_R
+
+
+def _lay_out(codes: PackedCodes, item_R: np.ndarray, shared_R: np.ndarray, every_prefix) -> Trie:
+  """Goes down depth by depth; `row` and `real` are of the stored nodes of one depth."""
+  num_rows, num_levels = len(item_R), codes.num_levels
+  row, real = np.array([0, num_rows], np.int32), np.array([True, False])
+  tokens, children, rows = [np.zeros(2, np.int64)], [], [row]
+  fan_outs, kinds, offset = [], [], 0
+  for depth in range(num_levels - 1):
+    offset += len(row)
+    # Children, as numbers in the list of all rows that open a prefix of the next depth.
+    opens = np.flatnonzero(shared_R <= depth).astype(np.int32)
+    at = np.flatnonzero(real)
+    start, stop = row[at], row[at + 1]
+    first = np.searchsorted(opens, start)
+    count = np.searchsorted(opens, stop) - first
+    fan_outs.append(int(count.max(initial=1)))
+    parent = np.full(len(at), True) if every_prefix else count < stop - start
+    by_rows = bool((~parent).any()) or any(by_rows for _, by_rows in kinds)
+    kinds.append((bool(parent.any()), by_rows))
+    first, count, start, stop = (x[parent] for x in (first, count, start, stop))
+    gap = np.append(stop[:-1] != start[1:], True) if len(stop) else np.zeros(0, bool)
+    # Where each family begins among the nodes of the next depth, and where all of them end.
+    begin = np.concatenate([[0], np.cumsum(count + gap)])
+    # A node without family points behind the families before it, closing nodes left out.
+    family = np.full(len(row), -1)
+    family[at[parent]] = np.arange(len(first))
+    before = np.maximum.accumulate(family)
+    ends = np.append(begin[:-1] + count, 0)  # before = -1: no family yet
+    child = offset + np.where(family >= 0, begin[family], ends[before])
+    child[at[~parent]] = ~child[at[~parent]]
+    children.append(child)
+    size = int(begin[-1]) or 1
+    row, real = np.full(size, num_rows, np.int32), np.zeros(size, bool)
+    inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    here = np.repeat(begin[:-1], count) + inside
+    row[here], real[here] = opens[np.repeat(first, count) + inside], True
+    row[(begin[:-1] + count)[gap]] = stop[gap]
+    token = np.zeros(size, np.int64)
+    token[here] = packed_codes.unpack_level(codes.word_NxW[row[here]], codes.bits, depth)
+    tokens.append(token)
+    rows.append(row)
+  at = np.flatnonzero(real)
+  fan_outs.append(int((row[at + 1] - row[at]).max(initial=1)))
+  kinds.append((False, True))
+  children.append(offset + len(row) + row)
+  small = np.uint8 if codes.bits <= 8 else np.uint16 if codes.bits <= 16 else np.int32
   return Trie(
-    codes_NxL=jnp.asarray(codes_NxL),
-    token_E=as_array(token),
-    child_E=as_array(child),
-    row_E=as_array(row_start),
-    item_N=jnp.asarray(order_N),
-    row_of_N=jnp.asarray(row_of_N),
-    depth_offsets=tuple(depth_offsets[: num_levels + 1].tolist()),
+    codes_NxL=codes,
+    token_E=np.concatenate(tokens).astype(small),
+    child_E=np.concatenate(children).astype(np.int32),
+    row_E=np.concatenate(rows),
+    item_N=item_R,
+    used=np.array(codes.shape[0], np.int32),
     fan_outs=tuple(fan_outs),
+    kinds=tuple(kinds),
+    every_prefix=every_prefix,
   )
 
 
-def children(trie: Trie, node: jax.Array, fan_out: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def children(
+  trie: Trie, node: jax.Array, fan_out: int, level: jax.Array | int | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """The children of each node, padded to a static fan-out.
 
   Args:
-    node: int32 [...], nodes above the leaves.
+    trie: the catalogue.
+    node: int32 [...], nodes above the last level.
     fan_out: F, at least the number of children of any of them.
+    level: of their tokens, static or traced. None will do in a trie of every prefix, which has
+      rows at the last level alone.
 
   Returns:
     tokens [..., F], child nodes [..., F] (both int32), and which are real [..., F] (bool).
   """
+  first, stop = child_range(trie, node)
   offset_xF = jnp.arange(fan_out, dtype=jnp.int32).reshape((1,) * node.ndim + (-1,))
-  child = trie.child_E[node][..., None] + offset_xF
-  real = child < trie.child_E[node + 1][..., None]
+  child = first[..., None] + offset_xF
+  real = child < stop[..., None]
   child = jnp.minimum(child, trie.num_nodes - 1)
-  return trie.token_E[child], child, real
+  if isinstance(level, int):
+    may_be_node, may_be_row = trie.kinds[level]
+  else:
+    may_be_node, may_be_row = map(any, zip(*trie.kinds, strict=True))
+  base, last = trie.first_row_node, trie.item_N.shape[0] - 1
+  token = jnp.int32(0)
+  if may_be_node:
+    token = trie.token_E[jnp.minimum(child, base - 1)].astype(jnp.int32)
+  if may_be_row:
+    row_token = trie.codes_NxL.token(
+      jnp.clip(child - base, 0, last), trie.num_levels - 1 if level is None else level
+    )
+    token = jnp.where(child < base, token, row_token) if may_be_node else row_token
+  return token, child, real
+
+
+def child_range(trie: Trie, node: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The first child of each node above the last level, and what follows its last: int32."""
+  stored, at = node < trie.first_row_node, _stored(trie, node)
+  child, after = trie.child_E[at], trie.child_E[at + 1]
+  by_row = child < 0
+  first = jnp.where(by_row, trie.first_row_node + trie.row_E[at], child)
+  stop = jnp.where(
+    by_row, trie.first_row_node + trie.row_E[at + 1], jnp.where(after < 0, ~after, after)
+  )
+  return jnp.where(stored, first, node), jnp.where(stored, stop, node + 1)
+
+
+def rows_below(trie: Trie, node: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The first row below each node, and what follows its last: int32."""
+  stored, at = node < trie.first_row_node, _stored(trie, node)
+  row = node - trie.first_row_node
+  return jnp.where(stored, trie.row_E[at], row), jnp.where(stored, trie.row_E[at + 1], row + 1)
+
+
+def _stored(trie: Trie, node: jax.Array) -> jax.Array:
+  return jnp.minimum(node, trie.first_row_node - 2)
 
 
 def paths(trie: Trie) -> jax.Array:
@@ -141,10 +290,18 @@ def paths(trie: Trie) -> jax.Array:
 
   The trie must lead to all items.
   """
-  row_E = np.asarray(trie.row_E)
-  offsets = [*trie.depth_offsets, trie.num_nodes]
-  at_depth = [
-    start + np.searchsorted(row_E[start : stop - 1], np.asarray(trie.row_of_N), side="right") - 1
-    for start, stop in itertools.pairwise(offsets)
-  ]
-  return jnp.asarray(np.stack(at_depth, axis=1).astype(np.int32))
+  return jnp.asarray(row_paths(trie)[np.asarray(trie.row_of_N)])
+
+
+def row_paths(trie: Trie) -> np.ndarray:
+  """Each row's node at every depth, root to leaf, on the host: int32 [R, L + 1]."""
+  row_E, child_E = np.asarray(trie.row_E), np.asarray(trie.child_E)
+  row_R = np.arange(row_E[1], dtype=np.int32)
+  base, path = trie.first_row_node, [np.zeros_like(row_R)]
+  for start, stop in itertools.pairwise(trie.depth_offsets[1:]):
+    # A row that has no node at this depth is found below another one, but not asked for.
+    among = start + np.searchsorted(row_E[start:stop], row_R, side="right") - 1
+    parent = path[-1]
+    by_node = (parent < base) & (child_E[np.minimum(parent, base - 1)] >= 0)
+    path.append(np.where(by_node, among, base + row_R).astype(np.int32))
+  return np.stack([*path, base + row_R], axis=1)

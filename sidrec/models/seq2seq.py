@@ -206,10 +206,12 @@ class Seq2Seq(nn.Module):
     start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, c.width))
     if c.setting == "dense":
       start_BxQxD = start_BxQxD + states
-    hidden_BxQxLxD = self._decode(states, start_BxQxD, trie.codes_NxL[target_BxQ], visible, train)
-    path_BxQxL1 = path_NxL1[target_BxQ]
+    codes_BxQxL, path_BxQxL1 = trie.codes_NxL[target_BxQ], path_NxL1[target_BxQ]
+    hidden_BxQxLxD = self._decode(states, start_BxQxD, codes_BxQxL, visible, train)
     levels = [
-      self._level_log_likelihood(hidden_BxQxLxD[:, :, level], path_BxQxL1, level, trie)
+      self._level_log_likelihood(
+        hidden_BxQxLxD[:, :, level], codes_BxQxL[..., level], path_BxQxL1, level, trie
+      )
       for level in range(c.num_levels)
     ]
     return jnp.stack(levels, axis=-1)
@@ -229,29 +231,33 @@ class Seq2Seq(nn.Module):
     relative = self.config.positions == "relative"
     return self.decoder_bias(self.config.num_levels) if relative else None
 
-  def _level_log_likelihood(self, hidden_BxQxD, path_BxQxL1, level, trie):
+  def _level_log_likelihood(self, hidden_BxQxD, token_BxQ, path_BxQxL1, level, trie):
     node_BxQ, next_BxQ = path_BxQxL1[..., level], path_BxQxL1[..., level + 1]
     if not self.config.constrained_softmax:
       logp_BxQxV = self._code_logits(hidden_BxQxD, level)
-      return jnp.take_along_axis(logp_BxQxV, trie.token_E[next_BxQ][..., None], axis=-1)[..., 0]
-    if level == 0:  # every target starts at the root, whose children need no gather
-      fan_out, first = trie.fan_outs[0], trie.depth_offsets[1]
-      token_F = trie.token_E[first : first + fan_out]
+      return jnp.take_along_axis(logp_BxQxV, token_BxQ[..., None], axis=-1)[..., 0]
+    if level == 0:  # every target starts at the root, whose children are gathered once
+      root = jnp.int32(trie_lib.ROOT)
+      token_F, child_F, real_F = trie_lib.children(trie, root, trie.fan_outs[0], 0)
       weights_DxF = self.out_LxDxV[0][:, token_F]
       if self.config.node_vectors:
-        weights_DxF = weights_DxF + self.node_ExD[first : first + fan_out].T
+        weights_DxF = weights_DxF + self.node_ExD[child_F].T
       logits = self._to_float32_logits(hidden_BxQxD, weights_DxF)
       if self.config.node_bias:
-        logits = logits + self.bias_E[first : first + fan_out][None, None]
+        logits = logits + self.bias_E[child_F][None, None]
+      logits = jnp.where(real_F[None, None], logits, -jnp.inf)
+      slot_BxQ = next_BxQ - child_F[0]
     else:
-      token, child, real = trie_lib.children(trie, node_BxQ, trie.fan_outs[level])
+      token, child, real = trie_lib.children(trie, node_BxQ, trie.fan_outs[level], level)
       logits = self._child_logits(hidden_BxQxD, level, token, child, real)
-    slot_BxQ = next_BxQ - trie.child_E[node_BxQ]
+      slot_BxQ = next_BxQ - child[..., 0]
     chosen_BxQ = jnp.take_along_axis(logits, slot_BxQ[..., None], axis=-1)[..., 0]
     return chosen_BxQ - jax.nn.logsumexp(logits, axis=-1)
 
-  def _child_logits(self, hidden_BxQxD, level, token_BxQxF, child_BxQxF, real_BxQxF):
-    logits_BxQxV = self._code_logits(hidden_BxQxD, level)
+  def _child_logits(
+    self, hidden_BxQxD, level, token_BxQxF, child_BxQxF, real_BxQxF, temperature=1.0
+  ):
+    logits_BxQxV = self._code_logits(hidden_BxQxD, level, temperature)
     logits_BxQxF = jnp.take_along_axis(logits_BxQxV, token_BxQxF, axis=-1)
     if self.config.node_bias:
       logits_BxQxF = logits_BxQxF + self.bias_E[child_BxQxF]
@@ -259,14 +265,16 @@ class Seq2Seq(nn.Module):
       node_BxQxFxD = self.node_ExD[child_BxQxF].astype(hidden_BxQxD.dtype)
       own_BxQxF = (hidden_BxQxD[:, :, None] * node_BxQxFxD).sum(-1)
       logits_BxQxF = logits_BxQxF + own_BxQxF.astype(jnp.float32)
+    if self.config.constrained_softmax:
+      logits_BxQxF = logits_BxQxF / temperature
     return jnp.where(real_BxQxF, logits_BxQxF, -jnp.inf)
 
-  def _code_logits(self, hidden_BxQxD, level):
+  def _code_logits(self, hidden_BxQxD, level, temperature=1.0):
     """Of all codes of a level; log probabilities where the softmax runs over all of them."""
     logits_BxQxV = self._to_float32_logits(hidden_BxQxD, self.out_LxDxV[level])
     if self.config.constrained_softmax:
       return logits_BxQxV
-    return jax.nn.log_softmax(logits_BxQxV)
+    return jax.nn.log_softmax(logits_BxQxV / temperature)
 
   def _to_float32_logits(self, hidden, weights_DxV):
     flat = hidden.reshape(-1, hidden.shape[-1])
@@ -302,6 +310,7 @@ class Seq2Seq(nn.Module):
     child_token_BxKxF: jax.Array,
     child_BxKxF: jax.Array,
     real_BxKxF: jax.Array,
+    temperature: float = 1.0,
   ) -> tuple[jax.Array, tuple[KeyValues, ...]]:
     """log p(each child | history, prefix) of every beam.
 
@@ -311,6 +320,7 @@ class Seq2Seq(nn.Module):
       token_BxK: the token chosen at the level before; unused at level 0.
       level: 0 ≤ level < L, static or traced.
       child_token_BxKxF, child_BxKxF, real_BxKxF: from `trie.children`.
+      temperature: that logits are divided by.
 
     Returns:
       float32 log probabilities [B, K, F], -inf where no child is, and the new caches.
@@ -325,7 +335,8 @@ class Seq2Seq(nn.Module):
       x_BxKxD, cache = block.step(x_BxKxD, level, cache, cross, memory.mask_BxS, bias_HxLxL)
       new_caches.append(cache)
     hidden_BxKxD = self.decoder_norm(x_BxKxD)
-    logits = self._child_logits(hidden_BxKxD, level, child_token_BxKxF, child_BxKxF, real_BxKxF)
+    children = (child_token_BxKxF, child_BxKxF, real_BxKxF)
+    logits = self._child_logits(hidden_BxKxD, level, *children, temperature)
     if not c.constrained_softmax:
       return logits, tuple(new_caches)
     # A beam that died has no child at all: keep its -inf free of NaN.

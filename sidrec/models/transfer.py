@@ -10,7 +10,8 @@ model width. Numbers of rows in the trained catalogue are called *trained* rows 
 
 import numpy as np
 
-from sidrec.decoding.trie import ROOT, Trie
+from sidrec.decoding import packed_codes
+from sidrec.decoding.trie import Trie, child_range, row_paths, rows_below
 
 UNKNOWN = -1
 
@@ -56,7 +57,7 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
   params = dict(params)
   if "node" in params or "node_bias" in params:
     node_E, parent_E = match_nodes(trained, trie)
-    first, stop = np.asarray(trained.child_E)[[parent_E, parent_E + 1]]
+    first, stop = map(np.asarray, child_range(trained, np.maximum(parent_E, 0)))
     siblings = np.where(parent_E == UNKNOWN, 0, first), np.where(parent_E == UNKNOWN, 0, stop)
     for name in {"node", "node_bias"} & set(params):
       rows = np.asarray(params[name])
@@ -69,10 +70,11 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
       params["node_bias"] = params["node_bias"] + log_share_E.astype(np.float32)
   if "item" in params or "item_bias" in params:
     nearest_N = _deepest(descend(trained, np.asarray(trie.codes_NxL)))
-    row_E, item_Nt = np.asarray(trained.row_E), np.asarray(trained.item_N)
+    first_N, stop_N = map(np.asarray, rows_below(trained, nearest_N))
+    item_Nt = np.asarray(trained.item_N)
     for name in {"item", "item_bias"} & set(params):
       rows = np.asarray(params[name])
-      fill = _mean_of_ranges(rows[item_Nt], row_E[nearest_N], row_E[nearest_N + 1])
+      fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
       params[name] = _known_or(rows, trained_row_N, fill)
   return params
 
@@ -82,53 +84,54 @@ def match_nodes(trained: Trie, trie: Trie) -> tuple[np.ndarray, np.ndarray]:
 
   The root has itself for a parent; closing nodes have nothing.
   """
-  path_RxL1 = descend(trained, np.asarray(trie.codes_NxL)[np.asarray(trie.item_N)])
-  offsets = [*trie.depth_offsets, trie.num_nodes]
+  path_RxL1 = row_paths(trie)
+  item_R = np.asarray(trie.item_N)[: len(path_RxL1)]
+  trained_RxL1 = descend(trained, np.asarray(trie.codes_NxL)[item_R])
   node_E = np.full(trie.num_nodes, UNKNOWN)
   parent_E = node_E.copy()
-  for depth in range(trie.num_levels + 1):
-    nodes = slice(offsets[depth], offsets[depth + 1] - 1)  # without the closing one
-    first_row = np.asarray(trie.row_E)[nodes]
-    node_E[nodes] = path_RxL1[first_row, depth]
-    parent_E[nodes] = path_RxL1[first_row, max(depth - 1, 0)]
+  # Upwards: of a row that stands for all of its tail, the first step into the tail counts.
+  for depth in reversed(range(trie.num_levels + 1)):
+    node_E[path_RxL1[:, depth]] = trained_RxL1[:, depth]
+    parent_E[path_RxL1[:, depth]] = trained_RxL1[:, max(depth - 1, 0)]
   return node_E, parent_E
 
 
 def descend(trie: Trie, codes_MxL: np.ndarray) -> np.ndarray:
   """The node of every prefix of some codes, root first: int64 [M, L + 1], UNKNOWN where none is."""
-  token_E, child_E = np.asarray(trie.token_E), np.asarray(trie.child_E)
-  offsets = [*trie.depth_offsets, trie.num_nodes]
-  span = max(int(token_E.max()), int(codes_MxL.max(initial=0))) + 1
-  path = [np.full(len(codes_MxL), ROOT)]
-  for level in range(trie.num_levels):
-    parents = np.arange(offsets[level], offsets[level + 1] - 1)
-    nodes = np.arange(offsets[level + 1], offsets[level + 2] - 1)
-    # Children follow each other by parent and by token, so these keys ascend.
-    key_C = np.repeat(parents, np.diff(child_E[offsets[level] : offsets[level + 1]]))
-    key_C = key_C * span + token_E[nodes]
-    wanted_M = path[-1] * span + codes_MxL[:, level]
-    at_M = np.minimum(np.searchsorted(key_C, wanted_M), len(key_C) - 1)
-    found_M = (path[-1] != UNKNOWN) & (key_C[at_M] == wanted_M)
-    path.append(np.where(found_M, nodes[at_M], UNKNOWN))
-  return np.stack(path, axis=1)
+  codes, num_rows = trie.codes_NxL, int(np.asarray(trie.row_E)[1])
+  word_RxW = np.asarray(codes.word_NxW)[:num_rows]
+  # The row that shares most with an ID adjoins its place among the sorted rows.
+  within_MxL = np.minimum(codes_MxL, (1 << codes.bits) - 1)
+  place_M = packed_codes.search(word_RxW, packed_codes.pack(within_MxL, codes.bits))
+  row_2xM = np.clip(np.stack([place_M - 1, place_M]), 0, num_rows - 1)
+  near_2xMxL = packed_codes.unpack(word_RxW[row_2xM.ravel()], codes.bits, codes.num_levels)
+  same_2xMxL = near_2xMxL.reshape(2, *codes_MxL.shape) == codes_MxL
+  shared_2xM = np.logical_and.accumulate(same_2xMxL, axis=2).sum(axis=2)
+  nearer_M = shared_2xM.argmax(axis=0)[None]
+  row_M = np.take_along_axis(row_2xM, nearer_M, axis=0)[0]
+  shared_M = np.take_along_axis(shared_2xM, nearer_M, axis=0)[0]
+  path_MxL1 = row_paths(trie)[row_M].astype(np.int64)
+  return np.where(np.arange(codes.num_levels + 1) <= shared_M[:, None], path_MxL1, UNKNOWN)
 
 
 def _share_of_items(
   trained: Trie, trie: Trie, node_E: np.ndarray, trained_row_N: np.ndarray
 ) -> np.ndarray:
-  """The items below each node of the trie, in relation to all that are or were below: [E]."""
-  row_E = np.asarray(trie.row_E)
-  new_R = trained_row_N[np.asarray(trie.item_N)] == UNKNOWN
+  """The items below each node of the trie, in relation to all that are or were below: [E].
+
+  1 for closing nodes.
+  """
+  path_RxL1 = row_paths(trie)
+  new_R = trained_row_N[np.asarray(trie.item_N)[: len(path_RxL1)]] == UNKNOWN
   before_R1 = np.concatenate([[0], np.cumsum(new_R)])
-  stop_E = np.append(row_E[1:], row_E[-1])
-  closing_E = stop_E < row_E  # the next depth starts at row 0 again
-  stop_E = np.where(closing_E, row_E, stop_E)
-  here_E, new_E = stop_E - row_E, before_R1[stop_E] - before_R1[row_E]
-  trained_E = np.asarray(trained.row_E)
-  at_E = np.maximum(node_E, 0)
-  trained_E = np.where(node_E == UNKNOWN, 0, trained_E[at_E + 1] - trained_E[at_E])
-  whole_E = np.where(node_E == UNKNOWN, here_E, trained_E + new_E)
-  return np.where(here_E > 0, here_E / np.maximum(whole_E, 1), 1.0)
+  share_E, node_X = np.ones(trie.num_nodes), np.unique(path_RxL1)
+  first_X, stop_X = map(np.asarray, rows_below(trie, node_X))
+  first_Xt, stop_Xt = map(np.asarray, rows_below(trained, np.maximum(node_E[node_X], 0)))
+  trained_X = np.where(node_E[node_X] == UNKNOWN, 0, stop_Xt - first_Xt)
+  here_X, new_X = stop_X - first_X, before_R1[stop_X] - before_R1[first_X]
+  whole_X = np.where(node_E[node_X] == UNKNOWN, here_X, trained_X + new_X)
+  share_E[node_X] = here_X / whole_X
+  return share_E
 
 
 def _deepest(path_MxL1: np.ndarray) -> np.ndarray:
