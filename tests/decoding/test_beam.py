@@ -1,5 +1,6 @@
 """The search against scoring every item by brute force."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,6 +12,7 @@ from tiny import all_codes, init_params, make_model
 from sidrec.data.batches import NO_ITEM, with_user_tokens
 from sidrec.decoding import beam
 from sidrec.decoding import trie as trie_lib
+from sidrec.models.transfer import transfer
 
 LENGTH = 5
 # The model of TIGER's paper, small; its histories start with a user's token.
@@ -86,6 +88,22 @@ def test_full_beam_equals_brute_force_in_the_model_of_the_paper():
   total_B = np.exp(result.score_BxK).sum(axis=1)
   assert (total_B > 0).all()
   assert (total_B < 0.99).all()
+
+
+@pytest.mark.parametrize("setting", ["dense", "tiger"])
+def test_a_trie_without_tails_gives_the_same_results(setting):
+  """Tables over every prefix move to the fewer nodes; no probability changes."""
+  model, params, trie, _ = make(setting)
+  small = trie_lib.build_trie(np.asarray(trie.codes_NxL), every_prefix=False)
+  assert small.num_nodes < trie.num_nodes
+  moved = transfer(params, trie, small, np.arange(40))
+  sizes = dataclasses.replace(model.config, num_nodes=small.num_nodes)
+  forbidden = jnp.tile(jnp.arange(0, 40, 3, dtype=jnp.int32), (3, 1))
+  for beams in (4, 40):
+    expected = run(model, params, trie, HISTORY, beams, forbidden)
+    result = run(type(model)(sizes), moved, small, HISTORY, beams, forbidden)
+    np.testing.assert_array_equal(result.item_BxK, expected.item_BxK)
+    np.testing.assert_allclose(result.score_BxK, expected.score_BxK, atol=1e-5)
 
 
 def test_small_beam_returns_real_items_with_their_true_scores():

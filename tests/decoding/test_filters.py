@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted_model import CODES, LEVELS, TableModel, beam_by_hand, log_p, make_table
+from table_model import CODES, LEVELS, TableModel, beam_by_hand, log_p, make_table
 from tiny import all_codes
 
 from sidrec.data.batches import NO_ITEM

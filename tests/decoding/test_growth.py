@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from planted_model import TableModel, log_p, make_table
+from table_model import TableModel, log_p, make_table
 from tiny import all_codes
 
 from sidrec.decoding import beam

@@ -16,12 +16,11 @@ def code_tables(draw):
   return np.array(codes, np.int32).reshape(-1, levels)
 
 
-@settings(max_examples=40, deadline=None)
-@given(code_tables())
-def test_paths_children_and_rows_agree_with_prefix_sets(codes):
-  trie = trie_lib.build_trie(codes)
+@settings(max_examples=60, deadline=None)
+@given(code_tables(), st.booleans())
+def test_paths_children_and_rows_agree_with_prefix_sets(codes, every_prefix):
+  trie = trie_lib.build_trie(codes, every_prefix=every_prefix)
   path = np.asarray(trie_lib.paths(trie))
-  row_start = np.asarray(trie.row_E)
   sorted_codes = sorted(map(tuple, codes.tolist()))
   assert [tuple(codes[i]) for i in np.asarray(trie.item_N)] == sorted_codes
   np.testing.assert_array_equal(np.asarray(trie.row_of_N)[trie.item_N], np.arange(len(codes)))
@@ -30,14 +29,56 @@ def test_paths_children_and_rows_agree_with_prefix_sets(codes):
       prefix = code[:depth]
       below = [c for c in sorted_codes if c[:depth] == prefix]
       node = path[item, depth]
-      assert sorted_codes[row_start[node] : row_start[node + 1]] == below
+      first, stop = trie_lib.rows_below(trie, node)
+      assert sorted_codes[int(first) : int(stop)] == below
       token, child, real = map(
-        np.asarray, trie_lib.children(trie, np.int32(node), trie.fan_outs[depth])
+        np.asarray, trie_lib.children(trie, np.int32(node), trie.fan_outs[depth], depth)
       )
       assert token[real].tolist() == sorted({c[depth] for c in below})
       assert path[item, depth + 1] in child[real]
   assert (path[:, 0] == trie_lib.ROOT).all()
   np.testing.assert_array_equal(path[:, -1] - trie.depth_offsets[-1], trie.row_of_N)
+  np.testing.assert_array_equal(np.asarray(trie.codes_NxL), codes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(code_tables())
+def test_every_prefix_has_an_id_of_its_own_or_shares_its_only_rows(codes):
+  prefixes = {(*code[:depth], depth) for code in codes.tolist() for depth in range(len(code) + 1)}
+  path = trie_lib.row_paths(trie_lib.build_on_host(codes))
+  assert len(np.unique(path)) == len(prefixes)
+  # Breadth first: ids of a depth follow those of the depth before, in the order of rows.
+  assert (np.diff(path, axis=1) > 0).all()
+  assert (np.diff(path, axis=0) >= 0).all()
+  trie = trie_lib.build_on_host(codes, every_prefix=False)
+  path = trie_lib.row_paths(trie)
+  for depth in range(1, codes.shape[1] + 1):
+    _, owner = np.unique(path[:, depth], return_inverse=True)
+    _, prefix = np.unique(codes[np.asarray(trie.item_N)][:, :depth], axis=0, return_inverse=True)
+    np.testing.assert_array_equal(owner.ravel(), prefix.ravel())
+
+
+def test_tails_and_branches_into_rows_have_no_nodes():
+  # Below 0: two rows at once. Below 1: a chain of one item. Below 2: 2 0 * branches later.
+  codes = np.array([[0, 0, 0], [0, 1, 2], [1, 3, 3], [2, 0, 0], [2, 0, 1], [2, 4, 4]])
+  trie = trie_lib.build_trie(codes, every_prefix=False)
+  base = trie.first_row_node
+  path = trie_lib.row_paths(trie)
+  assert (path[:3, 2] == base + np.arange(3)).all()
+  assert path[3, 2] == path[4, 2] < base
+  assert path[5, 2] < base  # a sibling of a node is a node
+  assert path[5, 3] == base + 5
+  # Root, 0 1 2, 2 0 and 2 4, and one closing node per depth.
+  assert base == 1 + 3 + 2 + 3
+  assert trie_lib.build_trie(codes).first_row_node == 1 + 3 + 5 + 3
+
+
+def test_random_codes_take_few_bytes():
+  codes = np.unique(np.random.default_rng(0).integers(0, 64, (20_000, 8)), axis=0)
+  trie = trie_lib.build_on_host(codes, every_prefix=False)
+  assert trie.codes_NxL.word_NxW.nbytes == 8 * len(codes)
+  assert trie.num_bytes < 20.5 * len(codes)
+  assert trie_lib.build_on_host(codes).num_bytes > 60 * len(codes)
 
 
 def test_fan_outs_are_tight():
@@ -54,6 +95,11 @@ def test_duplicates_are_refused_by_name():
 def test_empty_catalogue_is_refused(codes):
   with pytest.raises(ValueError, match="at least one item"):
     trie_lib.build_trie(codes)
+
+
+def test_token_beyond_the_codebook_is_refused():
+  with pytest.raises(ValueError, match="token 7 is not below the codebook's size, 7"):
+    trie_lib.build_trie(np.array([[0, 7]]), codebook_size=7)
 
 
 def test_negative_token_is_refused():

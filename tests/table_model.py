@@ -25,7 +25,7 @@ class TableModel:
 
   def step(self, table, memory_B, caches, token, level, child_token, child, real, temperature):
     before = jnp.where(level == 0, 0, token)[..., None]
-    logits = table[level, before, child_token] * memory_B[:, None, None] / temperature
+    logits = jnp.asarray(table)[level, before, child_token] * memory_B[:, None, None] / temperature
     logits = jnp.where(real, logits, -jnp.inf)
     total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     return logits - jnp.where(jnp.isfinite(total), total, 0.0), ()
