@@ -7,7 +7,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sidrec import pipeline, recommend
+from sidrec import lists, pipeline
 from sidrec.cold_start import cold_start
 from sidrec.config import run_name
 from sidrec.evaluate_all import evaluate_all
@@ -30,7 +30,7 @@ USER = flags.DEFINE_string("user", None, "recommend: for this user, by original 
 USERS = flags.DEFINE_string("users", None, "recommend: 'all', or ids with commas between.")
 HISTORY = flags.DEFINE_string("history", None, "recommend: after these titles, oldest first.")
 ITEMS = flags.DEFINE_string("items", None, "recommend: after these original item ids.")
-SPLIT = flags.DEFINE_enum("split", "next", recommend.SPLITS, "recommend: the history before what.")
+SPLIT = flags.DEFINE_enum("split", "next", lists.SPLITS, "recommend: the history before what.")
 OUTPUT = flags.DEFINE_string("output", None, "recommend: write JSON lines to this file.")
 EXCLUDE_SEEN = flags.DEFINE_bool("exclude_seen", True, "recommend: leave out items of the history.")
 COUNT = flags.DEFINE_integer("k", None, "recommend: results a user; default 10, or all to a file.")
@@ -44,7 +44,7 @@ def main(_) -> None:
   workdir = Path(WORKDIR.value or Path("runs") / run_name(name))
   try:
     if MODE.value == "recommend":
-      request = recommend.Request(
+      request = lists.Request(
         user=USER.value,
         users=USERS.value,
         history=HISTORY.value,
@@ -54,13 +54,13 @@ def main(_) -> None:
         count=COUNT.value,
         output=OUTPUT.value,
       )
-      return recommend.answer(config, workdir, request)
+      return lists.answer(config, workdir, request)
     if SEEDS.value != 1 and MODE.value != "evaluate":
       raise ValueError("--seeds goes with --mode=evaluate")
     STAGES[MODE.value](config, workdir)
     if MODE.value == "all":
       recommender = pipeline.load_recommender(config, workdir)
-      recommend.print_lists(recommender, recommender.dataset.histories, np.arange(3), 5)
+      lists.print_lists(recommender, recommender.dataset.histories, np.arange(3), 5)
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
     sys.exit(f"sidrec: {error}")
 

@@ -1,7 +1,7 @@
 """The stages of a run, in the order that data flows through them.
 
 prepare → tokenize → train, and beside them prepare → sasrec; each reads the stage before
-from the work directory. `evaluate_all.py` reads the last ones, `recommend.py` the recommender.
+from the work directory. `evaluate_all.py` reads the last ones, `lists.py` the recommender.
 """
 
 import functools
@@ -238,21 +238,31 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
   return run_stage(workdir, "train", inputs, ["checkpoints", "recommender"], build)
 
 
-def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
-  """The trained recommender of a work directory.
+def load_model(config: ConfigDict, workdir: Path | str) -> tuple[Seq2Seq, dict, Trie]:
+  """The trained model of a work directory, its parameters and its trie: for `sidrec.recommend`.
 
   Raises:
     FileNotFoundError: if it is not trained yet.
     ValueError: if it was trained with other settings.
   """
+  workdir = Path(workdir)
   require_done(workdir, "tokenize", tokenize_settings(config))
   require_done(workdir, "train", train_settings(config))
-  dataset = load_dataset(workdir / "dataset.npz")
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
   model, trie = make_model(config, ids)
-  mesh = mesh_lib.make_mesh()
-  params = load_params(workdir / "recommender")
-  c = config.evaluate
+  return model, load_params(workdir / "recommender"), trie
+
+
+def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
+  """The trained recommender of a work directory, for many users of its data set.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_model` does.
+  """
+  model, params, trie = load_model(config, workdir)
+  dataset = load_dataset(workdir / "dataset.npz")
+  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
+  mesh, c = mesh_lib.make_mesh(), config.evaluate
   recommend_users = make_recommend_users(
     model, trie, c.beams, c.batch_size, mesh, item_weight(config)
   )

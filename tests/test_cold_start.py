@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sidrec import cold_start, new_items, pipeline, recommend
+from sidrec import cold_start, lists, new_items, pipeline
 from sidrec.config import default_config
 from sidrec.data.build import item_table
 from sidrec.data.cache import load_dataset
@@ -75,22 +75,22 @@ def test_a_finished_run_recommends_new_items(done):
   films = item_table(["9999999", "9999998"], ["New (2014)", "Newer (2015)"], [["Drama"]] * 2, {})
   before = pipeline.load_recommender(run, workdir / "cold_start")
   histories, users = before.dataset.histories, np.arange(40)
-  old = recommend.recommend(before, histories, users, exclude_seen=True)
+  old = lists.recommend(before, histories, users, exclude_seen=True)
   count = before.dataset.items.num_items
   shown = []
   for share in (0.0, 0.05, 1.0):
     grown = new_items.with_new_items(run, workdir / "cold_start", films, share)
     assert grown.dataset.items.titles_N[-2:].tolist() == ["New (2014)", "Newer (2015)"]
     np.testing.assert_array_equal(grown.ids.codes[:count], before.ids.codes)
-    result = recommend.recommend(grown, histories, users, exclude_seen=True)
+    result = lists.recommend(grown, histories, users, exclude_seen=True)
     if share == 0:
       np.testing.assert_array_equal(result.item_BxK, old.item_BxK)
       np.testing.assert_allclose(result.score_BxK, old.score_BxK, atol=1e-4)
     shown.append((result.item_BxK >= count).mean())
   assert shown[0] == 0 < shown[1] <= shown[2]
   # What was taken of them counts as history, too, and does not come again.
-  mine = recommend.history_of_items([0, count])
-  result = recommend.recommend(grown, mine, np.array([0]), exclude_seen=True)
+  mine = lists.history_of_items([0, count])
+  result = lists.recommend(grown, mine, np.array([0]), exclude_seen=True)
   assert result.item_BxK[0][result.valid_BxK[0]].tolist() == [count + 1]
 
 

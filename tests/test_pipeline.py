@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from sidrec import SemanticIDManager, item_vectors, pipeline, recommend
+from sidrec import SemanticIDManager, item_vectors, lists, pipeline
 from sidrec.config import default_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
@@ -109,14 +109,14 @@ def test_written_lists_give_the_metrics_of_the_table(done, tmp_path):
   config, workdir = done
   recommender = pipeline.load_recommender(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
-  histories = recommend.histories_before(dataset.histories, "test")
+  histories = lists.histories_before(dataset.histories, "test")
   users = np.arange(histories.num_users)
   table = json.loads((workdir / "evaluation.json").read_text())["results"]["sidrec"]["test"]
   row_of = {item: row for row, item in enumerate(dataset.items.ids_N.tolist())}
   target = held_out_view(dataset.histories, "test").target_U
   for exclude, way in [(True, "masked"), (False, "unmasked")]:
     path = tmp_path / f"{way}.jsonl"
-    recommend.write_lists(recommender, histories, users, 20, exclude, path)
+    lists.write_lists(recommender, histories, users, 20, exclude, path)
     lines = [json.loads(line) for line in path.open()]
     assert [line["user"] for line in lines] == dataset.histories.user_ids_U.tolist()
     items = np.array([[row_of[item] for item in line["items"]] for line in lines])
@@ -131,8 +131,8 @@ def test_written_lists_give_the_metrics_of_the_table(done, tmp_path):
 def test_a_user_who_has_seen_almost_everything(done):
   config, workdir = done
   recommender = pipeline.load_recommender(config, workdir)
-  histories = recommend.history_of_items(np.arange(2414 - 3))
-  result = recommend.recommend(recommender, histories, np.array([0]), exclude_seen=True)
+  histories = lists.history_of_items(np.arange(2414 - 3))
+  result = lists.recommend(recommender, histories, np.array([0]), exclude_seen=True)
   assert sorted(result.item_BxK[0, :3]) == [2411, 2412, 2413]
   assert result.valid_BxK[0].sum() == 3
 
@@ -140,10 +140,10 @@ def test_a_user_who_has_seen_almost_everything(done):
 def test_printed_recommendations(done, capsys):
   config, workdir = done
   recommender = pipeline.load_recommender(config, workdir)
-  rows = recommend.rows_of_titles("The Matrix, Nosuchfilm (1900)", recommender)
+  rows = lists.rows_of_titles("The Matrix, Nosuchfilm (1900)", recommender)
   assert recommender.dataset.items.titles_N[rows[0]] == "The Matrix (1999)"
   assert "not in the catalogue: 'Nosuchfilm (1900)'" in capsys.readouterr().out
-  recommend.print_lists(recommender, recommend.history_of_items(rows), np.array([0]), 4)
+  lists.print_lists(recommender, lists.history_of_items(rows), np.array([0]), 4)
   out = capsys.readouterr().out
   assert "after: The Matrix (1999)" in out
   assert "  4. " in out
@@ -155,9 +155,9 @@ def test_unknown_ids_and_titles_are_refused(done):
   config, workdir = done
   recommender = pipeline.load_recommender(config, workdir)
   with pytest.raises(ValueError, match="item '12' is not in the data set"):
-    recommend.rows_of_ids("12", recommender.dataset.items.ids_N, "item")
+    lists.rows_of_ids("12", recommender.dataset.items.ids_N, "item")
   with pytest.raises(ValueError, match="none of the titles"):
-    recommend.rows_of_titles("zzz", recommender)
+    lists.rows_of_titles("zzz", recommender)
 
 
 def test_recommending_with_other_settings_is_refused(done):
@@ -213,8 +213,8 @@ def test_the_tiger_setting_trains_and_recommends(tmp_path, paper):
     config.train.update(schedule="inverse_sqrt")
   pipeline.train_recommender(config, tmp_path)
   recommender = pipeline.load_recommender(config, tmp_path)
-  result = recommend.recommend(
-    recommender, recommend.history_of_items([0, 1]), np.array([0]), exclude_seen=True
+  result = lists.recommend(
+    recommender, lists.history_of_items([0, 1]), np.array([0]), exclude_seen=True
   )
   assert result.valid_BxK.all()
   assert not set(result.item_BxK[0].tolist()) & {0, 1}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from sidrec.data.batches import gather, last_items, user_tokens, with_user_tokens
+from sidrec.data.batches import NO_ITEM, gather, last_items, user_tokens, with_user_tokens
 from sidrec.data.dataset import Histories
 from sidrec.data.seen import SeenItems
 from sidrec.decoding import beam
@@ -16,6 +16,8 @@ from sidrec.decoding.beam import Recommendations
 from sidrec.decoding.trie import Trie
 from sidrec.models.seq2seq import Seq2Seq
 from sidrec.training import mesh as mesh_lib
+
+_SHORTEST = 32  # history width; below it another compilation costs more than padding
 
 # (params, histories, user rows [R], seen items to exclude or None) → results [R, K] on the host.
 RecommendUsers = Callable[[dict, Histories, np.ndarray, SeenItems | None], Recommendations]
@@ -71,14 +73,16 @@ def in_batches(
 
   def recommend_users(params, histories, users_R, seen=None):
     history_RxS = last_items(histories, history_length)[users_R]
-    if num_user_tokens:
-      token_R = user_tokens(histories.user_ids_U[users_R], num_user_tokens)
-      history_RxS = with_user_tokens(token_R, history_RxS)
-    order_R, chunks = _chunks(users_R, seen, batch_size)
+    length_R = (history_RxS != NO_ITEM).sum(axis=1)
+    order_R, chunks = _chunks(length_R, users_R, seen, batch_size)
     results = []
     for at_B in chunks:
       padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
-      batch = {"history": history_RxS[padded_B]}
+      history_BxS = history_RxS[padded_B, : _history_width(length_R[at_B].max(), history_length)]
+      if num_user_tokens:
+        token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
+        history_BxS = with_user_tokens(token_B, history_BxS)
+      batch = {"history": history_BxS}
       batch["seen"] = None if seen is None else _seen_rows(seen, users_R[padded_B])
       batch = mesh_lib.to_global(mesh, batch)
       results.append(rank(params, batch["history"], batch["seen"]))
@@ -91,13 +95,19 @@ def in_batches(
   return recommend_users
 
 
-def _chunks(users_R, seen, batch_size):
-  """Users in order of how much they have seen, so that few batches need the widest shape."""
-  if seen is None:
-    order_R = np.arange(len(users_R))
-  else:
-    order_R = np.argsort(np.diff(seen.offsets_U1)[users_R], kind="stable")
+def _chunks(length_R, users_R, seen, batch_size):
+  """Users in order of what they have seen and read, so that few batches need the widest shapes."""
+  seen_R = length_R if seen is None else np.diff(seen.offsets_U1)[users_R]
+  order_R = np.lexsort([length_R, seen_R])
   return order_R, [order_R[i : i + batch_size] for i in range(0, len(order_R), batch_size)]
+
+
+def _history_width(longest: int, history_length: int) -> int:
+  """The whole length, a half or a quarter of it, …, down to 32: a few shapes to compile."""
+  width = history_length
+  while width // 2 >= max(longest, _SHORTEST):
+    width //= 2
+  return width
 
 
 def _seen_rows(seen: SeenItems, users_B: np.ndarray) -> np.ndarray:

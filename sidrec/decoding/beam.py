@@ -60,6 +60,9 @@ class SearchOptions:
       )
 
 
+PLAIN = SearchOptions()
+
+
 class BeamState(NamedTuple):
   """Holds K prefixes per history."""
 
@@ -82,7 +85,7 @@ def search(
   item_weight: float = 0.0,
   *,
   allowed_BxM: jax.Array | None = None,
-  options: SearchOptions = SearchOptions(),
+  options: SearchOptions = PLAIN,
   key: jax.Array | None = None,
 ) -> Recommendations:
   """The `beams` best items for each history.
@@ -118,8 +121,6 @@ def search(
 
   def grow(state: BeamState, level: int | jax.Array, fan_out: int, limited: bool) -> BeamState:
     token, child, real = trie_lib.children(trie, state.node_BxK, fan_out, level)
-    if rows is not None:
-      shown = real & any_allowed(trie, child, rows)
     logp_BxKxF, caches = call(
       "step",
       *(memory, state.caches, state.token_BxK, level, token, child, real, options.temperature),
@@ -128,30 +129,21 @@ def search(
       weight = jnp.asarray(options.level_weights, jnp.float32)[level]
       logp_BxKxF = jnp.where(jnp.isfinite(logp_BxKxF), weight * logp_BxKxF, -jnp.inf)
     if rows is not None:
-      logp_BxKxF = jnp.where(shown, logp_BxKxF, -jnp.inf)
+      logp_BxKxF = jnp.where(any_allowed(trie, child, rows), logp_BxKxF, -jnp.inf)
     score_BxKxF = state.score_BxK[..., None] + logp_BxKxF
-    noisy_BxKxF = None
-    if state.noisy_BxK is not None:
+    value_BxKxF, noisy_BxKxF = score_BxKxF, None
+    if key is not None and state.noisy_BxK is not None:
       level_key = jax.random.fold_in(key, level)
-      noisy_BxKxF = selection.perturb(level_key, score_BxKxF, state.noisy_BxK)
-    value_BxKxF = score_BxKxF if noisy_BxKxF is None else noisy_BxKxF
-    if limited:
+      value_BxKxF = noisy_BxKxF = selection.perturb(level_key, score_BxKxF, state.noisy_BxK)
+    prefix_BxKxF = None if state.prefix_BxK is None else child
+    if limited and state.prefix_BxK is not None:
+      prefix_BxKxF = jnp.broadcast_to(state.prefix_BxK[..., None], child.shape)
       value_BxJ, best_BxJ = selection.best_per_group(
         value_BxKxF, state.prefix_BxK, options.most_per_prefix, beams
       )
     else:
       value_BxJ, best_BxJ = selection.best(value_BxKxF, beams)
-    prefix_BxKxF = child
-    if limited:
-      prefix_BxKxF = jnp.broadcast_to(state.prefix_BxK[..., None], child.shape)
-    new = state._replace(
-      node_BxK=child,
-      score_BxK=score_BxKxF,
-      token_BxK=token,
-      caches=caches,
-      prefix_BxK=None if state.prefix_BxK is None else prefix_BxKxF,
-      noisy_BxK=noisy_BxKxF,
-    )
+    new = BeamState(state.level, child, score_BxKxF, token, caches, prefix_BxKxF, noisy_BxKxF)
     return _keep(new, jnp.isfinite(value_BxJ), best_BxJ, beams)
 
   batch = history_BxS.shape[0]

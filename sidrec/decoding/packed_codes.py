@@ -8,7 +8,7 @@ where it straddles words.
 """
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import flax.struct
 import jax
@@ -16,12 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 
+AnyArray: TypeAlias = Any  # a jax.Array, or a numpy array that has not gone to a device yet
+
+
 @flax.struct.dataclass
 class PackedCodes:
   """The IDs of all items. `codes[items]` reads like the table codes_NxL, on a device, too."""
 
-  word_NxW: jax.Array  # uint32, by row
-  row_of_N: jax.Array  # int32, item row of the catalogue → row
+  word_NxW: AnyArray  # uint32, by row
+  row_of_N: AnyArray  # int32, item row of the catalogue → row
   bits: int = flax.struct.field(pytree_node=False)  # of a token
   num_levels: int = flax.struct.field(pytree_node=False)
 
@@ -49,7 +52,7 @@ class PackedCodes:
       if offset + self.bits > 32:
         bits_x = bits_x | (self.word_NxW[row, word + 1] >> (32 - offset))
     else:
-      offset = offset.astype(jnp.uint32)
+      offset = jnp.asarray(offset, jnp.uint32)
       bits_x = self.word_NxW[row, word] << offset
       if any(level * self.bits % 32 + self.bits > 32 for level in range(self.num_levels)):
         after = self.word_NxW[row, jnp.minimum(word + 1, self.word_NxW.shape[1] - 1)]

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.decoding import packed_codes
-from sidrec.decoding.packed_codes import PackedCodes
+from sidrec.decoding.packed_codes import AnyArray, PackedCodes
 
 ROOT = 0
 
@@ -43,11 +43,11 @@ class Trie:
   """Holds the catalogue's semantic IDs."""
 
   codes_NxL: PackedCodes  # by item row of the catalogue
-  token_E: jax.Array  # token on the edge that leads to the node; 8 or 16 bits where they do
-  child_E: jax.Array  # int32, first child; negative where the rows below are the children
-  row_E: jax.Array  # int32, first row below
-  item_N: jax.Array  # int32, row → item row of the catalogue; shorter in a trie of some items
-  used: jax.Array  # int32 [], item rows that are items; those behind are room for more
+  token_E: AnyArray  # token on the edge that leads to the node; 8 or 16 bits where they do
+  child_E: AnyArray  # int32, first child; negative where the rows below are the children
+  row_E: AnyArray  # int32, first row below
+  item_N: AnyArray  # int32, row → item row of the catalogue; shorter in a trie of some items
+  used: AnyArray  # int32 [], item rows that are items; those behind are room for more
   # Static: known when a search is compiled.
   fan_outs: tuple[int, ...] = flax.struct.field(pytree_node=False)  # [L], most children per depth
   # [L], whether children at a level may be nodes, and whether they may be rows.
@@ -262,7 +262,7 @@ def children(
   return token, child, real
 
 
-def child_range(trie: Trie, node: jax.Array) -> tuple[jax.Array, jax.Array]:
+def child_range(trie: Trie, node: AnyArray) -> tuple[jax.Array, jax.Array]:
   """The first child of each node above the last level, and what follows its last: int32."""
   stored, at = node < trie.first_row_node, _stored(trie, node)
   child, after = trie.child_E[at], trie.child_E[at + 1]
@@ -274,7 +274,7 @@ def child_range(trie: Trie, node: jax.Array) -> tuple[jax.Array, jax.Array]:
   return jnp.where(stored, first, node), jnp.where(stored, stop, node + 1)
 
 
-def rows_below(trie: Trie, node: jax.Array) -> tuple[jax.Array, jax.Array]:
+def rows_below(trie: Trie, node: AnyArray) -> tuple[jax.Array, jax.Array]:
   """The first row below each node, and what follows its last: int32."""
   stored, at = node < trie.first_row_node, _stored(trie, node)
   row = node - trie.first_row_node

@@ -62,9 +62,9 @@ def load_trie(folder: Path | str, verify: bool = True) -> Trie:
     if verify and _checksum(path) != header["sha256"][name]:
       raise ValueError(f"{path} is not as it was written; save the trie again")
     arrays[name] = np.load(path, mmap_mode="r")
-  code_arrays = [arrays.pop(name) for name in _CODE_ARRAYS]
+  word_NxW, row_of_N = (arrays.pop(name) for name in _CODE_ARRAYS)
   return Trie(
-    codes_NxL=PackedCodes(*code_arrays, header["bits"], header["num_levels"]),
+    codes_NxL=PackedCodes(word_NxW, row_of_N, header["bits"], header["num_levels"]),
     **arrays,
     fan_outs=tuple(header["fan_outs"]),
     kinds=tuple(tuple(kind) for kind in header["kinds"]),

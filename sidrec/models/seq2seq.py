@@ -38,6 +38,7 @@ import jax.numpy as jnp
 
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import trie as trie_lib
+from sidrec.decoding.packed_codes import PackedCodes
 from sidrec.decoding.trie import Trie
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
 from sidrec.models.layers import DecoderBlock, EncoderBlock, KeyValues, Norm
@@ -99,7 +100,7 @@ class Seq2Seq(nn.Module):
   def encode(
     self,
     history_BxS: jax.Array,
-    codes_NxL: jax.Array,
+    codes_NxL: jax.Array | PackedCodes,
     segment_BxS: jax.Array | None = None,
     train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
@@ -283,7 +284,7 @@ class Seq2Seq(nn.Module):
 
   # Decoder, one level of many beams: what the search calls.
 
-  def remember(self, history_BxS: jax.Array, codes_NxL: jax.Array) -> Memory:
+  def remember(self, history_BxS: jax.Array, codes_NxL: jax.Array | PackedCodes) -> Memory:
     """Encodes histories and computes what every beam of a history shares."""
     states, visible = self.encode(history_BxS, codes_NxL)
     batch_B = jnp.arange(history_BxS.shape[0])

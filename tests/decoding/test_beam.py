@@ -93,7 +93,7 @@ def test_full_beam_equals_brute_force_in_the_model_of_the_paper():
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 def test_a_trie_without_tails_gives_the_same_results(setting):
   """Tables over every prefix move to the fewer nodes; no probability changes."""
-  model, params, trie, _ = make(setting)
+  model, params, trie, _ = make(setting, codebook_size=12)
   small = trie_lib.build_trie(np.asarray(trie.codes_NxL), every_prefix=False)
   assert small.num_nodes < trie.num_nodes
   moved = transfer(params, trie, small, np.arange(40))
