@@ -4,7 +4,7 @@ Letters: B batch, K beams, F fan-out, L levels, M listed items per request.
 
 Beams stay [B, K, …]; the history is encoded once and shared by its beams.
 Level 0 is peeled, because only one beam is alive; the levels behind it run with
-static shapes, those of equal fan-out under one `lax.while_loop`. Where all that is left
+static shapes under `lax.while_loop`, those of equal fan-out under one. Where all that is left
 of the IDs is tails without branching, the search ends: the only child has
 probability 1. A beam carries its trie node, so that only real items can come
 out and a finished beam's node names its item. There is no
@@ -159,15 +159,13 @@ def search(
   )
   state = grow(state, 0, trie.fan_outs[0], False)
   for run in _runs(trie, options, model.config.constrained_softmax):
-    fan_out, limited = trie.fan_outs[run[0]], _limited(options, run[0])
-    if len(run) == 1:
-      state = grow(state, run[0], fan_out, limited)
-    else:
-      state = jax.lax.while_loop(
-        lambda s, stop=run.stop: s.level < stop,
-        lambda s, shape=(fan_out, limited): grow(s, s.level, *shape),
-        state,
-      )
+    shape = trie.fan_outs[run[0]], _limited(options, run[0])
+    alone = run[0] if len(run) == 1 else None  # a level that is known needs fewer gathers
+    state = jax.lax.while_loop(
+      lambda s, stop=run.stop: s.level < stop,
+      lambda s, alone=alone, shape=shape: grow(s, s.level if alone is None else alone, *shape),
+      state,
+    )
   valid_BxK = jnp.isfinite(state.score_BxK)
   row_BxK, _ = trie_lib.rows_below(trie, state.node_BxK)
   item_BxK, score_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)], state.score_BxK

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
 AnyArray: TypeAlias = Any  # a jax.Array, or a numpy array that has not gone to a device yet
 
 

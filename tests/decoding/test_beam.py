@@ -234,11 +234,14 @@ def test_one_item_in_the_catalogue():
   np.testing.assert_allclose(result.score_BxK[:, 0], 0.0, atol=1e-6)
 
 
-def test_the_loop_is_a_while_loop_that_carries_beams_apart():
+def test_levels_run_in_while_loops_that_carry_beams_apart():
   """What one level hands to the next is [B, K, …], never flattened to [B·K, …]."""
   model, params, trie, _ = make()
   jaxpr = jax.make_jaxpr(lambda h: beam.search(model, params, trie, h, 7))(HISTORY)
-  (loop,) = (eqn for eqn in jaxpr.jaxpr.eqns if eqn.primitive.name == "while")
-  shapes = [var.aval.shape for var in loop.outvars]
-  assert len(shapes) == 8  # level, node, score, token, and two caches of keys and values
-  assert all(shape[:2] == (3, 7) for shape in shapes if shape)
+  loops = [eqn for eqn in jaxpr.jaxpr.eqns if eqn.primitive.name == "while"]
+  assert trie.fan_outs[1] != trie.fan_outs[2]
+  assert len(loops) == 2  # one for each fan-out
+  for loop in loops:
+    shapes = [var.aval.shape for var in loop.outvars]
+    assert len(shapes) == 8  # level, node, score, token, and two caches of keys and values
+    assert all(shape[:2] == (3, 7) for shape in shapes if shape)

@@ -37,9 +37,8 @@ def test_it_is_the_search_cut_to_k(case):
   params = fit(case, trie)
   lists = sidrec.Filters(padded_lists([[1, 2], [], [7]]), padded_lists([range(30), range(3), [7]]))
   result = sidrec.recommend(model, params, trie, HISTORY, 5, lists)
-  whole = jax.jit(lambda f, a: beam.search(model, params, trie, HISTORY, 50, f, allowed_BxM=a))(
-    *lists
-  )
+  search = lambda p, f, a: beam.search(model, p, trie, HISTORY, 50, f, allowed_BxM=a)
+  whole = jax.jit(search)(params, *lists)
   np.testing.assert_array_equal(result.item_BxK, whole.item_BxK[:, :5])
   np.testing.assert_array_equal(result.score_BxK, whole.score_BxK[:, :5])
   assert result.valid_BxK.sum(axis=1).tolist() == [5, 3, 0]
