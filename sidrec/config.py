@@ -167,7 +167,7 @@ def default_config() -> ConfigDict:
   config.evaluate.beams = 50  # prefixes kept at each level; more find more of the true top K
   config.evaluate.results = 20
   config.evaluate.item_weight = 1.0  # of the item head's scores beside the search's, if it is there
-  config.evaluate.batch_size = 128
+  config.evaluate.batch_size = 0  # users at once; 0 for 16 a CPU device, 128 another device
 
   config.cold_start = ConfigDict()  # mode 'cold_start': new items, measured
   config.cold_start.fraction = 0.05  # of the items, drawn evenly and held out

@@ -37,7 +37,7 @@ def make_recommend_users(
     model: the recommender.
     trie: the catalogue.
     beams: K, beams kept and results returned.
-    batch_size: users per call; must divide by the number of devices.
+    batch_size: users per call; must divide by the number of devices. 0 for what suits them.
     mesh: the devices.
     item_weight: of the item head's scores; see `beam.search`.
   """
@@ -65,10 +65,11 @@ def in_batches(
     rank: (params, history_BxS, seen_BxM or None) → results [B, K], the same on every device;
       both int32, filled up with NO_ITEM.
     history_length: S, the latest items of a user that are read.
-    batch_size: B, users per call; must divide by the number of devices.
+    batch_size: B, users per call; must divide by the number of devices. 0 for what suits them.
     mesh: the devices.
     num_user_tokens: if above 0, histories start with one of so many tokens: [B, 1 + S].
   """
+  batch_size = batch_size or _users_at_once(mesh)
   mesh_lib.check_batch_size(mesh, batch_size)
 
   def recommend_users(params, histories, users_R, seen=None):
@@ -93,6 +94,12 @@ def in_batches(
     return jax.tree.map(lambda *parts: np.concatenate(parts)[inverse_R], *cut)
 
   return recommend_users
+
+
+def _users_at_once(mesh: jax.sharding.Mesh) -> int:
+  """A CPU is fastest while a batch stays in its caches; others want more to do at once."""
+  one = mesh.devices.flat[0]
+  return mesh.devices.size * (16 if one.platform == "cpu" else 128)
 
 
 def _chunks(length_R, users_R, seen, batch_size):

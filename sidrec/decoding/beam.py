@@ -201,7 +201,9 @@ def _keep(state: BeamState, alive_BxJ: jax.Array, best_BxJ: jax.Array, beams: in
   fan_out = state.node_BxK.shape[2]
 
   def pick(x_BxKxF, fill):
-    x_BxJ = jnp.take_along_axis(x_BxKxF.reshape(len(x_BxKxF), -1), best_BxJ, axis=1)
+    x_BxJ = jnp.take_along_axis(
+      x_BxKxF.reshape(len(x_BxKxF), -1), best_BxJ, axis=1, mode="promise_in_bounds"
+    )
     return jnp.pad(jnp.where(alive_BxJ, x_BxJ, fill), dead, constant_values=fill)
 
   parent_BxK = jnp.pad(best_BxJ // fan_out, dead)
@@ -211,7 +213,10 @@ def _keep(state: BeamState, alive_BxJ: jax.Array, best_BxJ: jax.Array, beams: in
     score_BxK=pick(state.score_BxK, -jnp.inf),
     token_BxK=pick(state.token_BxK, 0),
     caches=jax.tree.map(
-      lambda x: jnp.take_along_axis(x, parent_BxK[:, :, None, None, None], axis=1), state.caches
+      lambda x: jnp.take_along_axis(
+        x, parent_BxK[:, :, None, None, None], axis=1, mode="promise_in_bounds"
+      ),
+      state.caches,
     ),
     prefix_BxK=None if state.prefix_BxK is None else pick(state.prefix_BxK, ROOT),
     noisy_BxK=None if state.noisy_BxK is None else pick(state.noisy_BxK, -jnp.inf),

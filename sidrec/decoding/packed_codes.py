@@ -47,16 +47,19 @@ class PackedCodes:
     """The tokens of rows [...] at one level, static or traced: int32 [...]."""
     word, offset = level * self.bits // 32, level * self.bits % 32
     if isinstance(level, int):
-      bits_x = self.word_NxW[row, word] << offset
+      bits_x = self._words(row, word) << offset
       if offset + self.bits > 32:
-        bits_x = bits_x | (self.word_NxW[row, word + 1] >> (32 - offset))
+        bits_x = bits_x | (self._words(row, word + 1) >> (32 - offset))
     else:
       offset = jnp.asarray(offset, jnp.uint32)
-      bits_x = self.word_NxW[row, word] << offset
+      bits_x = self._words(row, word) << offset
       if any(level * self.bits % 32 + self.bits > 32 for level in range(self.num_levels)):
-        after = self.word_NxW[row, jnp.minimum(word + 1, self.word_NxW.shape[1] - 1)]
+        after = self._words(row, jnp.minimum(word + 1, self.word_NxW.shape[1] - 1))
         bits_x = bits_x | ((after >> 1) >> (31 - offset))  # shifting by 32 is undefined
     return (bits_x >> (32 - self.bits)).astype(jnp.int32)
+
+  def _words(self, row: AnyArray, word: AnyArray) -> jax.Array:
+    return jnp.asarray(self.word_NxW).at[row, word].get(mode="promise_in_bounds")
 
   def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
     """The table on the host, int32 [N, L]."""

@@ -253,7 +253,7 @@ def children(
   base, last = trie.first_row_node, trie.item_N.shape[0] - 1
   token = jnp.int32(0)
   if may_be_node:
-    token = trie.token_E[jnp.minimum(child, base - 1)].astype(jnp.int32)
+    token = _at(trie.token_E, jnp.minimum(child, base - 1)).astype(jnp.int32)
   if may_be_row:
     row_token = trie.codes_NxL.token(
       jnp.clip(child - base, 0, last), trie.num_levels - 1 if level is None else level
@@ -265,12 +265,11 @@ def children(
 def child_range(trie: Trie, node: AnyArray) -> tuple[jax.Array, jax.Array]:
   """The first child of each node above the last level, and what follows its last: int32."""
   stored, at = node < trie.first_row_node, _stored(trie, node)
-  child, after = trie.child_E[at], trie.child_E[at + 1]
+  child, after = _at(trie.child_E, at), _at(trie.child_E, at + 1)
+  first_row, stop_row = _at(trie.row_E, at), _at(trie.row_E, at + 1)
   by_row = child < 0
-  first = jnp.where(by_row, trie.first_row_node + trie.row_E[at], child)
-  stop = jnp.where(
-    by_row, trie.first_row_node + trie.row_E[at + 1], jnp.where(after < 0, ~after, after)
-  )
+  first = jnp.where(by_row, trie.first_row_node + first_row, child)
+  stop = jnp.where(by_row, trie.first_row_node + stop_row, jnp.where(after < 0, ~after, after))
   return jnp.where(stored, first, node), jnp.where(stored, stop, node + 1)
 
 
@@ -278,7 +277,13 @@ def rows_below(trie: Trie, node: AnyArray) -> tuple[jax.Array, jax.Array]:
   """The first row below each node, and what follows its last: int32."""
   stored, at = node < trie.first_row_node, _stored(trie, node)
   row = node - trie.first_row_node
-  return jnp.where(stored, trie.row_E[at], row), jnp.where(stored, trie.row_E[at + 1], row + 1)
+  first, stop = _at(trie.row_E, at), _at(trie.row_E, at + 1)
+  return jnp.where(stored, first, row), jnp.where(stored, stop, row + 1)
+
+
+def _at(array: AnyArray, index: AnyArray) -> jax.Array:
+  """array[index] of indices that are in bounds, which spares the check."""
+  return jnp.asarray(array).at[index].get(mode="promise_in_bounds")
 
 
 def _stored(trie: Trie, node: jax.Array) -> jax.Array:

@@ -259,13 +259,17 @@ class Seq2Seq(nn.Module):
     self, hidden_BxQxD, level, token_BxQxF, child_BxQxF, real_BxQxF, temperature=1.0
   ):
     logits_BxQxV = self._code_logits(hidden_BxQxD, level, temperature)
-    logits_BxQxF = jnp.take_along_axis(logits_BxQxV, token_BxQxF, axis=-1)
+    logits_BxQxF = jnp.take_along_axis(logits_BxQxV, token_BxQxF, axis=-1, mode="promise_in_bounds")
     if self.config.node_bias:
-      logits_BxQxF = logits_BxQxF + self.bias_E[child_BxQxF]
+      logits_BxQxF = logits_BxQxF + self.bias_E.at[child_BxQxF].get(mode="promise_in_bounds")
     if self.config.node_vectors:
-      node_BxQxFxD = self.node_ExD[child_BxQxF].astype(hidden_BxQxD.dtype)
-      own_BxQxF = (hidden_BxQxD[:, :, None] * node_BxQxFxD).sum(-1)
-      logits_BxQxF = logits_BxQxF + own_BxQxF.astype(jnp.float32)
+      # A batched product of gathered rows: fused into the gather, it would run without vectors.
+      node_BxQxFxD = self.node_ExD.at[child_BxQxF].get(mode="promise_in_bounds")
+      logits_BxQxF = logits_BxQxF + jnp.einsum(
+        "bqd,bqfd->bqf",
+        *(hidden_BxQxD, node_BxQxFxD.astype(hidden_BxQxD.dtype)),
+        preferred_element_type=jnp.float32,
+      )
     if self.config.constrained_softmax:
       logits_BxQxF = logits_BxQxF / temperature
     return jnp.where(real_BxQxF, logits_BxQxF, -jnp.inf)

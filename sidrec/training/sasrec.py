@@ -40,7 +40,7 @@ class SASRecTraining:
     average_decay: of the moving average of parameters; 0 keeps none.
     validate_every: steps between validations.
     valid_users: size of the random sample of users that validates.
-    valid_batch_size: users ranked at once.
+    valid_batch_size: users ranked at once; 0 for what suits the devices.
     patience: validations without a better NDCG@10 before stopping; 0 never stops.
   """
 
@@ -55,7 +55,7 @@ class SASRecTraining:
   average_decay: float = 0.999
   validate_every: int = 500
   valid_users: int = 1500
-  valid_batch_size: int = 128
+  valid_batch_size: int = 0
   patience: int = 3
 
 
@@ -140,7 +140,7 @@ def make_sasrec_recommend_users(
   Args:
     model: SASRec.
     num_results: K.
-    batch_size: users per call; must divide by the number of devices.
+    batch_size: users per call; must divide by the number of devices. 0 for what suits them.
     mesh: the devices.
 
   Returns:
