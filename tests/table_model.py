@@ -17,7 +17,7 @@ class TableModel:
   def apply(self, variables, *args, method):
     return getattr(self, method)(variables["params"], *args)
 
-  def remember(self, table, history_BxS, codes_NxL):
+  def remember(self, table, history_BxS, codes_NxL, beams):
     return history_BxS[:, 0].astype(jnp.float32)
 
   def empty_caches(self, table, batch, beams):

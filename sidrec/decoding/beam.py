@@ -116,7 +116,7 @@ def search(
   def call(method: str, *args: Any) -> Any:
     return model.apply({"params": params}, *args, method=method)
 
-  memory = call("remember", history_BxS, trie.codes_NxL)
+  memory = call("remember", history_BxS, trie.codes_NxL, beams)
   rows = make_filter(trie, forbidden_BxM, allowed_BxM)
 
   def grow(state: BeamState, level: int | jax.Array, fan_out: int, limited: bool) -> BeamState:

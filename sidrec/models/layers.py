@@ -87,6 +87,26 @@ class Attention(nn.Module):
     weights = jax.nn.softmax(logits).astype(self.dtype)
     return self._join(jnp.einsum("...hqs,...shi->...qhi", weights, keys.value))
 
+  def over_states(
+    self, x_BxQxD: jax.Array, states_BxSxD: jax.Array, mask_BxQxS: jax.Array
+  ) -> jax.Array:
+    """Attends to `project(states)` without making it: [B, Q, D], the same up to rounding.
+
+    The maps that make keys and values are linear: one is applied to the queries instead, the
+    other to what they gather (DeepSeek-AI 2024, arXiv:2405.04434, section 2.1). With few queries
+    this is less work, and keys and values never fill memory.
+    """
+    heads, width = self.heads, states_BxSxD.shape[-1]
+    kernel = self.key_value.get_variable("params", "kernel").astype(self.dtype)
+    kernel_Dx2xHxI = kernel.reshape(width, 2, heads, self.head_width)
+    query_BxQxHxI = self.query(x_BxQxD) * self.head_width**-0.5
+    query_BxQxHxD = jnp.einsum("bqhi,dhi->bqhd", query_BxQxHxI, kernel_Dx2xHxI[:, 0])
+    logits = jnp.einsum("bqhd,bsd->bqhs", query_BxQxHxD, states_BxSxD).astype(jnp.float32)
+    logits = jnp.where(mask_BxQxS[:, :, None], logits, MASKED)
+    weights_BxQxHxS = jax.nn.softmax(logits).astype(self.dtype)
+    sum_BxQxHxD = jnp.einsum("bqhs,bsd->bqhd", weights_BxQxHxS, states_BxSxD)
+    return self._join(jnp.einsum("bqhd,dhi->bqhi", sum_BxQxHxD, kernel_Dx2xHxI[:, 1]))
+
   def _join(self, heads: jax.Array) -> jax.Array:
     """[..., H, I] → [..., D]."""
     return self.out(heads.reshape(*heads.shape[:-2], self.heads * self.head_width))
@@ -206,11 +226,14 @@ class DecoderBlock(nn.Module):
     x_BxQxD: jax.Array,
     level: jax.Array | int,
     cache_BxQxL: KeyValues,
-    cross: KeyValues,
+    cross: KeyValues | jax.Array,
     mask_BxS: jax.Array,
     bias_HxLxL: jax.Array | None = None,
   ) -> tuple[jax.Array, KeyValues]:
-    """One level, with the keys and values of the levels before it in the cache."""
+    """One level, with the keys and values of the levels before it in the cache.
+
+    `cross` is `cross_keys` of the encoder's states, or these states themselves.
+    """
     y_BxQx1xD = self.self_norm(x_BxQxD)[:, :, None]
     new = self.self_attention.project(y_BxQx1xD)
     cache_BxQxL = jax.tree.map(
@@ -222,6 +245,10 @@ class DecoderBlock(nn.Module):
     bias_Hx1xL = None if bias_HxLxL is None else bias_HxLxL[:, level][:, None]
     y_BxQx1xD = self.self_attention(y_BxQx1xD, cache_BxQxL, past_L[None, None, None], bias_Hx1xL)
     x_BxQxD = x_BxQxD + y_BxQx1xD[:, :, 0]
-    y_BxQxD = self.cross_attention(self.cross_norm(x_BxQxD), cross, mask_BxS[:, None])
+    y_BxQxD, mask_Bx1xS = self.cross_norm(x_BxQxD), mask_BxS[:, None]
+    if isinstance(cross, KeyValues):
+      y_BxQxD = self.cross_attention(y_BxQxD, cross, mask_Bx1xS)
+    else:
+      y_BxQxD = self.cross_attention.over_states(y_BxQxD, cross, mask_Bx1xS)
     x_BxQxD = x_BxQxD + y_BxQxD
     return x_BxQxD + self.feed(self.feed_norm(x_BxQxD)), cache_BxQxL

@@ -51,7 +51,7 @@ class Memory(NamedTuple):
 
   start_BxD: jax.Array  # the decoder's first input
   last_BxD: jax.Array  # the encoder's state after the newest item (dense setting)
-  cross: tuple[KeyValues, ...]  # per decoder layer, [B, S, H, I]
+  cross: tuple[KeyValues | jax.Array, ...]  # per decoder layer, [B, S, H, I], or [B, S, D] states
   mask_BxS: jax.Array  # which encoder states are real
 
 
@@ -288,7 +288,9 @@ class Seq2Seq(nn.Module):
 
   # Decoder, one level of many beams: what the search calls.
 
-  def remember(self, history_BxS: jax.Array, codes_NxL: jax.Array | PackedCodes) -> Memory:
+  def remember(
+    self, history_BxS: jax.Array, codes_NxL: jax.Array | PackedCodes, beams: int | None = None
+  ) -> Memory:
     """Encodes histories and computes what every beam of a history shares."""
     states, visible = self.encode(history_BxS, codes_NxL)
     batch_B = jnp.arange(history_BxS.shape[0])
@@ -297,8 +299,22 @@ class Seq2Seq(nn.Module):
     if self.config.setting == "dense":
       last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
       start_BxD = start_BxD + states[batch_B, last_B]
-    cross = tuple(block.cross_keys(states) for block in self.decoder)
+    cross = self.cross_memory(states, beams)
     return Memory(start_BxD, states[batch_B, last_B], cross, visible[batch_B, last_B])
+
+  def cross_memory(
+    self, states_BxSxD: jax.Array, beams: int | None = None
+  ) -> tuple[KeyValues | jax.Array, ...]:
+    """What each decoder layer looks at: keys and values, or the states where that is less work.
+
+    Making keys and values costs 2·S·D·H·I products a layer, and looking at states instead
+    2·S·H·(D - I) more for each beam and level. Without `beams` they are made.
+    """
+    c = self.config
+    width, head = c.width, c.head_width
+    if beams is not None and beams * c.num_levels * (width - head) < width * head:
+      return (states_BxSxD,) * c.decoder_layers
+    return tuple(block.cross_keys(states_BxSxD) for block in self.decoder)
 
   def item_scores(self, memory: Memory, item_BxK: jax.Array) -> jax.Array:
     """The item head's log p of some items, up to a constant of the history: float32 [B, K]."""

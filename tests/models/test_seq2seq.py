@@ -11,6 +11,7 @@ from tiny import all_codes, init_params, make_model
 
 from sidrec.data.batches import NO_ITEM, with_user_tokens
 from sidrec.decoding import trie as trie_lib
+from sidrec.models.layers import KeyValues
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
 NUM_ITEMS, LENGTH = 27, 4
@@ -133,15 +134,20 @@ def test_likelihoods_of_all_items_sum_to_one(setting, own):
 
 
 @VARIANTS
-def test_stepwise_decoding_equals_teacher_forcing(setting, changes):
-  """The cached one-level-at-a-time decoder gives the scores of the parallel one."""
+@pytest.mark.parametrize("beams", [None, 0])
+def test_stepwise_decoding_equals_teacher_forcing(setting, changes, beams):
+  """The cached one-level-at-a-time decoder gives the scores of the parallel one.
+
+  With keys and values of the history, and over its states.
+  """
   model, params, trie, path = make(setting, decoder_layers=2, **changes)
   params = jax.tree.map(lambda x: 2 * x, params)  # sharper, so that biases tell
   call = lambda method, *args: model.apply({"params": params}, *args, method=method)
   history = jnp.asarray([[3, 1, NO_ITEM, NO_ITEM], [2, 7, 1, 8]], jnp.int32)
   history = for_model(model, history)
   item_BxK = jnp.asarray([[0, 5, 26], [11, 12, 13]], jnp.int32)
-  memory = call("remember", history, trie.codes_NxL)
+  memory = call("remember", history, trie.codes_NxL, beams)
+  assert isinstance(memory.cross[0], KeyValues) == (beams is None)
   caches = call("empty_caches", 2, 3)
   token, score = jnp.zeros((2, 3), jnp.int32), jnp.zeros((2, 3))
   for level in range(3):
