@@ -41,7 +41,9 @@ class MeasuredModel(Seq2Seq):
     states_BxSxD = history_BxS
     last_BxD = states_BxSxD[:, -1]
     cross = tuple(block.cross_keys(states_BxSxD) for block in self.decoder)
-    return Memory(self.start_D + last_BxD, last_BxD, cross, jnp.ones(states_BxSxD.shape[:2], bool))
+    return Memory(
+      self.start_D[None] + last_BxD, last_BxD, cross, jnp.ones(states_BxSxD.shape[:2], bool)
+    )
 
   def _child_logits(self, hidden_BxQxD, level, token, child, real_BxQxV, temperature=1.0):
     if not self.all_codes:

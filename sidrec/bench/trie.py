@@ -68,9 +68,7 @@ def define_flags(values: flags.FlagValues) -> None:
     "positions": "Items of a history.",
     "repeats": "Timed runs of each search.",
   }.items():
-    flags.DEFINE_integer(
-      name, getattr(default, name), help_text, lower_bound=1, flag_values=values
-    )
+    flags.DEFINE_integer(name, getattr(default, name), help_text, lower_bound=1, flag_values=values)
 
 
 def measure(sizes: Sizes, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -159,7 +157,9 @@ def _headlines(measured: dict[str, Any], sizes: Sizes) -> dict[str, float]:
   for codes in sizes.codes:
     for kind in ("overhead", "overhead_e2e"):
       cases = [
-        value for name, value in measured.items() if name.startswith(f"{kind}_n") and f"_v{codes}_" in name
+        value
+        for name, value in measured.items()
+        if name.startswith(f"{kind}_n") and f"_v{codes}_" in name
       ]
       if cases:
         found[f"constraint_{kind}_v{codes}_max"] = max(cases)
@@ -173,10 +173,10 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
-  numbers = {name: tuple(map(int, values[name].value)) for name in ("items", "codes", "levels", "beams")}
-  sizes = Sizes(
-    **numbers, batch=values.batch, positions=values.positions, repeats=values.repeats
-  )
+  numbers = {
+    name: tuple(map(int, values[name].value)) for name in ("items", "codes", "levels", "beams")
+  }
+  sizes = Sizes(**numbers, batch=values.batch, positions=values.positions, repeats=values.repeats)
   print(hardware())
   print(f"{sizes.batch} histories of {sizes.positions} items, medians of {sizes.repeats} runs")
   try:
