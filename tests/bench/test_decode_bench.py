@@ -1,4 +1,4 @@
-"""The benchmarks of the search, at sizes that take moments: the searches that are compared agree."""
+"""The benchmarks of the search, at sizes that take moments: what is compared agrees."""
 
 import jax
 import jax.numpy as jnp
