@@ -140,7 +140,9 @@ def _draw_histories(dataset, model: Seq2Seq, num_users: int) -> np.ndarray:
 def _illegal_share(model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray) -> float:
   """Results of the best codes at every level that no item has.
 
-  Scores by node are left out, since most prefixes have no node.
+  Scores by node are left out, since most prefixes have no node. A model whose softmax ran over real
+  continuations only was never taught to tell other codes from them, so that almost all of its free
+  results are illegal; one with `constrained_softmax=False` is the one to ask.
   """
   free = MeasuredModel(model.config, all_codes=True)
   beams = min(RESULTS, model.config.codebook_size)
