@@ -54,12 +54,13 @@ class AllItems(Seq2Seq):
       memory.mask_BxS[:, None], (batch, count, memory.mask_BxS.shape[-1])
     )
     hidden_BxNxLxD = self._decode(states, start_BxNxD, codes_BxNxL, mask_BxNxS, False)
-    return sum(
+    levels = [
       self._level_log_likelihood(
         hidden_BxNxLxD[:, :, level], codes_BxNxL[..., level], path_BxNxL1, level, trie
       )
       for level in range(self.config.num_levels)
-    )
+    ]
+    return jnp.stack(levels).sum(axis=0)
 
 
 def measure(

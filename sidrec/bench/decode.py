@@ -50,7 +50,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def measure(values: flags.FlagValues) -> dict[str, Any]:
   """The parts asked for; a flat dict of figures."""
-  numbers = {name: tuple(map(int, values[name].value)) for name in _NUMBERS}
+  numbers = {name: tuple(map(int, getattr(values, name))) for name in _NUMBERS}
   measured: dict[str, Any] = {}
   if "layouts" in values.parts:
     sizes = layouts.Sizes(

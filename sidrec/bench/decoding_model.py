@@ -45,32 +45,34 @@ class MeasuredModel(Seq2Seq):
       self.start_D[None] + last_BxD, last_BxD, cross, jnp.ones(states_BxSxD.shape[:2], bool)
     )
 
-  def _child_logits(self, hidden_BxQxD, level, token, child, real_BxQxV, temperature=1.0):
+  def _child_logits(
+    self, hidden_BxQxD, level, token_BxQxF, child_BxQxF, real_BxQxF, temperature=1.0
+  ):
     if not self.all_codes:
-      return super()._child_logits(hidden_BxQxD, level, token, child, real_BxQxV, temperature)
+      children = (token_BxQxF, child_BxQxF, real_BxQxF)
+      return super()._child_logits(hidden_BxQxD, level, *children, temperature)
     logits_BxQxV = self._code_logits(hidden_BxQxD, level, temperature)
-    return logits_BxQxV if real_BxQxV is None else jnp.where(real_BxQxV, logits_BxQxV, -jnp.inf)
+    return logits_BxQxV if real_BxQxF is None else jnp.where(real_BxQxF, logits_BxQxV, -jnp.inf)
 
 
 def make_config(
   num_items: int, num_levels: int, codebook_size: int, positions: int, **sizes: Any
 ) -> Seq2SeqConfig:
   """Each of S items is one encoder position; relative positions, as in T5."""
-  return Seq2SeqConfig(
-    **{
-      "num_items": num_items,
-      "num_levels": num_levels,
-      "codebook_size": codebook_size,
-      "num_nodes": 0,
-      "history_length": positions,
-      "positions": "relative",
-      "item_embedding": False,
-      "node_bias": False,
-      "node_vectors": False,
-      **SIZES,
-      **sizes,
-    }
-  )
+  settings: dict[str, Any] = {
+    "num_items": num_items,
+    "num_levels": num_levels,
+    "codebook_size": codebook_size,
+    "num_nodes": 0,
+    "history_length": positions,
+    "positions": "relative",
+    "item_embedding": False,
+    "node_bias": False,
+    "node_vectors": False,
+    **SIZES,
+    **sizes,
+  }
+  return Seq2SeqConfig(**settings)
 
 
 def make_params(config: Seq2SeqConfig) -> dict:

@@ -8,7 +8,7 @@ keys of every beam anew at every level; by default they are computed once here, 
 states, and kept, which is faster. The model and its parameters are ours, and so are the results.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def tiled_search(
   c = model.config
   batch = history.shape[0]
 
-  def call(method, *args):
+  def call(method: str, *args: Any) -> Any:
     return model.apply({"params": params}, *args, method=method)
 
   if model.given_states:
@@ -82,9 +82,11 @@ def tiled_search(
   else:
     states_BxSxD, _ = call("encode", history, codes_NxL)
   tiled_BKxSxD = jnp.repeat(states_BxSxD, beams, axis=0)
-  remember = lambda states: model.clone(given_states=True).apply(
-    {"params": params}, states, None, method="remember"
-  )
+
+  def remember(states_BKxSxD: jax.Array) -> Any:
+    of_states = model.clone(given_states=True)
+    return of_states.apply({"params": params}, states_BKxSxD, None, method="remember")
+
   kept: Memory | None = remember(tiled_BKxSxD) if keep_cross_keys else None
 
   def grow(state: TiledState) -> TiledState:

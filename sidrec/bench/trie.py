@@ -173,8 +173,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
-  numbers = {
-    name: tuple(map(int, values[name].value)) for name in ("items", "codes", "levels", "beams")
+  numbers: dict[str, Any] = {
+    name: tuple(map(int, getattr(values, name))) for name in ("items", "codes", "levels", "beams")
   }
   sizes = Sizes(**numbers, batch=values.batch, positions=values.positions, repeats=values.repeats)
   print(hardware())

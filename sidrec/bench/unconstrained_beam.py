@@ -31,7 +31,7 @@ def unconstrained_search(
   """
   batch = history.shape[0]
 
-  def call(method, *args):
+  def call(method: str, *args: Any) -> Any:
     return model.apply({"params": params}, *args, method=method)
 
   memory = call("remember", history, codes_NxL)
