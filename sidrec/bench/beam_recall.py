@@ -1,0 +1,168 @@
+"""How much of the exact top-10 a beam search of K beams finds, on a trained recommender.
+
+Letters: B users, S history length, N items, L levels, K beams.
+
+The exact list comes from the log likelihood of every item, teacher-forced as in training, so that
+nothing of the search is used to judge it.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from sidrec import pipeline
+from sidrec.bench.decoding_model import MeasuredModel
+from sidrec.bench.unconstrained_beam import unconstrained_search
+from sidrec.config import default_config
+from sidrec.data.batches import NO_ITEM, last_items, user_tokens, with_user_tokens
+from sidrec.data.cache import load_dataset
+from sidrec.data.dataset import held_out_view
+from sidrec.decoding import beam
+from sidrec.decoding import trie as trie_lib
+from sidrec.decoding.trie import Trie
+from sidrec.models.seq2seq import Seq2Seq
+from sidrec.semantic_ids import SemanticIDManager
+from sidrec.training.checkpoint import load_params
+
+RESULTS = 10
+USERS_AT_ONCE = 32
+
+
+class AllItems(Seq2Seq):
+  """The recommender, asked for every item's log likelihood."""
+
+  def all_log_likelihoods(
+    self, history_BxS: jax.Array, trie: Trie, path_NxL1: jax.Array
+  ) -> jax.Array:
+    """log p(item | history): float32 [B, N]."""
+    states, _ = self.encode(history_BxS, trie.codes_NxL)
+    memory = self.remember(history_BxS, trie.codes_NxL)
+    batch, count = history_BxS.shape[0], path_NxL1.shape[0]
+    item_BxN = jnp.broadcast_to(jnp.arange(count), (batch, count))
+    codes_BxNxL, path_BxNxL1 = trie.codes_NxL[item_BxN], path_NxL1[item_BxN]
+    start_BxNxD = jnp.broadcast_to(
+      memory.start_BxD[:, None], (batch, count, memory.start_BxD.shape[-1])
+    )
+    mask_BxNxS = jnp.broadcast_to(
+      memory.mask_BxS[:, None], (batch, count, memory.mask_BxS.shape[-1])
+    )
+    hidden_BxNxLxD = self._decode(states, start_BxNxD, codes_BxNxL, mask_BxNxS, False)
+    levels = [
+      self._level_log_likelihood(
+        hidden_BxNxLxD[:, :, level], codes_BxNxL[..., level], path_BxNxL1, level, trie
+      )
+      for level in range(self.config.num_levels)
+    ]
+    return jnp.stack(levels).sum(axis=0)
+
+
+def measure(
+  workdir: Path, beams: Sequence[int], num_users: int, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+  """Shares of the exact top-10 found, and of lists found in full, before each user's test item.
+
+  Seen items are not excluded: what the model itself ranks is what the search has to find.
+
+  Args:
+    workdir: of a finished run.
+    beams: K of each search, at least 10.
+    num_users: to draw.
+  """
+  config = load_config(workdir)
+  dataset = load_dataset(workdir / "dataset.npz")
+  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
+  model, trie = pipeline.make_model(config, ids)
+  params = load_params(workdir / "recommender")
+  history_BxS = _draw_histories(dataset, model, num_users)
+  path_NxL1 = trie_lib.paths(trie)
+  all_items = AllItems(model.config)
+  exact = jax.jit(  # user by user: every item is a target
+    lambda params, trie, path_NxL1, history_BxS: jax.lax.map(
+      lambda history_S: jax.lax.top_k(
+        all_items.apply(
+          {"params": params}, history_S[None], trie, path_NxL1, method="all_log_likelihoods"
+        )[0],
+        RESULTS,
+      ),
+      history_BxS,
+    )
+  )
+  best_BxK = _in_parts(lambda h: exact(params, trie, path_NxL1, h)[1], history_BxS)
+  measured: dict[str, Any] = {"recall_users": len(history_BxS), "recall_items": trie.num_items}
+  for count in beams:
+    search = jax.jit(functools.partial(beam.search, model, beams=count))
+    found_BxK = _in_parts(lambda h, s=search: s(params, trie, h).item_BxK, history_BxS)
+    same_B = np.array(
+      [len(set(a[:RESULTS]) & set(b)) for a, b in zip(found_BxK, best_BxK, strict=True)]
+    )
+    equal_B = (found_BxK[:, :RESULTS] == best_BxK).all(axis=1)
+    measured |= {
+      f"beam_recall_{count}": float(same_B.mean() / RESULTS),
+      f"exact_match_{count}": float((same_B == RESULTS).mean()),
+      f"same_order_{count}": float(equal_B.mean()),
+    }
+    say(
+      f"{count} beams: {same_B.mean() / RESULTS:.4f} of the exact top-{RESULTS}, all of it for "
+      f"{(same_B == RESULTS).mean():.1%} of {len(same_B)} users, in the same order for "
+      f"{equal_B.mean():.1%}"
+    )
+  measured["illegal_share"] = _illegal_share(model, params, trie, history_BxS)
+  say(f"without the constraint {measured['illegal_share']:.1%} of results have no item")
+  return measured
+
+
+def load_config(workdir: Path) -> ConfigDict:
+  """The config of a run; what it does not say stands at the default."""
+  config = default_config()
+  saved = json.loads((workdir / "config.json").read_text())
+  with config.ignore_type():
+    config.update(saved)
+  return config
+
+
+def _draw_histories(dataset, model: Seq2Seq, num_users: int) -> np.ndarray:
+  histories = held_out_view(dataset.histories, "test").histories
+  num_users = min(num_users, histories.num_users)
+  users = np.sort(np.random.default_rng(0).choice(histories.num_users, num_users, replace=False))
+  history_BxS = last_items(histories, model.config.history_length)[users]
+  if model.config.user_tokens:
+    token_B = user_tokens(histories.user_ids_U[users], model.config.user_tokens)
+    history_BxS = with_user_tokens(token_B, history_BxS)
+  return history_BxS
+
+
+def _illegal_share(model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray) -> float:
+  """Results of the best codes at every level that no item has.
+
+  Scores by node are left out, since most prefixes have no node. A model whose softmax ran over real
+  continuations only was never taught to tell other codes from them, so that almost all of its free
+  results are illegal; one with `constrained_softmax=False` is the one to ask.
+  """
+  free = MeasuredModel(model.config, all_codes=True)
+  beams = min(RESULTS, model.config.codebook_size)
+  search = jax.jit(
+    lambda params, trie, h: unconstrained_search(free, params, trie.codes_NxL, h, beams)
+  )
+  code_BxKxL = _in_parts(lambda h: search(params, trie, h)[0], history_BxS)
+  items = set(map(tuple, np.asarray(trie.codes_NxL).tolist()))
+  rows = code_BxKxL.reshape(-1, code_BxKxL.shape[-1]).tolist()
+  return float(np.mean([tuple(row) not in items for row in rows]))
+
+
+def _in_parts(run: Callable[[np.ndarray], jax.Array], history_BxS: np.ndarray) -> np.ndarray:
+  """Runs parts of one shape; the last one is filled up with empty histories."""
+  parts = []
+  for at in range(0, len(history_BxS), USERS_AT_ONCE):
+    part = history_BxS[at : at + USERS_AT_ONCE]
+    full = np.full((USERS_AT_ONCE, history_BxS.shape[1]), NO_ITEM, history_BxS.dtype)
+    full[:, 0] = part[0, 0]
+    full[: len(part)] = part
+    parts.append(np.asarray(run(full))[: len(part)])
+  return np.concatenate(parts)

@@ -1,0 +1,108 @@
+"""The search beside other layouts, other libraries and exact retrieval; and what beams miss.
+
+  pip install 'sidrec[bench]'
+  python -m sidrec.bench.decode --json=decode.json
+  python -m sidrec.bench.decode --json=decode.json --parts=layouts,growth --plot=growth.png
+  python -m sidrec.bench.decode --json=decode.json --parts=recall --workdir=runs/ml1m
+
+Parts: `layouts` (`sidrec.bench.layouts`), `growth` (`sidrec.bench.growth`), and `recall`
+(`sidrec.bench.beam_recall`), which wants the work directory of a finished run. Times are medians
+of warm, synchronised calls, everything compared taking turns.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from sidrec.bench import beam_recall, growth, layouts
+from sidrec.bench.timing import hardware
+from sidrec.whole_file import write_whole_text
+
+PARTS = ("layouts", "growth", "recall")
+_NUMBERS = {
+  "batches": (layouts.Sizes().batches, "Layouts: histories of a search."),
+  "positions": (layouts.Sizes().positions, "Layouts: items of a history."),
+  "beams": (layouts.Sizes().beams, "Layouts: beams of a search."),
+  "items": (growth.Sizes().items, "Growth: sizes of the catalogue."),
+  "recall_beams": ((10, 20, 50), "Recall: beams of a search."),
+}
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Adds this command's flags to `values`, so that importing the module defines none."""
+  flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
+  flags.DEFINE_string("plot", None, "Growth: draw to this PNG file.", flag_values=values)
+  flags.DEFINE_string("workdir", None, "Recall: of a finished run.", flag_values=values)
+  flags.DEFINE_list("parts", list(PARTS[:2]), f"Of {', '.join(PARTS)}.", flag_values=values)
+  flags.DEFINE_bool("generate", True, "Layouts: transformers, too.", flag_values=values)
+  for name, (default, help_text) in _NUMBERS.items():
+    flags.DEFINE_list(name, [str(n) for n in default], help_text, flag_values=values)
+  define = flags.DEFINE_integer
+  define("repeats", 20, "Timed runs of each.", lower_bound=1, flag_values=values)
+  define("catalogue", 12_000, "Layouts: items.", lower_bound=1, flag_values=values)
+  define("hnsw_items", 1_000_000, "Growth: most items for HNSW.", flag_values=values)
+  define("users", 500, "Recall: users to draw.", lower_bound=1, flag_values=values)
+
+
+def measure(values: flags.FlagValues) -> dict[str, Any]:
+  """The parts asked for; a flat dict of figures."""
+  numbers = {name: tuple(map(int, getattr(values, name))) for name in _NUMBERS}
+  measured: dict[str, Any] = {}
+  if "layouts" in values.parts:
+    sizes = layouts.Sizes(
+      batches=numbers["batches"],
+      positions=numbers["positions"],
+      beams=numbers["beams"],
+      items=values.catalogue,
+      repeats=values.repeats,
+      generate=values.generate,
+    )
+    measured |= layouts.measure(sizes)
+  if "growth" in values.parts:
+    sizes = growth.Sizes(
+      items=numbers["items"], hnsw_items=values.hnsw_items, repeats=values.repeats
+    )
+    measured |= growth.measure(sizes)
+    if values.plot:
+      growth.plot(measured, sizes.items, Path(values.plot))
+  if "recall" in values.parts:
+    measured |= beam_recall.measure(Path(values.workdir), numbers["recall_beams"], values.users)
+  return measured
+
+
+def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
+  """Measures and prints."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  if unknown := set(values.parts) - set(PARTS):
+    raise app.UsageError(f"no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
+  if "recall" in values.parts and not values.workdir:
+    raise app.UsageError("the part 'recall' needs --workdir, the folder of a finished run")
+  print(hardware())
+  try:
+    measured = measure(values)
+  except (ValueError, OSError, ImportError) as error:
+    sys.exit(f"sidrec: {error}")
+  for name, value in measured.items():
+    if name in HEADLINES:
+      print(f"{name:<28}{value:.4g}")
+  if values.json:
+    measured |= {"repeats": values.repeats, "hardware": hardware()}
+    write_whole_text(Path(values.json), json.dumps(measured, indent=2) + "\n")
+
+
+HEADLINES = (
+  *("speedup_vs_tiled", "speedup_vs_tiled_e2e", "speedup_vs_tiled_keys_anew"),
+  *("tempmem_vs_tiled", "tempmem_vs_tiled_e2e"),
+  *("speedup_vs_generate_b32", "speedup_vs_generate_e2e_b32", "speedup_vs_generate_b1"),
+  *("growth_1e7_over_1e4", "crossing_items", "beam_recall_50", "exact_match_50", "illegal_share"),
+)
+
+
+if __name__ == "__main__":
+  define_flags(flags.FLAGS)
+  app.run(main)

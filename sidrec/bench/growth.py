@@ -1,0 +1,210 @@
+"""How the time of one top-10 grows with the catalogue: generated, or found among item vectors.
+
+Letters: B batch, D width, N items, C items of a chunk, K results.
+
+A user's vector, which the other methods start from, and the encoder's states, which the search
+starts from, cost one encoder pass alike; it is measured apart. Vectors are random: how fast exact
+methods are does not depend on them, and how much HNSW finds is not asked here. Needs the extra
+'bench'.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.bench.decoding_model import (
+  SIZES,
+  MeasuredModel,
+  make_config,
+  make_encode,
+  make_params,
+  random_codes,
+  random_histories,
+)
+from sidrec.bench.timing import alternate
+from sidrec.decoding import beam
+from sidrec.decoding.trie import build_trie
+from sidrec.models.seq2seq import Seq2Seq
+
+RESULTS = 10
+CHUNK = 1 << 16  # items scored at once, so that scores fit caches and memory
+METHODS = ("sidrec", "exact", "flat", "hnsw")
+
+
+class Sizes(NamedTuple):
+  """What to measure."""
+
+  items: Sequence[int] = (10_000, 100_000, 1_000_000, 10_000_000)
+  hnsw_items: int = 1_000_000  # at most: building it for more takes hours
+  codes: int = 256
+  levels: int = 4
+  batch: int = 32
+  positions: int = 50
+  repeats: int = 20
+  model: dict[str, int] = {}  # noqa: RUF012  # other sizes of the model
+
+
+def measure(sizes: Sizes, say: Callable[[str], None] = print) -> dict[str, Any]:
+  """Milliseconds a user and MiB of each method and catalogue, and how they compare.
+
+  The other methods take turns with sidrec's search one by one, since not all tables fit memory.
+  """
+  measured: dict[str, Any] = {}
+  for items in sizes.items:
+    found = _measure_catalogue(items, sizes)
+    measured |= {f"{name}_n{items}": value for name, value in found.items()}
+    say(
+      f"{items:>10,} items   "
+      + "   ".join(
+        f"{name} {found[f'{name}_ms_per_user']:.3f} ms, {found[f'{name}_mib']:,.0f} MiB"
+        for name in METHODS
+        if f"{name}_mib" in found
+      )
+    )
+  return measured | _headlines(measured, sizes.items)
+
+
+def top_items(table_NxD: jax.Array, user_BxD: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+  """The best items by inner product, exactly, chunk by chunk: scores and rows [B, count]."""
+  num_items, width = table_NxD.shape
+  chunk = min(CHUNK, num_items)
+
+  def merge(best, start):
+    # The last chunk overlaps the one before it; what that one has scored is left out.
+    at = jnp.minimum(start, num_items - chunk)
+    rows_CxD = jax.lax.dynamic_slice(table_NxD, (at, 0), (chunk, width))
+    row_1xC = (at + jnp.arange(chunk))[None]
+    score_BxC = jnp.where(row_1xC >= start, user_BxD @ rows_CxD.T, -jnp.inf)
+    score_BxK, slot_BxK = jax.lax.top_k(score_BxC, count)
+    score_BxJ = jnp.concatenate([best[0], score_BxK], axis=1)
+    item_BxJ = jnp.concatenate([best[1], at + slot_BxK], axis=1)
+    score_BxK, slot_BxK = jax.lax.top_k(score_BxJ, count)
+    return (score_BxK, jnp.take_along_axis(item_BxJ, slot_BxK, axis=1)), None
+
+  shape = (len(user_BxD), count)
+  none = jnp.full(shape, -jnp.inf), jnp.full(shape, -1, jnp.int32)
+  best, _ = jax.lax.scan(merge, none, jnp.arange(0, num_items, chunk))
+  return best
+
+
+def _measure_catalogue(items: int, sizes: Sizes) -> dict[str, float]:
+  config = make_config(items, sizes.levels, sizes.codes, sizes.positions, **sizes.model)
+  params, history = make_params(config), random_histories(config, sizes.batch)
+  codes_NxL = random_codes(items, sizes.levels, sizes.codes)
+  trie = build_trie(codes_NxL, every_prefix=False, codebook_size=sizes.codes)
+  del codes_NxL
+  encode = make_encode(Seq2Seq(config))
+  states = encode(params, trie, history)
+  model = MeasuredModel(config, given_states=True)
+  search = jax.jit(lambda params, trie, x: beam.search(model, params, trie, x, RESULTS))
+  ours = lambda: search(params, trie, states)
+  width = sizes.model.get("width", SIZES["width"])
+  rng = np.random.default_rng(0)
+  user_BxD = rng.normal(size=(sizes.batch, width)).astype(np.float32)
+  table_NxD = rng.standard_normal((items, width), np.float32)
+  found = {"sidrec_mib": trie.num_bytes / 2**20, "exact_mib": table_NxD.nbytes / 2**20}
+  per_user = lambda seconds: 1e3 * seconds / sizes.batch
+
+  encoder = lambda: encode(params, trie, history)
+  seconds, best = _measure_exact(table_NxD, user_BxD, {"sidrec": ours, "encoder": encoder}, sizes)
+  found |= {f"{name}_ms_per_user": per_user(value) for name, value in seconds.items()}
+  found["exact_over_sidrec"] = seconds["exact"] / seconds["sidrec"]
+  for name, index in _indexes(items, width, sizes):
+    start = time.perf_counter()
+    for at in range(0, items, CHUNK):  # the index has its own copy
+      index.add(table_NxD[at : at + CHUNK])
+    found[f"{name}_build_s"] = time.perf_counter() - start
+    find = lambda index=index: index.search(user_BxD, RESULTS)
+    seconds = alternate({"sidrec": ours, name: find}, sizes.repeats)
+    found[f"{name}_ms_per_user"] = per_user(seconds[name])
+    found[f"{name}_over_sidrec"] = seconds[name] / seconds["sidrec"]
+    found[f"{name}_mib"] = _index_bytes(index) / 2**20
+    item_BxK = find()[1]
+    same = [len(set(a) & set(b)) for a, b in zip(item_BxK, best, strict=True)]
+    found[f"{name}_recall"] = sum(same) / best.size
+  return found
+
+
+def _measure_exact(table_NxD, user_BxD, runs, sizes: Sizes) -> tuple[dict[str, float], np.ndarray]:
+  """Seconds of these runs and of exact retrieval, whose copy of the table goes again; its items."""
+  table, user = jnp.asarray(table_NxD), jnp.asarray(user_BxD)
+  exact = jax.jit(lambda table, user: top_items(table, user, RESULTS))
+  seconds = alternate({**runs, "exact": lambda: exact(table, user)}, sizes.repeats)
+  return seconds, np.asarray(exact(table, user)[1])
+
+
+def _indexes(items: int, width: int, sizes: Sizes):
+  import faiss
+
+  yield "flat", faiss.IndexFlatIP(width)
+  if items <= sizes.hnsw_items:
+    yield "hnsw", faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
+
+
+def _index_bytes(index: Any) -> int:
+  """Bytes of vectors and, for HNSW, links."""
+  size = index.ntotal * index.d * 4
+  if hasattr(index, "hnsw"):
+    size += 4 * index.hnsw.neighbors.size() + 8 * index.hnsw.offsets.size()
+  return size
+
+
+def _headlines(measured: dict[str, Any], items: Sequence[int]) -> dict[str, float]:
+  found = {}
+  least, most = (f"sidrec_ms_per_user_n{count}" for count in (10_000, 10_000_000))
+  if least in measured and most in measured:
+    found["growth_1e7_over_1e4"] = measured[most] / measured[least]
+  ratios = [measured[f"exact_over_sidrec_n{count}"] for count in items]
+  crossing = crossing_point(items, ratios)
+  return found if crossing is None else {**found, "crossing_items": crossing}
+
+
+def crossing_point(items: Sequence[int], ratios: Sequence[float]) -> float | None:
+  """Where the ratio reaches 1 and stays above, between measured N: both scales logarithmic.
+
+  Returns:
+    The least N if the ratio is at least 1 everywhere, None if it is below 1 at the most N.
+  """
+  below = [at for at, ratio in enumerate(ratios) if ratio < 1]
+  if not below:
+    return float(items[0])
+  at = below[-1]
+  if at == len(items) - 1:
+    return None
+  low, high = math.log(ratios[at]), math.log(ratios[at + 1])
+  share = -low / (high - low)
+  return math.exp((1 - share) * math.log(items[at]) + share * math.log(items[at + 1]))
+
+
+def plot(measured: dict[str, Any], items: Sequence[int], path: Path) -> None:
+  """Draws milliseconds a user and memory over the size of the catalogue."""
+  import matplotlib
+
+  matplotlib.use("Agg")
+  import matplotlib.pyplot as plt
+
+  labels = {
+    "sidrec": "sidrec: beam search over semantic IDs",
+    "exact": "exact: matmul and top_k (JAX)",
+    "flat": "exact: FAISS flat",
+    "hnsw": "approximate: FAISS HNSW",
+  }
+  figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
+  for axis, kind, title in zip(
+    axes, ("ms_per_user", "mib"), ("milliseconds a user, top-10", "MiB of the index"), strict=True
+  ):
+    for name, label in labels.items():
+      at = [count for count in items if f"{name}_{kind}_n{count}" in measured]
+      axis.plot(at, [measured[f"{name}_{kind}_n{count}"] for count in at], "o-", label=label)
+    axis.set(xscale="log", yscale="log", xlabel="items", title=title)
+    axis.grid(alpha=0.3)
+  axes[0].legend(fontsize=8)
+  figure.tight_layout()
+  figure.savefig(path, dpi=120)
+  plt.close(figure)

@@ -1,0 +1,100 @@
+"""The benchmarks of the search, at sizes that take moments: what is compared agrees."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sidrec.bench import growth, layouts, trie
+from sidrec.bench.decoding_model import MeasuredModel, make_config, make_params, random_codes
+from sidrec.bench.tiled_beam import next_states
+from sidrec.bench.unconstrained_beam import unconstrained_search
+from sidrec.decoding import beam
+from sidrec.decoding.trie import build_trie
+
+SMALL = {
+  "width": 16,
+  "heads": 2,
+  "head_width": 8,
+  "hidden": 16,
+  "encoder_layers": 1,
+  "decoder_layers": 1,
+}
+
+
+def test_random_codes_differ():
+  codes_NxL = random_codes(1000, 3, 13)
+  assert codes_NxL.shape == (1000, 3)
+  assert len(np.unique(codes_NxL, axis=0)) == 1000
+  assert codes_NxL.max() == 12
+  with pytest.raises(ValueError, match="do not fit well"):
+    random_codes(1000, 3, 12)
+
+
+def test_next_states_lead_to_every_item():
+  codes_NxL = random_codes(50, 3, 5)
+  table_ExV = next_states(codes_NxL, 5)
+  at_N = np.zeros(50, int)
+  for token_N in codes_NxL.T:
+    at_N = table_ExV[at_N, token_N]
+  assert at_N.tolist() == list(range(50))
+  # As many ways as there are prefixes, the root left out.
+  prefixes = sum(len(np.unique(codes_NxL[:, : depth + 1], axis=0)) for depth in range(3))
+  assert (table_ExV >= 0).sum() == prefixes
+
+
+def test_layouts_find_the_same_items():
+  sizes = layouts.Sizes(
+    (2,), (6,), (5,), items=300, codes=8, repeats=1, generate=False, model=SMALL
+  )
+  measured = layouts.measure(sizes, say=lambda line: None)  # compares results itself
+  assert measured["tiled_ms_b2_s6_k5"] > 0
+  assert measured["ours_temp_mib_b2_s6_k5"] < measured["tiled_temp_mib_b2_s6_k5"]
+
+
+def test_other_items_are_noticed():
+  result = lambda item: beam.Recommendations(np.array([[0, item]]), np.zeros((1, 2)), None)
+  layouts._check_same("x", result(1), result(1))
+  with pytest.raises(AssertionError, match="found 1 of 2"):
+    layouts._check_same("x", result(1), result(2))
+
+
+def test_unconstrained_search_is_ours_over_all_ids():
+  codes_NxL = np.stack(np.unravel_index(np.arange(64), (8, 8)), axis=1)
+  tree = build_trie(codes_NxL, every_prefix=False)
+  config = make_config(64, 2, 8, 4, **SMALL)
+  params = make_params(config)
+  states = jax.random.normal(jax.random.key(0), (3, 4, 16))
+  model = MeasuredModel(config, given_states=True)
+  ours = beam.search(model, params, tree, states, 6)
+  code_BxKxL, score_BxK = unconstrained_search(
+    model.clone(all_codes=True), params, tree.codes_NxL, states, 6
+  )
+  assert (codes_NxL[ours.item_BxK] == np.asarray(code_BxKxL)).all()
+  np.testing.assert_allclose(score_BxK, ours.score_BxK, rtol=1e-5)
+
+
+def test_the_trie_is_measured():
+  sizes = trie.Sizes((200,), (8,), (3,), (4,), batch=2, positions=4, repeats=1, model=SMALL)
+  measured = trie.measure(sizes, say=lambda line: None)
+  assert measured["bytes_per_item_n200_v8_l3"] < 30
+  assert measured["constraint_overhead_v8_max"] == measured["overhead_n200_v8_l3_k4"] > -1
+
+
+def test_exact_retrieval_in_chunks(monkeypatch):
+  monkeypatch.setattr(growth, "CHUNK", 16)
+  table = jax.random.normal(jax.random.key(0), (50, 4))
+  user = jax.random.normal(jax.random.key(1), (3, 4))
+  score_BxK, item_BxK = growth.top_items(table, user, 7)
+  expected_score, expected_item = jax.lax.top_k(user @ table.T, 7)
+  np.testing.assert_allclose(score_BxK, expected_score, rtol=1e-5)
+  assert (item_BxK == jnp.asarray(expected_item)).all()
+
+
+@pytest.mark.parametrize(
+  ("ratios", "expected"),
+  [([2, 3, 4], 10), ([0.1, 0.5, 0.9], None), ([0.1, 10, 100], 31.6), ([2, 0.1, 10], 316)],
+)
+def test_crossing(ratios, expected):
+  found = growth.crossing_point([10, 100, 1000], ratios)
+  assert found == (expected if expected is None else pytest.approx(expected, rel=0.01))
