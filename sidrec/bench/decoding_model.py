@@ -34,13 +34,13 @@ class MeasuredModel(Seq2Seq):
   given_states: bool = False  # whether histories come encoded: float [B, S, D], all of them real
   all_codes: bool = False  # whether `step` scores all codes, less those a mask hides
 
-  def remember(self, history_BxS: jax.Array, codes_NxL: Any) -> Memory:
+  def remember(self, history_BxS: jax.Array, codes_NxL: Any, beams: int | None = None) -> Memory:
     """The memory of histories, or of their encoder states."""
     if not self.given_states:
-      return super().remember(history_BxS, codes_NxL)
+      return super().remember(history_BxS, codes_NxL, beams)
     states_BxSxD = history_BxS
     last_BxD = states_BxSxD[:, -1]
-    cross = tuple(block.cross_keys(states_BxSxD) for block in self.decoder)
+    cross = self.cross_memory(states_BxSxD, beams)
     return Memory(
       self.start_D[None] + last_BxD, last_BxD, cross, jnp.ones(states_BxSxD.shape[:2], bool)
     )

@@ -34,7 +34,7 @@ def unconstrained_search(
   def call(method: str, *args: Any) -> Any:
     return model.apply({"params": params}, *args, method=method)
 
-  memory = call("remember", history, codes_NxL)
+  memory = call("remember", history, codes_NxL, beams)
   caches, score_BxK = call("empty_caches", batch, 1), jnp.zeros((batch, 1))
   code_BxKxl = jnp.zeros((batch, 1, 0), jnp.int32)
   for level in range(model.config.num_levels):
