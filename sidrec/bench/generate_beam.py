@@ -1,7 +1,8 @@
 """The beam search of transformers' T5 on PyTorch, constrained by `prefix_allowed_tokens_fn`.
 
 Where other work shares the cores, PyTorch's threads wait for each other busily and `generate` may
-take a hundred times as long: measure on an idle machine, or with OMP_WAIT_POLICY=passive.
+take a hundred times as long: measure on an idle machine. OMP_WAIT_POLICY=passive prevents that, but
+costs `generate` time on an idle one, so that ratios measured with it flatter our search.
 
 Letters: B batch, S encoder positions, L levels, V codes. Needs the extra 'bench'.
 """
