@@ -10,21 +10,18 @@ import errno
 import functools
 import json
 import logging
-import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import jax
-import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from sidrec.training.checksums import METADATA, find_damage, write_checksums
+from sidrec.training.checksums import METADATA, write_checksums
 from sidrec.training.leaves import arranged_like, check_fit
 from sidrec.training.mesh import make_mesh, replicated
+from sidrec.training.newest import Found, check_any_sound, find_newest, warn_of_damage
 
 PyTree = Any
 Progress = Mapping[str, Any]  # what JSON can hold; infinities and NaN included
@@ -56,12 +53,12 @@ class Checkpoints(NamedTuple):
     Waits for a save in progress and reads files: not a call for every step.
     """
     self.wait()
-    return _find_newest(self.latest).step
+    return find_newest(self.latest).step
 
   def best_step(self) -> int | None:
     """The step that `restore_best` would restore, or None if there is none; also waits."""
     self.wait()
-    return _find_newest(self.best).step
+    return find_newest(self.best).step
 
   def best_metric(self) -> float | None:
     """The metric saved with the state that `restore_best` would restore, or None; also waits."""
@@ -107,15 +104,15 @@ class Checkpoints(NamedTuple):
       OSError: if files cannot be read for now. Then nothing is deleted.
     """
     self.wait()
-    latest = _find_newest(self.latest)
-    _check_any_sound(self.latest, latest)
+    latest = find_newest(self.latest)
+    check_any_sound(self.latest, latest)
     restored = None
     if latest.step is not None:
       stored = self.latest.metadata(latest.step)
       restored = _load(self.latest, stored, abstract_state), _note(stored)["progress"]
-    best = _find_newest(self.best, upto=-1 if latest.step is None else latest.step)
+    best = find_newest(self.best, upto=-1 if latest.step is None else latest.step)
     for checkpointer, found in ((self.latest, latest), (self.best, best)):
-      _warn(checkpointer, found)
+      warn_of_damage(checkpointer, found)
       _forget_after(checkpointer, found)
     return restored
 
@@ -128,9 +125,9 @@ class Checkpoints(NamedTuple):
     Raises: as `restore_latest`.
     """
     self.wait()
-    best = _find_newest(self.best)
-    _check_any_sound(self.best, best)
-    _warn(self.best, best)
+    best = find_newest(self.best)
+    check_any_sound(self.best, best)
+    warn_of_damage(self.best, best)
     if best.step is None:
       return None
     return _load(self.best, self.best.metadata(best.step), abstract_tree)
@@ -270,91 +267,7 @@ def _add_checksums(directory: epath.Path, step: int) -> None:
   write_checksums(unfinished if unfinished.exists() else directory / str(step))
 
 
-class _Found(NamedTuple):
-  """What the lead found among the checkpoints of a folder."""
-
-  step: int | None  # the newest that is sound
-  damaged: list[tuple[int, str]]  # newer ones that are not, newest first, and what is wrong
-  after: list[int]  # all that have to go for the run to go on from `step`
-
-
-def _find_newest(checkpointer: ocp.training.Checkpointer, upto: float = math.inf) -> _Found:
-  """Finds the newest sound checkpoint that is not after step `upto`; the same for all."""
-
-  def look() -> tuple[int | None, list[tuple[int, str]], list[int]]:
-    steps = sorted((checkpoint.step for checkpoint in checkpointer.checkpoints), reverse=True)
-    damaged = []
-    for step in steps:
-      if step > upto:
-        continue
-      damage = _find_damage(checkpointer, step)
-      if damage is None:
-        return step, damaged, [later for later in steps if later > step]
-      damaged.append((step, damage))
-    return None, damaged, steps
-
-  return _Found(*_from_lead(look))
-
-
-def _find_damage(checkpointer: ocp.training.Checkpointer, step: int) -> str | None:
-  path = checkpointer.directory / str(step)
-  try:
-    damage = find_damage(path)
-  except OSError as error:
-    raise OSError(
-      f"cannot read checkpoint {path}: {error}; nothing was deleted: start again when it can"
-      " be read, or delete that folder to go on from the one before"
-    ) from error
-  if damage is not None:
-    return damage
-  # Orbax counts every folder with a number for its name. One that a copy or a
-  # deletion left incomplete lacks some of its metadata, if not its checksums.
-  try:
-    stored = checkpointer.metadata(step)
-  except (FileNotFoundError, ValueError):
-    return "it is not complete"
-  return None if stored.metadata is not None and _note(stored) else "it is not complete"
-
-
-def _from_lead(look: Callable[[], Any]) -> Any:
-  """What `look` returns on the lead process, as JSON gives it back; an OSError is for all too."""
-  if jax.process_count() == 1:
-    return look()
-  answer = {}
-  if jax.process_index() == 0:
-    try:
-      answer = {"value": look()}
-    except OSError as error:
-      answer = {"error": str(error)}
-  text = json.dumps(answer).encode()
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-  padded = np.frombuffer(text.ljust(size)[:size], np.uint8)
-  answer = json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
-  if "error" in answer:
-    raise OSError(answer["error"])
-  return answer["value"]
-
-
-def _check_any_sound(checkpointer: ocp.training.Checkpointer, found: _Found) -> None:
-  """Refuses to start over: that would delete a run of which something may be saved by hand."""
-  if found.step is None and found.damaged:
-    damages = "; ".join(f"step {step}: {damage}" for step, damage in found.damaged)
-    raise ValueError(
-      f"no checkpoint in {checkpointer.directory} is sound ({damages});"
-      " delete that folder to start again"
-    )
-
-
-def _warn(checkpointer: ocp.training.Checkpointer, found: _Found) -> None:
-  if jax.process_index() != 0:
-    return
-  instead = "there is none before it" if found.step is None else f"using step {found.step} instead"
-  for step, damage in found.damaged:
-    path = checkpointer.directory / str(step)
-    print(f"sidrec: checkpoint {path} is damaged: {damage}; {instead}", file=sys.stderr, flush=True)
-
-
-def _forget_after(checkpointer: ocp.training.Checkpointer, found: _Found) -> None:
+def _forget_after(checkpointer: ocp.training.Checkpointer, found: Found) -> None:
   """Deletes what came after the state to go on from, and what no save has finished."""
   for step in found.after:
     _forget(checkpointer, step)
