@@ -1,0 +1,207 @@
+"""Damaged, unreadable and unfinished checkpoints; a full disk."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from damage import bring_back, cut, flip_a_bit, hide, largest_file
+
+from sidrec.training.checkpoint import open_checkpoints
+from sidrec.training.checksums import CHECKSUMS
+
+
+def state_at(step, size=300):
+  rng = np.random.default_rng(step)
+  return {"w": jax.device_put(rng.normal(size=size).astype(np.float32)), "step": np.array(step)}
+
+
+def assert_state_at(step, state):
+  for name, want in state_at(step, state["w"].size).items():
+    np.testing.assert_array_equal(state[name], want)
+
+
+def save(folder, best_steps, latest_steps):
+  """Saves like the loop: in order of steps, the best one first."""
+  best = None
+  with open_checkpoints(folder) as checkpoints:
+    for step in sorted({*best_steps, *latest_steps}):
+      if step in best_steps:
+        best = step
+        checkpoints.save_best(step, state_at(step), step / 1000)
+      if step in latest_steps:
+        checkpoints.save_latest(step, state_at(step), {"best_step": best})
+
+
+def steps_in(folder):
+  return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("harm", [flip_a_bit, cut, Path.unlink])
+def test_a_damaged_latest_state_gives_way_to_the_one_before_and_its_best(tmp_path, harm, capsys):
+  save(tmp_path, [100, 200, 300], [100, 200, 300])
+  damaged = largest_file(tmp_path / "latest/300")
+  harm(damaged)
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.latest_step() == 200
+    assert capsys.readouterr().err == ""
+    state, progress = checkpoints.restore_latest(state_at(0))
+    (line,) = capsys.readouterr().err.splitlines()
+    for told in ("latest/300 is damaged", damaged.name, "using step 200 instead"):
+      assert told in line
+    assert_state_at(200, state)
+    assert progress == {"best_step": 200}
+    assert_state_at(200, checkpoints.restore_best(state_at(0)))
+    assert checkpoints.best_metric() == 0.2
+    assert (steps_in(tmp_path / "latest"), steps_in(tmp_path / "best")) == (["200"], ["100", "200"])
+    checkpoints.save_best(300, state_at(300), 0.3)  # the run comes by again
+    checkpoints.save_latest(300, state_at(300), {"best_step": 300})
+    assert_state_at(300, checkpoints.restore_latest(state_at(0))[0])
+    assert_state_at(300, checkpoints.restore_best(state_at(0)))
+  assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+  ("best_steps", "want"),
+  [([100, 200, 300, 400], 300), ([100, 300, 400], 300), ([100, 200], 200), ([100, 400], 100)],
+)
+def test_the_state_before_the_last_has_its_best_one_still(tmp_path, best_steps, want):
+  save(tmp_path, best_steps, [100, 200, 300, 400])
+  with open_checkpoints(tmp_path) as checkpoints:  # one more best one, of which no state knows
+    checkpoints.save_best(500, state_at(500), 0.5)
+  flip_a_bit(largest_file(tmp_path / "latest/400"))
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.restore_latest(state_at(0))[1] == {"best_step": want}
+    assert checkpoints.best_step() == want
+    assert_state_at(want, checkpoints.restore_best(state_at(0)))
+
+
+def test_a_damaged_best_gives_way_to_the_one_before(tmp_path, capsys):
+  save(tmp_path, [100, 200], [100, 200, 300])
+  cut(largest_file(tmp_path / "best/200"))
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert_state_at(100, checkpoints.restore_best(state_at(0)))
+    assert "best/200 is damaged" in capsys.readouterr().err
+    assert steps_in(tmp_path / "best") == ["100", "200"]  # only a run that goes on deletes
+    assert_state_at(300, checkpoints.restore_latest(state_at(0))[0])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "best/200 is damaged" in line
+    assert "using step 100 instead" in line
+    assert (checkpoints.best_step(), checkpoints.best_metric()) == (100, 0.1)
+  assert steps_in(tmp_path / "best") == ["100"]
+
+
+def test_where_nothing_is_sound_nothing_is_deleted(tmp_path):
+  save(tmp_path, [100, 200], [100, 200])
+  for name in ("latest/100", "latest/200", "best/100", "best/200"):
+    flip_a_bit(largest_file(tmp_path / name))
+  with open_checkpoints(tmp_path) as checkpoints:
+    for folder, restore in (
+      ("latest", checkpoints.restore_latest),
+      ("best", checkpoints.restore_best),
+    ):
+      with pytest.raises(ValueError, match=rf"no checkpoint in .*{folder} is sound") as error:
+        restore(state_at(0))
+      for told in ("step 200: its ", "step 100: its ", "delete that folder to start again"):
+        assert told in str(error.value)
+  assert steps_in(tmp_path / "latest") == steps_in(tmp_path / "best") == ["100", "200"]
+
+
+@pytest.mark.parametrize("name", ["latest/300", "best/300"])
+def test_a_checkpoint_that_cannot_be_read_for_now_is_not_deleted(tmp_path, name, capsys):
+  save(tmp_path, [200, 300], [200, 300])
+  hide(path := largest_file(tmp_path / name))
+  with (
+    open_checkpoints(tmp_path) as checkpoints,
+    pytest.raises(OSError, match=rf"cannot read checkpoint .*{name}: .*nothing was deleted: start"),
+  ):
+    checkpoints.restore_latest(state_at(0))
+  bring_back(path)
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert_state_at(300, checkpoints.restore_latest(state_at(0))[0])
+    assert_state_at(300, checkpoints.restore_best(state_at(0)))
+  assert capsys.readouterr().err == ""
+
+
+def test_a_checkpoint_without_checksums_serves_if_it_loads(tmp_path, capsys):
+  save(tmp_path, [], [100, 200])
+  (tmp_path / "latest/200" / CHECKSUMS).unlink()
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert_state_at(200, checkpoints.restore_latest(state_at(0))[0])
+  assert capsys.readouterr().err == ""
+  largest_file(tmp_path / "latest/200").unlink()
+  refused = pytest.raises(OSError, match=r"cannot load checkpoint .*200: .*delete that folder")
+  with open_checkpoints(tmp_path) as checkpoints, refused:
+    checkpoints.restore_latest(state_at(0))
+  assert steps_in(tmp_path / "latest") == ["100", "200"]
+  shutil.rmtree(tmp_path / "latest/200")
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert_state_at(100, checkpoints.restore_latest(state_at(0))[0])
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of 3 MiB."""
+  mounted = tmp_path / "disk"
+  mounted.mkdir()
+  as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+  options = f"size=3m,mode=777,uid={os.geteuid()}"
+  mount = [*as_root, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mounted)]
+  if not shutil.which(mount[0]) or subprocess.run(mount, capture_output=True).returncode:
+    pytest.skip("needs the right to mount a small file system")
+  yield mounted
+  subprocess.run([*as_root, "umount", "--lazy", str(mounted)], check=True)
+
+
+# Room for the arrays but not for all, for some of them, for folders only, for nothing.
+@pytest.mark.parametrize("room", [605, 100, 16, 0])
+def test_a_full_disk_leaves_the_former_checkpoint(small_disk, room, capfd):
+  run, ballast = small_disk / "run", small_disk / "ballast"
+  size = 150_000  # of float32 that do not compress: 600 kB
+  with open_checkpoints(run) as checkpoints:
+    checkpoints.save_best(100, state_at(100, size), 0.1)
+    checkpoints.save_latest(100, state_at(100, size), {})
+    checkpoints.wait()
+    free = shutil.disk_usage(small_disk).free
+    ballast.write_bytes(bytes(free - room * 1024))
+    sentence = r"saved in .*run: the disk is full; the one of step 100 is kept; make room there"
+    with pytest.raises(OSError, match=sentence) as error:
+      for step in (200, 300):  # the error of a save in the background comes with the next call
+        checkpoints.save_latest(step, state_at(step, size), {})
+    assert "\n" not in str(error.value)
+  assert capfd.readouterr().err == ""
+  for remedy in (lambda: None, ballast.unlink):
+    remedy()
+    with open_checkpoints(run) as checkpoints:
+      assert checkpoints.latest_step() == 100
+      assert_state_at(100, checkpoints.restore_latest(state_at(0, size))[0])
+      assert_state_at(100, checkpoints.restore_best(state_at(0, size)))
+    assert steps_in(run / "latest") == steps_in(run / "best") == ["100"]
+  with open_checkpoints(run) as checkpoints:
+    checkpoints.save_latest(200, state_at(200, size), {})
+  with open_checkpoints(run) as checkpoints:
+    assert_state_at(200, checkpoints.restore_latest(state_at(0, size))[0])
+
+
+def test_saves_that_fail_for_another_reason_say_so_and_may_be_tried_again(tmp_path):
+  with open_checkpoints(tmp_path) as checkpoints:
+    checkpoints.save_latest(100, state_at(100), {})
+    checkpoints.wait()
+    (tmp_path / "latest").rename(tmp_path / "aside")
+    (tmp_path / "latest").write_text("a file in the way")
+    with pytest.raises(OSError, match=r"could not be saved in .*: .*; remove the cause and start"):
+      for step in (200, 300):
+        checkpoints.save_latest(step, state_at(step), {})
+
+
+def test_progress_of_a_run_is_not_lost_with_its_classes(tmp_path):
+  with open_checkpoints(tmp_path) as checkpoints:
+    checkpoints.save_latest(1, {"w": jnp.ones(3)}, {"n": 1})
+  flip_a_bit(tmp_path / "latest/1/state/_METADATA")
+  refused = pytest.raises(ValueError, match=r"is sound \(step 1: its state/_METADATA is not")
+  with open_checkpoints(tmp_path) as checkpoints, refused:
+    checkpoints.restore_latest({"w": jnp.ones(3)})
