@@ -293,10 +293,14 @@ def _load(checkpointer: ocp.training.Checkpointer, stored: Stored, wanted: PyTre
   try:
     # In the structure that was saved: Orbax minds nodes that have no leaves.
     loaded = checkpointer.load(stored.step, arranged_like(stored.metadata, _abstract(wanted)))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, KeyError) as error:
+    first = error
+    while first.__context__ is not None:  # Orbax may end with a KeyError about handlers
+      first = first.__context__
+    reason = str(first).partition("\n")[0]
     raise OSError(
-      f"cannot load checkpoint {stored.path}: {' '.join(str(error).split())}; nothing was deleted:"
-      " start again, or delete that folder to go on from the one before"
+      f"cannot load checkpoint {stored.path}: {reason}; nothing was deleted: start again,"
+      " or delete that folder to go on from the one before"
     ) from error
   return arranged_like(wanted, loaded)
 

@@ -1,5 +1,6 @@
 """Real processes: killed at any moment of a save; two that have to agree on a checkpoint."""
 
+import itertools
 import json
 import os
 import socket
@@ -34,7 +35,7 @@ def test_a_run_killed_at_any_moment_of_a_save_has_its_last_checkpoint(tmp_path):
   assert len(rounds) == 21
   assert "damaged" not in stderr
   assert all(told["killed"] and told["sound"] for told in rounds)
-  for before, after in zip(rounds, rounds[1:], strict=False):
+  for before, after in itertools.pairwise(rounds):
     # Whatever was known to be saved is there; the save in progress may be there or not.
     saved = before.get("saved", before["restored"])
     assert saved <= after["restored"] <= saved + 1
