@@ -27,7 +27,7 @@ def run(script, *args, seconds):
     },
   )
   assert done.returncode == 0, done.stderr
-  return [json.loads(line) for line in done.stdout.splitlines() if line[0] in "[{"], done.stderr
+  return [json.loads(line) for line in done.stdout.splitlines() if line[0] == "{"], done.stderr
 
 
 def test_a_run_killed_at_any_moment_of_a_save_has_its_last_checkpoint(tmp_path):
@@ -50,7 +50,7 @@ def test_two_processes_agree_on_what_is_damaged_and_go_on(tmp_path):
   processes, stderr = run("two_savers.py", tmp_path, str(port), seconds=100)
   assert len(processes) == 2, stderr
   assert processes[0] == processes[1]
-  hidden, there_again, damaged, later, saved_again = processes[0]
+  hidden, there_again, damaged, later, saved_again = processes[0]["seen"]
   assert hidden["step"] is None
   assert "nothing was deleted" in hidden["error"]
   assert there_again == {"step": 300, "sound": True, "best": 300}

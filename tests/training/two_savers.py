@@ -87,7 +87,7 @@ if __name__ == "__main__":
         jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, process)
         seen = save_and_look(Path(sys.argv[1]))
         jax.distributed.shutdown()
-        sys.stdout.write(json.dumps(seen) + "\n")
+        sys.stdout.write(json.dumps({"seen": seen}) + "\n")
         sys.stdout.flush()
         os._exit(0)
       finally:
