@@ -168,7 +168,7 @@ class Checkpoints(NamedTuple):
       if checkpointer.metadata(step).custom_metadata == note:
         return
       _forget(checkpointer, step)
-    add_checksums = functools.partial(_add_checksums, checkpointer.directory, step)
+    add_checksums = functools.partial(_add_checksums, checkpointer.directory, step, note)
     with self._explain_failure(), _context(before_rename=add_checksums):
       checkpointer.save_async(step, tree, force=True, custom_metadata=note)
 
@@ -261,10 +261,10 @@ def _context(before_rename: Callable[[], None] | None = None) -> ocp.Context:
   return context
 
 
-def _add_checksums(directory: epath.Path, step: int) -> None:
+def _add_checksums(directory: epath.Path, step: int, note: dict[str, Any]) -> None:
   unfinished = directory / f"{step}{UNFINISHED}"
   # Buckets do not rename folders; there Orbax marks the complete ones.
-  write_checksums(unfinished if unfinished.exists() else directory / str(step))
+  write_checksums(unfinished if unfinished.exists() else directory / str(step), note)
 
 
 def _forget_after(checkpointer: ocp.training.Checkpointer, found: Found) -> None:

@@ -20,13 +20,17 @@ CHECKSUMS = "checksums.json"
 METADATA = "_CHECKPOINT_METADATA"  # Orbax's file with the note; without it there is no checkpoint
 
 
-def write_checksums(folder: epath.PathLike) -> None:
-  """Writes the checksums of what is in a checkpoint's folder; call it before the final rename."""
+def write_checksums(folder: epath.PathLike, note: Any) -> None:
+  """Writes the checksums of what is in a checkpoint's folder; call it before the final rename.
+
+  Args:
+    folder: of the checkpoint.
+    note: Orbax's custom metadata, which may not be in the folder yet.
+  """
   folder = epath.Path(folder)
   files = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
   sums = {name: _crc32(path) for name, path in files.items() if name != METADATA}
-  text = json.dumps({"crc32": sums, "note": _read_note(folder)}, indent=0)
-  (folder / CHECKSUMS).write_text(text)
+  (folder / CHECKSUMS).write_text(json.dumps({"crc32": sums, "note": note}, indent=0))
 
 
 def find_damage(folder: epath.PathLike) -> str | None:

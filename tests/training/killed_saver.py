@@ -40,7 +40,7 @@ def save_until_killed(folder, tell):
       sound = checkpoints.best_step() == best and all(
         np.array_equal(got[name], state_at(at)[name]) for got, at in pairs for name in got
       )
-    tell({"restored": step, "sound": bool(sound)})
+    tell({"restored": step, "sound": bool(sound), "b": [best, checkpoints.best_step()]})
     while True:
       step += 1
       if step % 3 == 0:
@@ -50,8 +50,8 @@ def save_until_killed(folder, tell):
       tell({"saved": step - 1})  # each save waits for the one before it
 
 
-def run_once(folder, seconds):
-  """Forks a saver; kills it so long after it began to save, or as soon as that if None."""
+def run_once(folder, saves, moment):
+  """Forks a saver; kills it after so many saves, at a moment from 0 to 1 of the next one."""
   reader, writer = os.pipe()
   child = os.fork()
   if child == 0:
@@ -63,8 +63,10 @@ def run_once(folder, seconds):
   os.close(writer)
   told = {}
   with os.fdopen(reader) as lines:
-    told |= json.loads(lines.readline() or "{}")
-    time.sleep(seconds)
+    for _ in range(1 + saves):
+      start = time.monotonic()
+      told |= json.loads(lines.readline() or "{}")
+    time.sleep(moment * (time.monotonic() - start))
     os.kill(child, signal.SIGKILL)
     for line in lines:
       told |= json.loads(line)
@@ -75,7 +77,7 @@ def run_once(folder, seconds):
 
 
 if __name__ == "__main__":
-  delays = random.Random(0)
+  chance = random.Random(0)
   for _ in range(int(sys.argv[2])):
-    print(json.dumps(run_once(sys.argv[1], delays.uniform(0.0, 0.3))), flush=True)
-  print(json.dumps(run_once(sys.argv[1], 0.0)), flush=True)
+    print(json.dumps(run_once(sys.argv[1], chance.randint(1, 3), chance.random())), flush=True)
+  print(json.dumps(run_once(sys.argv[1], 0, 0.0)), flush=True)
