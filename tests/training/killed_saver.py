@@ -40,7 +40,7 @@ def save_until_killed(folder, tell):
       sound = checkpoints.best_step() == best and all(
         np.array_equal(got[name], state_at(at)[name]) for got, at in pairs for name in got
       )
-    tell({"restored": step, "sound": bool(sound), "b": [best, checkpoints.best_step()]})
+    tell({"restored": step, "sound": bool(sound)})
     while True:
       step += 1
       if step % 3 == 0:

@@ -143,6 +143,24 @@ def test_a_checkpoint_without_checksums_serves_if_it_loads(tmp_path, capsys):
     assert_state_at(100, checkpoints.restore_latest(state_at(0))[0])
 
 
+def test_a_deletion_that_is_cut_short_leaves_nothing_to_go_on_from(tmp_path, monkeypatch):
+  save(tmp_path, [], [100, 200])
+  flip_a_bit(largest_file(tmp_path / "latest/200"))
+
+  def killed(checkpointer, step, **_):
+    (checkpointer.directory / str(step) / CHECKSUMS).unlink()
+    raise KeyboardInterrupt
+
+  for _ in range(2):
+    with monkeypatch.context() as patches, open_checkpoints(tmp_path) as checkpoints:
+      patches.setattr(type(checkpoints.latest), "delete", killed)
+      with pytest.raises((KeyboardInterrupt, FileNotFoundError)):
+        checkpoints.restore_latest(state_at(0))
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert_state_at(100, checkpoints.restore_latest(state_at(0))[0])
+  assert steps_in(tmp_path / "latest") == ["100"]
+
+
 @pytest.fixture
 def small_disk(tmp_path):
   """A file system of 3 MiB."""
