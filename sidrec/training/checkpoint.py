@@ -182,9 +182,8 @@ class Checkpoints(NamedTuple):
         checkpointer.reload()  # it counts the failed one, and has forgotten an older one
       # No call to other processes here: they may know of no failure.
       kept = max((checkpoint.step for checkpoint in self.latest.checkpoints), default=None)
-      full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
-        os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)
-      )
+      # TensorStore raises a ValueError with the system's words for it.
+      full = any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
       reason = "the disk is full" if full else " ".join(str(error).split())
       folder = os.path.dirname(self.latest.directory)
       rest = "there is none yet" if kept is None else f"the one of step {kept} is kept"
