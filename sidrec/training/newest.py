@@ -87,19 +87,25 @@ def _find_damage(checkpointer: ocp.training.Checkpointer, step: int) -> str | No
 
 
 def _from_lead(look: Callable[[], Any]) -> Any:
-  """What `look` returns on the lead process, as JSON gives it back; an OSError is for all too."""
-  if jax.process_count() == 1:
-    return look()
-  answer = {}
-  if jax.process_index() == 0:
+  """What `look` returns on the lead process, or the OSError that it raises there, for all."""
+
+  def told() -> dict[str, Any]:
     try:
-      answer = {"value": look()}
+      return {"value": look()}
     except OSError as error:
-      answer = {"error": str(error)}
-  text = json.dumps(answer).encode()
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-  padded = np.frombuffer(text.ljust(size)[:size], np.uint8)
-  answer = json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
+      return {"error": str(error)}
+
+  answer = _broadcast(told)
   if "error" in answer:
     raise OSError(answer["error"])
   return answer["value"]
+
+
+def _broadcast(make: Callable[[], Any]) -> Any:
+  """What the lead makes, of what JSON can hold, in all processes."""
+  if jax.process_count() == 1:
+    return make()
+  text = json.dumps(make() if jax.process_index() == 0 else None).encode()
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+  padded = np.frombuffer(text.ljust(size)[:size], np.uint8)
+  return json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
