@@ -147,7 +147,7 @@ class Seq2Seq(nn.Module):
     x = self.encoder_drop(x.astype(c.dtype), deterministic=not train)
     bias = self.encoder_bias(x.shape[1]) if c.positions == "relative" else None
     for block in self.encoder:
-      x = block(x, visible, train, bias)
+      x = block(x, visible, train, bias, causal=c.setting == "dense")
     return self.encoder_norm(x), visible
 
   def _embed_codes(self, codes_xL: jax.Array) -> jax.Array:
@@ -208,7 +208,9 @@ class Seq2Seq(nn.Module):
     if c.setting == "dense":
       start_BxQxD = start_BxQxD + states
     codes_BxQxL, path_BxQxL1 = trie.codes_NxL[target_BxQ], path_NxL1[target_BxQ]
-    hidden_BxQxLxD = self._decode(states, start_BxQxD, codes_BxQxL, visible, train)
+    hidden_BxQxLxD = self._decode(
+      states, start_BxQxD, codes_BxQxL, visible, train, causal=c.setting == "dense"
+    )
     levels = [
       self._level_log_likelihood(
         hidden_BxQxLxD[:, :, level], codes_BxQxL[..., level], path_BxQxL1, level, trie
@@ -217,7 +219,7 @@ class Seq2Seq(nn.Module):
     ]
     return jnp.stack(levels, axis=-1)
 
-  def _decode(self, states, start_BxQxD, codes_BxQxL, mask_BxQxS, train):
+  def _decode(self, states, start_BxQxD, codes_BxQxL, mask_BxQxS, train, causal=False):
     """Teacher-forced hidden states [B, Q, L, D]; level l sees the start and codes before l."""
     code_BxQxLxD = self._embed_codes(codes_BxQxL[..., :-1])
     x = jnp.concatenate([start_BxQxD[:, :, None], code_BxQxLxD.astype(start_BxQxD.dtype)], axis=2)
@@ -225,7 +227,7 @@ class Seq2Seq(nn.Module):
     x = self.decoder_drop(x, deterministic=not train)
     bias_HxLxL = self._level_bias()
     for block in self.decoder:
-      x = block(x, block.cross_keys(states), mask_BxQxS, train, bias_HxLxL)
+      x = block(x, block.cross_keys(states), mask_BxQxS, train, bias_HxLxL, causal)
     return self.decoder_norm(x)
 
   def _level_bias(self):

@@ -45,6 +45,17 @@ def test_it_is_the_search_cut_to_k(case):
   assert not set(np.asarray(result.item_BxK[0]).tolist()) & {1, 2, -1}
 
 
+def test_lots_one_after_another_find_what_all_at_once_find(case):
+  model, _, _, trie = case
+  params = fit(case, trie)
+  lists = sidrec.Filters(padded_lists([[1, 2], [], [7]]), padded_lists([range(30), range(3), [7]]))
+  whole = sidrec.recommend(model, params, trie, HISTORY, 5, lists, at_once=3)
+  lots = sidrec.recommend(model, params, trie, HISTORY, 5, lists, at_once=2)  # one is filled up
+  np.testing.assert_array_equal(lots.item_BxK, whole.item_BxK)
+  np.testing.assert_allclose(lots.score_BxK, whole.score_BxK, atol=1e-5)
+  assert (lots.valid_BxK == whole.valid_BxK).all()
+
+
 def test_items_come_and_go_without_another_compilation(case):
   model, _, _, trie = case
   few = lambda trie: sidrec.recommend(model, fit(case, trie), trie, HISTORY, 64, beams=64)
@@ -88,6 +99,12 @@ def test_what_does_not_fit_is_refused(case, history, k, beams, message):
   model, params, trained, _ = case
   with pytest.raises(ValueError, match=message):
     sidrec.recommend(model, params, trained, history, k, beams=beams)
+
+
+def test_no_requests_at_once_are_refused(case):
+  model, params, trained, _ = case
+  with pytest.raises(ValueError, match="at_once is 0; give at least 1"):
+    sidrec.recommend(model, params, trained, HISTORY, 5, at_once=0)
 
 
 def test_unknown_names_are_refused():
