@@ -51,7 +51,7 @@ class Memory(NamedTuple):
 
   start_BxD: jax.Array  # the decoder's first input
   last_BxD: jax.Array  # the encoder's state after the newest item (dense setting)
-  cross: tuple[KeyValues | jax.Array, ...]  # per decoder layer, [B, S, H, I], or [B, S, D] states
+  cross: tuple[KeyValues | jax.Array, ...]  # per decoder layer, [B, H, S, I], or [B, S, D] states
   mask_BxS: jax.Array  # which encoder states are real
 
 
@@ -339,7 +339,7 @@ class Seq2Seq(nn.Module):
 
     Args:
       memory: of the histories.
-      caches: self-attention keys and values of the levels before, [B, K, L, H, I] per layer.
+      caches: self-attention keys and values of the levels before, [B, K, H, L, I] per layer.
       token_BxK: the token chosen at the level before; unused at level 0.
       level: 0 ≤ level < L, static or traced.
       child_token_BxKxF, child_BxKxF, real_BxKxF: from `trie.children`.
@@ -367,7 +367,7 @@ class Seq2Seq(nn.Module):
     return logits - jnp.where(jnp.isfinite(total), total, 0.0), tuple(new_caches)
 
   def empty_caches(self, batch: int, beams: int) -> tuple[KeyValues, ...]:
-    """Caches before level 0: zeros [B, K, L, H, I] per decoder layer."""
+    """Caches before level 0: zeros [B, K, H, L, I] per decoder layer."""
     c = self.config
-    zeros = jnp.zeros((batch, beams, c.num_levels, c.heads, c.head_width), c.dtype)
+    zeros = jnp.zeros((batch, beams, c.heads, c.num_levels, c.head_width), c.dtype)
     return tuple(KeyValues(zeros, zeros) for _ in range(c.decoder_layers))
