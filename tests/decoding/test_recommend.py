@@ -19,7 +19,7 @@ HISTORY = np.array([[3, 1, 4, -1], [5, 9, 2, 6], [-1, -1, -1, -1]], np.int32)
 def case():
   """A model whose tables have room for 64 items, and a trie of 40 of them."""
   small, trained, path = make_model(CODES[:40])
-  params = jax.tree.map(lambda x: 3 * x, init_params(small, trained, path))
+  params = init_params(small, trained, path, scale=3.0)
   roomy = with_room(trained)
   model = make_model(CODES[:40], num_items=roomy.num_items, num_nodes=roomy.num_nodes)[0]
   return model, params, trained, roomy
