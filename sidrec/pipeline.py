@@ -40,7 +40,10 @@ from sidrec.training import sasrec as sasrec_training
 from sidrec.training.checkpoint import load_params, save_params
 from sidrec.training.log import make_logger
 from sidrec.training.next_item import train_next_item
+from sidrec.training.profile import make_trace
 from sidrec.training.recommender import recommender_task
+
+_HOW = ("accumulate", "remat")  # settings that save memory
 
 
 class Recommender(NamedTuple):
@@ -131,12 +134,13 @@ def tokenize_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def train_settings(config: ConfigDict) -> dict[str, Any]:
-  """The settings that the recommender's parameters depend on."""
-  return {
-    "seed": config.seed,
-    "model": config.model.to_dict(),
-    "train": config.train.to_dict(),
-  }
+  """The settings that the recommender's parameters depend on, but for rounding."""
+  return {"seed": config.seed, "model": _what(config.model), "train": _what(config.train)}
+
+
+def _what(config: ConfigDict) -> dict[str, Any]:
+  """The settings that say what is trained, without those that say how: a run may change these."""
+  return {name: value for name, value in config.to_dict().items() if name not in _HOW}
 
 
 def semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDManager:
@@ -210,7 +214,7 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     dataset = load_dataset(workdir / "dataset.npz")
     ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
     model, trie = make_model(config, ids)
-    mesh = mesh_lib.make_mesh()
+    mesh = mesh_lib.make_mesh(model=config.mesh.model)
     # As few beams as fill the lists: validation has to be cheap, not exact.
     results = config.evaluate.results
     recommend_users = make_recommend_users(
@@ -230,6 +234,10 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
       workdir / "checkpoints",
       functools.partial(
         make_logger, workdir, "recommender", config.train.steps, lead=jax.process_index() == 0
+      ),
+      make_trace(
+        *(workdir / "profile", config.profile_steps, config.train.steps),
+        lead=jax.process_index() == 0,
       ),
     )
     save_params(workdir / "recommender", params)
@@ -262,7 +270,7 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
   model, params, trie = load_model(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
-  mesh, c = mesh_lib.make_mesh(), config.evaluate
+  mesh, c = mesh_lib.make_mesh(model=config.mesh.model), config.evaluate
   recommend_users = make_recommend_users(
     model, trie, c.beams, c.batch_size, mesh, item_weight(config)
   )
@@ -272,7 +280,7 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
 def sasrec_settings(config: ConfigDict) -> dict[str, Any]:
   """The settings that SASRec's parameters depend on."""
   c = config.sasrec
-  return {"seed": config.seed, "sasrec": {"model": c.model.to_dict(), "train": c.train.to_dict()}}
+  return {"seed": config.seed, "sasrec": {"model": _what(c.model), "train": _what(c.train)}}
 
 
 def make_sasrec(config: ConfigDict, num_items: int) -> SASRec:

@@ -117,9 +117,7 @@ def train_rqvae(
   mesh = mesh_lib.make_mesh()
   mesh_lib.check_batch_size(mesh, config.batch_size)
   items_NxF = np.asarray(vectors_NxF, np.float32)
-  indices_at = shuffled(
-    len(items_NxF), config.batch_size, seed, jax.process_index(), jax.process_count()
-  )
+  indices_at = shuffled(len(items_NxF), config.batch_size, seed, *mesh_lib.batch_share(mesh))
   return train(
     task,
     adamw(
