@@ -22,6 +22,7 @@ from sidrec.data.core import core_of
 from sidrec.data.dataset import Dataset, Items
 from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
+from sidrec.decoding.sharding import shard_trie
 from sidrec.decoding.trie import Trie, build_trie
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
@@ -199,6 +200,11 @@ def item_weight(config: ConfigDict) -> float:
   return config.evaluate.item_weight if config.model.item_head else 0.0
 
 
+def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
+  """The trie as a search on these devices takes it: rows over 'model' where that has several."""
+  return shard_trie(trie, mesh) if mesh.shape["model"] > 1 else trie
+
+
 def make_batches(config: ConfigDict) -> Callable[..., BatchAt]:
   """The training batches that the model's setting wants."""
   if config.model.setting == "dense":
@@ -218,7 +224,8 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     # As few beams as fill the lists: validation has to be cheap, not exact.
     results = config.evaluate.results
     recommend_users = make_recommend_users(
-      model, trie, results, config.evaluate.batch_size, mesh, item_weight(config)
+      *(model, search_trie(trie, mesh), results, config.evaluate.batch_size, mesh),
+      item_weight=item_weight(config),
     )
     params = train_next_item(
       recommender_task(model, trie, config.train.item_loss),
@@ -272,7 +279,7 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
   mesh, c = mesh_lib.make_mesh(model=config.mesh.model), config.evaluate
   recommend_users = make_recommend_users(
-    model, trie, c.beams, c.batch_size, mesh, item_weight(config)
+    model, search_trie(trie, mesh), c.beams, c.batch_size, mesh, item_weight(config)
   )
   return Recommender(dataset, ids, params, recommend_users)
 

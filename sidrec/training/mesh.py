@@ -33,25 +33,28 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, model: int = 1) -> Me
   """A mesh of shape ('data': number of devices / model, 'model': model).
 
   Axes are Auto, not Explicit as `jax.make_mesh` has it by default: Flax Linen's
-  `Embed` does not run on explicit axes.
+  `Embed` does not run on explicit axes. Devices stand in the order of processes, whatever `model`
+  is and however they are wired, so that the global batch does not depend on the processes, and
+  neighbours along 'model' share a process where they can.
 
   Args:
-    devices: the devices to use; all devices of all processes if None.
+    devices: the devices to use, in this order; all devices of all processes if None.
     model: over how many devices large parameters are spread, `config.mesh.model`.
 
   Raises:
     ValueError: if the number of devices is no multiple of `model`.
   """
-  count = jax.device_count() if devices is None else len(devices)
+  if devices is None:
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+  count = len(devices)
   if model < 1 or count % model:
     raise ValueError(
       f"mesh.model is {model}, but {count} device(s) are there; give a divisor of {count}"
     )
-  return jax.make_mesh(
-    (count // model, model),
+  return Mesh(
+    np.array(devices).reshape(count // model, model),
     ("data", "model"),
     axis_types=(AxisType.Auto, AxisType.Auto),
-    devices=devices,
   )
 
 
@@ -119,21 +122,24 @@ def batch_share(mesh: Mesh) -> tuple[int, int]:
   'data'; those that do read the same share.
 
   Raises:
-    ValueError: if processes share their places along 'data' in part.
+    ValueError: if processes share their places along 'data' in part, or have unequal numbers.
   """
   processes = np.vectorize(lambda device: device.process_index)(mesh.devices)
   here_D = (processes == jax.process_index()).any(axis=1)
   size, devices = int(here_D.sum()), mesh.shape["data"]
-  same = all(
-    (here == here_D).all() or not (here & here_D).any()
-    for here in ((processes == process).any(axis=1) for process in np.unique(processes))
+  first = int(here_D.argmax())
+  alike = (
+    (here_D == there_D).all() or not (here_D & there_D).any()
+    for there_D in ((processes == process).any(axis=1) for process in np.unique(processes))
   )
-  if not size or devices % size or not same:
+  if not size or first % size or devices % size or not here_D[first : first + size].all():
+    raise ValueError("the devices of a process must be equally many, and neighbours, in the mesh")
+  if not all(alike):
     raise ValueError(
       f"mesh.model = {mesh.shape['model']} splits the devices of a process; give a divisor or a "
       "multiple of the number of devices of a process"
     )
-  return int(here_D.argmax()) // size, devices // size
+  return first // size, devices // size
 
 
 def to_global(mesh: Mesh, batch: PyTree, leading: int = 0) -> PyTree:
