@@ -100,7 +100,7 @@ def train(
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   run = make_run(task, optimizer, config, mesh, shardings)
   sign = 1.0 if config.maximise else -1.0
-  meter = make_meter(task, abstract, lambda: batch_at(0), mesh)
+  meter: Meter | None = None
 
   with open_checkpoints(directory) as checkpoints:
     progress: dict[str, Any] = {"best": None, "best_step": 0, "since_best": 0}
@@ -116,6 +116,8 @@ def train(
     while step < config.steps and not _out_of_patience(progress, config):
       count = min(config.steps_per_call, _steps_to_validation(step, config))
       batches = _stacked(batch_at, step, count, mesh)
+      if meter is None:
+        meter = make_meter(task, abstract, batches, mesh)
       if trace is not None:
         trace(step, state)
       state, metrics = run(state, batches)
@@ -169,16 +171,13 @@ def make_run(
   )
 
 
-def make_meter(
-  task: Task, state: TrainState, local_batch: Callable[[], PyTree], mesh: jax.sharding.Mesh
-) -> Meter:
-  """The meter of a training, from an (abstract) state and one process's share of a batch."""
+def make_meter(task: Task, state: TrainState, batches: PyTree, mesh: jax.sharding.Mesh) -> Meter:
+  """The meter of a training, from an (abstract) state and stacked global batches."""
+  batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
 
   def flops_per_step() -> float:
-    _, shares = mesh_lib.batch_share(mesh)
-    return shares * meter_lib.training_flops(
-      task.loss, state.params, state.aux, local_batch(), jax.eval_shape(jax.random.key, 0)
-    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return meter_lib.training_flops(task.loss, state.params, state.aux, batch, key)
 
   peak = meter_lib.peak_flops(mesh.devices.flat[0])
   return meter_lib.make_meter(flops_per_step, mesh.devices.size, peak)

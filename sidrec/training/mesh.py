@@ -132,13 +132,13 @@ def batch_share(mesh: Mesh) -> tuple[int, int]:
     (here_D == there_D).all() or not (here_D & there_D).any()
     for there_D in ((processes == process).any(axis=1) for process in np.unique(processes))
   )
-  if not size or first % size or devices % size or not here_D[first : first + size].all():
-    raise ValueError("the devices of a process must be equally many, and neighbours, in the mesh")
   if not all(alike):
     raise ValueError(
       f"mesh.model = {mesh.shape['model']} splits the devices of a process; give a divisor or a "
       "multiple of the number of devices of a process"
     )
+  if not size or first % size or devices % size or not here_D[first : first + size].all():
+    raise ValueError("the devices of a process must be equally many, and neighbours, in the mesh")
   return first // size, devices // size
 
 
