@@ -11,7 +11,7 @@ is reduced in one operation at the end, so nothing hides it behind computation.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 
@@ -76,7 +76,7 @@ def step_cost(size: Size, rows: int) -> StepCost:
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), training.batches(rows, 0, 1)(0)
   )
   step = lambda state, batch: update(training.task, training.optimizer, state, batch, 0.999)
-  analysis = jax.jit(step).lower(state, batch).compile().cost_analysis()
+  analysis = cast(dict[str, float], jax.jit(step).lower(state, batch).compile().cost_analysis())
   leaves = jax.tree.leaves(state.params)
   return StepCost(
     rows=rows,
