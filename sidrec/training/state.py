@@ -104,6 +104,7 @@ def gradient(
 
   The means over micro-batches count each by `task.weight`, so that they are those of the whole
   batch, up to rounding. Each micro-batch draws its own dropout; `aux` goes from one to the next.
+  Devices reduce the gradient of each micro-batch: what is saved is memory, not network.
   """
   grad_fn = jax.value_and_grad(task.loss, has_aux=True)
   if accumulate == 1:
