@@ -1,17 +1,18 @@
 """What more processes cost on this machine, and a prediction for 8 to 256 chips.
 
   python -m sidrec.bench.scale --json=scale.json
-  python -m sidrec.bench.scale --json=scale.json --size=ml1m --rounds=5
+  python -m sidrec.bench.scale --json=scale.json --size=ml1m --turns=50
 
 Two processes of one device each and one process of two devices train the same recommender on the
-same global batches, by turns; each group of processes starts anew and shares a cache of compiled
-programs. Both have two threads of computation to themselves, so on 2 cores their difference is what
-the network between processes costs, here loopback. `two_process_over_one` is the ratio of their
-throughputs: medians of timed calls within a round, then the median over rounds.
+same global batches, some steps at a time and by turns, so that whatever else the machine does slows
+both alike. On 2 cores both have all of them for their steps, and what differs is how gradients are
+summed: through loopback, or in memory. `two_process_over_one` is the ratio of the throughputs, the
+median over neighbouring turns. Processes share a cache of compiled programs.
 
 The table multiplies a compiled step's costs with data sheets; see `sidrec.bench.scale_table`.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -19,7 +20,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ from absl import app, flags
 
 from sidrec.bench import scale_table
 from sidrec.bench.scale_training import SIZES
+from sidrec.bench.scale_worker import MARK
 from sidrec.bench.timing import hardware
 from sidrec.whole_file import write_whole_text
 
@@ -34,11 +37,10 @@ from sidrec.whole_file import write_whole_text
 class Effort(NamedTuple):
   """How much to measure."""
 
-  rounds: int = 3
-  steps_per_call: int = 10
-  warmup: int = 2  # calls
-  calls: int = 10
-  timeout: float = 600.0  # seconds that a group of processes may take
+  turns: int = 30
+  steps: int = 10  # of a turn
+  warmup: int = 2  # turns
+  timeout: float = 600.0  # seconds that a turn may take, the first of which compiles
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -47,71 +49,102 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_enum("size", "demo", list(SIZES), "Of model and data.", flag_values=values)
   flags.DEFINE_integer("rows_per_chip", 128, "Of the table.", lower_bound=1, flag_values=values)
   flags.DEFINE_float("mfu", 0.3, "Of the table.", lower_bound=0.001, flag_values=values)
-  for name in ("rounds", "steps_per_call", "warmup", "calls"):
+  for name in ("turns", "steps", "warmup"):
     default = Effort._field_defaults[name]
     flags.DEFINE_integer(name, default, "How much to measure.", lower_bound=1, flag_values=values)
 
 
-def measure_processes(size: str, effort: Effort, say=print) -> dict[str, Any]:
+def measure_processes(size: str, effort: Effort) -> dict[str, Any]:
   """Both layouts by turns: throughputs in rows a second, and their ratio."""
-  rows = SIZES[size].batch
   seconds: dict[str, list[float]] = {"one_process": [], "two_processes": []}
-  with tempfile.TemporaryDirectory() as cache:
-    for round_ in range(effort.rounds):
-      for name, processes in (("one_process", 1), ("two_processes", 2)):
-        found = run_group(size, processes, 2 // processes, effort, cache)
-        seconds[name].append(statistics.median(found))
-        say(f"round {round_}: {name:<14}{rows / seconds[name][-1]:8.1f} rows/s")
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    start_group(size, 1, 2, effort, Path(folder)) as one,
+    start_group(size, 2, 1, effort, Path(folder)) as two,
+  ):
+    for call in (one, two):
+      for _ in range(effort.warmup):
+        call()
+    for _ in range(effort.turns):
+      seconds["one_process"].append(one() / effort.steps)
+      seconds["two_processes"].append(two() / effort.steps)
+  rows = SIZES[size].batch
   ratios = [a / b for a, b in zip(seconds["one_process"], seconds["two_processes"], strict=True)]
   return {
     "two_process_over_one": statistics.median(ratios),
-    "two_process_over_one_rounds": ratios,
+    "two_process_over_one_quartiles": statistics.quantiles(ratios, n=4),
     **{f"{name}_rows_per_s": rows / statistics.median(s) for name, s in seconds.items()},
     **{f"{name}_step_s": s for name, s in seconds.items()},
     "rows": rows,
   }
 
 
-def run_group(size: str, processes: int, devices: int, effort: Effort, cache: str) -> list[float]:
-  """Starts the processes on loopback; seconds a step, of each timed call.
+@contextlib.contextmanager
+def start_group(
+  size: str, processes: int, devices: int, effort: Effort, folder: Path
+) -> Iterator[Callable[[], float]]:
+  """Starts processes on loopback; gives a function that lets them train: seconds it took.
+
+  They are stopped at the end. The folder takes their cache and what they complain of.
 
   Raises:
-    RuntimeError: if a process fails; the others are stopped.
+    RuntimeError: if a process fails, here or in a call, or takes too long.
   """
   environment = os.environ | {
     "JAX_PLATFORMS": "cpu",
     "JAX_NUM_CPU_DEVICES": str(devices),
-    "JAX_COMPILATION_CACHE_DIR": cache,
+    "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
   }
   command = [sys.executable, "-m", "sidrec.bench.scale_worker", f"--size={size}"]
-  command += [f"--{name}={getattr(effort, name)}" for name in ("steps_per_call", "warmup", "calls")]
-  command += [f"--processes={processes}", f"--coordinator=localhost:{_free_port()}"]
-  running = [
-    subprocess.Popen(
-      [*command, f"--process={process}"],
-      env=environment,
-      text=True,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-    )
-    for process in range(processes)
-  ]
-  try:
-    told = [process.communicate(timeout=effort.timeout) for process in running]
-  except subprocess.TimeoutExpired:
-    raise RuntimeError(f"{processes} process(es) took over {effort.timeout:.0f} s") from None
-  finally:
+  command += [f"--steps={effort.steps}", f"--processes={processes}"]
+  command += [f"--coordinator=localhost:{_free_port()}"]
+  logs = [folder / f"{processes}_{process}.log" for process in range(processes)]
+  running: list[subprocess.Popen] = []
+
+  def stop() -> None:
     for process in running:
       process.kill()
-      process.wait()
-  for process, (_, errors) in zip(running, told, strict=True):
-    if process.returncode:
-      raise RuntimeError(f"a process of {processes} failed: {errors.strip()[-2000:]}")
-  found = json.loads(told[0][0].strip().splitlines()[-1])
-  if found["devices"] != processes * devices:
-    raise RuntimeError(f"{found['devices']} devices joined, not {processes * devices}")
-  return found["seconds"]
+
+  def answer() -> str:
+    timer = threading.Timer(effort.timeout, stop)
+    timer.start()
+    lines = iter(running[0].stdout.readline, "")  # pyrefly: ignore[missing-attribute]
+    line = next((line for line in lines if line.startswith(MARK)), None)
+    timer.cancel()
+    if line is None:
+      stop()
+      told = "; ".join(log.read_text(errors="replace").strip()[-1000:] for log in logs)
+      raise RuntimeError(f"a group of {processes} process(es) failed or took too long: {told}")
+    return line.removeprefix(MARK)
+
+  def call() -> float:
+    for process in running:
+      with contextlib.suppress(BrokenPipeError):  # the answer says why
+        print(file=process.stdin, flush=True)
+    return float(answer())
+
+  try:
+    for process, log in enumerate(logs):
+      with log.open("w") as errors:
+        running.append(
+          subprocess.Popen(
+            [*command, f"--process={process}"],
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+          )
+        )
+    joined = int(answer())
+    if joined != processes * devices:
+      raise RuntimeError(f"{joined} devices joined, not {processes * devices}")
+    yield call
+  finally:
+    stop()
+    for process in running:
+      process.communicate()
 
 
 def _free_port() -> int:
@@ -125,7 +158,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
   print(hardware())
-  effort = Effort(*(getattr(values, name) for name in Effort._fields[:4]))
+  effort = Effort(values.turns, values.steps, values.warmup)
   try:
     measured = measure_processes(values.size, effort)
     cost = scale_table.step_cost(SIZES[values.size], values.rows_per_chip)
