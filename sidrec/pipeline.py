@@ -22,6 +22,7 @@ from sidrec.data.core import core_of
 from sidrec.data.dataset import Dataset, Items
 from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
+from sidrec.decoding.sharding import shard_trie
 from sidrec.decoding.trie import Trie, build_trie
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
@@ -40,7 +41,10 @@ from sidrec.training import sasrec as sasrec_training
 from sidrec.training.checkpoint import load_params, save_params
 from sidrec.training.log import make_logger
 from sidrec.training.next_item import train_next_item
+from sidrec.training.profile import make_trace
 from sidrec.training.recommender import recommender_task
+
+_HOW = ("accumulate", "remat")  # settings that save memory
 
 
 class Recommender(NamedTuple):
@@ -131,12 +135,13 @@ def tokenize_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def train_settings(config: ConfigDict) -> dict[str, Any]:
-  """The settings that the recommender's parameters depend on."""
-  return {
-    "seed": config.seed,
-    "model": config.model.to_dict(),
-    "train": config.train.to_dict(),
-  }
+  """The settings that the recommender's parameters depend on, but for rounding."""
+  return {"seed": config.seed, "model": _what(config.model), "train": _what(config.train)}
+
+
+def _what(config: ConfigDict) -> dict[str, Any]:
+  """The settings that say what is trained, without those that say how: a run may change these."""
+  return {name: value for name, value in config.to_dict().items() if name not in _HOW}
 
 
 def semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDManager:
@@ -195,6 +200,11 @@ def item_weight(config: ConfigDict) -> float:
   return config.evaluate.item_weight if config.model.item_head else 0.0
 
 
+def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
+  """The trie as a search on these devices takes it: rows over 'model' where that has several."""
+  return shard_trie(trie, mesh) if mesh.shape["model"] > 1 else trie
+
+
 def make_batches(config: ConfigDict) -> Callable[..., BatchAt]:
   """The training batches that the model's setting wants."""
   if config.model.setting == "dense":
@@ -210,11 +220,12 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     dataset = load_dataset(workdir / "dataset.npz")
     ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
     model, trie = make_model(config, ids)
-    mesh = mesh_lib.make_mesh()
+    mesh = mesh_lib.make_mesh(model=config.mesh.model)
     # As few beams as fill the lists: validation has to be cheap, not exact.
     results = config.evaluate.results
     recommend_users = make_recommend_users(
-      model, trie, results, config.evaluate.batch_size, mesh, item_weight(config)
+      *(model, search_trie(trie, mesh), results, config.evaluate.batch_size, mesh),
+      item_weight=item_weight(config),
     )
     params = train_next_item(
       recommender_task(model, trie, config.train.item_loss),
@@ -230,6 +241,10 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
       workdir / "checkpoints",
       functools.partial(
         make_logger, workdir, "recommender", config.train.steps, lead=jax.process_index() == 0
+      ),
+      make_trace(
+        *(workdir / "profile", config.profile_steps, config.train.steps),
+        lead=jax.process_index() == 0,
       ),
     )
     save_params(workdir / "recommender", params)
@@ -262,9 +277,9 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
   model, params, trie = load_model(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
-  mesh, c = mesh_lib.make_mesh(), config.evaluate
+  mesh, c = mesh_lib.make_mesh(model=config.mesh.model), config.evaluate
   recommend_users = make_recommend_users(
-    model, trie, c.beams, c.batch_size, mesh, item_weight(config)
+    model, search_trie(trie, mesh), c.beams, c.batch_size, mesh, item_weight(config)
   )
   return Recommender(dataset, ids, params, recommend_users)
 
@@ -272,7 +287,7 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
 def sasrec_settings(config: ConfigDict) -> dict[str, Any]:
   """The settings that SASRec's parameters depend on."""
   c = config.sasrec
-  return {"seed": config.seed, "sasrec": {"model": c.model.to_dict(), "train": c.train.to_dict()}}
+  return {"seed": config.seed, "sasrec": {"model": _what(c.model), "train": _what(c.train)}}
 
 
 def make_sasrec(config: ConfigDict, num_items: int) -> SASRec:

@@ -16,8 +16,11 @@ import numpy as np
 import optax
 
 from sidrec.training import mesh as mesh_lib
+from sidrec.training import meter as meter_lib
 from sidrec.training.checkpoint import Checkpoints, open_checkpoints
 from sidrec.training.log import Logger
+from sidrec.training.meter import Meter
+from sidrec.training.profile import Trace
 from sidrec.training.state import Task, TrainState, init_state, update
 
 PyTree = Any
@@ -40,6 +43,7 @@ class LoopConfig:
     patience: stop after this many validations in a row without a better score; 0 never stops.
     average_decay: decay of the moving average of parameters that is validated
       and kept; 0 keeps the plain parameters.
+    accumulate: micro-batches that the gradient of a step is computed in.
   """
 
   steps: int
@@ -49,9 +53,10 @@ class LoopConfig:
   maximise: bool = True
   patience: int = 0
   average_decay: float = 0.0
+  accumulate: int = 1
 
   def __post_init__(self):
-    for name in ("steps", "steps_per_call", "validate_every"):
+    for name in ("steps", "steps_per_call", "validate_every", "accumulate"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
     if not 0.0 <= self.average_decay < 1.0:
@@ -68,6 +73,7 @@ def train(
   mesh: jax.sharding.Mesh,
   directory: Path | str,
   make_logger: Callable[[int], Logger],
+  trace: Trace | None = None,
 ) -> PyTree:
   """Trains to the end, to early stopping, or on from where a run was stopped.
 
@@ -78,9 +84,10 @@ def train(
     validate: params → scores; must hold `config.metric`.
     config: how long and how often.
     key: of parameters and dropout; a resumed run goes on with the saved one.
-    mesh: devices; the batch is split over its 'data' axis.
+    mesh: devices; the batch is split over its 'data' axis, large parameters over 'model'.
     directory: holds the checkpoints, the latest and the best.
     make_logger: start step → logger, which takes progress and scores.
+    trace: from `profile.make_trace`, to trace some steps; None for no trace.
 
   Returns:
     The parameters with the best validation score (their moving average, where kept).
@@ -89,42 +96,41 @@ def train(
     TrainingDivergedError: if the loss is not finite; the last checkpoint is kept.
   """
   start = functools.partial(init_state, task, optimizer, averaged=config.average_decay > 0)
-  replicated = mesh_lib.replicated(mesh)
-  run = jax.jit(
-    lambda state, batches: jax.lax.scan(
-      lambda s, batch: update(task, optimizer, s, batch, config.average_decay), state, batches
-    ),
-    donate_argnums=0,
-    out_shardings=replicated,
-  )
+  abstract = mesh_lib.with_shardings(mesh, jax.eval_shape(start, key))
+  shardings = jax.tree.map(lambda x: x.sharding, abstract)
+  run = make_run(task, optimizer, config, mesh, shardings)
   sign = 1.0 if config.maximise else -1.0
+  meter: Meter | None = None
 
   with open_checkpoints(directory) as checkpoints:
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated),
-      jax.eval_shape(start, key),
-    )
     progress: dict[str, Any] = {"best": None, "best_step": 0, "since_best": 0}
     restored = checkpoints.restore_latest(abstract)
     if restored is not None:
       state, progress = restored
     else:
-      state = jax.jit(start, out_shardings=replicated)(key)
+      state = jax.jit(start, out_shardings=shardings)(key)
     step = int(state.step)
     logger = make_logger(step)
     pending = None  # steps and metrics of the call that is running
 
     while step < config.steps and not _out_of_patience(progress, config):
       count = min(config.steps_per_call, _steps_to_validation(step, config))
-      state, metrics = run(state, _stacked(batch_at, step, count, mesh))
-      _report(pending, logger, checkpoints)
+      batches = _stacked(batch_at, step, count, mesh)
+      if meter is None:
+        meter = make_meter(task, abstract, batches, mesh)
+      if trace is not None:
+        trace(step, state)
+      state, metrics = run(state, batches)
+      _report(pending, logger, checkpoints, meter)
       step += count
       pending = (step, metrics)
       if step % config.validate_every and step < config.steps:
         continue
 
-      _report(pending, logger, checkpoints)
+      _report(pending, logger, checkpoints, meter)
       pending = None
+      if trace is not None and step >= config.steps:
+        trace(step, state)
       scores = validate(_kept_params(state))
       logger.scalars(step, {f"valid/{name}": value for name, value in scores.items()})
       if not np.isfinite(scores[config.metric]):
@@ -136,11 +142,45 @@ def train(
       else:
         progress = {**progress, "since_best": progress["since_best"] + 1}
       checkpoints.save_latest(step, state, progress)
+      meter.restart(step)
 
     logger.close()
     abstract_params = _kept_params(abstract)
     del state  # its buffers are not needed any more
     return checkpoints.restore_best(abstract_params)
+
+
+def make_run(
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  config: LoopConfig,
+  mesh: jax.sharding.Mesh,
+  shardings: PyTree,
+) -> Callable[[TrainState, PyTree], tuple[TrainState, dict]]:
+  """Compiles several optimiser steps: (state, batches stacked in axis 0) → (state, metrics).
+
+  The state is donated and stays where `shardings` say; metrics are stacked alike, on every device.
+  """
+  step = functools.partial(
+    update, task, optimizer, average_decay=config.average_decay, accumulate=config.accumulate
+  )
+  return jax.jit(
+    lambda state, batches: jax.lax.scan(step, state, batches),
+    donate_argnums=0,
+    out_shardings=(shardings, mesh_lib.replicated(mesh)),
+  )
+
+
+def make_meter(task: Task, state: TrainState, batches: PyTree, mesh: jax.sharding.Mesh) -> Meter:
+  """The meter of a training, from an (abstract) state and stacked global batches."""
+  batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
+
+  def flops_per_step() -> float:
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return meter_lib.training_flops(task.loss, state.params, state.aux, batch, key)
+
+  peak = meter_lib.peak_flops(mesh.devices.flat[0])
+  return meter_lib.make_meter(flops_per_step, mesh.devices.size, peak)
 
 
 def _kept_params(state: TrainState) -> PyTree:
@@ -163,7 +203,7 @@ def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:
   return mesh_lib.to_global(mesh, jax.tree.map(lambda *x: np.stack(x), *batches), leading=1)
 
 
-def _report(pending, logger: Logger, checkpoints: Checkpoints) -> None:
+def _report(pending, logger: Logger, checkpoints: Checkpoints, meter: Meter) -> None:
   """Writes the metrics of a finished call; this waits for it."""
   if pending is None:
     return
@@ -176,5 +216,6 @@ def _report(pending, logger: Logger, checkpoints: Checkpoints) -> None:
       f"the loss became {means['loss']} in the steps up to {step}; {kept}. "
       "Lower the learning rate, or clip gradients harder, and start again."
     )
-  logger.scalars(step, {f"train/{name}": value for name, value in means.items()})
-  logger.progress(step, means["loss"])
+  rates = meter.read(step, means.get("tokens"))
+  logger.scalars(step, {f"train/{name}": value for name, value in (means | rates).items()})
+  logger.progress(step, means["loss"], meter_lib.human(rates))

@@ -30,6 +30,7 @@ class SASRecTraining:
 
   Attributes:
     batch_size: rows of S positions, over all processes.
+    accumulate: micro-batches that the gradient of a step is computed in.
     steps: optimiser steps in all.
     steps_per_call: steps run by one call to the device.
     learning_rate: the peak.
@@ -45,6 +46,7 @@ class SASRecTraining:
   """
 
   batch_size: int = 16
+  accumulate: int = 1
   steps: int = 5000
   steps_per_call: int = 10
   learning_rate: float = 2e-3
@@ -81,7 +83,12 @@ def sasrec_task(model: SASRec) -> Task:
     count = jnp.maximum((batch["target_BxS"] != NO_ITEM).sum(), 1)
     return -logp_BxS.sum() / count, (aux, {})
 
-  return Task(init, loss)
+  return Task(
+    init,
+    loss,
+    weight=lambda batch: (batch["target_BxS"] != NO_ITEM).sum(),
+    tokens=lambda batch: (batch["history_BxS"] != NO_ITEM).sum(),
+  )
 
 
 def train_sasrec(
