@@ -94,6 +94,7 @@ def train(
 
   Raises:
     TrainingDivergedError: if the loss is not finite; the last checkpoint is kept.
+    ValueError, OSError: if checkpoints cannot be restored or saved; see `Checkpoints`.
   """
   start = functools.partial(init_state, task, optimizer, averaged=config.average_decay > 0)
   abstract = mesh_lib.with_shardings(mesh, jax.eval_shape(start, key))
@@ -107,6 +108,9 @@ def train(
     restored = checkpoints.restore_latest(abstract)
     if restored is not None:
       state, progress = restored
+      best_step = checkpoints.best_step() or 0
+      if best_step != progress["best_step"]:  # its files were damaged, so it was forgotten
+        progress = {**progress, "best": checkpoints.best_metric(), "best_step": best_step}
     else:
       state = jax.jit(start, out_shardings=shardings)(key)
     step = int(state.step)
@@ -147,7 +151,10 @@ def train(
     logger.close()
     abstract_params = _kept_params(abstract)
     del state  # its buffers are not needed any more
-    return checkpoints.restore_best(abstract_params)
+    best = checkpoints.restore_best(abstract_params)
+    if best is None:
+      raise ValueError(f"no best parameters are left in {directory}; delete it to train anew")
+    return best
 
 
 def make_run(

@@ -1,12 +1,17 @@
 """The loop: exact resume, one device equals eight, best parameters, early stop, divergence."""
 
+<<<<<<< HEAD
 import re
+=======
+import shutil
+>>>>>>> ckpt
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from damage import flip_a_bit
 from tiny import all_codes, make_histories, make_model
 
 from sidrec.data.batches import packed_batches, shuffled
@@ -135,7 +140,46 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
   jax.tree.map(np.testing.assert_array_equal, states[0][0], states[1][0])
 
 
+<<<<<<< HEAD
 def test_one_device_trains_like_eight_and_like_four_by_two(tmp_path):
+=======
+def test_a_run_goes_on_where_files_of_its_checkpoints_were_damaged(tmp_path):
+  task, batch_at = line_task()
+  config = LoopConfig(steps=20, steps_per_call=4, validate_every=4, metric="score")
+  seen = []
+
+  def validate(params):
+    seen.append(float(params["w"]))
+    return {"score": -abs(seen[-1] - 1.2)}  # the best is that of step 12
+
+  def run(validate):
+    args = (config, jax.random.key(0), make_mesh(), tmp_path / "run", SILENT)
+    return float(train(task, optax.sgd(0.06), batch_at, validate, *args)["w"])
+
+  with pytest.raises(InterruptedRunError):
+    run(interrupted_at(4, validate))
+  stopped = tmp_path / "stopped"
+  (tmp_path / "run").rename(stopped)
+
+  ends = {}
+  for damaged in (None, "latest/12", "best/12"):
+    shutil.copytree(stopped, tmp_path / "run", dirs_exist_ok=True)
+    if damaged:
+      flip_a_bit(tmp_path / "run" / damaged / "state/manifest.ocdbt")
+    del seen[3:]
+    ends[damaged] = run(validate), tuple(seen[3:])
+    shutil.rmtree(tmp_path / "run")
+  undisturbed, after = ends[None]
+  assert len(after) == 2
+  assert undisturbed == seen[2]
+  # From step 8 it comes by step 12 again.
+  assert ends["latest/12"] == (undisturbed, (seen[2], *after))
+  # Step 16 is not as good as step 12 was, but better than step 8, the best that is left.
+  assert ends["best/12"] == (after[0], after)
+
+
+def test_one_device_trains_like_eight(tmp_path):
+>>>>>>> ckpt
   task, batch_at = recommender()
   config = LoopConfig(
     steps=10, steps_per_call=5, validate_every=10, metric="zero", average_decay=0.9
