@@ -26,7 +26,8 @@ from jax.experimental import multihost_utils
 from sidrec.training import mesh as mesh_lib
 
 _ENDED = "sidrec/ended"  # key: how the first process that failed ended
-_LAST_WORDS = 10.0  # seconds that ending processes wait for each other
+_GONE = "sidrec/gone"  # key/process: that it knows, and ends
+_LAST_WORDS = 10.0  # seconds that process 0 waits for the others to end
 _NUMBERS = itertools.count()  # of what the lead made, which all processes count alike
 _ENDING = threading.Lock()
 
@@ -234,8 +235,8 @@ def check_shared(folder: Path) -> None:
     time.sleep(0.1)
   else:
     raise OSError(
-      f"process {jax.process_index()} does not see in {folder.absolute()} what process 0 wrote "
-      "there; --workdir must name a folder on a file system that all processes share"
+      f"process {runtime.global_state.process_id} does not see in {folder.absolute()} what process "
+      "0 wrote there; --workdir must name a folder on a file system that all processes share"
     )
   wait_for_all()
   if is_lead():
@@ -270,6 +271,11 @@ def leave() -> None:
       jax.distributed.shutdown()
 
 
+def is_alone() -> bool:
+  """Whether there are no other processes."""
+  return runtime.global_state.client is None
+
+
 def end(sentence: str, status: int = 1) -> NoReturn:
   """Ends this process with a sentence, and the others with the same one."""
   with _ENDING:
@@ -277,31 +283,46 @@ def end(sentence: str, status: int = 1) -> NoReturn:
     client = runtime.global_state.client
     if client is None:
       sys.exit(status)
-    _say_goodbye(client, sentence, status)
+    try:
+      _tell_others(client, sentence, status)
+      sys.stdout.flush()
+    finally:
+      # A regular exit would wait in JAX's shutdown for processes that may be gone.
+      os._exit(status)
+
+
+def _tell_others(client: Any, sentence: str, status: int) -> None:
+  """Leaves word for the others; process 0 waits until they have it.
+
+  It holds what they read, and JAX aborts every process that is there when process 0 goes.
+  """
+  state = runtime.global_state
+  # This fails where process 0 is gone already, or another process had the first word.
+  with contextlib.suppress(jax.errors.JaxRuntimeError):
+    client.key_value_set(_ENDED, json.dumps([sentence, status]))
+  if state.process_id:
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+      client.key_value_set(f"{_GONE}/{state.process_id}", "")
+    return
+  there = set(range(1, state.num_processes))
+  deadline = time.monotonic() + _LAST_WORDS
+  while there and time.monotonic() < deadline:
+    time.sleep(0.1)
+    there = {i for i in there if _value(client, f"{_GONE}/{i}") is None}
+  time.sleep(0.5)
 
 
 def _listen() -> None:
   """In a thread: ends this process when another one has ended with a failure."""
   while (client := runtime.global_state.client) is not None:
-    text = _value(client, _ENDED)
+    try:
+      text = _value(client, _ENDED)
+    except jax.errors.JaxRuntimeError:
+      return  # the regular end, or one that the runtime takes care of
     if text is not None:
       sentence, status = json.loads(text)
       end(sentence, status)
     time.sleep(1.0)
-
-
-def _say_goodbye(client: Any, sentence: str, status: int) -> NoReturn:
-  # Either fails where the lead is gone already, or another process had the first word.
-  with contextlib.suppress(jax.errors.JaxRuntimeError):
-    client.key_value_set(_ENDED, json.dumps([sentence, status]))
-  with contextlib.suppress(jax.errors.JaxRuntimeError):
-    client.wait_at_barrier(_ENDED, int(_LAST_WORDS * 1000))
-  if runtime.global_state.process_id == 0:
-    time.sleep(0.5)  # the service ends with the lead, and aborts whoever is still there
-  sys.stdout.flush()
-  sys.stderr.flush()
-  # A regular exit would wait in JAX's shutdown for processes that may be gone.
-  os._exit(status)
 
 
 def _give_up(sentence: str) -> None:

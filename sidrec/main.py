@@ -41,10 +41,12 @@ def main(_) -> None:
   except stopping.Stopped as stopped:
     distributed.end(f"sidrec: {stopped}", stopped.status)
   except BaseException as error:
-    if jax.process_count() == 1:
+    if distributed.is_alone():
       raise
-    traceback.print_exc()
-    distributed.end(f"sidrec: process {jax.process_index()} failed: {error!r}")
+    if not isinstance(error, jax.errors.JaxRuntimeError):  # which others' ends cause, too
+      traceback.print_exc()
+    told = str(error).partition("\n")[0]
+    distributed.end(f"sidrec: process {jax.process_index()} failed: {type(error).__name__}: {told}")
 
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
