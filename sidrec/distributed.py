@@ -283,12 +283,11 @@ def end(sentence: str, status: int = 1) -> NoReturn:
     client = runtime.global_state.client
     if client is None:
       sys.exit(status)
-    try:
+    with contextlib.suppress(Exception):  # of a service that is gone: nobody is left to be told
       _tell_others(client, sentence, status)
-      sys.stdout.flush()
-    finally:
-      # A regular exit would wait in JAX's shutdown for processes that may be gone.
-      os._exit(status)
+    sys.stdout.flush()
+    # A regular exit would wait in JAX's shutdown for processes that may be gone.
+    os._exit(status)
 
 
 def _tell_others(client: Any, sentence: str, status: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 300  # generous: a busy machine may need much of it to start JAX twice
+SECONDS = 900  # generous: a busy machine may need much of it to start JAX twice
 
 
 class Ended(NamedTuple):
