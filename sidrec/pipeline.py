@@ -24,6 +24,7 @@ from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
 from sidrec.decoding.sharding import shard_trie
 from sidrec.decoding.trie import Trie, build_trie
+from sidrec.distributed import from_lead
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager
@@ -43,6 +44,7 @@ from sidrec.training.log import make_logger
 from sidrec.training.next_item import train_next_item
 from sidrec.training.profile import make_trace
 from sidrec.training.recommender import recommender_task
+from sidrec.whole_file import write_whole_text
 
 _HOW = ("accumulate", "remat")  # settings that save memory
 
@@ -58,10 +60,17 @@ class Recommender(NamedTuple):
 
 def prepare(config: ConfigDict, workdir: Path) -> str:
   """Raw files → dataset.npz, and items.tsv, which names the item of each row."""
-  workdir.mkdir(parents=True, exist_ok=True)
-  (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
   data, cold = config.data, config.cold_start
   settings = reader_settings(data)
+
+  def inputs() -> dict[str, Any]:
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_whole_text(workdir / "config.json", config.to_json_best_effort(indent=2) + "\n")
+    return {
+      "data": {**data.to_dict(), "path": str(data.path)},
+      "files": readers.signature(data.source, data.path, **settings),
+      **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
+    }
 
   def build() -> None:
     dataset = readers.read(data.source, data.path, data.min_interactions, **settings)
@@ -84,12 +93,9 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
     for note in dataset.notes:
       print(f"  {note}")
 
-  inputs = {
-    "data": {**data.to_dict(), "path": str(data.path)},
-    "files": readers.signature(data.source, data.path, **settings),
-    **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
-  }
-  return run_stage(workdir, "prepare", inputs, ["dataset.npz", "items.tsv"], build)
+  # Nothing here needs a device: the lead alone reads the raw files.
+  outputs = ["dataset.npz", "items.tsv"]
+  return run_stage(workdir, "prepare", from_lead(inputs), outputs, lambda: from_lead(build))
 
 
 def reader_settings(data: ConfigDict) -> dict[str, Any]:
@@ -109,20 +115,22 @@ def tokenize(config: ConfigDict, workdir: Path) -> str:
     made = item_vectors.item_vectors(config.features, dataset, config.seed, workdir)
     for note in made.notes:
       print(f"tokenize: {note}")
-    np.save(workdir / "vectors.npy", made.vectors_NxF)
+    # The last bits may differ from one host to another; the lead's count.
+    from_lead(lambda: np.save(workdir / "vectors.npy", made.vectors_NxF))
+    vectors_NxF = np.load(workdir / "vectors.npy")
     save_params(workdir / "features", made.params)
-    tokenized = tokenize_items(config.tokenizer, dataset, made.vectors_NxF, config.seed, workdir)
-    write_tokenized(workdir, tokenized, dataset.items)
+    tokenized = tokenize_items(config.tokenizer, dataset, vectors_NxF, config.seed, workdir)
+    from_lead(lambda: write_tokenized(workdir, tokenized, dataset.items))
     print((workdir / "tokenizer.txt").read_text(encoding="utf-8"))
 
-  inputs = {
+  inputs = lambda: {
     "fingerprint": prepared,
     **tokenize_settings(config),
     "files": {**item_vectors.vector_files(config.features), **id_files(config.tokenizer)},
   }
   trained = item_vectors.checkpoint_folders(config.features)
   outputs = ["vectors.npy", "features", *trained, "tokenizer", *TOKENIZED_FILES]
-  return run_stage(workdir, "tokenize", inputs, outputs, build)
+  return run_stage(workdir, "tokenize", from_lead(inputs), outputs, build)
 
 
 def tokenize_settings(config: ConfigDict) -> dict[str, Any]:

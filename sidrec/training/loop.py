@@ -3,6 +3,9 @@
 Each call to the device runs several optimiser steps under `lax.scan`. While it
 runs, the host prepares the next call's batches and reads the metrics of the
 call before, so the device never waits for the host except to validate.
+
+A signal to stop (see `stopping`) saves the state between two calls. All processes stop at the
+same step, wherever the signal came, because each call asks all of them.
 """
 
 import dataclasses
@@ -15,6 +18,8 @@ import jax
 import numpy as np
 import optax
 
+from sidrec.distributed import from_lead, largest_of_all
+from sidrec.stopping import Stopped, while_training
 from sidrec.training import mesh as mesh_lib
 from sidrec.training import meter as meter_lib
 from sidrec.training.checkpoint import Checkpoints, open_checkpoints
@@ -95,6 +100,7 @@ def train(
   Raises:
     TrainingDivergedError: if the loss is not finite; the last checkpoint is kept.
     ValueError, OSError: if checkpoints cannot be restored or saved; see `Checkpoints`.
+    Stopped: after a signal, when the state is saved.
   """
   start = functools.partial(init_state, task, optimizer, averaged=config.average_decay > 0)
   abstract = mesh_lib.with_shardings(mesh, jax.eval_shape(start, key))
@@ -103,7 +109,7 @@ def train(
   sign = 1.0 if config.maximise else -1.0
   meter: Meter | None = None
 
-  with open_checkpoints(directory) as checkpoints:
+  with open_checkpoints(directory) as checkpoints, while_training() as asked_here:
     progress: dict[str, Any] = {"best": None, "best_step": 0, "since_best": 0}
     restored = checkpoints.restore_latest(abstract)
     if restored is not None:
@@ -115,7 +121,8 @@ def train(
       state = jax.jit(start, out_shardings=shardings)(key)
     step = int(state.step)
     logger = make_logger(step)
-    pending = None  # steps and metrics of the call that is running
+    pending = None  # steps and metrics of the call that is running, and whether to stop
+    stop = 0
 
     while step < config.steps and not _out_of_patience(progress, config):
       count = min(config.steps_per_call, _steps_to_validation(step, config))
@@ -125,17 +132,21 @@ def train(
       if trace is not None:
         trace(step, state)
       state, metrics = run(state, batches)
-      _report(pending, logger, checkpoints, meter)
+      asked = largest_of_all(mesh, asked_here())
+      stop = _report(pending, logger, checkpoints, meter)
       step += count
-      pending = (step, metrics)
-      if step % config.validate_every and step < config.steps:
+      pending = (step, metrics, asked)
+      to_validate = step % config.validate_every == 0 or step >= config.steps
+      if not to_validate and not stop:
         continue
 
-      _report(pending, logger, checkpoints, meter)
+      stop = _report(pending, logger, checkpoints, meter) or stop
       pending = None
+      if not to_validate:
+        break
       if trace is not None and step >= config.steps:
         trace(step, state)
-      scores = validate(_kept_params(state))
+      scores = _of_lead(validate(_kept_params(state)))
       logger.scalars(step, {f"valid/{name}": value for name, value in scores.items()})
       if not np.isfinite(scores[config.metric]):
         raise TrainingDivergedError(f"{config.metric} is {scores[config.metric]} at step {step}")
@@ -146,9 +157,15 @@ def train(
       else:
         progress = {**progress, "since_best": progress["since_best"] + 1}
       checkpoints.save_latest(step, state, progress)
+      if stop:
+        break
       meter.restart(step)
 
     logger.close()
+    if stop:
+      checkpoints.save_latest(step, state, progress)  # nothing more where it was just validated
+      checkpoints.wait()
+      raise Stopped(stop, f" at step {step}, which is saved; the same command goes on from there")
     abstract_params = _kept_params(abstract)
     del state  # its buffers are not needed any more
     best = checkpoints.restore_best(abstract_params)
@@ -195,6 +212,11 @@ def _kept_params(state: TrainState) -> PyTree:
   return state.average if state.average != () else state.params
 
 
+def _of_lead(scores: dict[str, float]) -> dict[str, float]:
+  """The lead's scores: all must judge alike, and last bits may differ from one host to another."""
+  return from_lead(lambda: {name: float(value) for name, value in scores.items()})
+
+
 def _steps_to_validation(step: int, config: LoopConfig) -> int:
   """Steps until the next validation, which also comes after the last step."""
   return min(config.validate_every - step % config.validate_every, config.steps - step)
@@ -210,11 +232,11 @@ def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:
   return mesh_lib.to_global(mesh, jax.tree.map(lambda *x: np.stack(x), *batches), leading=1)
 
 
-def _report(pending, logger: Logger, checkpoints: Checkpoints, meter: Meter) -> None:
-  """Writes the metrics of a finished call; this waits for it."""
+def _report(pending, logger: Logger, checkpoints: Checkpoints, meter: Meter) -> int:
+  """Writes the metrics of a finished call; this waits for it. Returns the signal to stop, or 0."""
   if pending is None:
-    return
-  step, metrics = pending
+    return 0
+  step, metrics, asked = pending
   means = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
   if not np.isfinite(means["loss"]):
     saved = checkpoints.latest_step()
@@ -226,3 +248,4 @@ def _report(pending, logger: Logger, checkpoints: Checkpoints, meter: Meter) -> 
   rates = meter.read(step, means.get("tokens"))
   logger.scalars(step, {f"train/{name}": value for name, value in (means | rates).items()})
   logger.progress(step, means["loss"], meter_lib.human(rates))
+  return int(asked)

@@ -1,10 +1,7 @@
 """The loop: exact resume, one device equals eight, best parameters, early stop, divergence."""
 
-<<<<<<< HEAD
 import re
-=======
 import shutil
->>>>>>> ckpt
 
 import jax
 import jax.numpy as jnp
@@ -140,9 +137,6 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
   jax.tree.map(np.testing.assert_array_equal, states[0][0], states[1][0])
 
 
-<<<<<<< HEAD
-def test_one_device_trains_like_eight_and_like_four_by_two(tmp_path):
-=======
 def test_a_run_goes_on_where_files_of_its_checkpoints_were_damaged(tmp_path):
   task, batch_at = line_task()
   config = LoopConfig(steps=20, steps_per_call=4, validate_every=4, metric="score")
@@ -178,8 +172,7 @@ def test_a_run_goes_on_where_files_of_its_checkpoints_were_damaged(tmp_path):
   assert ends["best/12"] == (after[0], after)
 
 
-def test_one_device_trains_like_eight(tmp_path):
->>>>>>> ckpt
+def test_one_device_trains_like_eight_and_like_four_by_two(tmp_path):
   task, batch_at = recommender()
   config = LoopConfig(
     steps=10, steps_per_call=5, validate_every=10, metric="zero", average_decay=0.9
