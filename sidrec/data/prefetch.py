@@ -1,6 +1,6 @@
 """Batches made ahead by threads, behind the contract of `batches`: a function of the step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from sidrec.data.batches import BatchAt

@@ -59,10 +59,11 @@ def write_shard(path: Path, histories: Histories) -> Shard:
 
 def examples(histories: Histories) -> Iterable[bytes]:
   """The example of each user, serialised."""
-  columns = zip(COLUMNS.items(), (histories.item_T, histories.time_T, histories.rating_T))
+  arrays = (histories.item_T, histories.time_T, histories.rating_T)
   # All of a column at once; each user takes a slice of the bytes.
   columns = [
-    (name, np.asarray(column, dtype).tobytes(), dtype.itemsize) for (name, dtype), column in columns
+    (name, np.asarray(array, dtype).tobytes(), dtype.itemsize)
+    for (name, dtype), array in zip(COLUMNS.items(), arrays, strict=True)
   ]
   offsets = histories.offsets_U1.tolist()
   text = histories.user_ids_U.dtype.kind == "U"
@@ -115,6 +116,7 @@ def write_tfds_metadata(folder: Path, shards: Sequence[Shard], text_ids: bool) -
   """Writes what `tfds.builder_from_directory(folder)` wants: dataset_info.json, features.json."""
   # Imported here because it takes a while, and only writers need it.
   import tensorflow_datasets as tfds
+  from etils import epath
   from tensorflow_datasets.core import naming, splits
 
   tensor = tfds.features.Tensor
@@ -128,7 +130,10 @@ def write_tfds_metadata(folder: Path, shards: Sequence[Shard], text_ids: bool) -
     }
   )
   template = naming.ShardedFileTemplate(
-    dataset_name=DATASET, data_dir=folder, split=SPLIT, filetype_suffix="array_record"
+    dataset_name=DATASET,
+    data_dir=epath.Path(folder),
+    split=SPLIT,
+    filetype_suffix="array_record",
   )
   info = splits.SplitInfo(
     name=SPLIT,

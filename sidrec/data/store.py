@@ -16,7 +16,7 @@ Letters: U users, W windows, R users that are read.
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,7 +158,8 @@ def open_store(path: str | Path) -> Store:
   try:
     with np.load(folder / "lengths.npz", allow_pickle=False) as arrays:
       lengths_U = arrays["length_U"]
-    if [len(lengths_U), int(lengths_U.sum(dtype=np.int64))] != [meta["users"], meta["interactions"]]:
+    found = [len(lengths_U), int(lengths_U.sum(dtype=np.int64))]
+    if found != [meta["users"], meta["interactions"]]:
       raise ValueError("the lengths are not those of store.json")
   except (EOFError, LookupError, ValueError, zipfile.BadZipFile) as error:
     raise ValueError(f"{folder / 'lengths.npz'} is damaged ({error}); copy it again") from error
@@ -185,8 +186,10 @@ def load_store(path: str | Path, users_R: np.ndarray | None = None) -> Dataset:
   blocks = [users_R[at : at + _USERS_AT_ONCE] for at in range(0, len(users_R), _USERS_AT_ONCE)]
   parts = [_histories(store, block) for block in blocks]
   offsets_R1 = np.concatenate([[0], np.cumsum(store.lengths_U[users_R], dtype=np.int64)])
-  histories = Histories(offsets_R1, *map(np.concatenate, zip(*(part[1:] for part in parts))))
-  return validate(Dataset(store.name, histories, load_items(store.folder / "items.npz"), store.notes))
+  columns = zip(*(part[1:] for part in parts), strict=True)
+  histories = Histories(offsets_R1, *map(np.concatenate, columns))
+  items = load_items(store.folder / "items.npz")
+  return validate(Dataset(store.name, histories, items, store.notes))
 
 
 def drawn_users(num_users: int, count: int) -> np.ndarray:
@@ -250,10 +253,12 @@ def training_source(store: Store) -> Source:
   def items_of(start_W: np.ndarray, stop_W: np.ndarray) -> np.ndarray:
     user_W = np.searchsorted(offsets_U1, start_W, side="right") - 1
     user_R, at_W = np.unique(user_W, return_inverse=True)  # whom several windows share: once
-    blobs = _checked(store, user_R, shards.column_of(store.read(user_R.tolist()), "item"), width)
-    begin_W = offsets_U1[user_W]
-    spans = zip(at_W.tolist(), width * (start_W - begin_W), width * (stop_W - begin_W))
-    return np.frombuffer(b"".join([blobs[at][i:j] for at, i, j in spans]), shards.COLUMNS["item"])
+    blobs = shards.column_of(store.read(user_R.tolist()), "item")
+    _check(store, user_R, blobs, width)
+    at = (start_W - offsets_U1[user_W], stop_W - offsets_U1[user_W])
+    spans = zip(at_W.tolist(), *((width * place_W).tolist() for place_W in at), strict=True)
+    joined = b"".join([blobs[user][i:j] for user, i, j in spans])
+    return np.frombuffer(joined, shards.COLUMNS["item"])
 
   def ids_of(user_R: np.ndarray) -> np.ndarray:
     return shards.user_ids_of(store.read(user_R.tolist()), store.id_dtype)
@@ -327,12 +332,12 @@ def _reader(folder: Path, files: Sequence[Path]) -> Callable[[Sequence[int]], Se
 def _histories(store: Store, users_R: np.ndarray) -> Histories:
   records = store.read(users_R.tolist())
   for name, dtype in shards.COLUMNS.items():
-    _checked(store, users_R, shards.column_of(records, name), dtype.itemsize)
+    _check(store, users_R, shards.column_of(records, name), dtype.itemsize)
   return shards.histories_of(records, store.id_dtype)
 
 
-def _checked(store: Store, users_R: np.ndarray, blobs: list[bytes], width: int) -> list[bytes]:
-  """The columns if they are as long as the lengths say."""
+def _check(store: Store, users_R: np.ndarray, blobs: list[bytes], width: int) -> None:
+  """Raises ValueError unless the columns are as long as the lengths say."""
   length_R = np.fromiter(map(len, blobs), np.int64, len(blobs))
   wrong_R = np.flatnonzero(length_R != width * store.lengths_U[users_R].astype(np.int64))
   if len(wrong_R):
@@ -340,4 +345,3 @@ def _checked(store: Store, users_R: np.ndarray, blobs: list[bytes], width: int) 
       f"{store.folder}: the history of user row {users_R[wrong_R[0]]} is not as long as "
       "lengths.npz says; its files belong to different stores, copy or prepare them again"
     )
-  return blobs
