@@ -248,13 +248,7 @@ def assemble(
   ids = list(dict.fromkeys([*log.items, *described.ids]))
   items_N, item_row = in_order(ids)
   row_of = dict(zip(ids, item_row.tolist(), strict=True))
-  metadata = item_table(
-    ids=np.array([row_of[id_] for id_ in described.ids], np.int64),
-    titles=described.titles,
-    categories=described.categories,
-    numeric={name: column.tolist() for name, column in described.numeric.items()},
-    text=described.text,
-  )
+  metadata = table_of(described, np.array([row_of[id_] for id_ in described.ids], np.int64))
   built = build(
     name,
     user_row[user_T],
@@ -270,6 +264,17 @@ def assemble(
   return built._replace(
     histories=histories._replace(user_ids_U=users_U[histories.user_ids_U]),
     items=items._replace(ids_N=items_N[items.ids_N]),
+  )
+
+
+def table_of(described: Described, ids: np.ndarray) -> dataset.Items:
+  """What is known about items, under these ids."""
+  return item_table(
+    ids=ids,
+    titles=described.titles,
+    categories=described.categories,
+    numeric={name: column.tolist() for name, column in described.numeric.items()},
+    text=described.text,
   )
 
 
