@@ -57,7 +57,7 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
   workdir.mkdir(parents=True, exist_ok=True)
   (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
   data, cold = config.data, config.cold_start
-  settings = reader_settings(data)
+  settings = readers.settings_of(data)
 
   def build() -> None:
     dataset = readers.read(data.source, data.path, data.min_interactions, **settings)
@@ -86,14 +86,6 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
     **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
   }
   return run_stage(workdir, "prepare", inputs, ["dataset.npz", "items.tsv"], build)
-
-
-def reader_settings(data: ConfigDict) -> dict[str, Any]:
-  """What a source's reader takes beside the path."""
-  own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
-  if data.source not in own:
-    return {}
-  return {**own[data.source].to_dict(), "repeats": data.repeats}
 
 
 def tokenize(config: ConfigDict, workdir: Path) -> str:
