@@ -266,21 +266,24 @@ def training_source(store: Store) -> Source:
   return Source(offsets_U1, items_of, ids_of)
 
 
-def from_shards(make_batches: Callable[..., BatchAt], path: str | Path) -> Callable[..., BatchAt]:
+def from_shards(
+  make_batches: Callable[..., BatchAt], path: str | Path, num_threads: int = 2
+) -> Callable[..., BatchAt]:
   """`packed_batches` or `sliding_batches` of all users of a store, whatever is in memory.
 
   Args:
     make_batches: one of the two.
     path: of the store.
+    num_threads: that make batches.
 
   Returns:
     The same function; its histories, its first argument, are those of the store's shards, and
     threads make the batches of the steps ahead.
   """
 
-  def make(in_memory: Histories, *settings: int) -> BatchAt:
+  def make(in_memory: Histories | None, *settings: int) -> BatchAt:
     del in_memory  # perhaps a sample of the users
-    return prefetched(make_batches(training_source(open_store(path)), *settings))
+    return prefetched(make_batches(training_source(open_store(path)), *settings), num_threads)
 
   return make
 
