@@ -69,9 +69,7 @@ def write_log(path: Path, num_users: int, mean_length: int, num_items: int, coun
       offsets_U1 = np.concatenate([[0], np.cumsum(length_U)]).astype(np.int64)
       histories = Histories(
         offsets_U1,
-        np.minimum(np.searchsorted(cumulative_N, rng.random(total)), num_items - 1).astype(
-          np.int32
-        ),
+        np.searchsorted(cumulative_N[:-1], rng.random(total)).astype(np.int32),
         _START + np.cumsum(step_T).astype(np.int64),
         rng.integers(1, 6, total).astype(np.float32),
         users,

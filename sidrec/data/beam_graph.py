@@ -109,7 +109,7 @@ def run(
       | "in shards" >> beam.GroupByKey()
       | "write"
       >> beam.Map(
-        lambda pair, plan, s, counts: write_shard(place, *pair, plan, s, counts),
+        lambda pair, plan, s, counts: write_shard(place, pair[0], pair[1], plan, s, counts),
         plan=layout,
         s=summary,
         counts=AsSingleton(items),

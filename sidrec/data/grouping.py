@@ -219,7 +219,7 @@ def counts_of(grouped: Grouped) -> Counts:
 
 def add_up(counts: Iterable[Counts]) -> Counts:
   """Counts of several shares together."""
-  return Counts(*map(sum, zip(Counts(), *counts, strict=True)))
+  return Counts(*(int(sum(column)) for column in zip(Counts(), *counts, strict=True)))
 
 
 # The k-core.

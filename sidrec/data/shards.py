@@ -9,7 +9,8 @@ An example is a `tf.train.Example` of
 
 with the three columns as little-endian bytes (TFDS's encoding 'bytes'): a history of any length
 is then one slice of memory, where a list of numbers would be parsed number by number. Written
-with group_size:1, so that any user can be read without the neighbours.
+with group_size:1, so that any user can be read without the neighbours, and compressed by Snappy:
+the default, Zstandard, makes files a quarter smaller and takes half as long again to read.
 
 Letters: U users, T interactions, R users that are read.
 """
@@ -46,7 +47,7 @@ def write_shard(path: Path, histories: Histories) -> Shard:
   """Writes all of these users, in their order."""
   from array_record.python import array_record_module  # pyrefly: ignore[missing-import]
 
-  writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+  writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,snappy")
   num_bytes = 0
   for record in examples(histories):
     num_bytes += len(record)

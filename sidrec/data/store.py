@@ -14,6 +14,7 @@ bit, for any number of processes; only the items of a batch are read, when it is
 Letters: U users, W windows, R users that are read.
 """
 
+import functools
 import json
 import zipfile
 from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ class Store(NamedTuple):
   notes: tuple[str, ...]
   lengths_U: np.ndarray  # int32 [U]
   id_dtype: np.dtype  # of user ids
-  read: Callable[[Sequence[int]], Sequence[bytes]]  # user rows → their examples
+  read: Callable[[np.ndarray], list[bytes]]  # ascending user rows [R] → their examples
 
 
 # Writing.
@@ -163,7 +164,7 @@ def open_store(path: str | Path) -> Store:
       raise ValueError("the lengths are not those of store.json")
   except (EOFError, LookupError, ValueError, zipfile.BadZipFile) as error:
     raise ValueError(f"{folder / 'lengths.npz'} is damaged ({error}); copy it again") from error
-  read = _reader(folder, files)
+  read = _reader(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
   return Store(
     folder, meta["name"], tuple(meta["notes"]), lengths_U, np.dtype(meta["user_id"]), read
   )
@@ -253,7 +254,7 @@ def training_source(store: Store) -> Source:
   def items_of(start_W: np.ndarray, stop_W: np.ndarray) -> np.ndarray:
     user_W = np.searchsorted(offsets_U1, start_W, side="right") - 1
     user_R, at_W = np.unique(user_W, return_inverse=True)  # whom several windows share: once
-    blobs = shards.column_of(store.read(user_R.tolist()), "item")
+    blobs = shards.column_of(store.read(user_R), "item")
     _check(store, user_R, blobs, width)
     at = (start_W - offsets_U1[user_W], stop_W - offsets_U1[user_W])
     spans = zip(at_W.tolist(), *((width * place_W).tolist() for place_W in at), strict=True)
@@ -261,7 +262,8 @@ def training_source(store: Store) -> Source:
     return np.frombuffer(joined, shards.COLUMNS["item"])
 
   def ids_of(user_R: np.ndarray) -> np.ndarray:
-    return shards.user_ids_of(store.read(user_R.tolist()), store.id_dtype)
+    distinct, at_R = np.unique(user_R, return_inverse=True)
+    return shards.user_ids_of(store.read(distinct), store.id_dtype)[at_R]
 
   return Source(offsets_U1, items_of, ids_of)
 
@@ -311,29 +313,38 @@ def _metadata(folder: Path) -> dict[str, Any]:
   return meta
 
 
-def _reader(folder: Path, files: Sequence[Path]) -> Callable[[Sequence[int]], Sequence[bytes]]:
-  # Imported here because it takes a while, and most runs do not need it.
-  from grain.sources import ArrayRecordDataSource
+def _reader(files: Sequence[Path], ends_K: np.ndarray) -> Callable[[np.ndarray], list[bytes]]:
+  """Reads examples by user rows; shard k ends before row ends_K[k]."""
+  starts_K = np.concatenate([[0], ends_K])
 
-  def sentence(error: RuntimeError) -> ValueError:
-    return ValueError(f"{folder} has a damaged shard, copy or prepare it again: {str(error)[:300]}")
+  @functools.cache
+  def opened(shard: int) -> Any:
+    # Imported here because it takes a while, and most runs do not need it.
+    from array_record.python import array_record_module  # pyrefly: ignore[missing-import]
 
-  try:
-    source = ArrayRecordDataSource([str(file) for file in files])
-  except RuntimeError as error:
-    raise sentence(error) from error
+    # An example has a few hundred bytes: reading more at once, or ahead, is wasted.
+    return array_record_module.ArrayRecordReader(
+      str(files[shard]), options="readahead_buffer_size:0", file_reader_buffer_size=2048
+    )
 
-  def read(rows: Sequence[int]) -> Sequence[bytes]:
-    try:
-      return source.__getitems__(rows)
-    except RuntimeError as error:
-      raise sentence(error) from error
+  def read(row_R: np.ndarray) -> list[bytes]:
+    at_K = np.searchsorted(row_R, starts_K)
+    records: list[bytes] = []
+    for shard in np.flatnonzero(np.diff(at_K)).tolist():
+      row_P = row_R[at_K[shard] : at_K[shard + 1]] - starts_K[shard]
+      try:
+        records += opened(shard).read(row_P.tolist())
+      except (RuntimeError, IndexError, ValueError) as error:
+        raise ValueError(
+          f"{files[shard]} is damaged, copy or prepare it again: {str(error)[:300]}"
+        ) from error
+    return records
 
   return read
 
 
 def _histories(store: Store, users_R: np.ndarray) -> Histories:
-  records = store.read(users_R.tolist())
+  records = store.read(users_R)
   for name, dtype in shards.COLUMNS.items():
     _check(store, users_R, shards.column_of(records, name), dtype.itemsize)
   return shards.histories_of(records, store.id_dtype)
