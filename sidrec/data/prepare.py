@@ -136,7 +136,7 @@ def _finish(
     raise no_core(log.name, data.k_core)
   if data.k_core and int(result["item_count_N"].min()) < data.k_core:
     raise ValueError(
-      f"{core_rounds} rounds did not reach the {data.k_core}-core; give more --core_rounds"
+      f"the {data.k_core}-core was not reached within --core_rounds={core_rounds}; give more"
     )
   id_dtype = {
     of: np.dtype(np.int64 if header[f"{of}_kind"] == "whole" else f"<U{header[f'{of}_width']}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import make_dataset, make_items, tiny_config
+from tiny import assert_same, make_dataset, make_items, tiny_config
 
 from sidrec import pipeline
 from sidrec.data import batches, readers, shards, store
@@ -34,19 +34,6 @@ def data_set(text_ids: bool = False) -> Dataset:
     make_items(list(range(30))),
     notes=["one note", "ein zweiter: é"],
   )
-
-
-def assert_same(found: Dataset, expected: Dataset) -> None:
-  """Equal in every bit, types of arrays included."""
-  assert (found.name, found.notes) == (expected.name, expected.notes)
-  columns = expected.items._replace(numeric={}), found.items._replace(numeric={})
-  pairs = [*zip(expected.histories, found.histories, strict=True), *zip(*columns, strict=True)]
-  pairs = [(a, b) for a, b in pairs if isinstance(a, np.ndarray)]
-  assert list(expected.items.numeric) == list(found.items.numeric)
-  pairs += [(expected.items.numeric[k], found.items.numeric[k]) for k in found.items.numeric]
-  for a, b in pairs:
-    assert a.dtype == b.dtype
-    assert a.tobytes() == b.tobytes()
 
 
 @pytest.fixture(scope="module")
