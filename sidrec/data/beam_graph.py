@@ -47,44 +47,23 @@ def run(
     num_shards: 0 for files of the usual size.
     options: of Beam and its runner, as on a command line.
   """
-  # Not `log` as a whole: what the steps name is sent to the workers with them.
-  kinds, metadata_ids, ticks, repeats = log.id_kinds, log.metadata_ids, log.ticks, log.repeats
-  num_shares = int(np.clip(log.num_bytes // _SHARE_BYTES, 4, 4096))
+  place = str(folder)
   with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
     blocks = _blocks(pipeline, log)
-    summary = AsSingleton(
-      blocks
-      | "facts" >> beam.Map(lambda block: grouping.facts_of(block))
-      | "all facts" >> beam.combiners.ToList()
-      | "summary" >> beam.Map(lambda facts: grouping.summarise(facts, kinds, metadata_ids))
-    )
-    counted = (
-      blocks
-      | "by user" >> beam.FlatMap(lambda block: grouping.by_user(block, num_shares))
-      | "shares" >> beam.GroupByKey()
-      | "histories"
-      >> beam.Map(
-        lambda pair, s: grouping.group(pair[1], s, ticks, repeats, min_interactions), s=summary
-      )
-    )
-    before = AsSingleton(
-      counted | "counts" >> beam.Map(lambda pair: pair[1]) | "sum" >> _combine(grouping.add_up)
+    summary = _summary(blocks, log)
+    counted = _by_user(blocks, summary, log, min_interactions)
+    before = (
+      counted | "counts" >> beam.Map(lambda pair: pair[1]) | "sum" >> _adding(grouping.add_up)
     )
     histories = counted | "without counts" >> beam.Map(lambda pair: pair[0])
     first = _item_counts(histories, "all")
-    items = first
-    for number in range(core_rounds if k_core else 0):
-      histories = histories | f"round {number}" >> beam.Map(
-        lambda grouped, counts: grouping.drop_rare(grouped, counts, k_core),
-        counts=AsSingleton(items),
-      )
-      items = _item_counts(histories, f"left {number}")
-    after = AsSingleton(
+    histories, items = _core(histories, first, k_core, core_rounds if k_core else 0)
+    after = (
       histories
       | "counts left" >> beam.Map(lambda grouped: grouping.counts_of(grouped))
-      | "sum left" >> _combine(grouping.add_up)
+      | "sum left" >> _adding(grouping.add_up)
     )
-    layout = AsSingleton(
+    layout = (
       histories
       | "users" >> beam.Map(lambda grouped: grouped.user_ids_U)
       | "all users" >> beam.combiners.ToList()
@@ -93,36 +72,14 @@ def run(
         lambda ids, s, total: grouping.lay_out(
           ids, s.user_kind, num_shards or default_shards(total.interactions)
         ),
-        s=summary,
-        total=after,
+        s=AsSingleton(summary),
+        total=AsSingleton(after),
       )
     )
-    place = str(folder)
-    written = (
-      histories
-      | "by shard"
-      >> beam.FlatMap(
-        lambda grouped, plan, s: grouping.by_shard(grouped, plan, s.user_kind),
-        plan=layout,
-        s=summary,
-      )
-      | "in shards" >> beam.GroupByKey()
-      | "write"
-      >> beam.Map(
-        lambda pair, plan, s, counts: write_shard(place, pair[0], pair[1], plan, s, counts),
-        plan=layout,
-        s=summary,
-        counts=AsSingleton(items),
-      )
-      | "all shards" >> beam.combiners.ToList()
-    )
+    written = _write(histories, summary, layout, items, place)
+    sides = (AsSingleton(found) for found in (summary, before, after, first, items))
     _ = written | "result" >> beam.Map(
-      lambda found, *sides: write_result(place, found, *sides),
-      summary,
-      before,
-      after,
-      AsSingleton(first),
-      AsSingleton(items),
+      lambda found, *rest: write_result(place, found, *rest), *sides
     )
 
 
@@ -151,15 +108,74 @@ def quotes_before(found: Iterable[tuple[int, str, int]]) -> dict[int, int]:
   return before
 
 
-def _combine(add: Any) -> Any:
-  return beam.CombineGlobally(lambda found: add(found))
+def _summary(blocks: Any, log: RawLog) -> Any:
+  # Not `log` as a whole: what a step names is sent to the workers with it.
+  kinds, metadata_ids = log.id_kinds, log.metadata_ids
+  return (
+    blocks
+    | "facts" >> beam.Map(lambda block: grouping.facts_of(block))
+    | "all facts" >> beam.combiners.ToList()
+    | "summary" >> beam.Map(lambda facts: grouping.summarise(facts, kinds, metadata_ids))
+  )
+
+
+def _by_user(blocks: Any, summary: Any, log: RawLog, min_interactions: int) -> Any:
+  """Histories in shares by user, and what was met."""
+  num_shares = int(np.clip(log.num_bytes // _SHARE_BYTES, 4, 4096))
+  ticks, repeats = log.ticks, log.repeats
+  return (
+    blocks
+    | "by user" >> beam.FlatMap(lambda block: grouping.by_user(block, num_shares))
+    | "shares" >> beam.GroupByKey()
+    | "histories"
+    >> beam.Map(
+      lambda pair, s: grouping.group(pair[1], s, ticks, repeats, min_interactions),
+      s=AsSingleton(summary),
+    )
+  )
+
+
+def _core(histories: Any, items: Any, k: int, rounds: int) -> tuple[Any, Any]:
+  """What is left after so many rounds, and its item counts."""
+  for number in range(rounds):
+    histories = histories | f"round {number}" >> beam.Map(
+      lambda grouped, counts: grouping.drop_rare(grouped, counts, k), counts=AsSingleton(items)
+    )
+    items = _item_counts(histories, f"left {number}")
+  return histories, items
 
 
 def _item_counts(histories: Any, name: str) -> Any:
   return (
     histories
     | f"items {name}" >> beam.Map(lambda grouped: grouping.item_counts(grouped))
-    | f"sum items {name}" >> _combine(grouping.add_item_counts)
+    | f"sum items {name}" >> _adding(grouping.add_item_counts)
+  )
+
+
+def _adding(add: Any) -> Any:
+  return beam.CombineGlobally(lambda found: add(found))
+
+
+def _write(histories: Any, summary: Any, layout: Any, items: Any, place: str) -> Any:
+  """Writes the shards; a list of what each holds."""
+  return (
+    histories
+    | "by shard"
+    >> beam.FlatMap(
+      lambda grouped, plan, s: grouping.by_shard(grouped, plan, s.user_kind),
+      plan=AsSingleton(layout),
+      s=AsSingleton(summary),
+    )
+    | "in shards" >> beam.GroupByKey()
+    | "write"
+    >> beam.Map(
+      lambda pair, plan, s, counts: write_shard(place, pair[0], pair[1], plan, s, counts),
+      plan=AsSingleton(layout),
+      s=AsSingleton(summary),
+      counts=AsSingleton(items),
+    )
+    | "all shards" >> beam.combiners.ToList()
   )
 
 
