@@ -27,6 +27,10 @@ def default_config() -> ConfigDict:
   config.data.amazon = ConfigDict()  # source 'amazon-reviews'
   config.data.amazon.metadata_path = ""  # the file of items; empty if there is none
   config.data.amazon.max_characters = 512  # of an item's texts
+  config.data.store = ConfigDict()  # source 'store': what sidrec.data.prepare wrote
+  # Users, drawn evenly, whom features, tokenizer, validation and tests see; training then reads
+  # all users from the shards. 0: all users, in memory, and the same batches.
+  config.data.store.users = 0
   config.data.table = ConfigDict()  # source 'table': what your own columns are called
   config.data.table.columns = ConfigDict(COLUMNS)
   config.data.table.time_unit = "s"  # or 'ms', 'us', 'ns', 'iso'

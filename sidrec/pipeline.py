@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec import item_vectors
-from sidrec.data import readers
+from sidrec.data import readers, store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset, save_dataset
 from sidrec.data.cold import draw_items, without_items
@@ -61,7 +61,13 @@ class Recommender(NamedTuple):
 def prepare(config: ConfigDict, workdir: Path) -> str:
   """Raw files → dataset.npz, and items.tsv, which names the item of each row."""
   data, cold = config.data, config.cold_start
-  settings = reader_settings(data)
+  settings = readers.settings_of(data)
+  if samples_users(config) and (data.k_core or data.shuffle_ties >= 0 or cold.held_out):
+    raise ValueError(
+      "with data.store.users only a sample is in memory, and training reads the shards as they "
+      "are: k_core, shuffle_ties and cold starts need data.store.users=0 (give --k_core to "
+      "sidrec.data.prepare)"
+    )
 
   def inputs() -> dict[str, Any]:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -96,14 +102,6 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
   # Nothing here needs a device: the lead alone reads the raw files.
   outputs = ["dataset.npz", "items.tsv"]
   return run_stage(workdir, "prepare", from_lead(inputs), outputs, lambda: from_lead(build))
-
-
-def reader_settings(data: ConfigDict) -> dict[str, Any]:
-  """What a source's reader takes beside the path."""
-  own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
-  if data.source not in own:
-    return {}
-  return {**own[data.source].to_dict(), "repeats": data.repeats}
 
 
 def tokenize(config: ConfigDict, workdir: Path) -> str:
@@ -216,8 +214,20 @@ def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
 def make_batches(config: ConfigDict) -> Callable[..., BatchAt]:
   """The training batches that the model's setting wants."""
   if config.model.setting == "dense":
-    return packed_batches
-  return functools.partial(sliding_batches, num_user_tokens=config.model.user_tokens)
+    return training_users(config, packed_batches)
+  return training_users(
+    config, functools.partial(sliding_batches, num_user_tokens=config.model.user_tokens)
+  )
+
+
+def training_users(config: ConfigDict, batches: Callable[..., BatchAt]) -> Callable[..., BatchAt]:
+  """The batches of all users: from shards where only a sample of the users is in memory."""
+  return store.from_shards(batches, config.data.path) if samples_users(config) else batches
+
+
+def samples_users(config: ConfigDict) -> bool:
+  """Whether only a sample of the users is in memory."""
+  return config.data.source == "store" and config.data.store.users > 0
 
 
 def train_recommender(config: ConfigDict, workdir: Path) -> str:
@@ -312,7 +322,14 @@ def train_sasrec(config: ConfigDict, workdir: Path) -> str:
     model = make_sasrec(config, dataset.items.num_items)
     settings = {**config.sasrec.train.to_dict(), "valid_batch_size": config.evaluate.batch_size}
     training = sasrec_training.SASRecTraining(**settings)
-    params = sasrec_training.train_sasrec(model, training, dataset.histories, config.seed, workdir)
+    params = sasrec_training.train_sasrec(
+      model,
+      training,
+      dataset.histories,
+      config.seed,
+      workdir,
+      make_batches=training_users(config, packed_batches),
+    )
     save_params(workdir / "sasrec" / "params", params)
 
   inputs = {"fingerprint": prepared, **sasrec_settings(config)}

@@ -5,6 +5,7 @@ Letters: B batch, S history length, N items, D width, K results, M seen items.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.data.batches import NO_ITEM, packed_batches
+from sidrec.data.batches import NO_ITEM, BatchAt, packed_batches
 from sidrec.data.dataset import Histories
 from sidrec.decoding.batched import RecommendUsers, in_batches
 from sidrec.models.sasrec import SASRec, recommend
@@ -98,6 +99,7 @@ def train_sasrec(
   seed: int,
   workdir: Path,
   name: str = "sasrec",
+  make_batches: Callable[..., BatchAt] = packed_batches,
 ) -> dict:
   """Trains SASRec, or goes on from where a run was stopped.
 
@@ -111,6 +113,7 @@ def train_sasrec(
     seed: of parameters, dropout, batches and the sample.
     workdir: takes `<name>/checkpoints` and the logs.
     name: of the folder, and in the logs.
+    make_batches: `packed_batches`, perhaps of other users than those in memory.
 
   Returns:
     The best parameters.
@@ -125,7 +128,7 @@ def train_sasrec(
   )
   return train_next_item(
     sasrec_task(model),
-    packed_batches,
+    make_batches,
     recommend_users,
     config,
     histories,
