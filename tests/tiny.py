@@ -1,5 +1,7 @@
 """Small things that many tests need: histories, a data set, a recommender, a whole run's config."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +44,17 @@ def make_dataset(rows=ROWS):
   return Dataset("tiny", make_histories(rows), make_items(list(range(30))), ())
 
 
+def assert_same(found, expected):
+  """Asserts that two data sets are equal in every bit, types of arrays included."""
+  assert (found.name, found.notes) == (expected.name, expected.notes)
+  columns = lambda data: data.histories._asdict() | data.items._asdict() | data.items.numeric
+  assert list(columns(found)) == list(columns(expected))
+  for name, column in columns(expected).items():
+    if name != "numeric":
+      assert columns(found)[name].dtype == column.dtype, name
+      assert columns(found)[name].tobytes() == column.tobytes(), name
+
+
 def all_codes(levels, codebook_size):
   """Every code tuple there is, in order: int [V^L, L]."""
   shape = (codebook_size,) * levels
@@ -65,16 +78,42 @@ def make_model(codes_NxL, **changes):
   return Seq2Seq(Seq2SeqConfig(**{**settings, **changes})), trie, trie_lib.paths(trie)
 
 
-def init_params(model, trie, path):
-  """Its parameters at the start, except that node biases, which start at zero, are random."""
+def init_params(model, trie, path, scale=1.0):
+  """Random parameters, `scale` times the size that training starts from; 1 where that is 0.
+
+  They are drawn with numpy, because the model's own initialisation takes long to compile.
+  """
   history = jnp.zeros((1, model.config.input_length), jnp.int32)
   target = history if model.config.setting == "dense" else history[:, :1]
   method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"
   init = lambda key: model.init(key, history, target, trie, path, method=method)
-  params = init(jax.random.key(0))["params"]
-  if model.config.node_bias:
-    params["node_bias"] = jax.random.normal(jax.random.key(1), (trie.num_nodes,))
-  return params
+  rng = np.random.default_rng(0)
+
+  def draw(path, like):
+    name = path[-1].key
+    if name == "scale":
+      return jnp.asarray(np.full(like.shape, scale, np.float32))
+    sizes = {"code": 0.05, "user": 0.05, "bias": 0.25, "node_bias": 1.0, "item_bias": 1.0}
+    size = sizes.get(name, 0.02)
+    if name in ("kernel", "out"):
+      size = np.prod(like.shape[:-1]) ** -0.5
+    return jnp.asarray(rng.normal(0, scale * size, like.shape).astype(np.float32))
+
+  return jax.tree.map_with_path(draw, jax.eval_shape(init, jax.random.key(0))["params"])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def log_likelihood(model, params, history, target, trie, path, segment=None):
+  """The model's; compiled once for all tests of the same shapes."""
+  inputs = (history, target, trie, path, segment)
+  return model.apply({"params": params}, *inputs, method="log_likelihood")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def joint_log_likelihood(model, params, history, target, trie, path):
+  """Likewise."""
+  inputs = (history, target, trie, path)
+  return model.apply({"params": params}, *inputs, method="joint_log_likelihood")
 
 
 def means_of(per_user):

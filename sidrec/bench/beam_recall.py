@@ -1,4 +1,5 @@
-"""How much of the exact top-10 a beam search of K beams finds, on a trained recommender.
+"""How much of the exact top-10 a beam search of K beams finds, on a trained recommender, and how
+much of its own top-10 is left when it computes in bfloat16.
 
 Letters: B users, S history length, N items, L levels, K beams.
 
@@ -6,6 +7,7 @@ The exact list comes from the log likelihood of every item, teacher-forced as in
 nothing of the search is used to judge it.
 """
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Sequence
@@ -113,6 +115,8 @@ def measure(
       f"{(same_B == RESULTS).mean():.1%} of {len(same_B)} users, in the same order for "
       f"{equal_B.mean():.1%}"
     )
+  measured["bf16_overlap"] = _bf16_overlap(model, params, trie, history_BxS, max(beams))
+  say(f"bfloat16 finds {measured['bf16_overlap']:.4f} of what float32 finds, {max(beams)} beams")
   measured["illegal_share"] = _illegal_share(model, params, trie, history_BxS)
   say(f"without the constraint {measured['illegal_share']:.1%} of results have no item")
   return measured
@@ -136,6 +140,19 @@ def _draw_histories(dataset, model: Seq2Seq, num_users: int) -> np.ndarray:
     token_B = user_tokens(histories.user_ids_U[users], model.config.user_tokens)
     history_BxS = with_user_tokens(token_B, history_BxS)
   return history_BxS
+
+
+def _bf16_overlap(
+  model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray, beams: int
+) -> float:
+  """The share of the ten best items that float32 and bfloat16 computations agree on."""
+  found = []
+  for dtype in ("float32", "bfloat16"):
+    cast = Seq2Seq(dataclasses.replace(model.config, dtype=dtype))
+    search = jax.jit(functools.partial(beam.search, cast, beams=beams))
+    found.append(_in_parts(lambda h, s=search: s(params, trie, h).item_BxK, history_BxS))
+  best = [x_BxK[:, :RESULTS] for x_BxK in found]
+  return float(np.mean([len(set(a) & set(b)) for a, b in zip(*best, strict=True)]) / RESULTS)
 
 
 def _illegal_share(model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray) -> float:

@@ -3,11 +3,11 @@
   pip install 'sidrec[bench]'
   python -m sidrec.bench.decode --json=decode.json
   python -m sidrec.bench.decode --json=decode.json --parts=layouts,growth --plot=growth.png
-  python -m sidrec.bench.decode --json=decode.json --parts=recall --workdir=runs/ml1m
+  python -m sidrec.bench.decode --json=decode.json --parts=recall,throughput --workdir=runs/ml1m
 
-Parts: `layouts` (`sidrec.bench.layouts`), `growth` (`sidrec.bench.growth`), and `recall`
-(`sidrec.bench.beam_recall`), which wants the work directory of a finished run. Times are medians
-of warm, synchronised calls, everything compared taking turns.
+Parts: `layouts` (`sidrec.bench.layouts`), `growth` (`sidrec.bench.growth`), and `recall` and
+`throughput` (`sidrec.bench.beam_recall`, `sidrec.bench.throughput`), which want the work directory
+of a finished run. Times are medians of warm, synchronised calls, everything compared taking turns.
 """
 
 import json
@@ -18,11 +18,11 @@ from typing import Any
 
 from absl import app, flags
 
-from sidrec.bench import beam_recall, growth, layouts
+from sidrec.bench import beam_recall, growth, layouts, throughput
 from sidrec.bench.timing import hardware
 from sidrec.whole_file import write_whole_text
 
-PARTS = ("layouts", "growth", "recall")
+PARTS = ("layouts", "growth", "recall", "throughput")
 _NUMBERS = {
   "batches": (layouts.Sizes().batches, "Layouts: histories of a search."),
   "positions": (layouts.Sizes().positions, "Layouts: items of a history."),
@@ -36,7 +36,9 @@ def define_flags(values: flags.FlagValues) -> None:
   """Adds this command's flags to `values`, so that importing the module defines none."""
   flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
   flags.DEFINE_string("plot", None, "Growth: draw to this PNG file.", flag_values=values)
-  flags.DEFINE_string("workdir", None, "Recall: of a finished run.", flag_values=values)
+  flags.DEFINE_string(
+    "workdir", None, "Recall and throughput: of a finished run.", flag_values=values
+  )
   flags.DEFINE_list("parts", list(PARTS[:2]), f"Of {', '.join(PARTS)}.", flag_values=values)
   flags.DEFINE_bool("generate", True, "Layouts: transformers, too.", flag_values=values)
   for name, (default, help_text) in _NUMBERS.items():
@@ -71,6 +73,8 @@ def measure(values: flags.FlagValues) -> dict[str, Any]:
       growth.plot(measured, sizes.items, Path(values.plot))
   if "recall" in values.parts:
     measured |= beam_recall.measure(Path(values.workdir), numbers["recall_beams"], values.users)
+  if "throughput" in values.parts:
+    measured |= throughput.measure(Path(values.workdir), min(values.repeats, 5))
   return measured
 
 
@@ -80,8 +84,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
   if unknown := set(values.parts) - set(PARTS):
     raise app.UsageError(f"no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
-  if "recall" in values.parts and not values.workdir:
-    raise app.UsageError("the part 'recall' needs --workdir, the folder of a finished run")
+  if {"recall", "throughput"} & set(values.parts) and not values.workdir:
+    raise app.UsageError("recall and throughput need --workdir, the folder of a finished run")
   print(hardware())
   try:
     measured = measure(values)
@@ -100,6 +104,7 @@ HEADLINES = (
   *("tempmem_vs_tiled", "tempmem_vs_tiled_e2e"),
   *("speedup_vs_generate_b32", "speedup_vs_generate_e2e_b32", "speedup_vs_generate_b1"),
   *("growth_1e7_over_1e4", "crossing_items", "beam_recall_50", "exact_match_50", "illegal_share"),
+  *("bf16_overlap", "users_per_s", "users_per_s_k10"),
 )
 
 

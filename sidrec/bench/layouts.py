@@ -23,6 +23,7 @@ from sidrec.bench.generate_beam import as_codes, make_generate
 from sidrec.bench.tiled_beam import next_states, tiled_search
 from sidrec.bench.timing import alternate
 from sidrec.decoding import beam
+from sidrec.decoding.recommend import recommend
 from sidrec.decoding.trie import build_trie
 from sidrec.models.seq2seq import Seq2Seq
 
@@ -69,10 +70,13 @@ def _case(config, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, floa
       model, params, table, x, trie.codes_NxL, beams, keep
     )
 
+  def whole(params, trie, table, x):
+    return recommend(Seq2Seq(config), params, trie, x, beams, beams=beams)
+
   model = lambda **fields: MeasuredModel(config, **fields)
   searches = {
     "ours": (ours(model(given_states=True)), states),
-    "ours_e2e": (ours(model()), history),
+    "ours_e2e": (whole, history),
     "tiled": (tiled(model(given_states=True, all_codes=True), True), states),
     "tiled_e2e": (tiled(model(all_codes=True), True), history),
     "tiled_anew": (tiled(model(given_states=True, all_codes=True), False), states),

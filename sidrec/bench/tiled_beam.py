@@ -27,7 +27,7 @@ class TiledState(NamedTuple):
   prefix_BK: jax.Array  # int32, row of the table of next states; the item behind the last level
   score_BxK: jax.Array
   token_BK: jax.Array
-  caches: tuple[KeyValues, ...]  # [B · K, 1, L, H, I] per layer
+  caches: tuple[KeyValues, ...]  # [B · K, 1, H, L, I] per layer
 
 
 def next_states(codes_NxL: np.ndarray, codebook_size: int) -> np.ndarray:

@@ -70,7 +70,7 @@ class BeamState(NamedTuple):
   node_BxK: jax.Array  # int32, the prefix's trie node
   score_BxK: jax.Array  # float32, log p(prefix | history); -inf for no prefix
   token_BxK: jax.Array  # int32, its last token
-  caches: tuple[KeyValues, ...]  # self-attention, [B, K, L, H, I] per layer
+  caches: tuple[KeyValues, ...]  # self-attention, [B, K, H, L, I] per layer
   prefix_BxK: jax.Array | None  # int32, node of the first tokens, where their number is limited
   noisy_BxK: jax.Array | None  # float32, perturbed score, where beams are drawn
 

@@ -106,7 +106,7 @@ class SASRec(nn.Module):
     x_BxSxD = x_BxSxD.astype(c.dtype)
     x_BxSxD = self.drop(x_BxSxD, deterministic=not train)
     for block in self.blocks:
-      x_BxSxD = block(x_BxSxD, visible_BxSxS, train)
+      x_BxSxD = block(x_BxSxD, visible_BxSxS, train, causal=True)
     return self.norm(x_BxSxD)
 
   def log_likelihood(

@@ -51,7 +51,7 @@ class Memory(NamedTuple):
 
   start_BxD: jax.Array  # the decoder's first input
   last_BxD: jax.Array  # the encoder's state after the newest item (dense setting)
-  cross: tuple[KeyValues | jax.Array, ...]  # per decoder layer, [B, S, H, I], or [B, S, D] states
+  cross: tuple[KeyValues | jax.Array, ...]  # per decoder layer, [B, H, S, I], or [B, S, D] states
   mask_BxS: jax.Array  # which encoder states are real
 
 
@@ -89,8 +89,12 @@ class Seq2Seq(nn.Module):
     if c.user_tokens:
       self.user_UxD = self.param("user", code, (c.user_tokens, c.width))
     shape = (c.heads, c.head_width, c.width, c.hidden)
-    self.encoder = [EncoderBlock(*shape, c.encoder_dropout, dtype) for _ in range(c.encoder_layers)]
-    self.decoder = [DecoderBlock(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)]
+    reader, writer = EncoderBlock, DecoderBlock
+    if c.remat:  # `train` and `causal` are static
+      reader = nn.remat(EncoderBlock, static_argnums=(3, 5))
+      writer = nn.remat(DecoderBlock, static_argnums=(4, 6), methods=["__call__"])
+    self.encoder = [reader(*shape, c.encoder_dropout, dtype) for _ in range(c.encoder_layers)]
+    self.decoder = [writer(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)]
     self.encoder_norm, self.decoder_norm = Norm(dtype), Norm(dtype)
     self.encoder_drop = nn.Dropout(c.encoder_dropout)
     self.decoder_drop = nn.Dropout(c.decoder_dropout)
@@ -147,7 +151,7 @@ class Seq2Seq(nn.Module):
     x = self.encoder_drop(x.astype(c.dtype), deterministic=not train)
     bias = self.encoder_bias(x.shape[1]) if c.positions == "relative" else None
     for block in self.encoder:
-      x = block(x, visible, train, bias)
+      x = block(x, visible, train, bias, c.setting == "dense")
     return self.encoder_norm(x), visible
 
   def _embed_codes(self, codes_xL: jax.Array) -> jax.Array:
@@ -208,7 +212,9 @@ class Seq2Seq(nn.Module):
     if c.setting == "dense":
       start_BxQxD = start_BxQxD + states
     codes_BxQxL, path_BxQxL1 = trie.codes_NxL[target_BxQ], path_NxL1[target_BxQ]
-    hidden_BxQxLxD = self._decode(states, start_BxQxD, codes_BxQxL, visible, train)
+    hidden_BxQxLxD = self._decode(
+      states, start_BxQxD, codes_BxQxL, visible, train, causal=c.setting == "dense"
+    )
     levels = [
       self._level_log_likelihood(
         hidden_BxQxLxD[:, :, level], codes_BxQxL[..., level], path_BxQxL1, level, trie
@@ -217,7 +223,7 @@ class Seq2Seq(nn.Module):
     ]
     return jnp.stack(levels, axis=-1)
 
-  def _decode(self, states, start_BxQxD, codes_BxQxL, mask_BxQxS, train):
+  def _decode(self, states, start_BxQxD, codes_BxQxL, mask_BxQxS, train, causal=False):
     """Teacher-forced hidden states [B, Q, L, D]; level l sees the start and codes before l."""
     code_BxQxLxD = self._embed_codes(codes_BxQxL[..., :-1])
     x = jnp.concatenate([start_BxQxD[:, :, None], code_BxQxLxD.astype(start_BxQxD.dtype)], axis=2)
@@ -225,7 +231,7 @@ class Seq2Seq(nn.Module):
     x = self.decoder_drop(x, deterministic=not train)
     bias_HxLxL = self._level_bias()
     for block in self.decoder:
-      x = block(x, block.cross_keys(states), mask_BxQxS, train, bias_HxLxL)
+      x = block(x, block.cross_keys(states), mask_BxQxS, train, bias_HxLxL, causal)
     return self.decoder_norm(x)
 
   def _level_bias(self):
@@ -337,7 +343,7 @@ class Seq2Seq(nn.Module):
 
     Args:
       memory: of the histories.
-      caches: self-attention keys and values of the levels before, [B, K, L, H, I] per layer.
+      caches: self-attention keys and values of the levels before, [B, K, H, L, I] per layer.
       token_BxK: the token chosen at the level before; unused at level 0.
       level: 0 ≤ level < L, static or traced.
       child_token_BxKxF, child_BxKxF, real_BxKxF: from `trie.children`.
@@ -365,7 +371,7 @@ class Seq2Seq(nn.Module):
     return logits - jnp.where(jnp.isfinite(total), total, 0.0), tuple(new_caches)
 
   def empty_caches(self, batch: int, beams: int) -> tuple[KeyValues, ...]:
-    """Caches before level 0: zeros [B, K, L, H, I] per decoder layer."""
+    """Caches before level 0: zeros [B, K, H, L, I] per decoder layer."""
     c = self.config
-    zeros = jnp.zeros((batch, beams, c.num_levels, c.heads, c.head_width), c.dtype)
+    zeros = jnp.zeros((batch, beams, c.heads, c.num_levels, c.head_width), c.dtype)
     return tuple(KeyValues(zeros, zeros) for _ in range(c.decoder_layers))

@@ -17,8 +17,7 @@ LENGTHS = [3, 0, 90, 5, 70, 1, 4, 2, 66, 6, 8]
 @pytest.fixture(scope="module")
 def case():
   model, trie, path = make_model(all_codes(2, 10))
-  params = init_params(model, trie, path)
-  params = jax.tree.map(lambda x: 3 * x, params)
+  params = init_params(model, trie, path, scale=3.0)
   rng = np.random.default_rng(0)
   histories = make_histories([rng.permutation(100)[:n].tolist() for n in LENGTHS])
   return model, params, trie, histories
@@ -46,7 +45,7 @@ def test_batches_give_what_single_users_get(case, masked):
 def test_each_user_is_searched_with_their_own_token(case):
   *_, histories = case
   model, trie, path = make_model(all_codes(2, 10), setting="tiger", user_tokens=50)
-  params = jax.tree.map(lambda x: 3 * x, init_params(model, trie, path))
+  params = init_params(model, trie, path, scale=3.0)
   users = np.array([10, 1, 3])  # user 1 has no history
   result = make_recommend_users(model, trie, 5, 8, make_mesh())(params, histories, users)
   single = jax.jit(lambda h: beam.search(model, params, trie, h, 5))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import all_codes, init_params, make_model
+from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, make_model
 
 from sidrec.data.batches import NO_ITEM, with_user_tokens
 from sidrec.decoding import beam
@@ -29,15 +29,14 @@ PAPER = {
 @functools.cache
 def make(setting="dense", levels=3, num_items=40, codebook_size=5, dtype="float32", **changes):
   codes = np.random.default_rng(0).permutation(all_codes(levels, codebook_size))[:num_items]
-  shape = {"width": 16, "heads": 2, "decoder_layers": 2, "dtype": dtype}
-  model, trie, path = make_model(codes, setting=setting, history_length=LENGTH, **shape, **changes)
-  params = init_params(model, trie, path)
-  # Sharpen the model, so that items differ clearly in score.
-  params = jax.tree.map(lambda x: x * 2.0, params)
-  return model, params, trie, path
+  shape = {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "dtype": dtype}
+  settings = {"setting": setting, "history_length": LENGTH, **shape, **changes}
+  model, trie, path = make_model(codes, **settings)
+  # Sharpened, so that items differ clearly in score.
+  return model, init_params(model, trie, path, scale=2.0), trie, path
 
 
-HISTORY = jnp.asarray([[3, 1, 4, 1, 5], [9, 2, 6, NO_ITEM, NO_ITEM], [NO_ITEM] * LENGTH], jnp.int32)
+HISTORY = np.array([[3, 1, 4, 1, 5], [9, 2, 6, NO_ITEM, NO_ITEM], [NO_ITEM] * LENGTH], np.int32)
 
 
 def scores_of_all_items(model, params, trie, path, history):
@@ -45,18 +44,22 @@ def scores_of_all_items(model, params, trie, path, history):
   dense = model.config.setting == "dense"
   last = np.maximum((np.asarray(history) != NO_ITEM).sum(axis=1) - 1, 0)
 
-  @jax.jit
   def score(item):
-    target = jnp.full((len(history), LENGTH if dense else 1), item, jnp.int32)
-    logp = model.apply({"params": params}, history, target, trie, path, method="log_likelihood")
+    target = np.full((len(history), LENGTH if dense else 1), item, np.int32)
+    logp = np.asarray(log_likelihood(model, params, history, target, trie, path))
     return logp.sum(axis=-1)[np.arange(len(history)), last if dense else 0]
 
   return np.stack([score(item) for item in range(trie.num_items)], axis=1)
 
 
+@functools.partial(jax.jit, static_argnames=("model", "beams", "item_weight"))
+def search(model, params, trie, history, beams, forbidden, item_weight):
+  return beam.search(model, params, trie, history, beams, forbidden, item_weight)
+
+
 def run(model, params, trie, history, beams, forbidden=None, item_weight=0.0):
-  search = jax.jit(lambda p, h, f: beam.search(model, p, trie, h, beams, f, item_weight))
-  return jax.tree.map(np.asarray, search(params, history, forbidden))
+  found = search(model, params, trie, history, beams, forbidden, item_weight)
+  return jax.tree.map(np.asarray, found)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,8 @@ def run(model, params, trie, history, beams, forbidden=None, item_weight=0.0):
 )
 def test_full_beam_equals_brute_force(setting, levels):
   num_items = 5 if levels == 1 else 20 if levels == 2 else 40
-  model, params, trie, path = make(setting, levels, num_items)
+  layers = 2 if levels == 3 else 1
+  model, params, trie, path = make(setting, levels, num_items, decoder_layers=layers)
   expected = scores_of_all_items(model, params, trie, path, HISTORY)
   result = run(model, params, trie, HISTORY, beams=num_items)
   assert result.valid_BxK.all()
@@ -77,7 +81,7 @@ def test_full_beam_equals_brute_force(setting, levels):
 
 def test_full_beam_equals_brute_force_in_the_model_of_the_paper():
   model, params, trie, path = make("tiger", **PAPER)
-  history = with_user_tokens(np.array([0, 2, 1], np.int32), np.asarray(HISTORY))
+  history = with_user_tokens(np.array([0, 2, 1], np.int32), HISTORY)
   expected = scores_of_all_items(model, params, trie, path, history)
   result = run(model, params, trie, history, beams=40)
   assert all(len(set(row)) == 40 for row in result.item_BxK.tolist())
@@ -93,12 +97,12 @@ def test_full_beam_equals_brute_force_in_the_model_of_the_paper():
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 def test_a_trie_without_tails_gives_the_same_results(setting):
   """Tables over every prefix move to the fewer nodes; no probability changes."""
-  model, params, trie, _ = make(setting, codebook_size=12)
+  model, params, trie, _ = make(setting, codebook_size=12, decoder_layers=1)
   small = trie_lib.build_trie(np.asarray(trie.codes_NxL), every_prefix=False)
   assert small.num_nodes < trie.num_nodes
   moved = transfer(params, trie, small, np.arange(40))
   sizes = dataclasses.replace(model.config, num_nodes=small.num_nodes)
-  forbidden = jnp.tile(jnp.arange(0, 40, 3, dtype=jnp.int32), (3, 1))
+  forbidden = np.tile(np.arange(0, 40, 3, dtype=np.int32), (3, 1))
   for beams in (4, 40):
     expected = run(model, params, trie, HISTORY, beams, forbidden)
     result = run(type(model)(sizes), moved, small, HISTORY, beams, forbidden)
@@ -118,19 +122,24 @@ def test_small_beam_returns_real_items_with_their_true_scores():
 
 def test_greedy_follows_the_best_token_of_each_level():
   model, params, trie, _ = make()
-  call = lambda method, *args: model.apply({"params": params}, *args, method=method)
-  memory = call("remember", HISTORY, trie.codes_NxL)
-  caches, token = call("empty_caches", 3, 1), jnp.zeros((3, 1), jnp.int32)
-  node = jnp.zeros((3, 1), jnp.int32)
-  for level in range(3):
-    tokens, children, real = trie_lib.children(trie, node, max(trie.fan_outs))
-    logp, caches = call("step", memory, caches, token, level, tokens, children, real)
-    best = jnp.argmax(logp, axis=-1)[..., None]
-    token = jnp.take_along_axis(tokens, best, axis=-1)[..., 0]
-    node = jnp.take_along_axis(children, best, axis=-1)[..., 0]
+
+  @jax.jit
+  def last_node(params):
+    call = lambda method, *args: model.apply({"params": params}, *args, method=method)
+    memory = call("remember", HISTORY, trie.codes_NxL)
+    caches, token = call("empty_caches", 3, 1), jnp.zeros((3, 1), jnp.int32)
+    node = jnp.zeros((3, 1), jnp.int32)
+    for level in range(3):
+      tokens, children, real = trie_lib.children(trie, node, max(trie.fan_outs))
+      logp, caches = call("step", memory, caches, token, level, tokens, children, real)
+      best = jnp.argmax(logp, axis=-1)[..., None]
+      token = jnp.take_along_axis(tokens, best, axis=-1)[..., 0]
+      node = jnp.take_along_axis(children, best, axis=-1)[..., 0]
+    return node
+
   result = run(model, params, trie, HISTORY, beams=1)
   np.testing.assert_array_equal(
-    result.item_BxK, trie.item_N[np.asarray(node) - trie.depth_offsets[-1]]
+    result.item_BxK, trie.item_N[np.asarray(last_node(params)) - trie.depth_offsets[-1]]
   )
 
 
@@ -145,8 +154,7 @@ def test_forbidden_items_are_excluded_exactly(setting):
     banned = [np.setdiff1d(np.arange(40), row) for row in allowed]
     # Unsorted, with repeats and fillers, as callers send them.
     lists = [np.concatenate([rng.permutation(row), row[:3], [NO_ITEM] * 2]) for row in banned]
-    width = max(map(len, lists))
-    forbidden = np.full((3, width), NO_ITEM, np.int32)
+    forbidden = np.full((3, 45), NO_ITEM, np.int32)  # of one width, to compile once
     for row, items in zip(forbidden, lists, strict=True):
       row[: len(items)] = items
     result = run(model, params, trie, HISTORY, beams=10, forbidden=forbidden)
@@ -183,22 +191,22 @@ def test_a_prefix_whose_items_are_all_forbidden_takes_no_beam():
 def test_item_head_reorders_what_the_search_found():
   """A full beam with the item head is the exact ranking by the sum of both scores."""
   codes = np.random.default_rng(0).permutation(all_codes(2, 5))[:20]
-  model, trie, path = make_model(codes, history_length=LENGTH, width=16, item_head=True)
+  shape = {"history_length": LENGTH, "width": 16, "encoder_layers": 1, "decoder_layers": 1}
+  model, trie, path = make_model(codes, item_head=True, **shape)
   params = init_params(model, trie, path)
   params = {**params, "item": 20 * params["item"]}
-  params["item_bias"] = jax.random.normal(jax.random.key(2), (20,))
   known = HISTORY[:2]
-  by_ids = scores_of_all_items(model, params, trie, path, known)
-  _, by_items = all_items_jointly(model, params, trie, path, known)
+  by_ids, by_items = all_items_jointly(model, params, trie, path, known)
   assert np.abs(by_items - by_ids).max() > 0.5
+  none = np.full((2, 10), NO_ITEM, np.int32)
   for weight in (0.5, 3.0):
-    result = run(model, params, trie, known, beams=20, item_weight=weight)
+    result = run(model, params, trie, known, 20, none, item_weight=weight)
     order_BxK = np.argsort(-(by_ids + weight * by_items), axis=1)
     np.testing.assert_array_equal(result.item_BxK, order_BxK)
     assert (np.diff(result.score_BxK, axis=1) <= 0).all()
   # What is missing or forbidden stays last and invalid.
-  forbidden = jnp.tile(jnp.arange(0, 20, 2, dtype=jnp.int32), (2, 1))
-  result = run(model, params, trie, known, 20, forbidden, item_weight=2.0)
+  forbidden = np.tile(np.arange(0, 20, 2, dtype=np.int32), (2, 1))
+  result = run(model, params, trie, known, 20, forbidden, item_weight=3.0)
   np.testing.assert_array_equal(result.valid_BxK, np.tile(np.arange(20) < 10, (2, 1)))
   assert (result.item_BxK[:, :10] % 2 == 1).all()
   assert (result.item_BxK[:, 10:] == -1).all()
@@ -208,27 +216,25 @@ def all_items_jointly(model, params, trie, path, history):
   """log p of every item by the semantic IDs and by the item head: [B, N] each."""
   last = (np.asarray(history) != NO_ITEM).sum(axis=1) - 1
 
-  @jax.jit
   def score(item):
-    target = jnp.full(history.shape, item, jnp.int32)
-    inputs = (history, target, trie, path)
-    levels, items = model.apply({"params": params}, *inputs, method="joint_log_likelihood")
-    at_last = lambda x_BxS: x_BxS[np.arange(len(history)), last]
-    return at_last(levels.sum(axis=-1)), at_last(items)
+    target = np.full(history.shape, item, np.int32)
+    levels, items = joint_log_likelihood(model, params, history, target, trie, path)
+    at_last = lambda x_BxS: np.asarray(x_BxS)[np.arange(len(history)), last]
+    return at_last(np.asarray(levels).sum(axis=-1)), at_last(items)
 
   by_ids, by_items = zip(*(score(item) for item in range(trie.num_items)), strict=True)
   return np.stack(by_ids, axis=1), np.stack(by_items, axis=1)
 
 
 def test_fewer_items_than_beams():
-  model, params, trie, _ = make(num_items=3)
+  model, params, trie, _ = make(num_items=3, decoder_layers=1)
   result = run(model, params, trie, HISTORY, beams=8)
   np.testing.assert_array_equal(result.valid_BxK, np.tile(np.arange(8) < 3, (3, 1)))
   assert sorted(result.item_BxK[0, :3]) == [0, 1, 2]
 
 
 def test_one_item_in_the_catalogue():
-  model, params, trie, _ = make(num_items=1)
+  model, params, trie, _ = make(num_items=1, decoder_layers=1)
   result = run(model, params, trie, HISTORY, beams=2)
   np.testing.assert_array_equal(result.item_BxK, [[0, -1]] * 3)
   np.testing.assert_allclose(result.score_BxK[:, 0], 0.0, atol=1e-6)

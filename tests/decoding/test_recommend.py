@@ -19,7 +19,7 @@ HISTORY = np.array([[3, 1, 4, -1], [5, 9, 2, 6], [-1, -1, -1, -1]], np.int32)
 def case():
   """A model whose tables have room for 64 items, and a trie of 40 of them."""
   small, trained, path = make_model(CODES[:40])
-  params = jax.tree.map(lambda x: 3 * x, init_params(small, trained, path))
+  params = init_params(small, trained, path, scale=3.0)
   roomy = with_room(trained)
   model = make_model(CODES[:40], num_items=roomy.num_items, num_nodes=roomy.num_nodes)[0]
   return model, params, trained, roomy
@@ -43,6 +43,17 @@ def test_it_is_the_search_cut_to_k(case):
   np.testing.assert_array_equal(result.score_BxK, whole.score_BxK[:, :5])
   assert result.valid_BxK.sum(axis=1).tolist() == [5, 3, 0]
   assert not set(np.asarray(result.item_BxK[0]).tolist()) & {1, 2, -1}
+
+
+def test_lots_one_after_another_find_what_all_at_once_find(case):
+  model, _, _, trie = case
+  params = fit(case, trie)
+  lists = sidrec.Filters(padded_lists([[1, 2], [], [7]]), padded_lists([range(30), range(3), [7]]))
+  whole = sidrec.recommend(model, params, trie, HISTORY, 5, lists, at_once=3)
+  lots = sidrec.recommend(model, params, trie, HISTORY, 5, lists, at_once=2)  # one is filled up
+  np.testing.assert_array_equal(lots.item_BxK, whole.item_BxK)
+  np.testing.assert_allclose(lots.score_BxK, whole.score_BxK, atol=1e-5)
+  assert (lots.valid_BxK == whole.valid_BxK).all()
 
 
 def test_items_come_and_go_without_another_compilation(case):
@@ -88,6 +99,12 @@ def test_what_does_not_fit_is_refused(case, history, k, beams, message):
   model, params, trained, _ = case
   with pytest.raises(ValueError, match=message):
     sidrec.recommend(model, params, trained, history, k, beams=beams)
+
+
+def test_no_requests_at_once_are_refused(case):
+  model, params, trained, _ = case
+  with pytest.raises(ValueError, match="at_once is 0; give at least 1"):
+    sidrec.recommend(model, params, trained, HISTORY, 5, at_once=0)
 
 
 def test_unknown_names_are_refused():

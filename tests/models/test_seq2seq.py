@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import all_codes, init_params, make_model
+from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, make_model
 
 from sidrec.data.batches import NO_ITEM, with_user_tokens
 from sidrec.decoding import trie as trie_lib
@@ -26,12 +26,12 @@ VARIANTS = pytest.mark.parametrize(
 
 
 @functools.cache
-def make(setting, **changes):
+def make(setting, scale=1.0, **changes):
   # Every node has siblings, so that every level's likelihood depends on the model.
   codes = np.random.default_rng(0).permutation(all_codes(3, 3))
-  shape = {"width": 16, "heads": 2, "hidden": 32}
+  shape = {"width": 16, "heads": 2, "hidden": 32, "encoder_layers": 1}
   model, trie, path = make_model(codes, setting=setting, **{**shape, **changes})
-  return model, init_params(model, trie, path), trie, path
+  return model, init_params(model, trie, path, scale), trie, path
 
 
 def for_model(model, history):
@@ -40,21 +40,22 @@ def for_model(model, history):
   return with_user_tokens(token, history) if model.config.user_tokens else jnp.asarray(history)
 
 
-def likelihood(model, params, trie, path, history, target):
-  return model.apply({"params": params}, history, target, trie, path, method="log_likelihood")
+@functools.partial(jax.jit, static_argnums=0, static_argnames="method")
+def apply(model, params, *args, method):
+  return model.apply({"params": params}, *args, method=method)
 
 
 def sees_position(setting):
   """Which history positions each level of each target depends on: bool [Q, L, S]."""
-  model, params, trie, path = make(setting)
+  model, params, trie, path = make(setting, encoder_layers=2)
   rng = np.random.default_rng(1)
-  history = jnp.asarray(rng.integers(0, NUM_ITEMS, (1, LENGTH)), jnp.int32)
+  history = rng.integers(0, NUM_ITEMS, (1, LENGTH)).astype(np.int32)
   count = LENGTH if setting == "dense" else 1
-  target = jnp.asarray(rng.integers(0, NUM_ITEMS, (1, count)), jnp.int32)
+  target = rng.integers(0, NUM_ITEMS, (1, count)).astype(np.int32)
 
   def by_position(position_SxD):
     changed = {**params, "position": position_SxD}
-    return likelihood(model, changed, trie, path, history, target)[0]
+    return log_likelihood(model, changed, history, target, trie, path)[0]
 
   gradient_QxLxSxD = jax.jit(jax.jacrev(by_position))(params["position"])
   return np.abs(np.asarray(gradient_QxLxSxD)).sum(axis=-1) > 0
@@ -76,19 +77,18 @@ def test_levels_see_only_earlier_levels_of_their_target(setting, changes):
   history = jnp.asarray([[3, 1, 4, 1]], jnp.int32)
   target = history if setting == "dense" else history[:, :1]
   history = for_model(model, history)
-  states, _ = model.apply({"params": params}, history, trie.codes_NxL, method="encode")
+  states, _ = apply(model, params, history, trie.codes_NxL, method="encode")
 
   # Only the decoder's code embeddings vary: the encoder states stay fixed.
-  def hidden(code_LxVxD, level):
+  def hidden(code_LxVxD):
     bound = model.bind({"params": {**params, "code": code_LxVxD}})
     start = jnp.ones((*target.shape, 16))
     mask = jnp.ones((*target.shape, states.shape[1]), bool)
-    return bound._decode(states, start, trie.codes_NxL[target], mask, False)[0, 0, level].sum()
+    return bound._decode(states, start, trie.codes_NxL[target], mask, False)[0, 0].sum(axis=-1)
 
-  gradient = jax.jit(jax.grad(hidden), static_argnums=1)
+  gradient_LxLxVxD = np.asarray(jax.jit(jax.jacrev(hidden))(params["code"]))
   for level in range(3):
-    grad_LxVxD = np.asarray(gradient(params["code"], level))
-    seen_LxV = np.abs(grad_LxVxD).sum(axis=-1) > 0
+    seen_LxV = np.abs(gradient_LxLxVxD[level]).sum(axis=-1) > 0
     code_L = np.asarray(trie.codes_NxL)[int(target[0, 0])]
     for other in range(3):
       assert seen_LxV[other, code_L[other]] == (other < level)
@@ -100,7 +100,7 @@ def test_dense_position_equals_its_prefix_alone():
   rng = np.random.default_rng(2)
   history = rng.integers(0, NUM_ITEMS, (2, LENGTH)).astype(np.int32)
   target = rng.integers(0, NUM_ITEMS, (2, LENGTH)).astype(np.int32)
-  run = jax.jit(lambda h: likelihood(model, params, trie, path, h, target))
+  run = lambda h: np.asarray(log_likelihood(model, params, h, target, trie, path))
   whole = run(history)
   for t in range(LENGTH):
     alone = run(np.where(np.arange(LENGTH) <= t, history, NO_ITEM))
@@ -109,27 +109,27 @@ def test_dense_position_equals_its_prefix_alone():
 
 def test_histories_that_share_a_row_do_not_see_each_other():
   model, params, trie, path = make("dense")
-  row = jnp.asarray([[3, 1, 4, 1]], jnp.int32)
-  target = jnp.asarray([[5, 9, 2, 6]], jnp.int32)
-  segment = jnp.asarray([[0, 0, 1, 1]], jnp.int32)
-  call = lambda *args: model.apply({"params": params}, *args, method="log_likelihood")
+  row = np.array([[3, 1, 4, 1]], np.int32)
+  target = np.array([[5, 9, 2, 6]], np.int32)
+  segment = np.array([[0, 0, 1, 1]], np.int32)
+  call = lambda *args: np.asarray(log_likelihood(model, params, *args))
   packed = call(row, target, trie, path, segment)
   for part in (slice(0, 2), slice(2, 4)):
-    fill = lambda x, part=part: jnp.pad(x[:, part], ((0, 0), (0, 2)), constant_values=NO_ITEM)
+    fill = lambda x, part=part: np.pad(x[:, part], ((0, 0), (0, 2)), constant_values=NO_ITEM)
     alone = call(fill(row), fill(target), trie, path)
     np.testing.assert_allclose(packed[:, part], alone[:, :2], rtol=1e-5, atol=2e-5)
-  assert np.abs(np.asarray(packed - call(row, target, trie, path))[:, 2:]).max() > 1e-3
+  assert np.abs((packed - call(row, target, trie, path))[:, 2:]).max() > 1e-3
 
 
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 @pytest.mark.parametrize("own", [True, False])
 def test_likelihoods_of_all_items_sum_to_one(setting, own):
   model, params, trie, path = make(setting, node_bias=own, node_vectors=own)
-  history = jnp.asarray([[3, 1, 4, NO_ITEM]], jnp.int32)
+  history = np.tile(np.array([3, 1, 4, NO_ITEM], np.int32), (NUM_ITEMS, 1))
   count = LENGTH if setting == "dense" else 1
-  target = jnp.tile(jnp.arange(NUM_ITEMS, dtype=jnp.int32)[:, None], (1, count))
-  logp = likelihood(model, params, trie, path, jnp.repeat(history, NUM_ITEMS, axis=0), target)
-  total = float(jnp.exp(logp[:, 2 if setting == "dense" else 0].sum(axis=-1)).sum())
+  target = np.tile(np.arange(NUM_ITEMS, dtype=np.int32)[:, None], (1, count))
+  logp = np.asarray(log_likelihood(model, params, history, target, trie, path))
+  total = float(np.exp(logp[:, 2 if setting == "dense" else 0].sum(axis=-1)).sum())
   assert total == pytest.approx(1.0, abs=1e-5)
 
 
@@ -140,27 +140,32 @@ def test_stepwise_decoding_equals_teacher_forcing(setting, changes, beams):
 
   With keys and values of the history, and over its states.
   """
-  model, params, trie, path = make(setting, decoder_layers=2, **changes)
-  params = jax.tree.map(lambda x: 2 * x, params)  # sharper, so that biases tell
-  call = lambda method, *args: model.apply({"params": params}, *args, method=method)
-  history = jnp.asarray([[3, 1, NO_ITEM, NO_ITEM], [2, 7, 1, 8]], jnp.int32)
+  # Sharper than at the start, so that biases tell.
+  model, params, trie, path = make(setting, scale=2.0, decoder_layers=2, **changes)
+  history = np.array([[3, 1, NO_ITEM, NO_ITEM], [2, 7, 1, 8]], np.int32)
   history = for_model(model, history)
-  item_BxK = jnp.asarray([[0, 5, 26], [11, 12, 13]], jnp.int32)
-  memory = call("remember", history, trie.codes_NxL, beams)
-  assert isinstance(memory.cross[0], KeyValues) == (beams is None)
-  caches = call("empty_caches", 2, 3)
-  token, score = jnp.zeros((2, 3), jnp.int32), jnp.zeros((2, 3))
-  for level in range(3):
-    nodes = path[item_BxK, level]
-    children = trie_lib.children(trie, nodes, max(trie.fan_outs))
-    logp, caches = call("step", memory, caches, token, level, *children)
-    slot = path[item_BxK, level + 1] - trie.child_E[nodes]
-    score += jnp.take_along_axis(logp, slot[..., None], axis=-1)[..., 0]
-    token = trie.codes_NxL[item_BxK, level]
-  last = np.array([1, 3])
+  item_BxK = np.array([[0, 5, 26], [11, 12, 13]], np.int32)
+
+  @jax.jit
+  def stepwise(params):
+    call = lambda method, *args: model.apply({"params": params}, *args, method=method)
+    memory = call("remember", history, trie.codes_NxL, beams)
+    assert isinstance(memory.cross[0], KeyValues) == (beams is None)
+    caches = call("empty_caches", 2, 3)
+    token, score = jnp.zeros((2, 3), jnp.int32), jnp.zeros((2, 3))
+    for level in range(3):
+      nodes = path[item_BxK, level]
+      children = trie_lib.children(trie, nodes, max(trie.fan_outs))
+      logp, caches = call("step", memory, caches, token, level, *children)
+      slot = path[item_BxK, level + 1] - trie.child_E[nodes]
+      score += jnp.take_along_axis(logp, slot[..., None], axis=-1)[..., 0]
+      token = trie.codes_NxL[item_BxK, level]
+    return score
+
+  score, last = stepwise(params), np.array([1, 3])
   for k in range(3):
-    target = jnp.repeat(item_BxK[:, k : k + 1], LENGTH if setting == "dense" else 1, axis=1)
-    logp = likelihood(model, params, trie, path, history, target).sum(axis=-1)
+    target = np.repeat(item_BxK[:, k : k + 1], LENGTH if setting == "dense" else 1, axis=1)
+    logp = np.asarray(log_likelihood(model, params, history, target, trie, path)).sum(axis=-1)
     expected = logp[np.arange(2), last] if setting == "dense" else logp[:, 0]
     np.testing.assert_allclose(score[:, k], expected, atol=2e-5)
 
@@ -168,7 +173,7 @@ def test_stepwise_decoding_equals_teacher_forcing(setting, changes, beams):
 def paper_likelihood(params, model, trie, path, history):
   """log p of item 5 after one history, by the paper's model: [L]."""
   history = for_model(model, np.array([history], np.int32))
-  return likelihood(model, params, trie, path, history, jnp.asarray([[5]], jnp.int32))[0, 0]
+  return log_likelihood(model, params, history, np.array([[5]], np.int32), trie, path)[0, 0]
 
 
 def test_relative_encoder_reads_both_directions_and_the_decoder_back_alone():
@@ -198,9 +203,9 @@ def test_user_token_counts_and_each_user_has_their_own():
 
   def total(params, token):
     history = with_user_tokens(np.full(2, token, np.int32), histories)
-    return likelihood(model, params, trie, path, history, target).sum(axis=(1, 2))
+    return log_likelihood(model, params, history, target, trie, path).sum(axis=(1, 2))
 
-  gradient_BxUxD = jax.jit(jax.jacrev(total), static_argnums=1)(params, 2)["user"]
+  gradient_BxUxD = jax.jit(lambda params: jax.jacrev(total)(params, 2))(params)["user"]
   used_BxU = np.abs(np.asarray(gradient_BxUxD)).max(axis=-1) > 0
   np.testing.assert_array_equal(used_BxU, np.tile(np.arange(5) == 2, (2, 1)))
   assert np.abs(np.asarray(total(params, 2) - total(params, 3))).min() > 1e-5
@@ -210,14 +215,14 @@ def test_unconstrained_softmax_knows_nothing_of_the_catalogue():
   """An ID has the same probability whichever other items there are; all IDs sum to one."""
   model, params, trie, path = make("tiger", **PAPER)
   history = np.tile(np.array([[2, 3, 1, 4, 1]], np.int32), (NUM_ITEMS, 1))  # user token 2
-  target = jnp.arange(NUM_ITEMS, dtype=jnp.int32)[:, None]
-  whole = likelihood(model, params, trie, path, history, target)[:, 0]
-  assert float(jnp.exp(whole.sum(axis=-1)).sum()) == pytest.approx(1.0, abs=1e-5)
-  few, few_trie, few_path = make_model(
-    np.asarray(trie.codes_NxL)[:10], setting="tiger", width=16, heads=2, hidden=32, **PAPER
-  )
+  target = np.arange(NUM_ITEMS, dtype=np.int32)[:, None]
+  whole = np.asarray(log_likelihood(model, params, history, target, trie, path))[:, 0]
+  assert float(np.exp(whole.sum(axis=-1)).sum()) == pytest.approx(1.0, abs=1e-5)
+  codes, shape = np.asarray(trie.codes_NxL)[:10], {"width": 16, "heads": 2, "hidden": 32}
+  shape |= {"setting": "tiger", "encoder_layers": 1}
+  few, few_trie, few_path = make_model(codes, **shape, **PAPER)
   few = Seq2Seq(dataclasses.replace(few.config, codebook_size=3))
-  part = likelihood(few, params, few_trie, few_path, history[:10], target[:10])[:, 0]
+  part = log_likelihood(few, params, history[:10], target[:10], few_trie, few_path)[:, 0]
   np.testing.assert_allclose(part, whole[:10], atol=1e-6)
 
 
@@ -238,9 +243,9 @@ def test_settings_that_do_not_go_together_are_refused(changes, message):
 def test_bfloat16_stays_close_to_float32():
   model, params, trie, path = make("dense")
   low = Seq2Seq(Seq2SeqConfig(**{**vars(model.config), "dtype": "bfloat16"}))
-  history = jnp.asarray([[3, 1, 4, 1]], jnp.int32)
-  expected = likelihood(model, params, trie, path, history, history)
-  got = likelihood(low, params, trie, path, history, history)
+  history = np.array([[3, 1, 4, 1]], np.int32)
+  expected = log_likelihood(model, params, history, history, trie, path)
+  got = log_likelihood(low, params, history, history, trie, path)
   assert got.dtype == jnp.float32
   np.testing.assert_allclose(got, expected, atol=0.15)
   assert np.abs(np.asarray(got - expected)).max() > 0
@@ -253,41 +258,43 @@ def test_unknown_setting_is_refused():
 
 def test_item_head_is_a_distribution_and_leaves_the_levels_as_they_are():
   model, params, trie, path = make("dense", item_head=True, encoder_dropout=0.0)
-  bias = {"item_bias": jax.random.normal(jax.random.key(3), (NUM_ITEMS,))}
-  params = {**params, "item": 20 * params["item"], **bias}
-  history = jnp.asarray([[3, 1, 4, NO_ITEM]], jnp.int32)
+  params = {**params, "item": 20 * params["item"]}
+  history = np.array([[3, 1, 4, NO_ITEM]], np.int32)
 
   def both(item):
-    target = jnp.full((1, LENGTH), item, jnp.int32)
+    target = np.full((1, LENGTH), item, np.int32)
     inputs = (history, target, trie, path)
-    levels, items = model.apply({"params": params}, *inputs, method="joint_log_likelihood")
-    np.testing.assert_array_equal(levels, likelihood(model, params, trie, path, history, target))
+    levels, items = joint_log_likelihood(model, params, *inputs)
+    np.testing.assert_array_equal(levels, log_likelihood(model, params, *inputs))
     return items[0]
 
   logp_NxS = np.stack([both(item) for item in range(NUM_ITEMS)])
   np.testing.assert_allclose(np.exp(logp_NxS).sum(axis=0), 1.0, atol=1e-5)
   assert np.ptp(logp_NxS, axis=0).min() > 1
   # What the search asks for is the same up to a constant of the history.
-  memory = model.apply({"params": params}, history, trie.codes_NxL, method="remember")
-  item_BxK = jnp.arange(NUM_ITEMS)[None]
-  score = model.apply({"params": params}, memory, item_BxK, method="item_scores")[0]
+  memory = apply(model, params, history, trie.codes_NxL, method="remember")
+  score = apply(model, params, memory, np.arange(NUM_ITEMS)[None], method="item_scores")[0]
   np.testing.assert_allclose(np.diff(score), np.diff(logp_NxS[:, 2]), atol=1e-4)
 
 
 def test_item_head_draws_negatives_in_training_alone():
-  model, params, trie, path = make("dense", item_head=True, item_negatives=3, encoder_dropout=0.0)
-  history, target = jnp.asarray([[3, 1, 4, 1]]), jnp.asarray([[1, 4, 1, 5]])
+  changes = {"item_head": True, "item_negatives": 3, "encoder_dropout": 0.0}
+  model, params, trie, path = make("dense", **changes)
+  params = {**params, "item_bias": jnp.zeros(NUM_ITEMS)}
+  history, target = np.array([[3, 1, 4, 1]]), np.array([[1, 4, 1, 5]])
   inputs = (history, target, trie, path)
 
-  def items(train, seed):
-    rngs = {"negatives": jax.random.key(seed), "dropout": jax.random.key(0)}
+  @functools.partial(jax.jit, static_argnums=0)
+  def items(train, key):
+    rngs = {"negatives": key, "dropout": jax.random.key(0)}
     call = {"train": train, "rngs": rngs, "method": "joint_log_likelihood"}
-    return np.asarray(model.apply({"params": params}, *inputs, **call)[1])
+    return model.apply({"params": params}, *inputs, **call)[1]
 
-  assert (items(True, 0) != items(True, 1)).any()
-  assert items(True, 0).mean() == pytest.approx(-np.log(4), abs=0.3)  # the target and 3 others
-  np.testing.assert_array_equal(items(False, 0), items(False, 1))
-  assert items(False, 0).mean() == pytest.approx(-np.log(NUM_ITEMS), abs=0.3)
+  zero, one = jax.random.key(0), jax.random.key(1)
+  assert (np.asarray(items(True, zero)) != items(True, one)).any()
+  assert items(True, zero).mean() == pytest.approx(-np.log(4), abs=0.3)  # the target and 3 others
+  np.testing.assert_array_equal(items(False, zero), items(False, one))
+  assert items(False, zero).mean() == pytest.approx(-np.log(NUM_ITEMS), abs=0.3)
 
 
 def test_item_head_needs_the_dense_setting_and_item_embeddings():

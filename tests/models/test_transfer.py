@@ -18,7 +18,7 @@ OLD, NEW = CODES[:60], CODES[60:80]
 GROWN = np.concatenate([OLD, NEW])
 ROW = np.append(np.arange(60), np.full(20, UNKNOWN))
 MODEL, TRAINED, PATH = make_model(CODES[:60], codebook_size=5)
-PARAMS = jax.tree.map(lambda x: 3 * x, init_params(MODEL, TRAINED, PATH))
+PARAMS = init_params(MODEL, TRAINED, PATH, scale=3.0)
 HISTORY = jnp.asarray([[3, 1, 4, 1], [50, 2, -1, -1]], jnp.int32)
 
 

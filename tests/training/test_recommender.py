@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import all_codes, make_model
+from tiny import all_codes, init_params, log_likelihood, make_model
 
 from sidrec.data.batches import NO_ITEM
+from sidrec.training import meter
 from sidrec.training.recommender import recommender_task
 
 BATCHES = {
@@ -29,7 +30,7 @@ EXAMPLES = {
 
 def small_task(setting):
   model, trie, path = make_model(
-    all_codes(2, 4), setting=setting, history_length=3, encoder_dropout=0.0
+    all_codes(2, 4), setting=setting, history_length=3, encoder_layers=1, encoder_dropout=0.0
   )
   return model, trie, path, recommender_task(model, trie)
 
@@ -38,28 +39,26 @@ def small_task(setting):
 def test_loss_is_the_mean_negative_log_likelihood_of_real_targets(setting):
   """Histories that share a row, too, are scored as if each stood alone."""
   model, trie, path, task = small_task(setting)
-  params, aux = task.init(jax.random.key(0))
-  loss, (_, metrics) = task.loss(params, aux, BATCHES[setting], jax.random.key(1))
+  params = init_params(model, trie, path)
+  loss, (_, metrics) = jax.jit(task.loss)(params, (), BATCHES[setting], jax.random.key(1))
   logps = []
   for history, target in EXAMPLES[setting]:
-    padded = jnp.array([history + [NO_ITEM] * (3 - len(history))], jnp.int32)
-    targets = jnp.full((1, 3 if setting == "dense" else 1), target, jnp.int32)
-    logp = model.apply(
-      {"params": params}, padded, targets, trie, path, method="log_likelihood"
-    ).sum(axis=-1)
+    padded = np.array([history + [NO_ITEM] * (3 - len(history))], np.int32)
+    targets = np.full((1, 3 if setting == "dense" else 1), target, np.int32)
+    logp = np.asarray(log_likelihood(model, params, padded, targets, trie, path)).sum(axis=-1)
     logps.append(float(logp[0, len(history) - 1 if setting == "dense" else 0]))
   assert float(loss) == pytest.approx(-np.mean(logps), rel=1e-5)
   assert float(loss) == pytest.approx(float(sum(metrics.values())), rel=1e-5)
 
 
 def test_the_item_head_adds_its_own_loss_by_its_weight():
-  shape = {"history_length": 3, "encoder_dropout": 0.0, "item_head": True}
+  shape = {"history_length": 3, "encoder_layers": 1, "encoder_dropout": 0.0, "item_head": True}
   model, trie, _ = make_model(all_codes(2, 4), **shape)
+  params, aux = jax.jit(recommender_task(model, trie).init)(jax.random.key(0))
   losses = {}
   for weight in (0.0, 2.0):
-    task = recommender_task(model, trie, weight)
-    params, aux = task.init(jax.random.key(0))
-    losses[weight], (_, metrics) = task.loss(params, aux, BATCHES["dense"], jax.random.key(1))
+    loss = jax.jit(recommender_task(model, trie, weight).loss)
+    losses[weight], (_, metrics) = loss(params, aux, BATCHES["dense"], jax.random.key(1))
   item_loss = float(metrics["loss_item"])
   # The item table starts small: the head starts near the uniform distribution over 16 items.
   assert item_loss == pytest.approx(np.log(16), abs=0.2)
@@ -67,9 +66,37 @@ def test_the_item_head_adds_its_own_loss_by_its_weight():
 
 
 def test_a_batch_of_fillers_has_zero_loss():
-  *_, task = small_task("dense")
-  params, aux = task.init(jax.random.key(0))
+  *model, task = small_task("dense")
+  params = init_params(*model)
   empty = jnp.full((2, 3), NO_ITEM, jnp.int32)
   batch = {"history_BxS": empty, "target_BxS": empty, "segment_BxS": jnp.full((2, 3), 3)}
-  grads, _ = jax.grad(task.loss, has_aux=True)(params, aux, batch, jax.random.key(1))
+  grads, _ = jax.jit(jax.grad(task.loss, has_aux=True))(params, (), batch, jax.random.key(1))
   assert all(np.isfinite(x).all() and not x.any() for x in jax.tree.leaves(grads))
+
+
+def test_bfloat16_multiplies_only_and_all_else_that_matters_stays_float32():
+  shape = {"history_length": 3, "item_head": True, "item_negatives": 8}
+  model, trie, _ = make_model(all_codes(2, 4), dtype="bfloat16", **shape)
+  task = recommender_task(model, trie)
+  params, aux = task.init(jax.random.key(0))
+  assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+  loss = lambda *args: task.loss(*args)[0]
+  step = jax.make_jaxpr(jax.value_and_grad(loss))(params, aux, BATCHES["dense"], jax.random.key(1))
+  assert {x.dtype for x in step.out_avals} == {jnp.dtype("float32")}  # loss and gradients
+  inputs = {}
+  for equation in equations(step.jaxpr):
+    kinds = {x.aval.dtype for x in equation.invars if hasattr(x.aval, "dtype")}
+    inputs.setdefault(equation.primitive.name, set()).update(kinds)
+  # Softmaxes, their logarithms, and roots of norms.
+  for name in ("exp", "log", "log1p", "rsqrt", "reduce_max"):
+    assert inputs.get(name, {jnp.dtype("float32")}) == {jnp.dtype("float32")}, name
+  assert "exp" in inputs
+  assert jnp.dtype("bfloat16") in inputs["dot_general"]
+
+
+def equations(jaxpr):
+  """All equations of a program and of the programs in it."""
+  for equation in jaxpr.eqns:
+    yield equation
+    for part in meter._inner(equation.params):
+      yield from equations(part)

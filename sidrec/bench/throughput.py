@@ -1,0 +1,51 @@
+"""Users a second of a trained recommender: the best ten of everyone, seen items masked.
+
+What is timed is what `--mode=recommend --users=all` does between reading and writing: histories are
+cut and sorted on the host, encoded, searched, and the lists brought back.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sidrec import pipeline
+from sidrec.bench.beam_recall import load_config
+from sidrec.data.cache import load_dataset
+from sidrec.data.dataset import held_out_view
+from sidrec.data.seen import seen_items
+
+RESULTS = 10
+
+
+def measure(workdir: Path, repeats: int, say: Callable[[str], None] = print) -> dict[str, Any]:
+  """Users a second with the run's own beams, and with as many beams as results.
+
+  Args:
+    workdir: of a finished run.
+    repeats: timed passes over all users, after one that compiles; the median counts.
+  """
+  config = load_config(workdir)
+  histories = held_out_view(load_dataset(workdir / "dataset.npz").histories, "test").histories
+  seen, users_U = seen_items(histories), np.arange(histories.num_users)
+  measured: dict[str, Any] = {"users": histories.num_users}
+  for name, beams in (("users_per_s", config.evaluate.beams), ("users_per_s_k10", RESULTS)):
+    config.evaluate.beams = beams
+    recommender = pipeline.load_recommender(config, workdir)
+    seconds = []
+    for _ in range(repeats + 1):
+      start = time.perf_counter()
+      found = recommender.recommend_users(recommender.params, histories, users_U, seen)
+      seconds.append(time.perf_counter() - start)
+    if not bool(np.asarray(jax.device_get(found.valid_BxK))[:, :RESULTS].all()):
+      raise ValueError(f"some users of {workdir} have fewer than {RESULTS} items left to recommend")
+    measured[name] = len(users_U) / statistics.median(seconds[1:])
+    say(
+      f"{beams} beams: {measured[name]:,.0f} users a second, median of {repeats} passes over "
+      f"{len(users_U):,} users; the first one, with compilation, took {seconds[0]:.1f} s"
+    )
+  return measured

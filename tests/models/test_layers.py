@@ -1,0 +1,37 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sidrec.models import layers
+from sidrec.models.layers import Attention
+
+
+@pytest.mark.parametrize(("num_keys", "repeats"), [(7, 1), (6, 2), (2, 3)])
+def test_causal_blocks_compute_what_the_whole_mask_does(num_keys, repeats, monkeypatch):
+  monkeypatch.setattr(layers, "CAUSAL_BLOCK", 3)
+  attention = Attention(heads=2, head_width=4, width=8, dtype=jnp.dtype("float32"))
+  keys = jax.random.split(jax.random.key(0), 4)
+  x = jax.random.normal(keys[0], (3, num_keys * repeats, 8))
+  states = jax.random.normal(keys[1], (3, num_keys, 8))
+  bias = jax.random.normal(keys[2], (2, num_keys * repeats, num_keys))
+  seen = jnp.tril(jax.random.bernoulli(keys[3], 0.7, (3, num_keys, num_keys)))
+  seen = seen | jnp.eye(num_keys, dtype=bool)[None]  # a query that sees nothing gathers anything
+  mask = jnp.repeat(seen, repeats, axis=1)
+
+  def run(module, x, states, causal):
+    return module(x, module.project(states), mask, bias, causal)
+
+  params = attention.init(jax.random.key(1), x, states, False, method=run)
+
+  @jax.jit
+  def both(params, x, states):
+    def value_and_gradient(causal):
+      output = lambda *args: attention.apply(*args, causal, method=run)
+      loss = lambda *args: jnp.sum(jnp.sin(output(*args)))
+      return output(params, x, states), jax.grad(loss, argnums=(0, 1, 2))(params, x, states)
+
+    return value_and_gradient(False), value_and_gradient(True)
+
+  whole, blocks = both(params, x, states)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, blocks)
