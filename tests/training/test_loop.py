@@ -177,6 +177,30 @@ def test_one_device_trains_like_eight_and_like_four_by_two(tmp_path):
   assert (shape("node"), shape("item"), shape("start")) == ((22, 8), (27, 4), (8,))
 
 
+def test_a_run_goes_on_with_its_tables_spread_otherwise(tmp_path):
+  batch_at = lambda step: {"row": (np.arange(8, dtype=np.int32) + step) % 4}
+  start = np.arange(2.0, 14.0, dtype=np.float32).reshape(4, 3)
+
+  def loss(params, aux, batch, key):
+    return jnp.square(params["item"][batch["row"]] - 1.0).mean(), (aux, {})
+
+  task = Task(lambda key: ({"item": jnp.array(start)}, ()), loss)
+  config = LoopConfig(steps=6, steps_per_call=2, validate_every=2, metric="score")
+  validate = lambda params: {"score": -float(jnp.square(params["item"]).sum())}
+  run = lambda folder, mesh, validate: train(
+    *(task, optax.adam(0.1), batch_at, validate, config, jax.random.key(0), mesh),
+    tmp_path / folder,
+    SILENT,
+  )
+  whole = run("whole", make_mesh(), validate)
+  with pytest.raises(InterruptedRunError):
+    run("parts", make_mesh(model=2), interrupted_at(2, validate))
+  resumed = run("parts", make_mesh(model=4), validate)
+  assert {shard.data.shape for shard in resumed["item"].addressable_shards} == {(1, 3)}
+  np.testing.assert_allclose(whole["item"], resumed["item"], rtol=1e-6)
+  assert np.abs(np.asarray(whole["item"]) - start).min() > 0.01
+
+
 def test_the_batch_is_spread_over_the_devices():
   _, batch_at = recommender()
   stacked = loop._stacked(batch_at, 5, 3, make_mesh())["history_BxS"]
