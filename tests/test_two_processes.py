@@ -20,9 +20,8 @@ TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
 
 
 @pytest.fixture(scope="module")
-def train_in(tmp_path_factory):
+def train_in():
   """(folder, processes, devices each, kill) → how the processes ended."""
-  cache = tmp_path_factory.mktemp("compiled")
 
   def run(folder, processes, devices, kill=None):
     arguments = {"folder": str(folder), "kill": kill, "heartbeat_timeout": 60}
@@ -30,7 +29,7 @@ def train_in(tmp_path_factory):
       arguments |= {"coordinator": free_address(), "num_processes": processes}
     own = [{"process_id": i} if processes > 1 else {} for i in range(processes)]
     commands = [["tests/train_worker.py", json.dumps(arguments | x)] for x in own]
-    return together(commands, environment(devices, cache))
+    return together(commands, environment(devices))
 
   return run
 
