@@ -18,6 +18,7 @@ import jax
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
+from sidrec.distributed import is_lead
 from sidrec.training.checksums import METADATA, write_checksums
 from sidrec.training.leaves import arranged_like, check_fit
 from sidrec.training.mesh import make_mesh, replicated
@@ -280,14 +281,14 @@ def _forget_after(checkpointer: ocp.training.Checkpointer, found: Found) -> None
   """Deletes what came after the state to go on from, and what no save has finished."""
   for step in found.after:
     _forget(checkpointer, step)
-  if jax.process_index() == 0:
+  if is_lead():
     for path in checkpointer.directory.iterdir():
       if path.name.endswith(UNFINISHED):
         path.rmtree()
 
 
 def _forget(checkpointer: ocp.training.Checkpointer, step: int) -> None:
-  if jax.process_index() == 0:
+  if is_lead():
     # First, so that a deletion that is cut short leaves nothing that looks whole.
     (checkpointer.directory / str(step) / METADATA).unlink(missing_ok=True)
   checkpointer.delete(step, missing_ok=True)

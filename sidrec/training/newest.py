@@ -1,16 +1,13 @@
 """The newest checkpoint that is sound: the lead process looks for it, the others learn of it."""
 
-import json
 import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from sidrec.distributed import from_lead, is_lead
 from sidrec.training.checksums import find_damage
 
 
@@ -43,7 +40,7 @@ def find_newest(checkpointer: ocp.training.Checkpointer, upto: float = math.inf)
       damaged.append((step, damage))
     return None, damaged, steps
 
-  return Found(*_from_lead(look))
+  return Found(*_ask_lead(look))
 
 
 def check_any_sound(checkpointer: ocp.training.Checkpointer, found: Found) -> None:
@@ -58,7 +55,7 @@ def check_any_sound(checkpointer: ocp.training.Checkpointer, found: Found) -> No
 
 def warn_of_damage(checkpointer: ocp.training.Checkpointer, found: Found) -> None:
   """The lead says on stderr which checkpoints are passed over, why, and what is used instead."""
-  if jax.process_index() != 0:
+  if not is_lead():
     return
   instead = "there is none before it" if found.step is None else f"using step {found.step} instead"
   for step, damage in found.damaged:
@@ -86,20 +83,16 @@ def _find_damage(checkpointer: ocp.training.Checkpointer, step: int) -> str | No
   return None if stored.metadata is not None and stored.custom_metadata else "it is not complete"
 
 
-def _from_lead(look: Callable[[], Any]) -> Any:
-  """What `look` returns on the lead process, as JSON gives it back; an OSError is for all too."""
-  if jax.process_count() == 1:
-    return look()
-  answer = {}
-  if jax.process_index() == 0:
+def _ask_lead(look: Callable[[], Any]) -> Any:
+  """What `look` returns on the lead process, or the OSError that it raises there, for all."""
+
+  def told() -> dict[str, Any]:
     try:
-      answer = {"value": look()}
+      return {"value": look()}
     except OSError as error:
-      answer = {"error": str(error)}
-  text = json.dumps(answer).encode()
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-  padded = np.frombuffer(text.ljust(size)[:size], np.uint8)
-  answer = json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
+      return {"error": str(error)}
+
+  answer = from_lead(told)
   if "error" in answer:
     raise OSError(answer["error"])
   return answer["value"]
