@@ -98,7 +98,7 @@ def start(
     if told and jax.process_count() != told.num_processes:
       raise RuntimeError(f"JAX counts {jax.process_count()} processes")
     multihost_utils.sync_global_devices("sidrec start")
-    _use_all_devices()
+    jax.block_until_ready(largest_of_all(mesh_lib.make_mesh(), 0))
   except (RuntimeError, ValueError, OSError) as error:
     if found == "a TPU VM" and "coordinator_address should be defined" in str(error):
       return  # one host, and no service that would know of others
@@ -250,11 +250,10 @@ def largest_of_all(mesh: jax.sharding.Mesh, number: int) -> jax.Array | int:
   """
   if runtime.global_state.client is None:
     return number
-  share_D = np.full(mesh.local_mesh.shape["data"], number, np.int32)
-  return _largest(mesh_lib.to_global(mesh, share_D))
-
-
-_largest = jax.jit(lambda number_D: number_D.max())
+  spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(mesh.axis_names))
+  of_device = lambda index: np.full(1, number, np.int32)
+  number_D = jax.make_array_from_callback((mesh.devices.size,), spread, of_device)
+  return jax.jit(jax.numpy.max, out_shardings=mesh_lib.replicated(mesh))(number_D)
 
 
 def wait_for_all() -> None:
@@ -327,12 +326,6 @@ def _listen() -> None:
 def _give_up(sentence: str) -> None:
   print(f"sidrec: {sentence}", file=sys.stderr, flush=True)
   os._exit(1)
-
-
-def _use_all_devices() -> None:
-  """One collective over the devices as training has them, whose links then stand."""
-  ones_D = mesh_lib.to_global(mesh_lib.make_mesh(), np.ones(jax.local_device_count(), np.float32))
-  jax.block_until_ready(jax.jit(lambda x: x.sum())(ones_D))
 
 
 def _value(client: Any, key: str) -> str | None:

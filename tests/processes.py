@@ -26,18 +26,10 @@ def free_address() -> str:
     return f"localhost:{probe.getsockname()[1]}"
 
 
-def environment(devices: int, cache: Path | None = None) -> dict[str, str]:
-  """For JAX on so many CPU devices; processes that share a cache compile less."""
-  own = {
-    "JAX_PLATFORMS": "cpu",
-    "JAX_NUM_CPU_DEVICES": str(devices),
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-  }
-  if cache is not None:
-    own["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-    own["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-  return {**os.environ, **own}
+def environment(devices: int) -> dict[str, str]:
+  """For JAX on so many CPU devices, with what conftest.py sets for all tests."""
+  path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+  return {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": path}
 
 
 def together(commands: list[list[str]], env: dict[str, str], timeout: int = SECONDS) -> list[Ended]:

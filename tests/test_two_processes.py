@@ -5,13 +5,17 @@ All runs train the same small recommender (see train_worker.py) on the same glob
 
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
-from processes import environment, free_address, together
+from processes import ROOT, SECONDS, environment, free_address, together
+from tiny import tiny_config
 from train_worker import PER_CALL, STEPS, VALIDATE_EVERY
 
+from sidrec import lists
 from sidrec.training.checkpoint import load_params, open_checkpoints
 
 # Sums of gradients over devices are taken in another order: over 24 steps of Adam, whose first
@@ -20,9 +24,8 @@ TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
 
 
 @pytest.fixture(scope="module")
-def train_in(tmp_path_factory):
+def train_in():
   """(folder, processes, devices each, kill) → how the processes ended."""
-  cache = tmp_path_factory.mktemp("compiled")
 
   def run(folder, processes, devices, kill=None):
     arguments = {"folder": str(folder), "kill": kill, "heartbeat_timeout": 60}
@@ -30,7 +33,7 @@ def train_in(tmp_path_factory):
       arguments |= {"coordinator": free_address(), "num_processes": processes}
     own = [{"process_id": i} if processes > 1 else {} for i in range(processes)]
     commands = [["tests/train_worker.py", json.dumps(arguments | x)] for x in own]
-    return together(commands, environment(devices, cache))
+    return together(commands, environment(devices))
 
   return run
 
@@ -99,3 +102,50 @@ def test_signals_and_a_lost_process_change_nothing(tmp_path, train_in, undisturb
     params_of(undisturbed),
     params_of(tmp_path / "elsewhere"),
   )
+
+
+def test_the_command_line_with_two_processes(tmp_path):
+  """Every stage once, told by one of the two, then nothing again; lists as one process has them."""
+  config = tiny_config(tmp_path)
+  path = tmp_path / "small.py"
+  path.write_text(
+    "import pathlib, tiny\n"
+    f"get_config = lambda: tiny.tiny_config(pathlib.Path({str(tmp_path)!r}))\n"
+  )
+  workdir, output = tmp_path / "run", tmp_path / "lists.jsonl"
+
+  def run(*flags):
+    command = [str(ROOT / "launch" / "two_processes.sh"), f"--config={path}"]
+    done = subprocess.run(
+      [*command, f"--workdir={workdir}", *flags],
+      env={**environment(1), "PYTHON": sys.executable},
+      capture_output=True,
+      text=True,
+      timeout=SECONDS,
+    )
+    told = [[line for line in done.stdout.splitlines() if line[:3] == f"[{i}]"] for i in range(2)]
+    return done.returncode, *("\n".join(x for x in lines if "Gloo" not in x) for lines in told)
+
+  status, lead, other = run()
+  assert status == 0, lead + other
+  assert "recommender 6/6" in lead
+  assert "test: difference" in lead
+  assert other == ""
+  lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  assert [x["step"] for x in lines if "train/loss" in x] == [2, 4, 6]
+
+  status, lead, other = run("--mode=recommend", "--users=all", f"--output={output}")
+  assert status == 0, lead + other
+  assert (lead, other) == (f"[0] recommend: 60 users in {output}", "")
+  alone = tmp_path / "alone.jsonl"
+  lists.answer(config, workdir, lists.Request(users="all", output=str(alone)))
+  for two, one in zip(*(x.read_text().splitlines() for x in (output, alone)), strict=True):
+    two, one = json.loads(two), json.loads(one)
+    assert (two["user"], two["items"]) == (one["user"], one["items"])
+    np.testing.assert_allclose(two["scores"], one["scores"], atol=1e-4)
+
+  # A mistake is told by both, and is the status.
+  status, lead, other = run("--mode=recommend", "--user=nobody")
+  assert status == 1
+  assert "[0] sidrec: user 'nobody' is not in the data set" in lead
+  assert "[1] sidrec: user 'nobody' is not in the data set" in other

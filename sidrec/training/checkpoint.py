@@ -217,10 +217,20 @@ def open_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
 
 
 def save_params(path: str | os.PathLike[str], tree: PyTree) -> None:
-  """Saves a pytree of arrays as the folder `path`, in place of what was there."""
+  """Saves a pytree of arrays as the folder `path`, in place of what was there.
+
+  Of arrays that each process has for itself, the first one's are saved.
+  """
   _hush_orbax()
   with _context():
-    ocp.save(_absolute(path), tree, overwrite=True)
+    ocp.save(_absolute(path), jax.tree.map(_of_all_processes, tree), overwrite=True)
+
+
+def _of_all_processes(x: Any) -> Any:
+  """As an array that all processes hold, which is what Orbax saves where there are several."""
+  if jax.process_count() == 1 or not isinstance(x, jax.Array) or not x.is_fully_addressable:
+    return x
+  return jax.make_array_from_process_local_data(replicated(make_mesh()), jax.device_get(x))
 
 
 def load_params(path: str | os.PathLike[str], abstract_tree: PyTree = None) -> PyTree:

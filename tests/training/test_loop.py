@@ -1,7 +1,9 @@
 """The loop: exact resume, one device equals eight, best parameters, early stop, divergence."""
 
+import os
 import re
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import pytest
 from damage import flip_a_bit
 from tiny import all_codes, make_histories, make_model
 
+from sidrec import stopping
 from sidrec.data.batches import packed_batches, shuffled
 from sidrec.training import loop
 from sidrec.training.checkpoint import open_checkpoints
@@ -139,6 +142,44 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
   assert int(states[0][0].step) == 12
   assert states[0][1] == states[1][1]
   jax.tree.map(np.testing.assert_array_equal, states[0][0], states[1][0])
+
+
+@pytest.mark.parametrize(
+  ("at", "saved"),
+  [
+    (0, 6),  # the call with that batch runs, and the next one
+    (5, 7),  # which here ends at a validation
+    (6, 7),  # the call itself does
+    (8, 13),
+    (19, 20),  # the last call of all
+  ],
+)
+def test_a_signal_saves_the_step_and_the_next_run_goes_on(tmp_path, at, saved):
+  task, batch_at = line_task()
+  config = LoopConfig(steps=20, steps_per_call=3, validate_every=7, metric="loss", maximise=False)
+  validated = []
+
+  def run(folder, batch_at):
+    validate = lambda params: {"loss": float(jnp.square(params["w"] - 3))}
+    args = (validate, config, jax.random.key(0), make_mesh(), tmp_path / folder, SILENT)
+    params = train(task, optax.adam(0.3), batch_at, *args)
+    with open_checkpoints(tmp_path / folder) as checkpoints:
+      validated.append(checkpoints.best_step())
+    return params
+
+  def signalled(step):
+    if step == at:
+      os.kill(os.getpid(), signal.SIGTERM)
+    return batch_at(step)
+
+  whole = run("whole", batch_at)
+  with stopping.obeyed(), pytest.raises(stopping.Stopped, match=f"at step {saved}, ") as stopped:
+    run("parts", signalled)
+  assert stopped.value.status == 143
+  with open_checkpoints(tmp_path / "parts") as checkpoints:
+    assert checkpoints.latest_step() == saved
+  jax.tree.map(np.testing.assert_array_equal, whole, run("parts", batch_at))
+  assert validated[0] == validated[1]
 
 
 def test_a_run_goes_on_where_files_of_its_checkpoints_were_damaged(tmp_path):
