@@ -18,6 +18,7 @@ from sidrec.data.cache import load_dataset
 from sidrec.data.item_parts import take_items
 from sidrec.data.seen import seen_items
 from sidrec.decoding.mix import mix
+from sidrec.distributed import from_lead
 from sidrec.evaluation.cold import Candidate, choose_share, cold_metrics, cold_report, cold_task
 from sidrec.new_items import grow, lists_of_both, params_of_both
 from sidrec.stages import run_stage
@@ -47,9 +48,13 @@ def cold_start(config: ConfigDict, workdir: Path) -> str:
 
   def build() -> None:
     told = measure(without, workdir)
-    text = json.dumps(told, indent=2, allow_nan=False)
-    write_whole_text(workdir / "cold_start.json", f"{text}\n")
-    write_whole_text(workdir / "cold_start.txt", cold_report(told))
+
+    def write() -> None:
+      text = json.dumps(told, indent=2, allow_nan=False)
+      write_whole_text(workdir / "cold_start.json", f"{text}\n")
+      write_whole_text(workdir / "cold_start.txt", cold_report(told))
+
+    from_lead(write)
 
   done = run_stage(workdir, "cold_start", inputs, ["cold_start.json", "cold_start.txt"], build)
   print((workdir / "cold_start.txt").read_text(encoding="utf-8"))

@@ -12,6 +12,11 @@ def default_config() -> ConfigDict:
   config = ConfigDict()
   config.seed = 0
 
+  # How a run is computed, which changes no result but for rounding: no stage is done again for it.
+  config.mesh = ConfigDict()
+  config.mesh.model = 1  # devices that large parameters are spread over; the others share batches
+  config.profile_steps = 0  # steps of the recommender's training to trace into <workdir>/profile
+
   config.data = ConfigDict()
   config.data.source = "demo"  # a name in sidrec.data.readers.READERS
   config.data.path = ""  # folder of the raw files; empty for the source's own ways to find them
@@ -22,6 +27,10 @@ def default_config() -> ConfigDict:
   config.data.amazon = ConfigDict()  # source 'amazon-reviews'
   config.data.amazon.metadata_path = ""  # the file of items; empty if there is none
   config.data.amazon.max_characters = 512  # of an item's texts
+  config.data.store = ConfigDict()  # source 'store': what sidrec.data.prepare wrote
+  # Users, drawn evenly, whom features, tokenizer, validation and tests see; training then reads
+  # all users from the shards. 0: all users, in memory, and the same batches.
+  config.data.store.users = 0
   config.data.table = ConfigDict()  # source 'table': what your own columns are called
   config.data.table.columns = ConfigDict(COLUMNS)
   config.data.table.time_unit = "s"  # or 'ms', 'us', 'ns', 'iso'
@@ -121,9 +130,11 @@ def default_config() -> ConfigDict:
   config.model.user_tokens = 0  # buckets that users are hashed into; 0 for none; tiger setting only
   config.model.constrained_softmax = True  # over real continuations; False: over all codes
   config.model.dtype = "float32"  # or 'bfloat16'; softmax and parameters stay float32
+  config.model.remat = False  # blocks are computed again in the backward pass, to save memory
 
   config.train = ConfigDict()
   config.train.batch_size = 16
+  config.train.accumulate = 1  # micro-batches that a step's gradient is computed in
   config.train.steps = 3000
   config.train.steps_per_call = 10
   config.train.learning_rate = 2e-3
@@ -151,6 +162,7 @@ def default_config() -> ConfigDict:
   config.sasrec.model.dtype = "float32"
   config.sasrec.train = ConfigDict()  # as config.train
   config.sasrec.train.batch_size = 16
+  config.sasrec.train.accumulate = 1
   config.sasrec.train.steps = 5000
   config.sasrec.train.steps_per_call = 10
   config.sasrec.train.learning_rate = 2e-3

@@ -5,6 +5,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.distributed import from_lead
 from sidrec.evaluation import report
 from sidrec.evaluation.baselines import (
   evaluate_baseline_per_user,
@@ -22,6 +23,8 @@ from sidrec.pipeline import (
   train_sasrec,
 )
 from sidrec.stages import run_stage
+
+Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
 
 def evaluate_all(config: ConfigDict, workdir: Path) -> str:
@@ -48,8 +51,20 @@ def evaluate_all(config: ConfigDict, workdir: Path) -> str:
 
 def write_evaluations(config: ConfigDict, workdir: Path) -> None:
   """Measures every system; writes the three files."""
+  dataset, evaluations = evaluate_trained(config, workdir)
+
+  def write() -> None:
+    systems = {**evaluations, **evaluate_baselines(config, dataset)}
+    write_files(config, workdir, dataset, systems)
+
+  from_lead(write)
+
+
+def write_files(
+  config: ConfigDict, workdir: Path, dataset: Dataset, evaluations: Evaluations
+) -> None:
+  """The three files."""
   c = config.evaluate
-  dataset, evaluations = evaluate_systems(config, workdir)
   means, per_user = (
     {
       name: {split: getattr(evaluation, part) for split, evaluation in splits.items()}
@@ -65,31 +80,37 @@ def write_evaluations(config: ConfigDict, workdir: Path) -> None:
   (workdir / "evaluation.txt").write_text(text, encoding="utf-8")
 
 
-def evaluate_systems(
-  config: ConfigDict, workdir: Path
-) -> tuple[Dataset, dict[str, dict[str, Evaluation]]]:
-  """The data set, and system → split → `Evaluation`; the recommender first."""
+def evaluate_trained(config: ConfigDict, workdir: Path) -> tuple[Dataset, Evaluations]:
+  """The data set, and what was trained on it, the recommender first; on all devices."""
   recommender = load_recommender(config, workdir)
-  dataset, num_results = recommender.dataset, config.evaluate.results
-  num_items, training = dataset.items.num_items, training_view(dataset.histories)
-  tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+  dataset = recommender.dataset
   trained = {"sidrec": (recommender.recommend_users, recommender.params)}
   if config.sasrec.enabled:
     trained["sasrec"] = load_sasrec(config, workdir)
+  tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+  num_items, num_results = dataset.items.num_items, config.evaluate.results
+  return dataset, {
+    name: {
+      split: evaluate_per_user(recommend_users, params, task, num_items, num_results)
+      for split, task in tasks.items()
+    }
+    for name, (recommend_users, params) in trained.items()
+  }
+
+
+def evaluate_baselines(config: ConfigDict, dataset: Dataset) -> Evaluations:
+  """What needs no training, on the host."""
+  num_items, training = dataset.items.num_items, training_view(dataset.histories)
   baselines = {
     "item-knn": item_knn(training, num_items),
     "item-knn-cosine": item_knn_cosine(training, num_items),
     "popular": popularity(training, num_items),
   }
-  evaluations = {}
-  for name, (recommend_users, params) in trained.items():
-    evaluations[name] = {
-      split: evaluate_per_user(recommend_users, params, task, num_items, num_results)
+  tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+  return {
+    name: {
+      split: evaluate_baseline_per_user(score, task, num_items, config.evaluate.results)
       for split, task in tasks.items()
     }
-  for name, score in baselines.items():
-    evaluations[name] = {
-      split: evaluate_baseline_per_user(score, task, num_items, num_results)
-      for split, task in tasks.items()
-    }
-  return dataset, evaluations
+    for name, score in baselines.items()
+  }

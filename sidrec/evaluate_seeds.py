@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from sidrec.distributed import from_lead
 from sidrec.evaluate_all import evaluate_all
 from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.protocol import SPLITS
@@ -45,11 +46,15 @@ def evaluate_seeds(
     seeded.seed = seed
     evaluate_all(seeded, folder)
     folders.append(folder)
-  (group,) = group_runs([read_run(folder) for folder in folders])
-  text = "\n".join(group_text(group, split, resamples=resamples) for split in SPLITS)
-  write_whole_text(workdir / "seeds.txt", text)
-  write_whole_text(workdir / "seeds.json", json.dumps(to_json(group), indent=2) + "\n")
-  print(text)
+
+  def summarise() -> None:
+    (group,) = group_runs([read_run(folder) for folder in folders])
+    text = "\n".join(group_text(group, split, resamples=resamples) for split in SPLITS)
+    write_whole_text(workdir / "seeds.txt", text)
+    write_whole_text(workdir / "seeds.json", json.dumps(to_json(group), indent=2) + "\n")
+    print(text)
+
+  from_lead(summarise)
 
 
 def seed_folder(workdir: Path, seed: int) -> Path:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from sidrec.data.dataset import Histories, held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.decoding.beam import Recommendations
+from sidrec.distributed import from_lead
 from sidrec.pipeline import Recommender, load_recommender
 from sidrec.titles import find_titles
 from sidrec.whole_file import write_whole
@@ -162,5 +163,5 @@ def write_lists(
       }
       yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
-  write_whole(path, lambda file: file.writelines(lines()))
+  from_lead(lambda: write_whole(path, lambda file: file.writelines(lines())))
   print(f"recommend: {len(users_R):,} users in {path}")

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec import item_vectors
-from sidrec.data import readers
+from sidrec.data import readers, store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset, save_dataset
 from sidrec.data.cold import draw_items, without_items
@@ -22,7 +22,9 @@ from sidrec.data.core import core_of
 from sidrec.data.dataset import Dataset, Items
 from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
+from sidrec.decoding.sharding import shard_trie
 from sidrec.decoding.trie import Trie, build_trie
+from sidrec.distributed import from_lead
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager
@@ -40,7 +42,11 @@ from sidrec.training import sasrec as sasrec_training
 from sidrec.training.checkpoint import load_params, save_params
 from sidrec.training.log import make_logger
 from sidrec.training.next_item import train_next_item
+from sidrec.training.profile import make_trace
 from sidrec.training.recommender import recommender_task
+from sidrec.whole_file import write_whole_text
+
+_HOW = ("accumulate", "remat")  # settings that save memory
 
 
 class Recommender(NamedTuple):
@@ -54,10 +60,23 @@ class Recommender(NamedTuple):
 
 def prepare(config: ConfigDict, workdir: Path) -> str:
   """Raw files → dataset.npz, and items.tsv, which names the item of each row."""
-  workdir.mkdir(parents=True, exist_ok=True)
-  (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
   data, cold = config.data, config.cold_start
-  settings = reader_settings(data)
+  settings = readers.settings_of(data)
+  if samples_users(config) and (data.k_core or data.shuffle_ties >= 0 or cold.held_out):
+    raise ValueError(
+      "with data.store.users only a sample is in memory, and training reads the shards as they "
+      "are: k_core, shuffle_ties and cold starts need data.store.users=0 (give --k_core to "
+      "sidrec.data.prepare)"
+    )
+
+  def inputs() -> dict[str, Any]:
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_whole_text(workdir / "config.json", config.to_json_best_effort(indent=2) + "\n")
+    return {
+      "data": {**data.to_dict(), "path": str(data.path)},
+      "files": readers.signature(data.source, data.path, **settings),
+      **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
+    }
 
   def build() -> None:
     dataset = readers.read(data.source, data.path, data.min_interactions, **settings)
@@ -80,20 +99,9 @@ def prepare(config: ConfigDict, workdir: Path) -> str:
     for note in dataset.notes:
       print(f"  {note}")
 
-  inputs = {
-    "data": {**data.to_dict(), "path": str(data.path)},
-    "files": readers.signature(data.source, data.path, **settings),
-    **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
-  }
-  return run_stage(workdir, "prepare", inputs, ["dataset.npz", "items.tsv"], build)
-
-
-def reader_settings(data: ConfigDict) -> dict[str, Any]:
-  """What a source's reader takes beside the path."""
-  own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
-  if data.source not in own:
-    return {}
-  return {**own[data.source].to_dict(), "repeats": data.repeats}
+  # Nothing here needs a device: the lead alone reads the raw files.
+  outputs = ["dataset.npz", "items.tsv"]
+  return run_stage(workdir, "prepare", from_lead(inputs), outputs, lambda: from_lead(build))
 
 
 def tokenize(config: ConfigDict, workdir: Path) -> str:
@@ -105,20 +113,22 @@ def tokenize(config: ConfigDict, workdir: Path) -> str:
     made = item_vectors.item_vectors(config.features, dataset, config.seed, workdir)
     for note in made.notes:
       print(f"tokenize: {note}")
-    np.save(workdir / "vectors.npy", made.vectors_NxF)
+    # The last bits may differ from one host to another; the lead's count.
+    from_lead(lambda: np.save(workdir / "vectors.npy", made.vectors_NxF))
+    vectors_NxF = np.load(workdir / "vectors.npy")
     save_params(workdir / "features", made.params)
-    tokenized = tokenize_items(config.tokenizer, dataset, made.vectors_NxF, config.seed, workdir)
-    write_tokenized(workdir, tokenized, dataset.items)
+    tokenized = tokenize_items(config.tokenizer, dataset, vectors_NxF, config.seed, workdir)
+    from_lead(lambda: write_tokenized(workdir, tokenized, dataset.items))
     print((workdir / "tokenizer.txt").read_text(encoding="utf-8"))
 
-  inputs = {
+  inputs = lambda: {
     "fingerprint": prepared,
     **tokenize_settings(config),
     "files": {**item_vectors.vector_files(config.features), **id_files(config.tokenizer)},
   }
   trained = item_vectors.checkpoint_folders(config.features)
   outputs = ["vectors.npy", "features", *trained, "tokenizer", *TOKENIZED_FILES]
-  return run_stage(workdir, "tokenize", inputs, outputs, build)
+  return run_stage(workdir, "tokenize", from_lead(inputs), outputs, build)
 
 
 def tokenize_settings(config: ConfigDict) -> dict[str, Any]:
@@ -131,12 +141,13 @@ def tokenize_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def train_settings(config: ConfigDict) -> dict[str, Any]:
-  """The settings that the recommender's parameters depend on."""
-  return {
-    "seed": config.seed,
-    "model": config.model.to_dict(),
-    "train": config.train.to_dict(),
-  }
+  """The settings that the recommender's parameters depend on, but for rounding."""
+  return {"seed": config.seed, "model": _what(config.model), "train": _what(config.train)}
+
+
+def _what(config: ConfigDict) -> dict[str, Any]:
+  """The settings that say what is trained, without those that say how: a run may change these."""
+  return {name: value for name, value in config.to_dict().items() if name not in _HOW}
 
 
 def semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDManager:
@@ -195,11 +206,28 @@ def item_weight(config: ConfigDict) -> float:
   return config.evaluate.item_weight if config.model.item_head else 0.0
 
 
+def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
+  """The trie as a search on these devices takes it: rows over 'model' where that has several."""
+  return shard_trie(trie, mesh) if mesh.shape["model"] > 1 else trie
+
+
 def make_batches(config: ConfigDict) -> Callable[..., BatchAt]:
   """The training batches that the model's setting wants."""
   if config.model.setting == "dense":
-    return packed_batches
-  return functools.partial(sliding_batches, num_user_tokens=config.model.user_tokens)
+    return training_users(config, packed_batches)
+  return training_users(
+    config, functools.partial(sliding_batches, num_user_tokens=config.model.user_tokens)
+  )
+
+
+def training_users(config: ConfigDict, batches: Callable[..., BatchAt]) -> Callable[..., BatchAt]:
+  """The batches of all users: from shards where only a sample of the users is in memory."""
+  return store.from_shards(batches, config.data.path) if samples_users(config) else batches
+
+
+def samples_users(config: ConfigDict) -> bool:
+  """Whether only a sample of the users is in memory."""
+  return config.data.source == "store" and config.data.store.users > 0
 
 
 def train_recommender(config: ConfigDict, workdir: Path) -> str:
@@ -210,11 +238,12 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
     dataset = load_dataset(workdir / "dataset.npz")
     ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
     model, trie = make_model(config, ids)
-    mesh = mesh_lib.make_mesh()
+    mesh = mesh_lib.make_mesh(model=config.mesh.model)
     # As few beams as fill the lists: validation has to be cheap, not exact.
     results = config.evaluate.results
     recommend_users = make_recommend_users(
-      model, trie, results, config.evaluate.batch_size, mesh, item_weight(config)
+      *(model, search_trie(trie, mesh), results, config.evaluate.batch_size, mesh),
+      item_weight=item_weight(config),
     )
     params = train_next_item(
       recommender_task(model, trie, config.train.item_loss),
@@ -230,6 +259,10 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
       workdir / "checkpoints",
       functools.partial(
         make_logger, workdir, "recommender", config.train.steps, lead=jax.process_index() == 0
+      ),
+      make_trace(
+        *(workdir / "profile", config.profile_steps, config.train.steps),
+        lead=jax.process_index() == 0,
       ),
     )
     save_params(workdir / "recommender", params)
@@ -262,9 +295,9 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
   model, params, trie = load_model(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
-  mesh, c = mesh_lib.make_mesh(), config.evaluate
+  mesh, c = mesh_lib.make_mesh(model=config.mesh.model), config.evaluate
   recommend_users = make_recommend_users(
-    model, trie, c.beams, c.batch_size, mesh, item_weight(config)
+    model, search_trie(trie, mesh), c.beams, c.batch_size, mesh, item_weight(config)
   )
   return Recommender(dataset, ids, params, recommend_users)
 
@@ -272,7 +305,7 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
 def sasrec_settings(config: ConfigDict) -> dict[str, Any]:
   """The settings that SASRec's parameters depend on."""
   c = config.sasrec
-  return {"seed": config.seed, "sasrec": {"model": c.model.to_dict(), "train": c.train.to_dict()}}
+  return {"seed": config.seed, "sasrec": {"model": _what(c.model), "train": _what(c.train)}}
 
 
 def make_sasrec(config: ConfigDict, num_items: int) -> SASRec:
@@ -289,7 +322,14 @@ def train_sasrec(config: ConfigDict, workdir: Path) -> str:
     model = make_sasrec(config, dataset.items.num_items)
     settings = {**config.sasrec.train.to_dict(), "valid_batch_size": config.evaluate.batch_size}
     training = sasrec_training.SASRecTraining(**settings)
-    params = sasrec_training.train_sasrec(model, training, dataset.histories, config.seed, workdir)
+    params = sasrec_training.train_sasrec(
+      model,
+      training,
+      dataset.histories,
+      config.seed,
+      workdir,
+      make_batches=training_users(config, packed_batches),
+    )
     save_params(workdir / "sasrec" / "params", params)
 
   inputs = {"fingerprint": prepared, **sasrec_settings(config)}

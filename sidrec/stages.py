@@ -3,6 +3,8 @@
 A stage writes `<workdir>/<stage>.stage.json` with its inputs when it starts, and
 marks it done when it ends. So a stage that was interrupted goes on with its own
 output, and output of other inputs is never mixed in.
+
+Of several processes the lead decides what there is to do; all take part in a stage's work.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sidrec.distributed import from_lead
 from sidrec.whole_file import write_whole_text
 
 
@@ -25,7 +28,8 @@ def run_stage(
     name: of the stage.
     inputs: JSON-able settings, and the fingerprints of the stages before.
     outputs: names in workdir that the stage writes; deleted when the inputs changed.
-    build: writes the outputs; may find those of an interrupted run with equal inputs.
+    build: writes the outputs; may find those of an interrupted run with equal inputs. Of
+      several processes each calls it, and it sees to it that the lead alone writes.
 
   Returns:
     A fingerprint of the inputs, for the stages that follow.
@@ -33,19 +37,26 @@ def run_stage(
   record_path = workdir / f"{name}.stage.json"
   inputs = json.loads(json.dumps(inputs))  # as they will be read back
   fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-  record = read_record(record_path)
-  if record is not None and record["inputs"] != inputs:
-    print(f"{name}: done again, because {changes(record['inputs'], inputs)}")
-    record = None
-  if record is not None and record["done"] and all((workdir / path).exists() for path in outputs):
-    print(f"{name}: unchanged, kept")
-    return fingerprint
-  if record is None:
-    for path in outputs:
-      delete(workdir / path)
-    write_record(record_path, {"inputs": inputs, "done": False})
-  build()
-  write_record(record_path, {"inputs": inputs, "done": True})
+
+  def start() -> tuple[str, bool]:
+    """The lead's fingerprint, and whether there is something to do."""
+    record = read_record(record_path)
+    if record is not None and record["inputs"] != inputs:
+      print(f"{name}: done again, because {changes(record['inputs'], inputs)}")
+      record = None
+    if record is not None and record["done"] and all((workdir / path).exists() for path in outputs):
+      print(f"{name}: unchanged, kept")
+      return fingerprint, False
+    if record is None:
+      for path in outputs:
+        delete(workdir / path)
+      write_record(record_path, {"inputs": inputs, "done": False})
+    return fingerprint, True
+
+  fingerprint, to_do = from_lead(start)
+  if to_do:
+    build()
+    from_lead(lambda: write_record(record_path, {"inputs": inputs, "done": True}))
   return fingerprint
 
 

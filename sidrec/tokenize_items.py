@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec.data.dataset import Dataset, Items, training_view
+from sidrec.distributed import from_lead
 from sidrec.features.paths import category_paths, paths_with
 from sidrec.index_files import align_index, read_index, write_index, write_new_tokens
 from sidrec.semantic_ids import SemanticIDManager
@@ -162,7 +163,8 @@ def _by_tokenizer(
   inputs_NxF = vectors_NxF
   if config.name == "category":
     path_NxP, labels = category_paths(items, tuple(config.category.path), config.codebook_size)
-    write_whole_text(workdir / "tokenizer" / "paths.json", json.dumps(labels, indent=2) + "\n")
+    text = json.dumps(labels, indent=2) + "\n"
+    from_lead(lambda: write_whole_text(workdir / "tokenizer" / "paths.json", text))
     inputs_NxF = with_paths(path_NxP, vectors_NxF)
   start = time.perf_counter()
   params = jax.block_until_ready(tokenizer.fit(jax.random.key(seed), inputs_NxF))

@@ -1,8 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
+import contextlib
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,3 +26,22 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 def write_whole_text(path: Path, text: str) -> None:
   """The same for a text, in UTF-8."""
   write_whole(path, lambda file: file.write(text.encode()))
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Generator[Path]:
+  """A folder to write in, which takes the name `path` when the block ends, or is deleted.
+
+  Raises:
+    FileExistsError: if there is something at `path` already.
+  """
+  if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    raise FileExistsError(f"{path} is there already; delete it or name another folder")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+  draft.mkdir()
+  try:
+    yield draft
+    os.rename(draft, path)
+  finally:
+    shutil.rmtree(draft, ignore_errors=True)

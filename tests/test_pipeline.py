@@ -213,8 +213,15 @@ def test_item_vectors_of_other_settings_do_not_go_on_from_the_checkpoints(tmp_pa
   assert found == [False, False]
 
 
+def told(capsys, run, *args):
+  """What a function prints."""
+  capsys.readouterr()
+  run(*args)
+  return capsys.readouterr().out
+
+
 @pytest.mark.parametrize("paper", [False, True])
-def test_the_tiger_setting_trains_and_recommends(tmp_path, paper):
+def test_the_tiger_setting_trains_and_recommends(tmp_path, paper, capsys):
   config = tiny_config(tmp_path)
   config.model.setting = "tiger"
   config.train.update(steps=4, steps_per_call=2, validate_every=4)
@@ -222,7 +229,14 @@ def test_the_tiger_setting_trains_and_recommends(tmp_path, paper):
     config.model.update(positions="relative", user_tokens=20, constrained_softmax=False)
     config.model.update(item_embedding=False, node_bias=False, node_vectors=False)
     config.train.update(schedule="inverse_sqrt")
+  else:  # large parameters and the trie's rows spread over two devices, memory saved
+    config.mesh.model = 2
+    config.train.accumulate = 2
+    config.model.remat = True
   pipeline.train_recommender(config, tmp_path)
+  # How a run is computed may change; what it computes is not done again for that.
+  config.mesh.model, config.train.accumulate, config.model.remat = 4, 1, False
+  assert "train: unchanged, kept" in told(capsys, pipeline.train_recommender, config, tmp_path)
   recommender = pipeline.load_recommender(config, tmp_path)
   result = lists.recommend(
     recommender, lists.history_of_items([0, 1]), np.array([0]), exclude_seen=True

@@ -44,6 +44,17 @@ def make_dataset(rows=ROWS):
   return Dataset("tiny", make_histories(rows), make_items(list(range(30))), ())
 
 
+def assert_same(found, expected):
+  """Asserts that two data sets are equal in every bit, types of arrays included."""
+  assert (found.name, found.notes) == (expected.name, expected.notes)
+  columns = lambda data: data.histories._asdict() | data.items._asdict() | data.items.numeric
+  assert list(columns(found)) == list(columns(expected))
+  for name, column in columns(expected).items():
+    if name != "numeric":
+      assert columns(found)[name].dtype == column.dtype, name
+      assert columns(found)[name].tobytes() == column.tobytes(), name
+
+
 def all_codes(levels, codebook_size):
   """Every code tuple there is, in order: int [V^L, L]."""
   shape = (codebook_size,) * levels

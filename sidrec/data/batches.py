@@ -1,6 +1,7 @@
 """Training windows, and batches as a pure function of the step.
 
-Letters: W windows, B global batch, S history length.
+Letters: U users, W windows, P windows in the order of their rows, R rows, T interactions,
+B global batch, S history length.
 
 `batch_at(step)` depends on the seed, the step and which share of the batch a
 process takes; the global batch does not depend on the number of processes. So
@@ -22,6 +23,30 @@ NO_ITEM = -1  # fills histories up to S
 BatchAt = Callable[[int], dict[str, np.ndarray]]  # step → this process's share of the batch
 
 
+class Source(NamedTuple):
+  """Where batches find histories: in memory, or in shards that stay on disk.
+
+  User u owns the places offsets_U1[u]:offsets_U1[u + 1] of all users' interactions together;
+  which windows there are, and in which batch, follows from these alone.
+  """
+
+  offsets_U1: np.ndarray  # int64 [U + 1]
+  # Two int64 [W], each window's first place and the one after its last → the windows' items,
+  # one window after another: int32 [T].
+  items_of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+  ids_of: Callable[[np.ndarray], np.ndarray]  # user rows [R] → their original ids
+
+
+def in_memory(histories: Histories) -> Source:
+  """The source of histories that are in memory."""
+
+  def items_of(start_W: np.ndarray, stop_W: np.ndarray) -> np.ndarray:
+    of_T, within_T = ragged_arange(stop_W - start_W)
+    return histories.item_T[start_W[of_T] + within_T]
+
+  return Source(histories.offsets_U1, items_of, lambda user_R: histories.user_ids_U[user_R])
+
+
 class Windows(NamedTuple):
   """Slices of the packed interactions, each at most S + 1 items of one user."""
 
@@ -29,25 +54,39 @@ class Windows(NamedTuple):
   stop_W: np.ndarray  # int64 [W]
 
 
-def all_positions(histories: Histories, history_length: int) -> Windows:
+def all_positions(offsets_U1: np.ndarray, history_length: int) -> Windows:
   """Windows in which every item but the first is a target, each target in one window.
 
   Long histories are cut from the newest end, so only a user's oldest window is short.
   """
-  length_U = histories.lengths_U
+  length_U = np.diff(offsets_U1)
   per_user_U = np.where(length_U >= 2, -(-(length_U - 1) // history_length), 0)
-  user_W = np.repeat(np.arange(histories.num_users), per_user_U)
+  user_W = np.repeat(np.arange(len(length_U)), per_user_U)
   first_W = np.cumsum(per_user_U) - per_user_U
   back_W = np.arange(len(user_W)) - np.repeat(first_W, per_user_U)
-  stop_W = histories.offsets_U1[user_W + 1] - back_W * history_length
-  return Windows(np.maximum(stop_W - history_length - 1, histories.offsets_U1[user_W]), stop_W)
+  stop_W = offsets_U1[user_W + 1] - back_W * history_length
+  return Windows(np.maximum(stop_W - history_length - 1, offsets_U1[user_W]), stop_W)
 
 
-def last_position(histories: Histories, history_length: int) -> Windows:
-  """One window per target, the target last: the sliding windows of TIGER."""
-  begin_T = np.repeat(histories.offsets_U1[:-1], histories.lengths_U)
-  target_W = np.flatnonzero(np.arange(len(begin_T)) > begin_T)
-  return Windows(np.maximum(target_W - history_length, begin_T[target_W]), target_W + 1)
+def last_position(
+  offsets_U1: np.ndarray, history_length: int
+) -> tuple[int, Callable[[np.ndarray], Windows]]:
+  """One window per target, the target last: the sliding windows of TIGER.
+
+  Returns:
+    How many there are, and a function: numbers of windows [W] → these windows. All at once
+    would take sixteen bytes an interaction.
+  """
+  targets_U = np.maximum(np.diff(offsets_U1) - 1, 0)
+  end_U = np.cumsum(targets_U)
+
+  def windows_at(number_W: np.ndarray) -> Windows:
+    user_W = np.searchsorted(end_U, number_W, side="right")
+    begin_W = offsets_U1[user_W]
+    target_W = begin_W + 1 + number_W - (end_U[user_W] - targets_U[user_W])
+    return Windows(np.maximum(target_W - history_length, begin_W), target_W + 1)
+
+  return int(targets_U.sum()), windows_at
 
 
 def gather(item_T: np.ndarray, start_W: np.ndarray, stop_W: np.ndarray, width: int) -> np.ndarray:
@@ -101,31 +140,44 @@ def shuffled(
 
   @functools.lru_cache(maxsize=2)
   def order_of_pass(number: int) -> np.ndarray:
-    return np.random.default_rng([seed, number]).permutation(size)
+    # Half the memory of the order that `permutation(size)` gives, and the same one.
+    numbers = np.arange(size, dtype=np.int32 if size < 1 << 31 else np.int64)
+    np.random.default_rng([seed, number]).shuffle(numbers)
+    return numbers
 
   def indices_at(step: int) -> np.ndarray:
-    at = step * batch_size + process_index * share + np.arange(share)
+    at = int(step) * batch_size + process_index * share + np.arange(share)
     passes, places = np.divmod(at, size)
-    return np.concatenate([order_of_pass(p)[places[passes == p]] for p in np.unique(passes)])
+    parts = [order_of_pass(int(p))[places[passes == p]] for p in np.unique(passes)]
+    return np.concatenate(parts).astype(np.int64)
 
   return indices_at
 
 
-def pack(windows: Windows, history_length: int) -> list[np.ndarray]:
+class PackedRows(NamedTuple):
+  """Windows by the row that they share: row r has window_P[offsets_R1[r]:offsets_R1[r + 1]]."""
+
+  offsets_R1: np.ndarray  # int64 [R + 1]
+  window_P: np.ndarray  # int64 [P], each window once
+
+
+def pack(windows: Windows, history_length: int) -> PackedRows:
   """Groups windows into rows of at most S history positions, best fit, longest first.
 
   A window of n items fills n - 1 positions. Rows are then almost full, where one
   window a row would leave nearly half of MovieLens-1M's positions empty.
-
-  Returns:
-    For each row, the windows in it.
   """
   size_W = windows.stop_W - windows.start_W - 1
-  rows: list[list[int]] = []
+  window_P = np.argsort(-size_W, kind="stable")
+  row_P = np.empty(len(window_P), np.int64)
+  full = int((size_W == history_length).sum())
+  row_P[:full] = np.arange(full)  # nothing fits beside these
+
+  num_rows = full
   open_rows: list[list[int]] = [[] for _ in range(history_length + 1)]  # by free positions
   frees: list[int] = []  # sorted sizes for which there are open rows
-  for window in np.argsort(-size_W, kind="stable"):
-    size = int(size_W[window])
+  for place in range(full, len(window_P)):
+    size = int(size_W[window_P[place]])
     at = bisect.bisect_left(frees, size)
     if at < len(frees):
       free = frees[at]
@@ -133,18 +185,19 @@ def pack(windows: Windows, history_length: int) -> list[np.ndarray]:
       if not open_rows[free]:
         del frees[at]
     else:
-      free, row = history_length, len(rows)
-      rows.append([])
-    rows[row].append(int(window))
+      free, row = history_length, num_rows
+      num_rows += 1
+    row_P[place] = row
     if free > size:
       if not open_rows[free - size]:
         bisect.insort(frees, free - size)
       open_rows[free - size].append(row)
-  return [np.array(row) for row in rows]
+  offsets_R1 = np.concatenate([[0], np.cumsum(np.bincount(row_P, minlength=num_rows))])
+  return PackedRows(offsets_R1.astype(np.int64), window_P[np.argsort(row_P, kind="stable")])
 
 
 def packed_batches(
-  histories: Histories,
+  histories: Histories | Source,
   history_length: int,
   batch_size: int,
   seed: int,
@@ -157,28 +210,29 @@ def packed_batches(
     step → int32 [B, S] each: 'history_BxS' and 'target_BxS', filled up with NO_ITEM,
     and 'segment_BxS', which numbers the windows that share a row.
   """
-  windows = all_positions(histories, history_length)
+  source = in_memory(histories) if isinstance(histories, Histories) else histories
+  windows = all_positions(source.offsets_U1, history_length)
   rows = pack(windows, history_length)
-  count_R = np.array([len(row) for row in rows])
-  window_P = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-  offset_R = np.cumsum(count_R) - count_R
-  indices_at = shuffled(len(rows), batch_size, seed, process_index, process_count)
+  count_R = np.diff(rows.offsets_R1)
+  indices_at = shuffled(len(count_R), batch_size, seed, process_index, process_count)
 
   def batch_at(step: int) -> dict[str, np.ndarray]:
     row_B = indices_at(step)
     at_W, segment_W = ragged_arange(count_R[row_B])
-    window_W = window_P[offset_R[row_B][at_W] + segment_W]
-    size_W = windows.stop_W[window_W] - windows.start_W[window_W] - 1
+    window_W = rows.window_P[rows.offsets_R1[row_B][at_W] + segment_W]
+    start_W, stop_W = windows.start_W[window_W], windows.stop_W[window_W]
+    size_W = stop_W - start_W - 1
     column_W = np.cumsum(size_W) - size_W
     first_W = np.searchsorted(at_W, at_W)  # each window's row's first window
     column_W = column_W - column_W[first_W]
     of_T, within_T = ragged_arange(size_W)
     place = (at_W[of_T], column_W[of_T] + within_T)
-    source_T = windows.start_W[window_W][of_T] + within_T
+    items = source.items_of(start_W, stop_W)
+    at_T = np.arange(len(of_T)) + of_T  # each window has one item more than positions
     empty = lambda value: np.full((len(row_B), history_length), value, np.int32)
     history_BxS, target_BxS, segment_BxS = empty(NO_ITEM), empty(NO_ITEM), empty(0)
-    history_BxS[place] = histories.item_T[source_T]
-    target_BxS[place] = histories.item_T[source_T + 1]
+    history_BxS[place] = items[at_T]
+    target_BxS[place] = items[at_T + 1]
     segment_BxS[place] = segment_W[of_T]
     # Fillers form a segment of their own, so that segments never decrease along a row.
     segment_BxS[history_BxS == NO_ITEM] = history_length
@@ -188,7 +242,7 @@ def packed_batches(
 
 
 def sliding_batches(
-  histories: Histories,
+  histories: Histories | Source,
   history_length: int,
   batch_size: int,
   seed: int,
@@ -202,18 +256,20 @@ def sliding_batches(
     step → 'history_BxS' int32 [B, S], filled up with NO_ITEM, and 'target_Bx1'. With
     `num_user_tokens`, histories are [B, 1 + S]: column 0 holds their user's token.
   """
-  windows = last_position(histories, history_length)
-  token_U = user_tokens(histories.user_ids_U, num_user_tokens) if num_user_tokens else None
-  indices_at = shuffled(len(windows.start_W), batch_size, seed, process_index, process_count)
+  source = in_memory(histories) if isinstance(histories, Histories) else histories
+  count, windows_at = last_position(source.offsets_U1, history_length)
+  indices_at = shuffled(count, batch_size, seed, process_index, process_count)
 
   def batch_at(step: int) -> dict[str, np.ndarray]:
-    index_B = indices_at(step)
-    start_B, stop_B = windows.start_W[index_B], windows.stop_W[index_B]
-    history_BxS = gather(histories.item_T, start_B, stop_B - 1, history_length)
-    if token_U is not None:
-      user_B = np.searchsorted(histories.offsets_U1, start_B, side="right") - 1
-      history_BxS = with_user_tokens(token_U[user_B], history_BxS)
-    return {"history_BxS": history_BxS, "target_Bx1": histories.item_T[stop_B - 1][:, None]}
+    start_B, stop_B = windows_at(indices_at(step))
+    items = source.items_of(start_B, stop_B)
+    end_B = np.cumsum(stop_B - start_B)
+    history_BxS = gather(items, end_B - (stop_B - start_B), end_B - 1, history_length)
+    if num_user_tokens:
+      user_B = np.searchsorted(source.offsets_U1, start_B, side="right") - 1
+      token_B = user_tokens(source.ids_of(user_B), num_user_tokens)
+      history_BxS = with_user_tokens(token_B, history_BxS)
+    return {"history_BxS": history_BxS, "target_Bx1": items[end_B - 1][:, None]}
 
   return batch_at
 

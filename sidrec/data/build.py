@@ -88,27 +88,67 @@ def build(
     rating_T=np.asarray(rating_T, np.float32)[kept_T][order_T],
     user_ids_U=user_ids_U[long_U],
   )
-  row_N = _metadata_rows(name, metadata, item_ids_N)
-
-  short, described = int((~long_U).sum()), int((row_N < metadata.num_items).sum())
-  unused, unknown = metadata.num_items - described, len(item_ids_N) - described
+  items, described = describe(name, metadata, item_ids_N)
   ties = int(((np.diff(user_T) == 0) & (np.diff(time_T) == 0)).sum())
-  notes = list(notes)
+  own_notes = build_notes(
+    int((~long_U).sum()),
+    min_interactions,
+    metadata.num_items,
+    described,
+    items.num_items,
+    ties,
+    len(time_T),
+  )
+  return dataset.validate(dataset.Dataset(name, histories, items, (*notes, *own_notes)))
+
+
+def build_notes(
+  short: int,
+  min_interactions: int,
+  num_metadata: int,
+  described: int,
+  num_items: int,
+  ties: int,
+  interactions: int,
+) -> list[str]:
+  """What building a data set dropped or assumed.
+
+  Args:
+    short: users with fewer than `min_interactions`.
+    min_interactions: what a user must have.
+    num_metadata: items that the metadata describes, of which `described` are in the catalogue.
+    described: see there.
+    num_items: of the catalogue.
+    ties: interactions at the time of their user's previous one.
+    interactions: in all.
+  """
+  notes = []
+  unused, unknown = num_metadata - described, num_items - described
   if short:
     notes.append(f"dropped {_count(short, 'user')} with fewer than {min_interactions} interactions")
   if unused:
     notes.append(
-      f"{unused:,} of {_count(metadata.num_items, 'item')} have no interaction left and are not in "
+      f"{unused:,} of {_count(num_metadata, 'item')} have no interaction left and are not in "
       "the catalogue"
     )
   if unknown:
     notes.append(f"the metadata lacks {_count(unknown, 'item')} of the catalogue")
   notes.append(
-    f"{ties:,} of {_count(len(time_T), 'interaction')} share their user's previous timestamp; "
+    f"{ties:,} of {_count(interactions, 'interaction')} share their user's previous timestamp; "
     "equal timestamps keep file order"
   )
-  items = _described(item_ids_N, metadata, row_N)
-  return dataset.validate(dataset.Dataset(name, histories, items, tuple(notes)))
+  return notes
+
+
+def describe(name: str, metadata: dataset.Items, ids_N: np.ndarray) -> tuple[dataset.Items, int]:
+  """The catalogue of these ids, and how many of them the metadata describes.
+
+  Raises:
+    ValueError: where an item is described twice, or ids are integers on one side and text on
+      the other.
+  """
+  row_N = _metadata_rows(name, metadata, ids_N)
+  return _described(ids_N, metadata, row_N), int((row_N < metadata.num_items).sum())
 
 
 def _distinct(ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A parsed `Dataset` in one .npz file, without pickle, so that later stages need not parse.
+"""A parsed `Dataset`, or its `Items`, in one .npz file, without pickle.
 
 A text column is stored as its strings' UTF-8 bytes and lengths: an array of fixed width
 would make every string as wide as the longest.
@@ -9,8 +9,9 @@ import json
 import os
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,22 +19,64 @@ from sidrec.data import dataset
 
 _FORMAT = 1
 
+Column = Callable[[str], np.ndarray]  # name → the column of that name
+
 
 def save_dataset(path: str | os.PathLike, data: dataset.Dataset) -> None:
   """Writes a data set to `path`, which afterwards holds all of it or, on failure, what it held."""
-  path = Path(path)
-  columns = data.histories._asdict() | data.items._asdict()
+  header = {"name": data.name, "notes": data.notes, "numeric": list(data.items.numeric)}
+  _save(Path(path), header, data.histories._asdict() | _item_columns(data.items))
+
+
+def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
+  """Reads what `save_dataset` wrote.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is damaged, of another format, or no data set cache at all.
+  """
+
+  def read(header: dict, column: Column) -> dataset.Dataset:
+    return dataset.validate(
+      dataset.Dataset(
+        name=header["name"],
+        histories=dataset.Histories(*map(column, dataset.Histories._fields)),
+        items=_items(header, column),
+        notes=tuple(header["notes"]),
+      )
+    )
+
+  return _load(path, read)
+
+
+def save_items(path: str | os.PathLike, items: dataset.Items) -> None:
+  """Writes a catalogue to `path`, all of it or nothing."""
+  _save(Path(path), {"numeric": list(items.numeric)}, _item_columns(items))
+
+
+def load_items(path: str | os.PathLike) -> dataset.Items:
+  """Reads what `save_items` wrote; raises as `load_dataset` does."""
+  return _load(path, _items)
+
+
+def _item_columns(items: dataset.Items) -> dict[str, np.ndarray]:
+  columns = items._asdict()
   numeric = columns.pop("numeric")
   # By number: names may hold anything.
-  columns |= {f"numeric_{k}": column for k, column in enumerate(numeric.values())}
+  return columns | {f"numeric_{k}": column for k, column in enumerate(numeric.values())}
+
+
+def _items(header: dict, column: Column) -> dataset.Items:
+  fields = [field for field in dataset.Items._fields if field != "numeric"]
+  return dataset.Items(
+    **{field: column(field) for field in fields},
+    numeric={name: column(f"numeric_{k}") for k, name in enumerate(header["numeric"])},
+  )
+
+
+def _save(path: Path, header: dict, columns: Mapping[str, np.ndarray]) -> None:
   widths = {name: c.dtype.itemsize // 4 for name, c in columns.items() if c.dtype.kind == "U"}
-  header = {
-    "format": _FORMAT,
-    "name": data.name,
-    "notes": data.notes,
-    "numeric": list(numeric),
-    "widths": widths,
-  }
+  header = {"format": _FORMAT, **header, "widths": widths}
   arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
   for name, column in columns.items():
     arrays |= _pack(name, column) if name in widths else {name: column}
@@ -46,42 +89,23 @@ def save_dataset(path: str | os.PathLike, data: dataset.Dataset) -> None:
     partial.unlink(missing_ok=True)
 
 
-def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
-  """Reads what `save_dataset` wrote.
-
-  Raises:
-    FileNotFoundError: if there is no such file.
-    ValueError: if it is damaged, of another format, or no data set cache at all.
-  """
+def _load(path: str | os.PathLike, read: Callable[[dict, Column], Any]) -> Any:
   try:
     with np.load(path, allow_pickle=False) as arrays:
       header = json.loads(arrays["header"].tobytes())
       version = header["format"]
       if version == _FORMAT:
-        return dataset.validate(_dataset(header, arrays))
+        widths = header["widths"]
+        return read(
+          header,
+          lambda name: _unpack(name, arrays, widths[name]) if name in widths else arrays[name],
+        )
   except FileNotFoundError:
     raise
   except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
     raise ValueError(f"{path} is no data set cache, or damaged ({error}); delete it") from error
   raise ValueError(
     f"{path} has cache format {version}, but this version reads {_FORMAT}; delete it"
-  )
-
-
-def _dataset(header: dict, arrays: Mapping[str, np.ndarray]) -> dataset.Dataset:
-  def column(name: str) -> np.ndarray:
-    width = header["widths"].get(name)
-    return arrays[name] if width is None else _unpack(name, arrays, width)
-
-  item_fields = [field for field in dataset.Items._fields if field != "numeric"]
-  return dataset.Dataset(
-    name=header["name"],
-    histories=dataset.Histories(*map(column, dataset.Histories._fields)),
-    items=dataset.Items(
-      **{field: column(field) for field in item_fields},
-      numeric={name: column(f"numeric_{k}") for k, name in enumerate(header["numeric"])},
-    ),
-    notes=tuple(header["notes"]),
   )
 
 

@@ -48,8 +48,69 @@ class Log(NamedTuple):
   notes: tuple[str, ...]
 
 
+class RawLog(NamedTuple):
+  """All rows of a table, or of a part of it, before any is dropped."""
+
+  users: list[str]  # distinct, without ''
+  items: list[str]  # distinct, without ''
+  user_T: np.ndarray  # int64 [T], rows of users, -1 for none
+  item_T: np.ndarray  # int64 [T], rows of items, -1 for none
+  time_T: np.ndarray  # int64 [T], microseconds
+  timed_T: np.ndarray  # bool [T]: whether there is a time
+  rating_T: np.ndarray  # float32 [T], NaN where there is none
+
+
 def read_log(rows: Rows, columns: Mapping[str, str], time_unit: str = "s") -> Log:
   """Reads interactions.
+
+  Args, Raises:
+    as `read_raw_log`; also ValueError if there is no row.
+  """
+  raw = read_raw_log(rows, columns, time_unit)
+  if not len(raw.user_T):
+    raise ValueError(f"{rows.file} names its columns and has no row; is it cut off?")
+  time_T, timed_T = raw.time_T, raw.timed_T
+  named_T = (raw.user_T >= 0) & (raw.item_T >= 0)
+  untimed = not timed_T.any()
+  if untimed:
+    # A second each, so that no two rows are at the same time.
+    time_T, timed_T = np.arange(len(timed_T)) * 10**6, np.ones(len(timed_T), bool)
+  kept_T = named_T & timed_T
+  return Log(
+    raw.users,
+    raw.items,
+    raw.user_T[kept_T],
+    raw.item_T[kept_T],
+    time_T[kept_T],
+    raw.rating_T[kept_T],
+    log_notes(columns, untimed, int((~named_T).sum()), int((named_T & ~timed_T).sum())),
+  )
+
+
+def log_notes(
+  columns: Mapping[str, str], untimed: bool, nameless: int, timeless: int
+) -> tuple[str, ...]:
+  """What reading a log assumed and dropped.
+
+  Args:
+    columns: as for `read_log`.
+    untimed: whether no row has a time.
+    nameless: rows without a user or an item.
+    timeless: other rows without a time, where some have one.
+  """
+  notes = []
+  if untimed:
+    column = columns.get("time")
+    why = f"column {column!r} is empty" if column else "there is no column of times"
+    notes.append(f"{why}: the order of the file stands for time")
+  for count, what in ((nameless, "user or item"), (timeless, "time")):
+    if count:
+      notes.append(f"dropped {count:,} row{'' if count == 1 else 's'} without a {what}")
+  return tuple(notes)
+
+
+def read_raw_log(rows: Rows, columns: Mapping[str, str], time_unit: str = "s") -> RawLog:
+  """Reads interactions, dropping none; there may be none.
 
   Args:
     rows: one interaction each.
@@ -58,8 +119,8 @@ def read_log(rows: Rows, columns: Mapping[str, str], time_unit: str = "s") -> Lo
       2024-05-01 or 2024-05-01T12:30:00+02:00 (UTC where no zone is given).
 
   Raises:
-    ValueError: for an unknown role, column or unit, a value that is no number or date (with
-      file and line), or if there is no row.
+    ValueError: for an unknown role, column or unit, or a value that is no number or date (with
+      file and line).
   """
   columns = {role: name for role, name in columns.items() if name}
   if unknown := [role for role in columns if role not in ROLES]:
@@ -92,31 +153,11 @@ def read_log(rows: Rows, columns: Mapping[str, str], time_unit: str = "s") -> Lo
     parts.append(part)
     first += size
   if not parts:
-    raise ValueError(f"{rows.file} names its columns and has no row; is it cut off?")
+    parts = [[np.zeros(0, t) for t in (np.int64, np.int64, np.int64, bool, np.float32)]]
   user_T, item_T, time_T, timed_T, rating_T = map(np.concatenate, zip(*parts, strict=True))
   users, user_T = _without_empty(number_of["user"].ids(), user_T)
   items, item_T = _without_empty(number_of["item"].ids(), item_T)
-  notes = []
-  if not timed_T.any():
-    column = columns.get("time")
-    why = f"column {column!r} is empty" if column else "there is no column of times"
-    notes.append(f"{why}: the order of the file stands for time")
-    # A second each, so that no two rows are at the same time.
-    time_T, timed_T = np.arange(len(timed_T)) * 10**6, np.ones(len(timed_T), bool)
-  named_T = (user_T >= 0) & (item_T >= 0)
-  for lacking_T, what in ((~named_T, "user or item"), (named_T & ~timed_T, "time")):
-    if count := int(lacking_T.sum()):
-      notes.append(f"dropped {count:,} row{'' if count == 1 else 's'} without a {what}")
-  kept_T = named_T & timed_T
-  return Log(
-    users,
-    items,
-    user_T[kept_T],
-    item_T[kept_T],
-    time_T[kept_T],
-    rating_T[kept_T],
-    tuple(notes),
-  )
+  return RawLog(users, items, user_T, item_T, time_T, timed_T, rating_T)
 
 
 class _Numbering:
@@ -203,17 +244,11 @@ def assemble(
     order_T = np.argsort(time_T, kind="stable")
     user_T, item_T, time_T, rating_T = (column[order_T] for column in columns)
 
-  users_U, user_row = _in_order(log.users)
+  users_U, user_row = in_order(log.users)
   ids = list(dict.fromkeys([*log.items, *described.ids]))
-  items_N, item_row = _in_order(ids)
+  items_N, item_row = in_order(ids)
   row_of = dict(zip(ids, item_row.tolist(), strict=True))
-  metadata = item_table(
-    ids=np.array([row_of[id_] for id_ in described.ids], np.int64),
-    titles=described.titles,
-    categories=described.categories,
-    numeric={name: column.tolist() for name, column in described.numeric.items()},
-    text=described.text,
-  )
+  metadata = table_of(described, np.array([row_of[id_] for id_ in described.ids], np.int64))
   built = build(
     name,
     user_row[user_T],
@@ -232,19 +267,42 @@ def assemble(
   )
 
 
-def _in_order(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def table_of(described: Described, ids: np.ndarray) -> dataset.Items:
+  """What is known about items, under these ids."""
+  return item_table(
+    ids=ids,
+    titles=described.titles,
+    categories=described.categories,
+    numeric={name: column.tolist() for name, column in described.numeric.items()},
+    text=described.text,
+  )
+
+
+def in_order(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
   """The ids sorted as the contract asks, int64 or str [N], and the place of each: int64 [N]."""
+  ids_N, order_N = sorted_as(ids, kind_of(ids))
+  place_N = np.empty(len(ids), np.int64)
+  place_N[order_N] = np.arange(len(ids))
+  return ids_N, place_N
+
+
+def kind_of(ids: Sequence[str]) -> str:
+  """What ids are: 'whole' numbers, text of 'digits' ('07', or too many for int64), or 'text'."""
   if all(map(_WHOLE.fullmatch, ids)):
+    return "whole"
+  return "digits" if all(map(str.isdecimal, ids)) else "text"
+
+
+def sorted_as(ids: Sequence[str], kind: str) -> tuple[np.ndarray, np.ndarray]:
+  """Ids of a kind sorted as the contract asks, int64 or str [N], and their order: int64 [N]."""
+  if kind == "whole":
     ids_N = np.array([int(id_) for id_ in ids], np.int64)
     order_N = np.argsort(ids_N, kind="stable")
   else:
     ids_N = np.array(ids, dtype=str)
-    by_number = all(map(str.isdecimal, ids))  # '07', or more digits than int64 holds
-    keys = [_number_key(id_) for id_ in ids] if by_number else ids
+    keys = [_number_key(id_) for id_ in ids] if kind == "digits" else ids
     order_N = np.array(sorted(range(len(ids)), key=keys.__getitem__), np.int64)
-  place_N = np.empty(len(ids), np.int64)
-  place_N[order_N] = np.arange(len(ids))
-  return ids_N[order_N], place_N
+  return ids_N[order_N], order_N
 
 
 def _number_key(digits: str) -> tuple[int, str, str]:

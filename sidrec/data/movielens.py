@@ -140,16 +140,25 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
     if not ratings.in_file_order:
       notes.append("the TFDS copy has lost the order of ratings.dat: file order is the copy's own")
   else:
-    edition = EDITIONS[name]
-    folder = source.folder if source.kind == "folder" else _unpacked_archive(name, source)
-    movies = edition.parse_movies(_member(folder, edition.movies))
-    ratings = parse_ratings(_member(folder, edition.ratings), edition.form, movies.ids_N)
-    if edition.tags and (tags := _member(folder, edition.tags)).is_file():
-      movies = parse_tags(tags, movies)
-      notes.append(f"the movies' text is the words of {tags.name}, whenever they were given")
+    file, movies, notes = ratings_and_movies(name, source)
+    ratings = parse_ratings(file, EDITIONS[name].form, movies.ids_N)
   columns = (ratings.user_T, ratings.movie_T, ratings.time_T, ratings.rating_T)
   columns, dropped = rules.without_duplicates(*columns)
   return build(name, *columns, movies, min_interactions, [*notes, *dropped])
+
+
+def ratings_and_movies(name: str, source: Source) -> tuple[Path, dataset.Items, list[str]]:
+  """The file of an edition's ratings, its movies, and notes; not for a TFDS copy.
+
+  An archive that is not here yet is downloaded.
+  """
+  edition, notes = EDITIONS[name], []
+  folder = source.folder if source.kind == "folder" else _unpacked_archive(name, source)
+  movies = edition.parse_movies(_member(folder, edition.movies))
+  if edition.tags and (tags := _member(folder, edition.tags)).is_file():
+    movies = parse_tags(tags, movies)
+    notes.append(f"the movies' text is the words of {tags.name}, whenever they were given")
+  return _member(folder, edition.ratings), movies, notes
 
 
 def signature_movielens(name: str, path: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ Letters: T ratings, M movies.
 """
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,13 +37,16 @@ class Ratings(NamedTuple):
   time_T: np.ndarray  # int64 [T], seconds
 
 
-def parse_ratings(file: Path, form: RatingsForm, movie_ids_M: np.ndarray) -> Ratings:
+def parse_ratings(
+  file: Path, form: RatingsForm, movie_ids_M: np.ndarray, text: bytes | None = None
+) -> Ratings:
   """Parses a ratings file, plain or compressed (.gz).
 
   Args:
     file: its path.
     form: what its lines look like.
     movie_ids_M: the movies that may be rated.
+    text: what to parse in place of the file's content; the file is then but a name.
 
   Raises:
     ValueError: naming file, line number and content of the first malformed line: another
@@ -51,7 +55,7 @@ def parse_ratings(file: Path, form: RatingsForm, movie_ids_M: np.ndarray) -> Rat
   """
   parts = []
   lines_before = 0
-  for block in _blocks(file):
+  for block in _blocks(file, text):
     if lines_before == 0 and form.header:
       first, _, block = block.partition(b"\n")
       if first.removeprefix(b"\xef\xbb\xbf") != form.header:
@@ -72,11 +76,11 @@ def parse_ratings(file: Path, form: RatingsForm, movie_ids_M: np.ndarray) -> Rat
   return Ratings(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _blocks(file: Path) -> Iterator[bytes]:
+def _blocks(file: Path, text: bytes | None) -> Iterator[bytes]:
   """The file in pieces of whole lines that end in a newline; none for blank lines at its end."""
   rest = b""
   try:
-    with _opened(file) as stream:
+    with _opened(file) if text is None else io.BytesIO(text) as stream:
       while piece := stream.read(_BLOCK_BYTES):
         rest = (rest + piece).replace(b"\r\n", b"\n")
         # Newlines at the end are kept back: they may turn out to end the file.

@@ -9,11 +9,15 @@ import numpy as np
 from sidrec.data.rows import BLOCK_ROWS, Block, Rows
 
 
-def parquet_rows(file: Path) -> Rows:
+def parquet_rows(file: Path, groups: Sequence[int] | None = None) -> Rows:
   """A Parquet file; null is missing, and a list is written as its values with '|' between.
 
   Columns of timestamps or dates are ISO dates. Columns of floats that are all whole numbers
   are whole numbers: integers become floats in programs that have no missing integer.
+
+  Args:
+    file: its path.
+    groups: neighbouring row groups to read; all if None.
 
   Raises:
     ImportError: if pyarrow is not installed.
@@ -34,11 +38,21 @@ def parquet_rows(file: Path) -> Rows:
   schema = table.schema_arrow
 
   def blocks(names: Sequence[str]) -> Iterator[Block]:
-    for batch in table.iter_batches(BLOCK_ROWS, columns=list(names)):
+    for batch in table.iter_batches(BLOCK_ROWS, groups, columns=list(names)):
       yield [_as_text(batch.column(name)) for name in names]
 
   dates = {f.name for f in schema if pa.types.is_timestamp(f.type) or pa.types.is_date(f.type)}
-  return Rows(file, schema.names, blocks, lambda row: f"{file}, row {row + 1}", frozenset(dates))
+  before = sum(table.metadata.row_group(group).num_rows for group in range((groups or [0])[0]))
+  where = lambda row: f"{file}, row {before + row + 1}"
+  return Rows(file, schema.names, blocks, where, frozenset(dates))
+
+
+def num_row_groups(file: Path) -> int:
+  """How many row groups a Parquet file has; raises as `parquet_rows` does."""
+  parquet_rows(file)
+  import pyarrow.parquet as pq  # pyrefly: ignore[missing-import]
+
+  return pq.ParquetFile(file).metadata.num_row_groups
 
 
 def _as_text(column: Any) -> list[str]:

@@ -5,7 +5,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sidrec.data import amazon, amazon_reviews, atomic, dataset, movielens, table
+from ml_collections import ConfigDict
+
+from sidrec.data import amazon, amazon_reviews, atomic, dataset, movielens, store, table
 from sidrec.data.demo import read_demo, signature_demo
 
 
@@ -36,6 +38,7 @@ READERS = {
     amazon_reviews.read_amazon_reviews, amazon_reviews.signature_amazon_reviews
   ),
   "atomic": Reader(atomic.read_atomic, atomic.signature_atomic),
+  "store": Reader(store.read_store, store.signature_store),
   "table": Reader(table.read_table, table.signature_table),
 }
 
@@ -74,3 +77,13 @@ def _reader(source: str) -> Reader:
   nearest = difflib.get_close_matches(source, READERS, n=1)
   hint = f"did you mean {nearest[0]!r}? " if nearest else ""
   raise ValueError(f"unknown data source {source!r}; {hint}known sources: {', '.join(READERS)}")
+
+
+def settings_of(data: ConfigDict) -> dict[str, Any]:
+  """What the reader of a config's source takes beside path and min_interactions."""
+  if data.source == "store":
+    return data.store.to_dict()
+  own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
+  if data.source not in own:
+    return {}
+  return {**own[data.source].to_dict(), "repeats": data.repeats}

@@ -62,20 +62,28 @@ def without_duplicates(
     ValueError: if `repeats` is neither 'keep' nor 'first'.
   """
   check_repeats(repeats)
-  notes = []
   keep_T = distinct_rows(user_T, item_T, time_T, rating_T)
-  if dropped := int((~keep_T).sum()):
-    notes.append(
-      f"dropped {_rows(dropped)} that repeat{'s' if dropped == 1 else ''} another in user, item, "
-      "time and rating"
-    )
+  copies, later = int((~keep_T).sum()), 0
+  if copies:
     user_T, item_T, time_T, rating_T = (c[keep_T] for c in (user_T, item_T, time_T, rating_T))
   if repeats == "first":
     keep_T = first_of_pairs(user_T, item_T, time_T)
-    if dropped := int((~keep_T).sum()):
-      notes.append(f"dropped {_rows(dropped)} with an item that the user had met before")
+    if later := int((~keep_T).sum()):
       user_T, item_T, time_T, rating_T = (c[keep_T] for c in (user_T, item_T, time_T, rating_T))
-  return (user_T, item_T, time_T, rating_T), notes
+  return (user_T, item_T, time_T, rating_T), duplicate_notes(copies, later)
+
+
+def duplicate_notes(copies: int, later: int) -> list[str]:
+  """What was dropped: exact duplicates, and later interactions with an item."""
+  notes = []
+  if copies:
+    notes.append(
+      f"dropped {_rows(copies)} that repeat{'s' if copies == 1 else ''} another in user, item, "
+      "time and rating"
+    )
+  if later:
+    notes.append(f"dropped {_rows(later)} with an item that the user had met before")
+  return notes
 
 
 def check_repeats(repeats: str) -> None:

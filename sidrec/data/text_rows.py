@@ -6,14 +6,18 @@ import gzip
 import itertools
 import json
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sidrec.data.rows import BLOCK_ROWS, Block, Rows
 
+Opened = Callable[[Path], contextlib.AbstractContextManager[Any]]  # a stream of lines
 
-def separated_rows(file: Path, separator: str, quoted: bool = True) -> Rows:
+
+def separated_rows(
+  file: Path, separator: str, quoted: bool = True, text: Opened | None = None
+) -> Rows:
   """A file of values between separators, whose first line names the columns.
 
   Blank lines are no rows.
@@ -22,6 +26,7 @@ def separated_rows(file: Path, separator: str, quoted: bool = True) -> Rows:
     file: its path.
     separator: one character.
     quoted: whether values may stand in double quotes, and then hold separators and newlines.
+    text: opens what to read in place of the file's content; the file is then but a name.
 
   Raises:
     ValueError: if the file is empty or no UTF-8 text; while reading, for a row with more or
@@ -29,10 +34,11 @@ def separated_rows(file: Path, separator: str, quoted: bool = True) -> Rows:
   """
   if len(separator) != 1:
     raise ValueError(f"the separator of {file} must be one character, not {separator!r}")
+  text = text or _text
 
   @contextlib.contextmanager
   def opened() -> Generator[Any]:
-    with _text(file) as stream:
+    with text(file) as stream:
       quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
       reader = csv.reader(stream, delimiter=separator, quoting=quoting, strict=True)
       try:
@@ -81,17 +87,22 @@ def separated_rows(file: Path, separator: str, quoted: bool = True) -> Rows:
   return Rows(file, header, blocks, where)
 
 
-def json_rows(file: Path) -> Rows:
+def json_rows(file: Path, text: Opened | None = None) -> Rows:
   """A file with one JSON object a line: its names are the columns, null and absent are missing.
 
   Columns are those of the first 1,024 rows; a list is written as its values with '|' between.
 
+  Args:
+    file: its path.
+    text: as for `separated_rows`.
+
   Raises:
     ValueError: if it is empty, or, while reading, for a line that is no JSON object.
   """
+  text = text or _text
 
   def objects() -> Iterator[tuple[int, dict[str, Any]]]:
-    with _text(file) as stream:
+    with text(file) as stream:
       for number, line in enumerate(stream, 1):
         if not line.strip():
           continue

@@ -85,7 +85,7 @@ def in_batches(
         history_BxS = with_user_tokens(token_B, history_BxS)
       batch = {"history": history_BxS}
       batch["seen"] = None if seen is None else _seen_rows(seen, users_R[padded_B])
-      batch = mesh_lib.to_global(mesh, batch)
+      batch = _spread(mesh, batch)
       results.append(rank(params, batch["history"], batch["seen"]))
     counts = [len(at_B) for at_B in chunks]
     inverse_R = np.argsort(order_R)
@@ -94,6 +94,13 @@ def in_batches(
     return jax.tree.map(lambda *parts: np.concatenate(parts)[inverse_R], *cut)
 
   return recommend_users
+
+
+def _spread(mesh: jax.sharding.Mesh, batch: dict) -> dict:
+  """Global arrays of a batch that every process holds whole; each gives what its devices need."""
+  sharding = mesh_lib.batch_sharding(mesh)
+  give = lambda x_BxM: jax.make_array_from_callback(x_BxM.shape, sharding, x_BxM.__getitem__)
+  return jax.tree.map(give, batch)
 
 
 def _users_at_once(mesh: jax.sharding.Mesh) -> int:

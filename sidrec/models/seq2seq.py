@@ -89,8 +89,12 @@ class Seq2Seq(nn.Module):
     if c.user_tokens:
       self.user_UxD = self.param("user", code, (c.user_tokens, c.width))
     shape = (c.heads, c.head_width, c.width, c.hidden)
-    self.encoder = [EncoderBlock(*shape, c.encoder_dropout, dtype) for _ in range(c.encoder_layers)]
-    self.decoder = [DecoderBlock(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)]
+    reader, writer = EncoderBlock, DecoderBlock
+    if c.remat:  # `train` and `causal` are static
+      reader = nn.remat(EncoderBlock, static_argnums=(3, 5))
+      writer = nn.remat(DecoderBlock, static_argnums=(4, 6), methods=["__call__"])
+    self.encoder = [reader(*shape, c.encoder_dropout, dtype) for _ in range(c.encoder_layers)]
+    self.decoder = [writer(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)]
     self.encoder_norm, self.decoder_norm = Norm(dtype), Norm(dtype)
     self.encoder_drop = nn.Dropout(c.encoder_dropout)
     self.decoder_drop = nn.Dropout(c.decoder_dropout)
@@ -147,7 +151,7 @@ class Seq2Seq(nn.Module):
     x = self.encoder_drop(x.astype(c.dtype), deterministic=not train)
     bias = self.encoder_bias(x.shape[1]) if c.positions == "relative" else None
     for block in self.encoder:
-      x = block(x, visible, train, bias, causal=c.setting == "dense")
+      x = block(x, visible, train, bias, c.setting == "dense")
     return self.encoder_norm(x), visible
 
   def _embed_codes(self, codes_xL: jax.Array) -> jax.Array:

@@ -33,6 +33,7 @@ class Seq2SeqConfig:
   user_tokens: int = 0
   constrained_softmax: bool = True
   dtype: str = "float32"
+  remat: bool = False
 
   @property
   def input_length(self) -> int:

@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from sidrec.tokenizers.radix import as_codes
+from sidrec.training.mesh import batch_sharding
 
 Array = jax.Array | np.ndarray
 Params = Any  # nested dicts of arrays, which Orbax saves and gives back as they were
@@ -93,17 +96,25 @@ def check_codes(codes_NxL: Array, num_levels: int, codebook_size: int) -> np.nda
   return checked_NxL
 
 
-def map_blocks(f: Callable[..., Any], *rows_NxX: np.ndarray, block_size: int = BLOCK_SIZE) -> Any:
+def map_blocks(
+  f: Callable[..., Any],
+  *rows_NxX: np.ndarray,
+  block_size: int = BLOCK_SIZE,
+  mesh: Mesh | None = None,
+) -> Any:
   """Applies a jitted function of rows to blocks of rows of one size, the last one padded.
 
   Args:
     f: (rows_BxX, …) → a pytree of arrays [B, …].
     *rows_NxX: arrays with N rows each, memory-mapped or not.
-    block_size: B.
+    block_size: B, rounded up to what the devices of the mesh can share.
+    mesh: devices that the rows of a block are spread over, by its 'data' axis; None leaves them
+      on the host. Every process has all rows and gets all results.
 
   Returns:
     The pytree of NumPy arrays [N, …].
   """
+  block_size = shared_size(block_size, mesh)
   num_rows = len(rows_NxX[0])
   blocks = []
   for start in range(0, num_rows, block_size):
@@ -111,5 +122,24 @@ def map_blocks(f: Callable[..., Any], *rows_NxX: np.ndarray, block_size: int = B
     missing = block_size - len(parts[0])
     if missing:
       parts = [np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)]) for x in parts]
-    blocks.append(f(*parts))
-  return jax.tree.map(lambda *x: np.concatenate([np.asarray(b) for b in x])[:num_rows], *blocks)
+    blocks.append(f(*(spread_rows(x, mesh) for x in parts)))
+  return jax.tree.map(lambda *x: np.concatenate([_on_host(b) for b in x])[:num_rows], *blocks)
+
+
+def shared_size(block_size: int, mesh: Mesh | None) -> int:
+  """The size, rounded up to a multiple of the devices along a mesh's 'data' axis."""
+  return block_size if mesh is None else -(-block_size // mesh.shape["data"]) * mesh.shape["data"]
+
+
+def spread_rows(rows_NxX: np.ndarray, mesh: Mesh | None) -> Array:
+  """Rows over a mesh's 'data' axis, which divides N; as they are without a mesh."""
+  if mesh is None:
+    return rows_NxX
+  return jax.make_array_from_callback(rows_NxX.shape, batch_sharding(mesh), lambda i: rows_NxX[i])
+
+
+def _on_host(x: Any) -> np.ndarray:
+  """The whole array, also of parts that other processes hold."""
+  if isinstance(x, jax.Array) and not x.is_fully_addressable:
+    return multihost_utils.process_allgather(x, tiled=True)
+  return np.asarray(x)

@@ -2,6 +2,9 @@
 
 Letters: N points, B points of a block, F their width, V clusters, T points tried as a seed, S
 points that seeds are sought among. Everything is float32; distances are squared and Euclidean.
+
+With a mesh, points are spread over its 'data' axis: each device assigns its own, and what they
+have in common, sums and counts of clusters, is added up between devices.
 """
 
 import functools
@@ -10,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 # Points whose distances to all centroids are in memory at once.
 BLOCK_SIZE = 4096
@@ -32,13 +36,14 @@ class Clusters(NamedTuple):
   distance_N: jax.Array  # squared, to that centroid; 0 for padding
 
 
-@functools.partial(jax.jit, static_argnames="num_clusters")
+@functools.partial(jax.jit, static_argnames=("num_clusters", "mesh"))
 def kmeans(
   key: jax.Array,
   points_NxF: jax.Array,
   num_clusters: int,
   num_iterations: int | jax.Array,
   num_points: int | jax.Array | None = None,
+  mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Clusters points by k-means++ and Lloyd's algorithm.
 
@@ -51,6 +56,8 @@ def kmeans(
     num_clusters: V.
     num_iterations: at most that many iterations; fewer if nothing moves any more.
     num_points: the rows from here on are padding, which has no say; None for no padding.
+    mesh: devices that the points are spread over; N is a multiple of their number. The clusters are
+      those of one device, up to the rounding of sums. None for no mesh.
 
   Returns:
     centroids float32 [V, F] and each point's nearest one, int32 [N] (V for padding).
@@ -63,22 +70,33 @@ def kmeans(
   if num_clusters < 1:
     raise ValueError(f"k-means needs at least one cluster, not {num_clusters}")
   seeds_VxF = choose_seeds(key, points_NxF, num_clusters, num_points)
-  return lloyd(points_NxF, seeds_VxF, num_iterations, num_points)
+  return lloyd(points_NxF, seeds_VxF, num_iterations, num_points, mesh)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="mesh")
 def lloyd(
   points_NxF: jax.Array,
   seeds_VxF: jax.Array,
   num_iterations: int | jax.Array,
   num_points: int | jax.Array | None = None,
+  mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Lloyd's algorithm from given seeds, float32 [V, F]; the rest as in `kmeans`."""
   points_NxF = points_NxF.astype(jnp.float32)
   num_clusters = len(seeds_VxF)
+  nearest_to = _nearest_in_blocks
+  if mesh is not None:
+    spread = PartitionSpec("data")
+    nearest_to = jax.shard_map(
+      _nearest_in_blocks,
+      mesh=mesh,
+      in_specs=(spread, PartitionSpec()),
+      out_specs=(spread, spread),
+      check_vma=False,  # the loop over blocks starts from zeros, which are the same everywhere
+    )
 
   def assign(centroids_VxF: jax.Array) -> Clusters:
-    assignment_N, distance_N = _nearest_in_blocks(points_NxF, centroids_VxF)
+    assignment_N, distance_N = nearest_to(points_NxF, centroids_VxF)
     if num_points is not None:
       real_N = jnp.arange(len(points_NxF)) < num_points
       assignment_N = jnp.where(real_N, assignment_N, num_clusters)
@@ -96,7 +114,11 @@ def lloyd(
     improve,
     (jnp.zeros((), jnp.int32), jnp.ones((), bool), assign(seeds_VxF.astype(jnp.float32))),
   )
-  return clusters.centroids_VxF, clusters.assignment_N
+  centroids_VxF = clusters.centroids_VxF
+  if mesh is not None:  # whole on every device, and so in every process
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    centroids_VxF = jax.lax.with_sharding_constraint(centroids_VxF, everywhere)
+  return centroids_VxF, clusters.assignment_N
 
 
 @jax.jit
@@ -115,6 +137,7 @@ def relative_distances(
 
   The sum of the two is the squared distance, up to rounding (it may be slightly negative).
   """
+  points_BxF, centroids_VxF = points_BxF.astype(jnp.float32), centroids_VxF.astype(jnp.float32)
   # Distances do not change when everything is shifted, but less is lost in |c|² - 2xc.
   origin_F = centroids_VxF.mean(0)
   centroids_VxF = centroids_VxF - origin_F[None]
@@ -155,7 +178,7 @@ def _nearest_in_blocks(
     update = lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
     return jax.tree.map(update, found, parts)
 
-  if block_size == num_points:  # no slicing, so that points may be spread over devices
+  if block_size == num_points:
     return of_block(points_NxF)
   nothing = (jnp.zeros(num_points, jnp.int32), jnp.zeros(num_points, jnp.float32))
   return jax.lax.fori_loop(0, -(-num_points // block_size), add_block, nothing)

@@ -11,15 +11,19 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from sidrec.tokenizers import balanced
 from sidrec.tokenizers.base import (
+  BLOCK_SIZE,
   Array,
   Params,
   Tokenizer,
   check_codes,
   check_vectors,
   map_blocks,
+  shared_size,
+  spread_rows,
 )
 from sidrec.tokenizers.kmeans import first_smallest, kmeans, relative_distances
 from sidrec.tokenizers.radix import check_sizes
@@ -36,6 +40,7 @@ def residual_kmeans(
   codebook_size: int,
   iterations: int = 25,
   balance_slack: float | None = None,
+  mesh: Mesh | None = None,
 ) -> Tokenizer:
   """Residual k-means as a tokenizer.
 
@@ -48,6 +53,7 @@ def residual_kmeans(
     iterations: of Lloyd's algorithm, at most, per level.
     balance_slack: at every level, no code is given to more than this times N / V items, rounded
       up; see `balanced` for equal vectors. At least 1; None or 0 for no such bound.
+    mesh: devices that items are spread over; None for one device.
 
   Returns:
     A tokenizer whose functions raise ValueError for vectors that `check_vectors` refuses and for
@@ -61,10 +67,10 @@ def residual_kmeans(
     name="residual_kmeans",
     num_levels=num_levels,
     codebook_size=codebook_size,
-    fit=functools.partial(_fit, num_levels, codebook_size, iterations, balance_slack or 0),
-    encode=_encode,
+    fit=functools.partial(_fit, mesh, num_levels, codebook_size, iterations, balance_slack or 0),
+    encode=functools.partial(_encode, mesh),
     decode=_decode,
-    costs=_costs,
+    costs=functools.partial(_costs, mesh),
   )
 
 
@@ -86,13 +92,15 @@ def sample_rows(num_rows: int, size: int, key: jax.Array) -> np.ndarray:
   return np.minimum((place * (num_rows / size)).astype(np.int64), num_rows - 1)
 
 
-def balanced_kmeans(centroids_VxF: np.ndarray, points_NxF: np.ndarray, slack: float) -> np.ndarray:
+def balanced_kmeans(
+  centroids_VxF: np.ndarray, points_NxF: np.ndarray, slack: float, mesh: Mesh | None = None
+) -> np.ndarray:
   """Moves k-means centroids to where bounded clusters have their means: float32 [V, F]."""
   num_clusters = len(centroids_VxF)
   most = balanced.capacity(len(points_NxF), num_clusters, slack)
   for _ in range(BALANCED_ITERATIONS):
     _, codes_N = balanced.fill(
-      _proposer(points_NxF, centroids_VxF), len(points_NxF), num_clusters, most
+      _proposer(points_NxF, centroids_VxF, mesh=mesh), len(points_NxF), num_clusters, most
     )
     order_N = np.argsort(codes_N, kind="stable")
     counts_V = np.bincount(codes_N, minlength=num_clusters)
@@ -105,6 +113,7 @@ def balanced_kmeans(centroids_VxF: np.ndarray, points_NxF: np.ndarray, slack: fl
 
 
 def _fit(
+  mesh: Mesh | None,
   num_levels: int,
   codebook_size: int,
   iterations: int,
@@ -118,22 +127,33 @@ def _fit(
   residual_SxF = np.array(items_NxF[rows_S])
   centroids, radii = [], []
   for level_key in jax.random.split(key, num_levels):
-    found_VxF, _ = kmeans(level_key, residual_SxF, codebook_size, iterations)
+    found_VxF, _ = _kmeans(level_key, residual_SxF, codebook_size, iterations, mesh)
     centroids_VxF = np.array(found_VxF)
     radius_V = np.full(codebook_size, np.inf, np.float32)
     if slack:
-      centroids_VxF = balanced_kmeans(centroids_VxF, residual_SxF, slack)
-      propose = _proposer(items_NxF, centroids_VxF, centroids, radii)
+      centroids_VxF = balanced_kmeans(centroids_VxF, residual_SxF, slack, mesh)
+      propose = _proposer(items_NxF, centroids_VxF, centroids, radii, mesh)
       most = balanced.capacity(len(items_NxF), codebook_size, slack)
       radius_V, _ = balanced.fill(propose, len(items_NxF), codebook_size, most)
     centroids.append(centroids_VxF)
     radii.append(radius_V)
     step = functools.partial(_quantise, centroids_VxF=centroids_VxF, radius_V=radius_V)
-    residual_SxF = map_blocks(lambda x, step=step: step(x)[2], residual_SxF)
+    residual_SxF = map_blocks(lambda x, step=step: step(x)[2], residual_SxF, mesh=mesh)
   return {"centroids_LxVxF": np.stack(centroids), "radius_LxV": np.stack(radii)}
 
 
-def _encode(params: Params, vectors_NxF: Array) -> np.ndarray:
+def _kmeans(
+  key: jax.Array, points_SxF: np.ndarray, num_clusters: int, iterations: int, mesh: Mesh | None
+) -> tuple[jax.Array, jax.Array]:
+  """`kmeans` on one device, or of points spread over a mesh and filled up to share evenly."""
+  if mesh is None:
+    return kmeans(key, points_SxF, num_clusters, iterations)
+  missing = shared_size(len(points_SxF), mesh) - len(points_SxF)
+  spread_NxF = spread_rows(np.pad(points_SxF, ((0, missing), (0, 0))), mesh)
+  return kmeans(key, spread_NxF, num_clusters, iterations, len(points_SxF), mesh)
+
+
+def _encode(mesh: Mesh | None, params: Params, vectors_NxF: Array) -> np.ndarray:
   centroids_LxVxF, radius_LxV = _levels(params)
   items_NxF = check_vectors(vectors_NxF, centroids_LxVxF[0].shape[1])
 
@@ -144,7 +164,7 @@ def _encode(params: Params, vectors_NxF: Array) -> np.ndarray:
       codes.append(code_B)
     return jnp.stack(codes, axis=1)
 
-  return map_blocks(block, items_NxF)
+  return map_blocks(block, items_NxF, mesh=mesh)
 
 
 def _decode(params: Params, codes_NxL: Array) -> np.ndarray:
@@ -156,7 +176,9 @@ def _decode(params: Params, codes_NxL: Array) -> np.ndarray:
   return decoded_NxF
 
 
-def _costs(params: Params, vectors_NxF: Array, codes_NxL: Array, level: int) -> np.ndarray:
+def _costs(
+  mesh: Mesh | None, params: Params, vectors_NxF: Array, codes_NxL: Array, level: int
+) -> np.ndarray:
   """Squared distances of what the levels above left to the codewords: float32 [N, V]."""
   centroids_LxVxF, _ = _levels(params)
   items_NxF = check_vectors(vectors_NxF, centroids_LxVxF[0].shape[1])
@@ -168,7 +190,7 @@ def _costs(params: Params, vectors_NxF: Array, codes_NxL: Array, level: int) -> 
       residual_BxF = residual_BxF - centroids_LxVxF[above][codes_BxL[:, above]]
     return _distances(residual_BxF, centroids_LxVxF[level])
 
-  return map_blocks(block, items_NxF, checked_NxL)
+  return map_blocks(block, items_NxF, checked_NxL, mesh=mesh)
 
 
 def _levels(params: Params) -> tuple[list[jax.Array], list[jax.Array]]:
@@ -183,17 +205,18 @@ def _proposer(
   centroids_VxF: np.ndarray,
   centroids_above: list[np.ndarray] | tuple = (),
   radii_above: list[np.ndarray] | tuple = (),
+  mesh: Mesh | None = None,
 ) -> balanced.Propose:
   """Proposals of points to the codes of a level, by their residuals after the levels above."""
 
   def propose(rows_M: np.ndarray, radius_V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     def block(rows_B: np.ndarray) -> tuple[jax.Array, jax.Array]:
-      residual_BxF = points_NxF[rows_B]
+      residual_BxF = spread_rows(points_NxF[rows_B], mesh)
       for above_VxF, above_V in zip(centroids_above, radii_above, strict=True):
         residual_BxF = _quantise(residual_BxF, above_VxF, above_V)[2]
       return _quantise(residual_BxF, centroids_VxF, radius_V)[:2]
 
-    return map_blocks(block, rows_M)
+    return map_blocks(block, rows_M, block_size=shared_size(BLOCK_SIZE, mesh))
 
   return propose
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from sidrec.tokenizers import autoencoder, quantiser
 from sidrec.tokenizers.base import (
@@ -31,13 +32,18 @@ from sidrec.tokenizers.rqvae_task import rqvae_task, squares
 from sidrec.training.state import Task
 
 
-def rqvae(config: RQVAEConfig, train_fn: Callable[[Task, jax.Array, Array], Params]) -> Tokenizer:
+def rqvae(
+  config: RQVAEConfig,
+  train_fn: Callable[[Task, jax.Array, Array], Params],
+  mesh: Mesh | None = None,
+) -> Tokenizer:
   """The RQ-VAE as a tokenizer.
 
   Args:
     config: its shape and how it learns.
     train_fn: (task, key, vectors_NxF) → params; trains the task on batches
       {'vectors_BxF': rows of the vectors}.
+    mesh: devices that items are spread over when they are encoded; None for one device.
 
   Returns:
     A tokenizer whose functions raise ValueError as `rqvae_task`, `encode`, `decode` and `costs` do.
@@ -51,13 +57,15 @@ def rqvae(config: RQVAEConfig, train_fn: Callable[[Task, jax.Array, Array], Para
     num_levels=config.num_levels,
     codebook_size=config.codebook_size,
     fit=fit,
-    encode=functools.partial(encode, config),
+    encode=functools.partial(encode, config, mesh=mesh),
     decode=functools.partial(decode, config),
     costs=functools.partial(costs, config),
   )
 
 
-def encode(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> np.ndarray:
+def encode(
+  config: RQVAEConfig, params: Params, vectors_NxF: Array, mesh: Mesh | None = None
+) -> np.ndarray:
   """The nearest codes of items, seen in training or not: int32 [N, L].
 
   Raises:
@@ -65,7 +73,7 @@ def encode(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> np.ndarra
       the trained one.
   """
   items_NxF = check_vectors(vectors_NxF, _width(params))
-  return map_blocks(functools.partial(_encode, config, params), items_NxF)
+  return map_blocks(functools.partial(_encode, config, params), items_NxF, mesh=mesh)
 
 
 def decode(config: RQVAEConfig, params: Params, codes_NxL: Array) -> np.ndarray:
@@ -108,7 +116,9 @@ def costs(
   return map_blocks(functools.partial(_costs, config, params), items_NxF, above_NxL)
 
 
-def selection_score(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> dict[str, float]:
+def selection_score(
+  config: RQVAEConfig, params: Params, vectors_NxF: Array, mesh: Mesh | None = None
+) -> dict[str, float]:
   """How good parameters are on the whole catalogue; less is better.
 
   Returns:
@@ -119,7 +129,9 @@ def selection_score(config: RQVAEConfig, params: Params, vectors_NxF: Array) -> 
     ValueError: as `encode` does.
   """
   items_NxF = check_vectors(vectors_NxF, _width(params))
-  codes_NxL, error_N = map_blocks(functools.partial(_encode_and_err, config, params), items_NxF)
+  codes_NxL, error_N = map_blocks(
+    functools.partial(_encode_and_err, config, params), items_NxF, mesh=mesh
+  )
   reconstruction = float(error_N.sum(dtype=np.float64) / squares(items_NxF))
   collisions = collision_rate(codes_NxL)
   return {

@@ -24,13 +24,13 @@ class Logger(NamedTuple):
     scalars: (step, name → number or 0-d array) → None. Writes one line of
       `metrics.jsonl` and one TensorBoard point per name. Names that start with
       'valid' are results of a validation, which are shown as well.
-    progress: (step, loss) → None. Moves the progress bar; cheap enough for every
-      step, but the loss must be on the host already.
+    progress: (step, loss, rates in words) → None. Moves the progress bar; cheap enough
+      for every step, but the loss must be on the host already.
     close: () → None. Flushes and closes everything; no call may follow.
   """
 
   scalars: Callable[[int, Mapping[str, Any]], None]
-  progress: Callable[[int, float], None]
+  progress: Callable[[int, float, str], None]
   close: Callable[[], None]
 
 
@@ -55,7 +55,7 @@ def make_logger(
     lead: whether this process logs; if not, all is a no-op.
   """
   if not lead:
-    return Logger(lambda step, values: None, lambda step, loss: None, lambda: None)
+    return Logger(lambda step, values: None, lambda step, loss, rates: None, lambda: None)
   workdir = Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   lines_path = workdir / "metrics.jsonl"
@@ -110,7 +110,7 @@ def drop_beyond(path: Path, stage: str, step: int) -> None:
 class Display(NamedTuple):
   """How far training is, for a person who looks on."""
 
-  progress: Callable[[int, float], None]  # (step, loss)
+  progress: Callable[[int, float, str], None]  # (step, loss, rates in words)
   note: Callable[[str], None]  # a line of its own
   close: Callable[[], None]
 
@@ -138,8 +138,8 @@ def _bar(stage: str, total_steps: int, start_step: int, stream: TextIO) -> Displ
     dynamic_ncols=True,
   )
 
-  def progress(step: int, loss: float) -> None:
-    bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+  def progress(step: int, loss: float, rates: str = "") -> None:
+    bar.set_postfix_str(f"loss {loss:.4f}  {rates}".rstrip(), refresh=False)
     bar.update(step - bar.n)
 
   return Display(progress, lambda text: bar.write(text, file=stream), bar.close)
@@ -156,7 +156,7 @@ def _lines(
   def note(text: str) -> None:
     print(text, file=stream, flush=True)
 
-  def progress(step: int, loss: float) -> None:
+  def progress(step: int, loss: float, rates: str = "") -> None:
     nonlocal last_step, last_time, first
     now = clock()
     if step == last_step or not (
@@ -165,7 +165,8 @@ def _lines(
       return
     rate = (step - last_step) / max(now - last_time, 1e-9)
     left = tqdm.tqdm.format_interval((total_steps - step) / rate)
-    note(f"{stage} {step}/{total_steps}  loss {loss:.4f}  {rate:.3g} steps/s  {left} left")
+    told = f"{rate:.3g} steps/s  {rates}".rstrip()
+    note(f"{stage} {step}/{total_steps}  loss {loss:.4f}  {told}  {left} left")
     last_step, last_time, first = step, now, False
 
   return Display(progress, note, lambda: None)

@@ -1,32 +1,107 @@
-"""Where arrays live: a device mesh, state replicated over it, batches spread over it."""
+"""Where arrays live: a (data, model) device mesh, tables of rules for parameters, spread batches.
 
+Batches are spread over 'data'. Parameters are whole on every device along it. Along 'model', the
+large ones are cut into parts by `RULES`, and what follows a parameter in the state (moments of the
+optimiser, moving averages) is cut like it: its leaf's path ends with the same names. The
+partitioner of XLA gathers and reduces where a computation needs it (fully sharded data parallelism:
+Rajbhandari et al., 2020, arXiv:1910.02054; Xu et al., 2021, arXiv:2105.04663).
+"""
+
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 PyTree = Any
 
+# End of a leaf's path → axes that may be cut, the best one first; the first that divides evenly is.
+# A leaf that no rule names, or of which no axis divides, is whole everywhere.
+RULES: tuple[tuple[str, tuple[int, ...]], ...] = (
+  (r"(^|/)(item|node|user)$", (0, 1)),  # tables [rows, D]
+  (r"(^|/)(item|node)_bias$", (0,)),  # [rows]
+  (r"(^|/)code$", (1, 2)),  # [L, V, D]
+  (r"(^|/)out$", (2, 1)),  # [L, D, V]
+  (r"(^|/)feed/up/kernel$", (1, 0)),  # [D, hidden]
+  (r"(^|/)feed/down/kernel$", (0, 1)),  # [hidden, D]
+)
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """A mesh of shape ('data': number of devices, 'model': 1).
+
+def make_mesh(devices: Sequence[jax.Device] | None = None, model: int = 1) -> Mesh:
+  """A mesh of shape ('data': number of devices / model, 'model': model).
 
   Axes are Auto, not Explicit as `jax.make_mesh` has it by default: Flax Linen's
-  `Embed` does not run on explicit axes.
+  `Embed` does not run on explicit axes. Devices stand in the order of processes, whatever `model`
+  is and however they are wired, so that the global batch does not depend on the processes, and
+  neighbours along 'model' share a process where they can.
 
   Args:
-    devices: the devices to use; all devices of all processes if None.
+    devices: the devices to use, in this order; all devices of all processes if None.
+    model: over how many devices large parameters are spread, `config.mesh.model`.
+
+  Raises:
+    ValueError: if the number of devices is no multiple of `model`.
   """
-  count = jax.device_count() if devices is None else len(devices)
-  return jax.make_mesh(
-    (count, 1), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto), devices=devices
+  if devices is None:
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+  count = len(devices)
+  if model < 1 or count % model:
+    raise ValueError(
+      f"mesh.model is {model}, but {count} device(s) are there; give a divisor of {count}"
+    )
+  return Mesh(
+    np.array(devices).reshape(count // model, model),
+    ("data", "model"),
+    axis_types=(AxisType.Auto, AxisType.Auto),
   )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The sharding of what every device holds in full: parameters, optimiser state."""
+  """The sharding of what every device holds in full."""
   return NamedSharding(mesh, PartitionSpec())
+
+
+def state_shardings(mesh: Mesh, tree: PyTree) -> PyTree:
+  """Where the leaves of a state, or of parameters, live: a pytree of NamedSharding.
+
+  Args:
+    mesh: from `make_mesh`.
+    tree: arrays or `jax.ShapeDtypeStruct`s; paths of leaves are what `RULES` look at.
+  """
+
+  def leaf(path: Any, x: Any) -> NamedSharding:
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    return NamedSharding(mesh, spec_of(name, x.shape, mesh.shape["model"]))
+
+  return jax.tree.map_with_path(leaf, tree)
+
+
+def spec_of(name: str, shape: Sequence[int], parts: int) -> PartitionSpec:
+  """Which axis of a leaf is cut into `parts` over 'model', by `RULES`.
+
+  Args:
+    name: the leaf's path, with / between names: 'opt_state/1/0/mu/encoder_0/feed/up/kernel'.
+    shape: of the leaf.
+    parts: devices along 'model'.
+  """
+  if parts > 1:
+    for pattern, axes in RULES:
+      if re.search(pattern, name):
+        for axis in axes:
+          if axis < len(shape) and shape[axis] % parts == 0:
+            return PartitionSpec(*[None] * axis, "model")
+  return PartitionSpec()
+
+
+def with_shardings(mesh: Mesh, tree: PyTree) -> PyTree:
+  """`jax.ShapeDtypeStruct`s of a state that say where its leaves live."""
+  return jax.tree.map(
+    lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+    tree,
+    state_shardings(mesh, tree),
+  )
 
 
 def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
@@ -40,6 +115,33 @@ def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(*[None] * leading, "data"))
 
 
+def batch_share(mesh: Mesh) -> tuple[int, int]:
+  """Which share of a batch this process reads, of how many: (index, count).
+
+  The process and the number of processes, as long as no two processes stand at one place along
+  'data'; those that do read the same share.
+
+  Raises:
+    ValueError: if processes share their places along 'data' in part, or have unequal numbers.
+  """
+  processes = np.vectorize(lambda device: device.process_index)(mesh.devices)
+  here_D = (processes == jax.process_index()).any(axis=1)
+  size, devices = int(here_D.sum()), mesh.shape["data"]
+  first = int(here_D.argmax())
+  alike = (
+    (here_D == there_D).all() or not (here_D & there_D).any()
+    for there_D in ((processes == process).any(axis=1) for process in np.unique(processes))
+  )
+  if not all(alike):
+    raise ValueError(
+      f"mesh.model = {mesh.shape['model']} splits the devices of a process; give a divisor or a "
+      "multiple of the number of devices of a process"
+    )
+  if not size or first % size or devices % size or not here_D[first : first + size].all():
+    raise ValueError("the devices of a process must be equally many, and neighbours, in the mesh")
+  return first // size, devices // size
+
+
 def to_global(mesh: Mesh, batch: PyTree, leading: int = 0) -> PyTree:
   """Global arrays from the part of the batch that each process holds.
 
@@ -49,25 +151,28 @@ def to_global(mesh: Mesh, batch: PyTree, leading: int = 0) -> PyTree:
     leading: as in `batch_sharding`.
 
   Returns:
-    The same pytree of `jax.Array`s [*leading axes, B, …]. The processes' shares
-    follow each other in the order of the mesh's devices, which is process order.
+    The same pytree of `jax.Array`s [*leading axes, B, …]. The shares follow each other in the
+    order of the mesh's devices, which is process order.
   """
   sharding = batch_sharding(mesh, leading)
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
-def check_batch_size(mesh: Mesh, batch_size: int) -> None:
+def check_batch_size(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
   """Raises ValueError, naming the nearest sizes that work, if devices cannot share a batch evenly.
 
   Args:
     mesh: from `make_mesh`.
     batch_size: B, over all processes.
+    accumulate: micro-batches that it is cut into.
   """
   devices = mesh.shape["data"]
-  if batch_size > 0 and batch_size % devices == 0:
+  unit = devices * accumulate
+  if batch_size > 0 and batch_size % unit == 0:
     return
-  below = max(batch_size, 0) // devices * devices
-  nearest = f"{below} or {below + devices}" if below else f"{devices}"
+  below = max(batch_size, 0) // unit * unit
+  nearest = f"{below} or {below + unit}" if below else f"{unit}"
+  parts = f" in {accumulate} micro-batches" if accumulate > 1 else ""
   raise ValueError(
-    f"batch size {batch_size} cannot be spread evenly over {devices} devices; use {nearest}"
+    f"batch size {batch_size} cannot be spread evenly over {devices} devices{parts}; use {nearest}"
   )

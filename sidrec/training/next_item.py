@@ -18,6 +18,7 @@ from sidrec.training import mesh as mesh_lib
 from sidrec.training.log import Logger
 from sidrec.training.loop import LoopConfig, train
 from sidrec.training.optimizer import adamw
+from sidrec.training.profile import Trace
 from sidrec.training.state import Task
 
 
@@ -34,6 +35,7 @@ def train_next_item(
   mesh: jax.sharding.Mesh,
   directory: Path,
   make_logger: Callable[[int], Logger],
+  trace: Trace | None = None,
 ) -> dict:
   """Trains on the training view; keeps the parameters with the best validation NDCG@10.
 
@@ -52,6 +54,7 @@ def train_next_item(
     mesh: the devices.
     directory: takes the checkpoints.
     make_logger: start step → logger.
+    trace: as in `train`.
 
   Returns:
     The best parameters.
@@ -60,14 +63,13 @@ def train_next_item(
     ValueError: if devices or processes cannot share a batch evenly.
     TrainingDivergedError: if the loss is not finite.
   """
-  mesh_lib.check_batch_size(mesh, config.batch_size)
+  mesh_lib.check_batch_size(mesh, config.batch_size, config.accumulate)
   batch_at = make_batches(
     training_view(histories),
     history_length,
     config.batch_size,
     seed,
-    jax.process_index(),
-    jax.process_count(),
+    *mesh_lib.batch_share(mesh),
   )
   held_out = held_out_view(histories, "valid")
   seen = seen_items(held_out.histories)
@@ -94,9 +96,11 @@ def train_next_item(
       metric="ndcg@10",
       patience=config.patience,
       average_decay=config.average_decay,
+      accumulate=config.accumulate,
     ),
     jax.random.key(seed),
     mesh,
     directory,
     make_logger,
+    trace,
   )

@@ -52,4 +52,11 @@ def recommender_task(model: Seq2Seq, trie: Trie, item_loss: float = 1.0) -> Task
       total = total + item_loss * parts["loss_item"]
     return total, (aux, parts)
 
-  return Task(init, loss)
+  name = "target_BxS" if dense else "target_Bx1"
+  first = model.config.input_length - model.config.history_length  # behind a user's token
+  return Task(
+    init,
+    loss,
+    weight=lambda batch: (batch[name] != NO_ITEM).sum(),
+    tokens=lambda batch: (batch["history_BxS"][:, first:] != NO_ITEM).sum(),
+  )

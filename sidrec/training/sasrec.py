@@ -5,6 +5,7 @@ Letters: B batch, S history length, N items, D width, K results, M seen items.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.data.batches import NO_ITEM, packed_batches
+from sidrec.data.batches import NO_ITEM, BatchAt, packed_batches
 from sidrec.data.dataset import Histories
 from sidrec.decoding.batched import RecommendUsers, in_batches
 from sidrec.models.sasrec import SASRec, recommend
@@ -30,6 +31,7 @@ class SASRecTraining:
 
   Attributes:
     batch_size: rows of S positions, over all processes.
+    accumulate: micro-batches that the gradient of a step is computed in.
     steps: optimiser steps in all.
     steps_per_call: steps run by one call to the device.
     learning_rate: the peak.
@@ -45,6 +47,7 @@ class SASRecTraining:
   """
 
   batch_size: int = 16
+  accumulate: int = 1
   steps: int = 5000
   steps_per_call: int = 10
   learning_rate: float = 2e-3
@@ -81,7 +84,12 @@ def sasrec_task(model: SASRec) -> Task:
     count = jnp.maximum((batch["target_BxS"] != NO_ITEM).sum(), 1)
     return -logp_BxS.sum() / count, (aux, {})
 
-  return Task(init, loss)
+  return Task(
+    init,
+    loss,
+    weight=lambda batch: (batch["target_BxS"] != NO_ITEM).sum(),
+    tokens=lambda batch: (batch["history_BxS"] != NO_ITEM).sum(),
+  )
 
 
 def train_sasrec(
@@ -91,6 +99,7 @@ def train_sasrec(
   seed: int,
   workdir: Path,
   name: str = "sasrec",
+  make_batches: Callable[..., BatchAt] = packed_batches,
 ) -> dict:
   """Trains SASRec, or goes on from where a run was stopped.
 
@@ -104,6 +113,7 @@ def train_sasrec(
     seed: of parameters, dropout, batches and the sample.
     workdir: takes `<name>/checkpoints` and the logs.
     name: of the folder, and in the logs.
+    make_batches: `packed_batches`, perhaps of other users than those in memory.
 
   Returns:
     The best parameters.
@@ -118,7 +128,7 @@ def train_sasrec(
   )
   return train_next_item(
     sasrec_task(model),
-    packed_batches,
+    make_batches,
     recommend_users,
     config,
     histories,

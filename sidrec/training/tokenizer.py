@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sidrec.data.batches import shuffled
@@ -84,13 +85,19 @@ def _rqvae(config: ConfigDict, num_levels: int, seed: int, workdir: Path) -> Tok
   return rqvae(
     settings,
     lambda task, key, vectors: train_rqvae(c, settings, task, key, vectors, seed, workdir),
+    _mesh(),
   )
+
+
+def _mesh() -> Mesh | None:
+  """All devices, to spread items over; None for a single one, which needs no such programs."""
+  return mesh_lib.make_mesh() if jax.device_count() > 1 else None
 
 
 TOKENIZERS: dict[str, Make] = {
   "rqvae": _rqvae,
   "residual_kmeans": lambda config, num_levels, seed, workdir: residual_kmeans(
-    num_levels, config.codebook_size, config.kmeans.iterations, config.kmeans.balance
+    num_levels, config.codebook_size, config.kmeans.iterations, config.kmeans.balance, _mesh()
   ),
   "hierarchical_kmeans": lambda config, num_levels, seed, workdir: hierarchical_kmeans(
     num_levels, config.codebook_size, config.kmeans.iterations, config.kmeans.balance
@@ -117,9 +124,7 @@ def train_rqvae(
   mesh = mesh_lib.make_mesh()
   mesh_lib.check_batch_size(mesh, config.batch_size)
   items_NxF = np.asarray(vectors_NxF, np.float32)
-  indices_at = shuffled(
-    len(items_NxF), config.batch_size, seed, jax.process_index(), jax.process_count()
-  )
+  indices_at = shuffled(len(items_NxF), config.batch_size, seed, *mesh_lib.batch_share(mesh))
   return train(
     task,
     adamw(
@@ -130,7 +135,7 @@ def train_rqvae(
       clip_norm=1.0,
     ),
     lambda step: {"vectors_BxF": items_NxF[indices_at(step)]},
-    lambda params: selection_score(settings, params, items_NxF),
+    lambda params: selection_score(settings, params, items_NxF, _mesh()),
     LoopConfig(
       steps=config.steps,
       steps_per_call=config.steps_per_call,

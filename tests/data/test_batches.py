@@ -1,5 +1,7 @@
 """Windows cover every target once; batches are a pure function of the step."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,9 +19,14 @@ def histories_of(lengths):
 
 def windows_as_lists(cut, lengths, history_length):
   histories = histories_of(lengths)
-  windows = cut(histories, history_length)
+  windows = cut(histories.offsets_U1, history_length)
   spans = zip(windows.start_W, windows.stop_W, strict=True)
   return [histories.item_T[start:stop].tolist() for start, stop in spans]
+
+
+def all_last_positions(offsets_U1, history_length):
+  count, windows_at = batches.last_position(offsets_U1, history_length)
+  return windows_at(np.arange(count))
 
 
 LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=6)
@@ -45,7 +52,7 @@ def test_dense_windows_are_cut_from_the_newest_end():
 @settings(max_examples=50, deadline=None)
 @given(LENGTHS, st.integers(1, 5))
 def test_sliding_windows_end_in_each_target(lengths, history_length):
-  windows = windows_as_lists(batches.last_position, lengths, history_length)
+  windows = windows_as_lists(all_last_positions, lengths, history_length)
   expected = [
     list(range(1000 * u + max(0, i - history_length), 1000 * u + i + 1))
     for u, n in enumerate(lengths)
@@ -64,8 +71,9 @@ def test_last_items_are_left_aligned():
 @settings(max_examples=50, deadline=None)
 @given(LENGTHS, st.integers(1, 5))
 def test_rows_hold_every_window_once_within_the_history_length(lengths, history_length):
-  windows = batches.all_positions(histories_of(lengths), history_length)
-  rows = batches.pack(windows, history_length)
+  windows = batches.all_positions(histories_of(lengths).offsets_U1, history_length)
+  packed = batches.pack(windows, history_length)
+  rows = [packed.window_P[i:j] for i, j in itertools.pairwise(packed.offsets_R1)]
   size = windows.stop_W - windows.start_W - 1
   assert sorted(w for row in rows for w in row) == list(range(len(size)))
   assert all(0 < size[row].sum() <= history_length for row in rows)

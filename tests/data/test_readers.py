@@ -45,7 +45,7 @@ def test_an_unknown_source_names_the_nearest_and_all(function) -> None:
   editions = ", ".join(
     f"movielens-{edition}" for edition in ("100k", "1m", "10m", "20m", "25m", "32m")
   )
-  known = f"demo, {editions}, amazon-beauty, amazon-sports, amazon-reviews, atomic, table"
+  known = f"demo, {editions}, amazon-beauty, amazon-sports, amazon-reviews, atomic, store, table"
   nearest = f"'movielens1m'; did you mean 'movielens-1m'. known sources: {known}$"
   with pytest.raises(ValueError, match=nearest):
     function("movielens1m")

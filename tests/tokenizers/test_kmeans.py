@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from sidrec.tokenizers import kmeans as module
+from sidrec.tokenizers.base import spread_rows
 from sidrec.tokenizers.kmeans import choose_seeds, kmeans, lloyd, nearest
+from sidrec.training.mesh import make_mesh
 
 
 def mixture(seed=0, num_points=600, num_groups=20, width=8, noise=0.05):
@@ -184,3 +186,16 @@ def test_the_key_decides():
 def test_refuses_what_cannot_be_clustered(shape, clusters, match):
   with pytest.raises(ValueError, match=match):
     kmeans(jax.random.key(0), np.zeros(shape, np.float32), clusters, 3)
+
+
+def test_points_spread_over_devices_give_the_same_clusters(monkeypatch):
+  monkeypatch.setattr(module, "BLOCK_SIZE", 50)  # every device goes through blocks of its own
+  points = mixture(num_points=510)
+  whole, assignment = kmeans(jax.random.key(0), points, 15, 30)
+  mesh = make_mesh(jax.devices()[:4])
+  spread = spread_rows(np.pad(points, ((0, 2), (0, 0))), mesh)
+  centroids, spread_assignment = kmeans(jax.random.key(0), spread, 15, 30, 510, mesh)
+  assert spread_assignment.sharding == spread.sharding
+  np.testing.assert_allclose(centroids, whole, atol=1e-5)
+  np.testing.assert_array_equal(spread_assignment[:510], assignment)
+  assert spread_assignment[510:].tolist() == [15, 15]

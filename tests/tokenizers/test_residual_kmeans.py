@@ -8,6 +8,7 @@ from sidrec.tokenizers import residual_kmeans as module
 from sidrec.tokenizers.base import BLOCK_SIZE
 from sidrec.tokenizers.quality import unexplained_variance
 from sidrec.tokenizers.residual_kmeans import residual_kmeans
+from sidrec.training.mesh import make_mesh
 
 KEY = jax.random.key(0)
 
@@ -178,3 +179,17 @@ def test_bad_vectors_and_codes_are_refused(fitted):
 def test_settings_that_make_no_sense_are_refused(settings, match):
   with pytest.raises(ValueError, match=match):
     residual_kmeans(*settings)
+
+
+@pytest.mark.parametrize("slack", [None, 1.1])
+def test_items_spread_over_devices_get_the_same_codes(slack):
+  vectors = mixture(num_items=501)  # which no number of devices divides
+  mesh = make_mesh(jax.devices()[:4])
+  codes, centroids = [], []
+  for devices in (None, mesh):
+    tokenizer = residual_kmeans(2, 16, 20, balance_slack=slack, mesh=devices)
+    params = tokenizer.fit(KEY, vectors)
+    codes.append(tokenizer.encode(params, vectors))
+    centroids.append(params["centroids_LxVxF"])
+  np.testing.assert_array_equal(*codes)
+  np.testing.assert_allclose(*centroids, atol=1e-5)

@@ -1,10 +1,14 @@
 """The loop: exact resume, one device equals eight, best parameters, early stop, divergence."""
 
+import re
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from damage import flip_a_bit
 from tiny import all_codes, make_histories, make_model
 
 from sidrec.data.batches import packed_batches, shuffled
@@ -12,7 +16,9 @@ from sidrec.training import loop
 from sidrec.training.checkpoint import open_checkpoints
 from sidrec.training.log import Logger
 from sidrec.training.loop import LoopConfig, TrainingDivergedError, train
-from sidrec.training.mesh import make_mesh
+from sidrec.training.mesh import make_mesh, with_shardings
+from sidrec.training.optimizer import adamw
+from sidrec.training.profile import make_trace
 from sidrec.training.recommender import recommender_task
 from sidrec.training.state import Task, init_state
 
@@ -41,6 +47,46 @@ def line_task():
     return jnp.square(params["w"] * batch["x"] - batch["y"]).mean(), (aux, {})
 
   return Task(lambda key: ({"w": jnp.zeros(())}, ()), loss), batch_at
+
+
+@pytest.fixture(scope="module")
+def compiled_text():
+  """The compiled program of two training steps over eight devices, and the parameters' shapes."""
+  task, batch_at = recommender()
+  optimizer, mesh = adamw(1e-2, 10, 100, 0.05, 1.0), make_mesh()
+  start = lambda key: init_state(task, optimizer, key, averaged=True)
+  state = with_shardings(mesh, jax.eval_shape(start, jax.random.key(0)))
+  shardings = jax.tree.map(lambda x: x.sharding, state)
+  config = LoopConfig(steps=9, steps_per_call=2, validate_every=9, metric="zero", average_decay=0.9)
+  run = loop.make_run(task, optimizer, config, mesh, shardings)
+  text = run.lower(state, loop._stacked(batch_at, 0, 2, mesh)).compile().as_text()
+  return text, state.params
+
+
+def test_a_step_reduces_all_gradients_at_once_and_gathers_nothing(compiled_text):
+  """Under data parallelism the float32 gradient crosses the devices once, in one operation.
+
+  What is counted are the operations of the compiled program of two steps, whose loop over steps
+  holds each once. Counts of targets and of tokens are integer scalars, reduced apart.
+  """
+  text, params = compiled_text
+  moves = re.findall(
+    r"= (.*) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-\w+)(?:-start)?\(", text
+  )
+  assert {kind for _, kind in moves} == {"all-reduce"}
+  reduced = [re.findall(r"(\w+)\[([\d,]*)\]", shapes) for shapes, _ in moves]
+  sizes = lambda dtype: [
+    [int(np.prod([int(n) for n in shape.split(",") if n])) for kind, shape in parts]
+    for parts in reduced
+    if {kind for kind, _ in parts} == {dtype}
+  ]
+  (floats,) = sizes("f32")
+  assert all(size == 1 for sizes_ in sizes("s32") for size in sizes_)
+  assert len(sizes("f32")) + len(sizes("s32")) == len(reduced)
+  # The gradient of every parameter is in it, some in two parts that are added up, as of a table
+  # that is read in two places; and the loss of each level, a scalar.
+  wanted = sum(x.size for x in jax.tree.leaves(params))
+  assert wanted <= sum(floats) <= 2 * wanted + 10
 
 
 class InterruptedRunError(Exception):
@@ -91,11 +137,52 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
   jax.tree.map(np.testing.assert_array_equal, states[0][0], states[1][0])
 
 
-def test_one_device_trains_like_eight(tmp_path):
+def test_a_run_goes_on_where_files_of_its_checkpoints_were_damaged(tmp_path):
+  task, batch_at = line_task()
+  config = LoopConfig(steps=20, steps_per_call=4, validate_every=4, metric="score")
+  seen = []
+
+  def validate(params):
+    seen.append(float(params["w"]))
+    return {"score": -abs(seen[-1] - 1.2)}  # the best is that of step 12
+
+  def run(validate):
+    args = (config, jax.random.key(0), make_mesh(), tmp_path / "run", SILENT)
+    return float(train(task, optax.sgd(0.06), batch_at, validate, *args)["w"])
+
+  with pytest.raises(InterruptedRunError):
+    run(interrupted_at(4, validate))
+  stopped = tmp_path / "stopped"
+  (tmp_path / "run").rename(stopped)
+
+  ends = {}
+  for damaged in (None, "latest/12", "best/12"):
+    shutil.copytree(stopped, tmp_path / "run", dirs_exist_ok=True)
+    if damaged:
+      flip_a_bit(tmp_path / "run" / damaged / "state/manifest.ocdbt")
+    del seen[3:]
+    ends[damaged] = run(validate), tuple(seen[3:])
+    shutil.rmtree(tmp_path / "run")
+  undisturbed, after = ends[None]
+  assert len(after) == 2
+  assert undisturbed == seen[2]
+  # From step 8 it comes by step 12 again.
+  assert ends["latest/12"] == (undisturbed, (seen[2], *after))
+  # Step 16 is not as good as step 12 was, but better than step 8, the best that is left.
+  assert ends["best/12"] == (after[0], after)
+
+
+def test_one_device_trains_like_eight_and_like_four_by_two(tmp_path):
   task, batch_at = recommender()
-  config = LoopConfig(steps=10, steps_per_call=5, validate_every=10, metric="zero")
+  config = LoopConfig(
+    steps=10, steps_per_call=5, validate_every=10, metric="zero", average_decay=0.9
+  )
   losses, results = [], []
-  for devices in (jax.devices()[:1], jax.devices()):
+  for name, mesh in (
+    ("one", make_mesh(jax.devices()[:1])),
+    ("eight", make_mesh()),
+    ("four by two", make_mesh(model=2)),
+  ):
     lines = []
     make_logger = lambda start, lines=lines: Logger(
       lambda step, values: lines.append(values.get("train/loss")), lambda *_: None, lambda: None
@@ -107,16 +194,20 @@ def test_one_device_trains_like_eight(tmp_path):
       lambda params: {"zero": 0.0},
       config,
       jax.random.key(0),
-      make_mesh(devices),
-      tmp_path / str(len(devices)),
+      mesh,
+      tmp_path / name,
       make_logger,
     )
     losses.append([x for x in lines if x is not None])
     results.append(params)
   assert len(losses[0]) == 2
-  np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), *results)
-  assert len(jax.tree.leaves(results[1])[0].sharding.device_set) == 8
+  for loss, params in zip(losses[1:], results[1:], strict=True):
+    np.testing.assert_allclose(losses[0], loss, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), results[0], params)
+    assert len(params["start"].sharding.device_set) == 8
+  # 44 trie nodes are cut by rows, 27 items by width; what no rule names is whole everywhere.
+  shape = lambda name: results[2][name].addressable_shards[0].data.shape
+  assert (shape("node"), shape("item"), shape("start")) == ((22, 8), (27, 4), (8,))
 
 
 def test_the_batch_is_spread_over_the_devices():
@@ -260,7 +351,7 @@ def test_moving_average_is_kept_and_validated(tmp_path):
   assert seen[0] == pytest.approx(0.9 * float(state.params["w"]), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["steps", "steps_per_call", "validate_every"])
+@pytest.mark.parametrize("name", ["steps", "steps_per_call", "validate_every", "accumulate"])
 def test_counts_must_be_positive(name):
   counts = {"steps": 1, "steps_per_call": 1, "validate_every": 1, name: 0}
   with pytest.raises(ValueError, match=f"{name} must be at least 1"):
@@ -270,3 +361,42 @@ def test_counts_must_be_positive(name):
 def test_average_decay_must_be_below_one():
   with pytest.raises(ValueError, match="average_decay must lie in"):
     LoopConfig(steps=1, steps_per_call=1, validate_every=1, metric="x", average_decay=1.0)
+
+
+def test_rates_and_a_trace_of_some_steps(tmp_path):
+  _, batch_at = line_task()
+  product = lambda params, batch: (params["w"] * batch["x"][:, None]) @ jnp.ones((1, 4))
+  loss = lambda params, aux, batch, key: (product(params, batch).mean(), (aux, {}))
+  task = line_task()[0]._replace(loss=loss, tokens=lambda batch: jnp.int32(batch["x"].size))
+  lines, told = [], []
+  train(
+    task,
+    optax.sgd(0.1),
+    batch_at,
+    lambda params: {"score": 0.0},
+    LoopConfig(steps=12, steps_per_call=2, validate_every=6, metric="score"),
+    jax.random.key(0),
+    make_mesh(),
+    tmp_path / "checkpoints",
+    lambda start: Logger(
+      lambda step, values: lines.append((step, values)),
+      lambda *args: told.append(args[2]),
+      lambda: 0,
+    ),
+    make_trace(tmp_path / "profile", 4, 12),
+  )
+  train_lines = {
+    step: {name.removeprefix("train/"): value for name, value in values.items()}
+    for step, values in lines
+    if "train/loss" in values
+  }
+  assert "tokens_per_second" not in train_lines[2]  # the time of compilation counts for nothing
+  for step in (4, 6, 8, 12):
+    rate = train_lines[step]["steps_per_second"]
+    assert train_lines[step]["tokens_per_second"] == pytest.approx(8 * rate)
+    # A product [8, 1] x [1, 4], and as much twice in the backward pass.
+    assert train_lines[step]["model_flops_per_second"] == pytest.approx(3 * 2 * 8 * 4 * rate)
+    assert "mfu" not in train_lines[step]  # nobody knows a CPU's peak
+  assert told[0] == ""
+  assert told[1].endswith("FLOP/s")
+  assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1

@@ -7,6 +7,7 @@ import pytest
 from tiny import all_codes, init_params, log_likelihood, make_model
 
 from sidrec.data.batches import NO_ITEM
+from sidrec.training import meter
 from sidrec.training.recommender import recommender_task
 
 BATCHES = {
@@ -71,3 +72,31 @@ def test_a_batch_of_fillers_has_zero_loss():
   batch = {"history_BxS": empty, "target_BxS": empty, "segment_BxS": jnp.full((2, 3), 3)}
   grads, _ = jax.jit(jax.grad(task.loss, has_aux=True))(params, (), batch, jax.random.key(1))
   assert all(np.isfinite(x).all() and not x.any() for x in jax.tree.leaves(grads))
+
+
+def test_bfloat16_multiplies_only_and_all_else_that_matters_stays_float32():
+  shape = {"history_length": 3, "item_head": True, "item_negatives": 8}
+  model, trie, _ = make_model(all_codes(2, 4), dtype="bfloat16", **shape)
+  task = recommender_task(model, trie)
+  params, aux = task.init(jax.random.key(0))
+  assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+  loss = lambda *args: task.loss(*args)[0]
+  step = jax.make_jaxpr(jax.value_and_grad(loss))(params, aux, BATCHES["dense"], jax.random.key(1))
+  assert {x.dtype for x in step.out_avals} == {jnp.dtype("float32")}  # loss and gradients
+  inputs = {}
+  for equation in equations(step.jaxpr):
+    kinds = {x.aval.dtype for x in equation.invars if hasattr(x.aval, "dtype")}
+    inputs.setdefault(equation.primitive.name, set()).update(kinds)
+  # Softmaxes, their logarithms, and roots of norms.
+  for name in ("exp", "log", "log1p", "rsqrt", "reduce_max"):
+    assert inputs.get(name, {jnp.dtype("float32")}) == {jnp.dtype("float32")}, name
+  assert "exp" in inputs
+  assert jnp.dtype("bfloat16") in inputs["dot_general"]
+
+
+def equations(jaxpr):
+  """All equations of a program and of the programs in it."""
+  for equation in jaxpr.eqns:
+    yield equation
+    for part in meter._inner(equation.params):
+      yield from equations(part)

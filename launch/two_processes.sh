@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Two processes on one machine, as two hosts would be.
+#
+#   launch/two_processes.sh --config=configs/demo.py:tiny --workdir=runs/two
+#
+# Arguments go to sidrec.main. Lines are marked with the process they come from. SIGTERM and
+# Ctrl-C go to both processes. If one fails, the other one is given some time to end by itself;
+# the exit status is that of the first one that failed.
+set -euo pipefail
+
+python=${PYTHON:-python}
+port=$("$python" -c '
+import socket
+with socket.socket() as s:
+  s.bind(("localhost", 0))
+  print(s.getsockname()[1])')
+
+pids=()
+readers=()
+for id in 0 1; do
+  exec {marked}> >(exec sed -u "s/^/[$id] /")
+  readers+=($!)
+  "$python" -m sidrec.main "$@" --coordinator="localhost:$port" --num_processes=2 \
+    --process_id="$id" >&"$marked" 2>&1 &
+  pids+=($!)
+  exec {marked}>&-
+done
+
+to_all() {
+  kill "-$1" "${pids[@]}" 2>/dev/null || true
+}
+trap 'to_all TERM' TERM
+trap 'to_all INT' INT
+
+status=0
+left=${GRACE_SECONDS:-30}
+ended=()
+while ((${#ended[@]} < ${#pids[@]})); do
+  sleep 0.2 &
+  wait $! || true # unlike sleep itself, this lets a signal through at once
+  for pid in "${pids[@]}"; do
+    if [[ " ${ended[*]} " == *" $pid "* ]] || kill -0 "$pid" 2>/dev/null; then
+      continue
+    fi
+    ended+=("$pid")
+    code=0
+    wait "$pid" || code=$?
+    if ((status == 0 && code != 0)); then
+      status=$code
+      SECONDS=0
+    fi
+  done
+  if ((status != 0 && SECONDS >= left)); then
+    to_all KILL
+  fi
+done
+wait "${readers[@]}" || true
+exit "$status"

@@ -1,0 +1,361 @@
+"""Data sets in a folder of ArrayRecord shards, for logs larger than memory.
+
+  DIR/histories-users.array_record-00000-of-00004 …   one example per user, see `shards`
+  DIR/dataset_info.json, features.json   for `tfds.builder_from_directory(DIR)`, which needs no
+                                         TensorFlow
+  DIR/items.npz                          the catalogue
+  DIR/lengths.npz                        int32 [U]: interactions of each user
+  DIR/store.json                         the rest, written last
+
+What stays in memory are the lengths and what follows from them: which windows there are and in
+which batch. So batches from shards are those that the same histories in memory give, bit by
+bit, for any number of processes; only the items of a batch are read, when it is made.
+
+Letters: U users, W windows, R users that are read.
+"""
+
+import functools
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sidrec.data import shards
+from sidrec.data.batches import BatchAt, Source
+from sidrec.data.cache import load_items, save_items
+from sidrec.data.dataset import Dataset, Histories, Items, validate
+from sidrec.data.prefetch import prefetched
+from sidrec.whole_file import whole_folder, write_whole_text
+
+_FORMAT = 1
+_USERS_AT_ONCE = 1 << 12
+_SHARD_BYTES = 1 << 27  # of histories before they are compressed: what TFDS aims at
+_HELD_OUT = 2  # of each user's interactions; see `dataset.training_view`
+
+
+class Store(NamedTuple):
+  """An open store; its histories stay on disk."""
+
+  folder: Path
+  name: str
+  notes: tuple[str, ...]
+  lengths_U: np.ndarray  # int32 [U]
+  id_dtype: np.dtype  # of user ids
+  read: Callable[[np.ndarray], list[bytes]]  # ascending user rows [R] → their examples
+
+
+# Writing.
+
+
+def write_store(path: str | Path, dataset: Dataset, num_shards: int = 0) -> None:
+  """Writes a data set to a new folder; afterwards the folder is complete or absent.
+
+  Args:
+    path: of the folder.
+    dataset: what to write.
+    num_shards: files that histories are spread over; 0 for files of about 128 MiB.
+
+  Raises:
+    FileExistsError: if there is something at `path`.
+  """
+  histories = dataset.histories
+  num_shards = min(num_shards or default_shards(len(histories.item_T)), histories.num_users)
+  bounds = np.linspace(0, histories.num_users, num_shards + 1).astype(int)
+  with whole_folder(Path(path)) as draft:
+    written = [
+      shards.write_shard(
+        draft / shards.shard_name(shard, num_shards),
+        slice_users(histories, bounds[shard], bounds[shard + 1]),
+      )
+      for shard in range(num_shards)
+    ]
+    write_metadata(
+      draft,
+      dataset.name,
+      dataset.notes,
+      dataset.items,
+      histories.lengths_U,
+      histories.user_ids_U.dtype,
+      written,
+    )
+
+
+def default_shards(num_interactions: int) -> int:
+  """How many shards of the usual size these interactions fill."""
+  return 1 + num_interactions * sum(d.itemsize for d in shards.COLUMNS.values()) // _SHARD_BYTES
+
+
+def slice_users(histories: Histories, start: int, stop: int) -> Histories:
+  """The histories of user rows start … stop - 1."""
+  first, last = histories.offsets_U1[[start, stop]]
+  return Histories(
+    histories.offsets_U1[start : stop + 1] - first,
+    histories.item_T[first:last],
+    histories.time_T[first:last],
+    histories.rating_T[first:last],
+    histories.user_ids_U[start:stop],
+  )
+
+
+def write_metadata(
+  folder: Path,
+  name: str,
+  notes: Sequence[str],
+  items: Items,
+  lengths_U: np.ndarray,
+  id_dtype: np.dtype,
+  written: Sequence[shards.Shard],
+) -> None:
+  """Makes a store of a folder with shards.
+
+  Args:
+    folder: holds the files `shard_name(0, len(written))` and so on.
+    name: of the data set.
+    notes: of the data set.
+    items: the catalogue.
+    lengths_U: int [U], the interactions of each user, in the order of the shards.
+    id_dtype: of user ids: int64, or str of the width of the longest.
+    written: what `write_shard` returned for each file.
+  """
+  save_items(folder / "items.npz", items)
+  np.savez(folder / "lengths.npz", length_U=np.asarray(lengths_U, np.int32))
+  shards.write_tfds_metadata(folder, written, id_dtype.kind == "U")
+  meta = {
+    "format": _FORMAT,
+    "name": name,
+    "notes": list(notes),
+    "user_id": id_dtype.str,
+    "users": len(lengths_U),
+    "items": items.num_items,
+    "interactions": int(np.sum(lengths_U, dtype=np.int64)),
+    "shards": [shard._asdict() for shard in written],
+  }
+  write_whole_text(folder / "store.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+
+
+# Reading.
+
+
+def open_store(path: str | Path) -> Store:
+  """Opens a store, reading no history.
+
+  Raises:
+    FileNotFoundError: if there is no such folder, or a file is missing.
+    ValueError: if it is no store, of another format, or damaged.
+  """
+  folder = Path(path).expanduser()
+  meta = _metadata(folder)
+  files = [folder / shards.shard_name(k, len(meta["shards"])) for k in range(len(meta["shards"]))]
+  for file, shard in zip(files, meta["shards"], strict=True):
+    if not file.is_file():
+      raise FileNotFoundError(f"{folder} lacks the shard {file.name}; copy or prepare it again")
+    if (size := file.stat().st_size) != shard["file_bytes"]:
+      raise ValueError(
+        f"{file} has {size:,} bytes instead of {shard['file_bytes']:,}; copy or prepare it again"
+      )
+  try:
+    with np.load(folder / "lengths.npz", allow_pickle=False) as arrays:
+      lengths_U = arrays["length_U"]
+    found = [len(lengths_U), int(lengths_U.sum(dtype=np.int64))]
+    if found != [meta["users"], meta["interactions"]]:
+      raise ValueError("the lengths are not those of store.json")
+  except (EOFError, LookupError, ValueError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{folder / 'lengths.npz'} is damaged ({error}); copy it again") from error
+  read = _reader(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
+  return Store(
+    folder, meta["name"], tuple(meta["notes"]), lengths_U, np.dtype(meta["user_id"]), read
+  )
+
+
+def load_store(path: str | Path, users_R: np.ndarray | None = None) -> Dataset:
+  """Reads a store into memory: the data set that was written, row by row.
+
+  Args:
+    path: of the folder.
+    users_R: int [R], user rows in ascending order: only these, with the whole catalogue; all
+      if None.
+
+  Raises:
+    FileNotFoundError, ValueError: as `open_store` does, and for damaged shards.
+  """
+  store = open_store(path)
+  if users_R is None:
+    users_R = np.arange(len(store.lengths_U))
+  blocks = [users_R[at : at + _USERS_AT_ONCE] for at in range(0, len(users_R), _USERS_AT_ONCE)]
+  parts = [_histories(store, block) for block in blocks]
+  offsets_R1 = np.concatenate([[0], np.cumsum(store.lengths_U[users_R], dtype=np.int64)])
+  columns = zip(*(part[1:] for part in parts), strict=True)
+  histories = Histories(offsets_R1, *map(np.concatenate, columns))
+  items = load_items(store.folder / "items.npz")
+  return validate(Dataset(store.name, histories, items, store.notes))
+
+
+def drawn_users(num_users: int, count: int) -> np.ndarray:
+  """`count` user rows drawn evenly, always the same ones, ascending; all if there are no more."""
+  if count >= num_users:
+    return np.arange(num_users)
+  return np.sort(np.random.default_rng(0).choice(num_users, count, replace=False))
+
+
+def read_store(path: str, min_interactions: int = 3, *, users: int = 0) -> Dataset:
+  """The reader of source 'store'.
+
+  Args:
+    path: of the folder.
+    min_interactions: users with fewer are an error, for the catalogue counts on them.
+    users: how many to read, drawn evenly; 0 for all.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_store` does, or if a user has too short a history.
+  """
+  store = open_store(path)
+  shortest = int(store.lengths_U.min(initial=min_interactions))
+  if shortest < max(min_interactions, 3):
+    raise ValueError(
+      f"{path} has users with {shortest} interactions; prepare it with "
+      f"--min_interactions={max(min_interactions, 3)}"
+    )
+  num_users = len(store.lengths_U)
+  dataset = load_store(path, drawn_users(num_users, users or num_users))
+  if not 0 < users < num_users:
+    return dataset
+  note = f"{users:,} of {num_users:,} users, drawn evenly; the shards hold the others"
+  return dataset._replace(notes=(*dataset.notes, note))
+
+
+def signature_store(path: str, *, users: int = 0) -> dict[str, Any]:
+  """What identifies a store, without reading its histories: its metadata, sizes and times.
+
+  Raises:
+    FileNotFoundError, ValueError: if there is no store.
+  """
+  del users  # of the settings, not of the files
+  folder = Path(path).expanduser()
+  _metadata(folder)
+  files = sorted(file for file in folder.iterdir() if file.is_file())
+  return {
+    "folder": str(folder.resolve()),
+    "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+  }
+
+
+# Training.
+
+
+def training_source(store: Store) -> Source:
+  """Where batches find the training view: each user's interactions but the last two."""
+  lengths_U = np.maximum(store.lengths_U.astype(np.int64) - _HELD_OUT, 0)
+  offsets_U1 = np.concatenate([[0], np.cumsum(lengths_U)])
+  width = shards.COLUMNS["item"].itemsize
+
+  def items_of(start_W: np.ndarray, stop_W: np.ndarray) -> np.ndarray:
+    user_W = np.searchsorted(offsets_U1, start_W, side="right") - 1
+    user_R, at_W = np.unique(user_W, return_inverse=True)  # whom several windows share: once
+    blobs = shards.column_of(store.read(user_R), "item")
+    _check(store, user_R, blobs, width)
+    at = (start_W - offsets_U1[user_W], stop_W - offsets_U1[user_W])
+    spans = zip(at_W.tolist(), *((width * place_W).tolist() for place_W in at), strict=True)
+    joined = b"".join([blobs[user][i:j] for user, i, j in spans])
+    return np.frombuffer(joined, shards.COLUMNS["item"])
+
+  def ids_of(user_R: np.ndarray) -> np.ndarray:
+    distinct, at_R = np.unique(user_R, return_inverse=True)
+    return shards.user_ids_of(store.read(distinct), store.id_dtype)[at_R]
+
+  return Source(offsets_U1, items_of, ids_of)
+
+
+def from_shards(
+  make_batches: Callable[..., BatchAt], path: str | Path, num_threads: int = 2
+) -> Callable[..., BatchAt]:
+  """`packed_batches` or `sliding_batches` of all users of a store, whatever is in memory.
+
+  Args:
+    make_batches: one of the two.
+    path: of the store.
+    num_threads: that make batches.
+
+  Returns:
+    The same function; its histories, its first argument, are those of the store's shards, and
+    threads make the batches of the steps ahead.
+  """
+
+  def make(in_memory: Histories | None, *settings: int) -> BatchAt:
+    del in_memory  # perhaps a sample of the users
+    return prefetched(make_batches(training_source(open_store(path)), *settings), num_threads)
+
+  return make
+
+
+# What stands behind these.
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+  if not folder.is_dir():
+    raise FileNotFoundError(f"there is no folder {folder}, which was to hold a store of histories")
+  try:
+    meta = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+    version = meta["format"]
+  except FileNotFoundError as error:
+    raise ValueError(
+      f"{folder} is no store of histories, for it has no store.json; python -m "
+      "sidrec.data.prepare writes one"
+    ) from error
+  except (ValueError, LookupError, TypeError) as error:
+    raise ValueError(f"{folder / 'store.json'} is damaged ({error}); copy it again") from error
+  if version != _FORMAT:
+    raise ValueError(
+      f"{folder} has store format {version}, but this version reads {_FORMAT}; prepare it again"
+    )
+  return meta
+
+
+def _reader(files: Sequence[Path], ends_K: np.ndarray) -> Callable[[np.ndarray], list[bytes]]:
+  """Reads examples by user rows; shard k ends before row ends_K[k]."""
+  starts_K = np.concatenate([[0], ends_K])
+
+  @functools.cache
+  def opened(shard: int) -> Any:
+    # Imported here because it takes a while, and most runs do not need it.
+    from array_record.python import array_record_module  # pyrefly: ignore[missing-import]
+
+    # An example has a few hundred bytes: reading more at once, or ahead, is wasted.
+    return array_record_module.ArrayRecordReader(
+      str(files[shard]), options="readahead_buffer_size:0", file_reader_buffer_size=2048
+    )
+
+  def read(row_R: np.ndarray) -> list[bytes]:
+    at_K = np.searchsorted(row_R, starts_K)
+    records: list[bytes] = []
+    for shard in np.flatnonzero(np.diff(at_K)).tolist():
+      row_P = row_R[at_K[shard] : at_K[shard + 1]] - starts_K[shard]
+      try:
+        records += opened(shard).read(row_P.tolist())
+      except (RuntimeError, IndexError, ValueError) as error:
+        raise ValueError(
+          f"{files[shard]} is damaged, copy or prepare it again: {str(error)[:300]}"
+        ) from error
+    return records
+
+  return read
+
+
+def _histories(store: Store, users_R: np.ndarray) -> Histories:
+  records = store.read(users_R)
+  for name, dtype in shards.COLUMNS.items():
+    _check(store, users_R, shards.column_of(records, name), dtype.itemsize)
+  return shards.histories_of(records, store.id_dtype)
+
+
+def _check(store: Store, users_R: np.ndarray, blobs: list[bytes], width: int) -> None:
+  """Raises ValueError unless the columns are as long as the lengths say."""
+  length_R = np.fromiter(map(len, blobs), np.int64, len(blobs))
+  wrong_R = np.flatnonzero(length_R != width * store.lengths_U[users_R].astype(np.int64))
+  if len(wrong_R):
+    raise ValueError(
+      f"{store.folder}: the history of user row {users_R[wrong_R[0]]} is not as long as "
+      "lengths.npz says; its files belong to different stores, copy or prepare them again"
+    )

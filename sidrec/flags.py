@@ -1,0 +1,79 @@
+"""The flags of `sidrec.main`; parsing them touches no device."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from sidrec import lists
+from sidrec.config import run_name
+
+FLAGS = flags.FLAGS
+
+
+def define(modes: list[str]) -> None:
+  """Defines the flags; `modes` are what --mode may be."""
+  config_flags.DEFINE_config_file("config", help_string="Such as configs/demo.py")
+  flags.mark_flag_as_required("config")
+  flags.DEFINE_enum("mode", "all", modes, "What to do, earlier stages too.")
+  flags.DEFINE_integer("seeds", 1, "evaluate: how many seeds, a run of its own for each.")
+  flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
+
+  flags.DEFINE_string("user", None, "recommend: for this user, by original id.")
+  flags.DEFINE_string("users", None, "recommend: 'all', or ids with commas between.")
+  flags.DEFINE_string("history", None, "recommend: after these titles, oldest first.")
+  flags.DEFINE_string("items", None, "recommend: after these original item ids.")
+  flags.DEFINE_enum("split", "next", lists.SPLITS, "recommend: the history before what.")
+  flags.DEFINE_string("output", None, "recommend: write JSON lines to this file.")
+  flags.DEFINE_bool("exclude_seen", True, "recommend: leave out items of the history.")
+  flags.DEFINE_integer("k", None, "recommend: results a user; default 10, or all to a file.")
+
+  # Several processes; see launch/README.md.
+  flags.DEFINE_string("coordinator", None, "host:port of process 0, or SIDREC_COORDINATOR.")
+  flags.DEFINE_integer("num_processes", None, "How many, or SIDREC_NUM_PROCESSES.")
+  flags.DEFINE_integer("process_id", None, "Of this one, from 0, or SIDREC_PROCESS_ID.")
+  flags.DEFINE_integer("start_timeout", 300, "Seconds to wait for the other processes.", 1)
+  flags.DEFINE_integer("heartbeat_timeout", 100, "Seconds until a silent process is lost.", 1)
+
+
+def parse(arguments: list[str]) -> list[str]:
+  """Parses the command line; an unknown setting ends with the nearest name, not a traceback."""
+  try:
+    return app.parse_flags_with_usage(arguments)
+  except (AttributeError, KeyError) as error:
+    told = error.args[0]  # an AttributeError of ml_collections wraps the KeyError
+    told = str(told.args[0] if isinstance(told, KeyError) else told)
+    sys.exit(f"sidrec: no such setting: {' '.join(told.split())}")
+
+
+def config() -> ConfigDict:
+  """The settings of the run."""
+  return FLAGS.config
+
+
+def workdir() -> Path:
+  """The run's folder."""
+  name = config_flags.get_config_filename(FLAGS["config"])
+  return Path(FLAGS.workdir or Path("runs") / run_name(name))
+
+
+def request() -> lists.Request:
+  """What --mode=recommend is asked for."""
+  return lists.Request(
+    user=FLAGS.user,
+    users=FLAGS.users,
+    history=FLAGS.history,
+    items=FLAGS.items,
+    split=FLAGS.split,
+    exclude_seen=FLAGS.exclude_seen,
+    count=FLAGS.k,
+    output=FLAGS.output,
+  )
+
+
+def cluster() -> dict[str, Any]:
+  """What `distributed.start` takes."""
+  names = ("coordinator", "num_processes", "process_id", "start_timeout", "heartbeat_timeout")
+  return {name: FLAGS[name].value for name in names}

@@ -1,0 +1,150 @@
+"""How fast a training is: steps, tokens and model FLOPs a second, and the share of the peak.
+
+The FLOPs of a step are those of the model, not of the machine: three times the products of matrices
+of a forward pass (the backward pass has twice as many), as Chowdhery et al. (2022,
+arXiv:2204.02311, appendix B) count. They are read off the traced program, which compiles nothing
+and, unlike XLA's cost analysis, counts a loop's body as often as it runs; recomputed activations
+and micro-batches do not change them.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+PyTree = Any
+
+# Dense bfloat16 FLOP/s of one JAX device, by the start of its `device_kind`, longest first.
+# Sources: cloud.google.com/tpu/docs (system architecture), NVIDIA's data sheets.
+PEAK_FLOPS: dict[str, float] = {
+  "TPU7x": 2307e12 / 2,  # a chip is two devices
+  "TPU v6 lite": 918e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5": 459e12,
+  "TPU v4": 275e12,
+  "TPU v3": 123e12 / 2,
+  "TPU v2": 45e12 / 2,
+  "NVIDIA B200": 2250e12,
+  "NVIDIA H200": 989e12,
+  "NVIDIA H100": 989e12,
+  "NVIDIA A100": 312e12,
+}
+
+
+class Meter(NamedTuple):
+  """Made by `make_meter`.
+
+  Attributes:
+    restart: step → None. The time that follows counts; what went before (a validation) does not.
+    read: (step, tokens of a step or None) → name → number, of the steps since the last call; empty
+      where there is nothing to tell yet.
+  """
+
+  restart: Callable[[int], None]
+  read: Callable[[int, float | None], dict[str, float]]
+
+
+def make_meter(
+  flops_per_step: Callable[[], float],
+  devices: int,
+  peak_flops: float | None,
+  clock: Callable[[], float] = time.monotonic,
+) -> Meter:
+  """A meter whose first reading is empty, for that time went into compilation.
+
+  Args:
+    flops_per_step: called once, when first needed.
+    devices: that share a step.
+    peak_flops: of one of them; None if unknown, and then no 'mfu' is told.
+    clock: in seconds.
+  """
+  last_step, last_time = 0, math.inf
+  flops: float | None = None
+
+  def restart(step: int) -> None:
+    nonlocal last_step, last_time
+    last_step, last_time = step, math.inf if flops is None else clock()
+
+  def read(step: int, tokens: float | None) -> dict[str, float]:
+    nonlocal last_step, last_time, flops
+    flops = flops_per_step() if flops is None else flops
+    seconds, steps = clock() - last_time, step - last_step
+    last_step, last_time = step, clock()
+    if not steps or not 0 < seconds < math.inf:
+      return {}
+    rate = steps / seconds
+    rates = {"steps_per_second": rate, "model_flops_per_second": rate * flops}
+    if tokens is not None:
+      rates["tokens_per_second"] = rate * tokens
+    if peak_flops is not None:
+      rates["mfu"] = rate * flops / (devices * peak_flops)
+    return rates
+
+  return Meter(restart, read)
+
+
+def peak_flops(device: jax.Device) -> float | None:
+  """The device's peak by `PEAK_FLOPS`; None where the table does not know it, as for a CPU."""
+  return next(
+    (peak for kind, peak in PEAK_FLOPS.items() if device.device_kind.startswith(kind)), None
+  )
+
+
+def training_flops(loss: Callable[..., Any], *args: PyTree) -> float:
+  """Model FLOPs of one step that differentiates `loss(*args)`; arrays may be abstract."""
+  return 3.0 * matmul_flops(jax.make_jaxpr(loss)(*args).jaxpr)
+
+
+def matmul_flops(jaxpr: core.Jaxpr) -> float:
+  """FLOPs of all matrix products of a program, in a loop as often as it runs.
+
+  A `while` counts once, as nothing says how often it runs; of a `cond` the costliest branch counts.
+  """
+  total = 0.0
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "dot_general":
+      (contracted, _), _ = equation.params["dimension_numbers"]
+      shape = equation.invars[0].aval.shape  # pyrefly: ignore[missing-attribute]
+      depth = math.prod(shape[axis] for axis in contracted)
+      size = math.prod(equation.outvars[0].aval.shape)  # pyrefly: ignore[missing-attribute]
+      total += 2.0 * size * depth
+      continue
+    inner = [matmul_flops(part) for part in _inner(equation.params)]
+    if equation.primitive.name == "cond":
+      total += max(inner, default=0.0)
+    else:
+      times = equation.params["length"] if equation.primitive.name == "scan" else 1
+      total += times * sum(inner)
+  return total
+
+
+def _inner(params: dict[str, Any]) -> list[core.Jaxpr]:
+  """The programs that an equation holds."""
+  leaves = jax.tree.leaves(
+    list(params.values()), is_leaf=lambda x: isinstance(x, (core.Jaxpr, core.ClosedJaxpr))
+  )
+  closed = [x for x in leaves if isinstance(x, core.ClosedJaxpr)]
+  return [x.jaxpr for x in closed] + [x for x in leaves if isinstance(x, core.Jaxpr)]
+
+
+def human(rates: dict[str, float]) -> str:
+  """For a progress line: '12.3k tokens/s  MFU 41.2%', or what of it is known."""
+  parts = []
+  if "tokens_per_second" in rates:
+    parts.append(f"{_short(rates['tokens_per_second'])} tokens/s")
+  if "model_flops_per_second" in rates:
+    parts.append(f"{_short(rates['model_flops_per_second'])}FLOP/s")
+  if "mfu" in rates:
+    parts.append(f"MFU {rates['mfu']:.1%}")
+  return "  ".join(parts)
+
+
+def _short(x: float) -> str:
+  """12345 → '12.3k'."""
+  for power, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    if x >= power:
+      return f"{x / power:.3g}{unit}"
+  return f"{x:.3g}"

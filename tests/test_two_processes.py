@@ -1,0 +1,101 @@
+"""Two real processes: they train as one does, and go on after a signal as if there had been none.
+
+All runs train the same small recommender (see train_worker.py) on the same global batches.
+"""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from processes import environment, free_address, together
+from train_worker import PER_CALL, STEPS, VALIDATE_EVERY
+
+from sidrec.training.checkpoint import load_params, open_checkpoints
+
+# Sums of gradients over devices are taken in another order: over 24 steps of Adam, whose first
+# steps have the size of the learning rate (1e-2) whatever the gradient's, that is what grows.
+TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def train_in(tmp_path_factory):
+  """(folder, processes, devices each, kill) → how the processes ended."""
+  cache = tmp_path_factory.mktemp("compiled")
+
+  def run(folder, processes, devices, kill=None):
+    arguments = {"folder": str(folder), "kill": kill, "heartbeat_timeout": 60}
+    if processes > 1:
+      arguments |= {"coordinator": free_address(), "num_processes": processes}
+    own = [{"process_id": i} if processes > 1 else {} for i in range(processes)]
+    commands = [["tests/train_worker.py", json.dumps(arguments | x)] for x in own]
+    return together(commands, environment(devices, cache))
+
+  return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, train_in):
+  """The folder of a run of two processes with two devices each."""
+  folder = tmp_path_factory.mktemp("undisturbed")
+  for ended in train_in(folder, 2, 2):
+    assert ended.status == 0, ended.stderr
+  return folder
+
+
+def params_of(folder):
+  return jax.tree.map(np.asarray, load_params(folder / "params"))
+
+
+def losses_of(folder):
+  return np.array(json.loads((folder / "losses.json").read_text()))
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_two_processes_train_as_one_does(tmp_path, train_in, undisturbed, devices):
+  (ended,) = train_in(tmp_path, 1, devices)
+  assert ended.status == 0, ended.stderr
+  assert len(losses_of(tmp_path)) == STEPS // PER_CALL
+  np.testing.assert_allclose(losses_of(undisturbed), losses_of(tmp_path), **TOLERANCE)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE),
+    params_of(undisturbed),
+    params_of(tmp_path),
+  )
+
+
+def test_signals_and_a_lost_process_change_nothing(tmp_path, train_in, undisturbed):
+  folder = tmp_path / "run"
+  for process, step in [(0, 4), (1, 12)]:
+    ended = train_in(folder, 2, 2, [step, process, "SIGTERM"])
+    assert [x.status for x in ended] == [143, 143], ended
+    # The call with that batch has not started; the next one may have, before all know.
+    saved = open_checkpoints(folder / "checkpoints")
+    at = saved.latest_step()
+    saved.close()
+    assert step < at <= step + 2 * PER_CALL
+    for x in ended:
+      assert f"stopped by SIGTERM at step {at}, which is saved" in x.stderr
+      assert "Traceback" not in x.stderr
+    if process == 0:
+      shutil.copytree(folder, tmp_path / "elsewhere")
+
+  for process in (1, 0):  # the other one must not wait for ever
+    ended = train_in(folder, 2, 2, [VALIDATE_EVERY * 2 + 4, process, "SIGKILL"])
+    assert ended[process].status == -9
+    assert ended[1 - process].status not in (0, None)
+
+  for x in train_in(folder, 2, 2):
+    assert x.status == 0, x.stderr
+  jax.tree.map(np.testing.assert_array_equal, params_of(undisturbed), params_of(folder))
+
+  # One process goes on from what two have saved.
+  (alone,) = train_in(tmp_path / "elsewhere", 1, 4)
+  assert alone.status == 0, alone.stderr
+  assert losses_of(tmp_path / "elsewhere")[0, 0] > PER_CALL, "it started anew"
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE),
+    params_of(undisturbed),
+    params_of(tmp_path / "elsewhere"),
+  )

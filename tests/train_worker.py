@@ -1,0 +1,84 @@
+"""One process of a small training run; test_two_processes.py starts it, once or several times.
+
+python tests/train_worker.py '{"folder": …, "coordinator": …, "kill": [step, process, signal]}'
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tiny import all_codes, make_histories, make_model
+
+from sidrec import distributed, stopping
+from sidrec.data.batches import packed_batches
+from sidrec.training.checkpoint import save_params
+from sidrec.training.log import Logger
+from sidrec.training.loop import LoopConfig, train
+from sidrec.training.mesh import make_mesh
+from sidrec.training.recommender import recommender_task
+
+STEPS, PER_CALL, VALIDATE_EVERY = 24, 2, 8
+
+
+def batches():
+  """Synthetic histories with dropout's randomness in the model, not here."""
+  rng = np.random.default_rng(0)
+  rows = [rng.integers(0, 25, length).tolist() for length in rng.integers(4, 15, 30)]
+  share = (jax.process_index(), jax.process_count())
+  return packed_batches(make_histories(rows), 6, 16, 0, *share)
+
+
+def main(folder, kill=None, **cluster):
+  """Trains in the folder; at a step, one process may send itself a signal."""
+  try:
+    distributed.start(**cluster)
+    with stopping.obeyed():
+      run(Path(folder), kill)
+    distributed.leave()
+  except stopping.Stopped as stopped:
+    distributed.end(f"sidrec: {stopped}", stopped.status)
+  except Exception as error:
+    distributed.end(f"sidrec: {type(error).__name__}: {error}")
+
+
+def run(folder, kill):
+  distributed.check_shared(folder)
+  share_at = batches()
+  losses = []
+
+  def batch_at(step):
+    if kill is not None and [step, jax.process_index()] == kill[:2]:
+      os.kill(os.getpid(), signal.Signals[kill[2]])
+    return share_at(step)
+
+  def scalars(step, values):
+    if "train/loss" in values:
+      losses.append([step, float(values["train/loss"])])
+
+  model, trie, _ = make_model(
+    all_codes(2, 5), history_length=6, encoder_layers=1, encoder_dropout=0.3
+  )
+  params = train(
+    recommender_task(model, trie),
+    optax.adamw(1e-2),
+    batch_at,
+    lambda params: {"score": float(jnp.abs(params["start"]).sum())},
+    LoopConfig(STEPS, PER_CALL, VALIDATE_EVERY, "score", average_decay=0.9),
+    jax.random.key(0),
+    make_mesh(),
+    folder / "checkpoints",
+    lambda start: Logger(scalars, lambda *_: None, lambda: None),
+  )
+  save_params(folder / "params", params)
+  if distributed.is_lead():
+    (folder / "losses.json").write_text(json.dumps(losses))
+
+
+if __name__ == "__main__":
+  main(**json.loads(sys.argv[1]))
