@@ -32,11 +32,7 @@ def recommender():
   """A small recommender with dropout, and its batches."""
   rng = np.random.default_rng(0)
   model, trie, _ = make_model(
-    all_codes(3, 3),
-    history_length=6,
-    encoder_layers=1,
-    encoder_dropout=0.3,
-    decoder_dropout=0.3,
+    all_codes(3, 3), history_length=6, encoder_layers=1, encoder_dropout=0.3, decoder_dropout=0.3
   )
   rows = [rng.integers(0, 27, length).tolist() for length in rng.integers(4, 15, 30)]
   histories = make_histories(rows)
