@@ -144,8 +144,9 @@ def test_the_command_line_with_two_processes(tmp_path):
     assert (two["user"], two["items"]) == (one["user"], one["items"])
     np.testing.assert_allclose(two["scores"], one["scores"], atol=1e-4)
 
-  # A mistake is told by both, and is the status.
-  status, lead, other = run("--mode=recommend", "--user=nobody")
+  # What the lead alone meets, reading raw files, is told by both, and is the status.
+  status, lead, other = run("--mode=prepare", "--config.data.path=/nowhere.csv")
   assert status == 1
-  assert "[0] sidrec: user 'nobody' is not in the data set" in lead
-  assert "[1] sidrec: user 'nobody' is not in the data set" in other
+  assert "[0] sidrec: " in lead
+  assert lead.replace("[0]", "[1]") == other
+  assert "/nowhere.csv" in other
