@@ -33,8 +33,8 @@ def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   try:
     distributed.start(**flags.cluster())
-    with stopping.obeyed():
-      run(flags.FLAGS.mode, flags.config(), flags.workdir())
+    stopping.obey(distributed.end)
+    run(flags.FLAGS.mode, flags.config(), flags.workdir())
     distributed.leave()
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
     distributed.end(f"sidrec: {error}")
