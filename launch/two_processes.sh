@@ -18,7 +18,8 @@ with socket.socket() as s:
 pids=()
 readers=()
 for id in 0 1; do
-  exec {marked}> >(exec sed -u "s/^/[$id] /")
+  # Signals to the whole group are for the processes: what they say then has to be read.
+  exec {marked}> >(trap "" TERM INT && exec sed -u "s/^/[$id] /")
   readers+=($!)
   "$python" -m sidrec.main "$@" --coordinator="localhost:$port" --num_processes=2 \
     --process_id="$id" >&"$marked" 2>&1 &

@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -295,14 +296,20 @@ def is_alone() -> bool:
 
 def end(sentence: str, status: int = 1) -> NoReturn:
   """Ends this process with a sentence, and the others with the same one."""
+  in_main = threading.current_thread() is threading.main_thread()
   with _ENDING:
-    print(sentence, file=sys.stderr, flush=True)
+    if in_main:  # a signal has nothing to add
+      for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # whoever read it may have gone first
+      print(sentence, file=sys.stderr, flush=True)
     client = runtime.global_state.client
-    if client is None:
+    if client is None and in_main:
       sys.exit(status)
     with contextlib.suppress(Exception):  # of a service that is gone: nobody is left to be told
       _tell_others(client, sentence, status)
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+      sys.stdout.flush()
     # A regular exit would wait in JAX's shutdown for processes that may be gone.
     os._exit(status)
 
@@ -312,6 +319,8 @@ def _tell_others(client: Any, sentence: str, status: int) -> None:
 
   It holds what they read, and JAX aborts every process that is there when process 0 goes.
   """
+  if client is None:
+    return
   state = runtime.global_state
   # This fails where process 0 is gone already, or another process had the first word.
   with contextlib.suppress(jax.errors.JaxRuntimeError):

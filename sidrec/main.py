@@ -36,8 +36,8 @@ def main(_) -> None:
     if flags.FLAGS.compilation_cache:
       enable_compilation_cache(flags.FLAGS.compilation_cache)
     distributed.start(**flags.cluster())
-    with stopping.obeyed():
-      run(flags.FLAGS.mode, flags.config(), flags.workdir())
+    stopping.obey(distributed.end)
+    run(flags.FLAGS.mode, flags.config(), flags.workdir())
     distributed.leave()
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
     distributed.end(f"sidrec: {error}")

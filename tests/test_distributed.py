@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import time
 
 import pytest
 from processes import environment, free_address, together
@@ -147,31 +148,65 @@ assert not xla_bridge.backends_are_initialized()
   assert ended.status == 0, ended.stderr
 
 
-def test_a_signal_ends_what_is_not_training():
-  with pytest.raises(stopping.Stopped, match="stopped by SIGTERM") as stopped, stopping.obeyed():
+@pytest.fixture
+def obeyed(monkeypatch):
+  """Signals are obeyed; gives the clock, to which two seconds are added by hand."""
+  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+  now = [time.monotonic()]
+  monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
+  monkeypatch.setattr(stopping._State, "last", float("-inf"))
+  stopping.obey(lambda sentence, status: None)
+  yield now
+  signal.set_wakeup_fd(-1)
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
+def test_a_signal_ends_what_is_not_training(obeyed):
+  with pytest.raises(stopping.Stopped, match="stopped by SIGTERM") as stopped:
     os.kill(os.getpid(), signal.SIGTERM)
   assert stopped.value.status == 143
-  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  os.kill(os.getpid(), signal.SIGTERM)  # the same wish, by another way
+  obeyed[0] += 2
+  with pytest.raises(stopping.Stopped):
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-def signalled_in_training(*signals):
-  """Training that notes the first signal; a second one does not let it come to its end."""
+def test_a_signal_ends_a_wait_in_which_python_does_not_run():
+  """Such as for a device or for a compilation; here, for a lock of the C library's."""
+  script = """
+import ctypes, os, signal, threading
+from sidrec import distributed, stopping
+stopping.obey(distributed.end)
+threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+library, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+library.pthread_mutex_lock(lock)
+library.pthread_mutex_lock(lock)
+"""
+  (ended,) = together([["-c", script]], environment(1), timeout=200)
+  assert (ended.status, ended.stderr) == (143, "sidrec: stopped by SIGTERM\n")
+
+
+def signalled_in_training(clock, *signals):
+  """Training that notes the first signal; a later one does not let it come to its end."""
   with stopping.while_training() as asked:
     assert asked() == 0
     for number in signals:
+      clock[0] += 2
+      os.kill(os.getpid(), number)
+      assert asked() == signals[0]
       os.kill(os.getpid(), number)
       assert asked() == signals[0]
     return len(signals)
 
 
-def test_training_is_asked_once_and_then_ended():
-  with stopping.obeyed():
-    with pytest.raises(stopping.Stopped, match="SIGINT"):
-      signalled_in_training(signal.SIGTERM, signal.SIGINT)
-    # What training did not take notice of counts at its end; the next one starts clean.
-    with pytest.raises(stopping.Stopped, match="SIGTERM"):
-      signalled_in_training(signal.SIGTERM)
-    assert signalled_in_training() == 0
+def test_training_is_asked_once_and_then_ended(obeyed):
+  with pytest.raises(stopping.Stopped, match="SIGINT"):
+    signalled_in_training(obeyed, signal.SIGTERM, signal.SIGINT)
+  # What training did not take notice of counts at its end; the next one starts clean.
+  with pytest.raises(stopping.Stopped, match="SIGTERM"):
+    signalled_in_training(obeyed, signal.SIGTERM)
+  assert signalled_in_training(obeyed) == 0
 
 
 def test_only_the_main_thread_is_needed():

@@ -38,8 +38,8 @@ def main(folder, kill=None, **cluster):
   """Trains in the folder; at a step, one process may send itself a signal."""
   try:
     distributed.start(**cluster)
-    with stopping.obeyed():
-      run(Path(folder), kill)
+    stopping.obey(distributed.end)
+    run(Path(folder), kill)
     distributed.leave()
   except stopping.Stopped as stopped:
     distributed.end(f"sidrec: {stopped}", stopped.status)
