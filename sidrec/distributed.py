@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -69,6 +70,8 @@ def start(
   found = "" if told else found_cluster(os.environ)
   if not found and (told is None or told.num_processes == 1):
     return
+  if told and told.process_id == 0:
+    _check_port(told.coordinator)
   # JAX would catch SIGTERM for itself; `stopping` does.
   jax.config.update("jax_enable_preemption_service", False)
   who = f"process {told.process_id} of {told.num_processes}" if told else f"a process of {found}"
@@ -154,6 +157,21 @@ def told_cluster(
   if not host or not port.isdecimal() or not 0 < int(port) < 65536:
     raise ValueError(f"--coordinator must be host:port, not {coordinator!r}")
   return Cluster(coordinator, num_processes, process_id)
+
+
+def _check_port(coordinator: str) -> None:
+  """Ends process 0 with a sentence if it cannot listen there: JAX might crash on it."""
+  port = int(coordinator.rpartition(":")[2])
+  family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+  with socket.socket(family) as probe:
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has ended is no hindrance
+    try:
+      probe.bind(("", port))
+    except OSError as error:
+      end(
+        f"sidrec: process 0 cannot listen at port {port} of {coordinator}: {error.strerror}; "
+        "choose a free port for --coordinator"
+      )
 
 
 def found_cluster(environ: Mapping[str, str]) -> str:

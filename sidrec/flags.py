@@ -20,6 +20,8 @@ def define(modes: list[str]) -> None:
   flags.DEFINE_enum("mode", "all", modes, "What to do, earlier stages too.")
   flags.DEFINE_integer("seeds", 1, "evaluate: how many seeds, a run of its own for each.")
   flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
+  flags.DEFINE_string("compilation_cache", None, "Folder where later runs find what was compiled.")
+  flags.DEFINE_integer("profile", None, "Training steps to trace into <workdir>/profile.", 0)
 
   flags.DEFINE_string("user", None, "recommend: for this user, by original id.")
   flags.DEFINE_string("users", None, "recommend: 'all', or ids with commas between.")
@@ -50,6 +52,8 @@ def parse(arguments: list[str]) -> list[str]:
 
 def config() -> ConfigDict:
   """The settings of the run."""
+  if FLAGS.profile is not None:
+    FLAGS.config.profile_steps = FLAGS.profile
   return FLAGS.config
 
 

@@ -12,6 +12,7 @@ from sidrec import distributed, flags, lists, pipeline, stopping
 from sidrec.cold_start import cold_start
 from sidrec.evaluate_all import evaluate_all
 from sidrec.evaluate_seeds import evaluate_seeds
+from sidrec.training.profile import enable_compilation_cache
 
 STAGES = {
   "prepare": pipeline.prepare,
@@ -32,6 +33,8 @@ def main(_) -> None:
   """
   logging.set_verbosity(logging.WARNING)
   try:
+    if flags.FLAGS.compilation_cache:
+      enable_compilation_cache(flags.FLAGS.compilation_cache)
     distributed.start(**flags.cluster())
     stopping.obey(distributed.end)
     run(flags.FLAGS.mode, flags.config(), flags.workdir())

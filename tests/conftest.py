@@ -3,21 +3,24 @@
 import os
 import tempfile
 
-# Tests compile much and compute little, also in the processes that some of them start.
-# A program that was compiled once in this session is not compiled again.
-COMPILE_FAST = {
-  "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-  "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false",
-  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-  "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
+# Tests compile much and compute little, also in the processes that some of them start: most
+# optimisations are off, XLA's older emitters take half the time of those that compile fusions,
+# and what was compiled once is not compiled again. Each worker of pytest has a cache of its own,
+# because JAX does not write its files atomically.
+compiled = tempfile.TemporaryDirectory(prefix="sidrec-compiled-", ignore_cleanup_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+emitters = "--xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '').replace(emitters, '')} {emitters}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
-if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit all this
-  os.environ.update(COMPILE_FAST)
-  folder = tempfile.TemporaryDirectory(prefix="sidrec-compiled-", ignore_cleanup_errors=True)
-  os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
 
 import jax  # noqa: E402 - reads the environment
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_unconfigure():
+  compiled.cleanup()

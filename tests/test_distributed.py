@@ -92,7 +92,7 @@ def test_a_cluster_that_cannot_form_ends_with_a_sentence():
     assert len([line for line in x.stderr.splitlines() if line.startswith("sidrec: ")]) == 1
   assert f"process 0 of 2 waited 3 seconds for the others at {address}" in ended[0].stderr
   assert "process 1 of 2 waited 3 seconds" in ended[1].stderr
-  assert "process 0 of 2 could not join the others" in ended[2].stderr
+  assert "process 0 cannot listen at port" in ended[2].stderr
 
 
 @pytest.mark.parametrize("failing", [0, 1])

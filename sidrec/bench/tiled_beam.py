@@ -116,7 +116,7 @@ def tiled_search(
     jnp.zeros(batch * beams, jnp.int32),
     jnp.broadcast_to(first_K, (batch, beams)),
     jnp.zeros(batch * beams, jnp.int32),
-    call("empty_caches", batch * beams, 1),
+    call("empty_caches", batch * beams, 1, c.num_levels),
   )
   state = jax.lax.while_loop(lambda s: s.level < c.num_levels, grow, state)
   valid_BxK = jnp.isfinite(state.score_BxK)

@@ -10,6 +10,7 @@ the position in the data is the step, and there is nothing to checkpoint.
 
 import bisect
 import functools
+import threading
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -137,6 +138,7 @@ def shuffled(
   if batch_size % process_count:
     raise ValueError(f"a batch of {batch_size} cannot be shared by {process_count} processes")
   share = batch_size // process_count
+  one_at_a_time = threading.Lock()
 
   @functools.lru_cache(maxsize=2)
   def order_of_pass(number: int) -> np.ndarray:
@@ -148,7 +150,9 @@ def shuffled(
   def indices_at(step: int) -> np.ndarray:
     at = int(step) * batch_size + process_index * share + np.arange(share)
     passes, places = np.divmod(at, size)
-    parts = [order_of_pass(int(p))[places[passes == p]] for p in np.unique(passes)]
+    with one_at_a_time:  # else threads that meet at the start of a pass all shuffle it
+      orders = {p: order_of_pass(p) for p in np.unique(passes).tolist()}
+    parts = [order[places[passes == p]] for p, order in orders.items()]
     return np.concatenate(parts).astype(np.int64)
 
   return indices_at

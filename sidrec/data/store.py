@@ -44,7 +44,7 @@ class Store(NamedTuple):
   notes: tuple[str, ...]
   lengths_U: np.ndarray  # int32 [U]
   id_dtype: np.dtype  # of user ids
-  read: Callable[[np.ndarray], list[bytes]]  # ascending user rows [R] → their examples
+  read: Callable[[np.ndarray], list[bytes]]  # user rows [R] → their examples
 
 
 # Writing.
@@ -262,8 +262,7 @@ def training_source(store: Store) -> Source:
     return np.frombuffer(joined, shards.COLUMNS["item"])
 
   def ids_of(user_R: np.ndarray) -> np.ndarray:
-    distinct, at_R = np.unique(user_R, return_inverse=True)
-    return shards.user_ids_of(store.read(distinct), store.id_dtype)[at_R]
+    return shards.user_ids_of(store.read(user_R), store.id_dtype)
 
   return Source(offsets_U1, items_of, ids_of)
 
@@ -324,16 +323,22 @@ def _reader(files: Sequence[Path], ends_K: np.ndarray) -> Callable[[np.ndarray],
 
     # An example has a few hundred bytes: reading more at once, or ahead, is wasted.
     return array_record_module.ArrayRecordReader(
-      str(files[shard]), options="readahead_buffer_size:0", file_reader_buffer_size=2048
+      str(files[shard]),
+      options="readahead_buffer_size:0,max_parallelism:0",
+      file_reader_buffer_size=2048,
     )
 
   def read(row_R: np.ndarray) -> list[bytes]:
-    at_K = np.searchsorted(row_R, starts_K)
+    # By runs of neighbours in one file: a reader that is asked for a list of records, as Grain's
+    # source asks it, walks through the index of its whole file every time.
+    shard_R = np.searchsorted(ends_K, row_R, side="right")
+    begins = np.flatnonzero((np.diff(row_R, prepend=-2) != 1) | (np.diff(shard_R, prepend=-1) != 0))
+    at_P = row_R[begins] - starts_K[shard_R[begins]]
+    size_P = np.diff(begins, append=len(row_R))
     records: list[bytes] = []
-    for shard in np.flatnonzero(np.diff(at_K)).tolist():
-      row_P = row_R[at_K[shard] : at_K[shard + 1]] - starts_K[shard]
+    for shard, at, size in zip(*(x.tolist() for x in (shard_R[begins], at_P, size_P)), strict=True):
       try:
-        records += opened(shard).read(row_P.tolist())
+        records += opened(shard).read(at, at + size)
       except (RuntimeError, IndexError, ValueError) as error:
         raise ValueError(
           f"{files[shard]} is damaged, copy or prepare it again: {str(error)[:300]}"

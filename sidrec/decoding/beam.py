@@ -4,7 +4,8 @@ Letters: B batch, K beams, F fan-out, L levels, M listed items per request.
 
 Beams stay [B, K, …]; the history is encoded once and shared by its beams.
 Level 0 is peeled, because only one beam is alive; the levels behind it run with
-static shapes under `lax.while_loop`, those of equal fan-out under one. Where all that is left
+static shapes, those of equal fan-out under one `lax.while_loop`. A level of a fan-out of
+its own runs alone, with caches of as many places as it needs. Where all that is left
 of the IDs is tails without branching, the search ends: the only child has
 probability 1. A beam carries its trie node, so that only real items can come
 out and a finished beam's node names its item. There is no
@@ -70,7 +71,7 @@ class BeamState(NamedTuple):
   node_BxK: jax.Array  # int32, the prefix's trie node
   score_BxK: jax.Array  # float32, log p(prefix | history); -inf for no prefix
   token_BxK: jax.Array  # int32, its last token
-  caches: tuple[KeyValues, ...]  # self-attention, [B, K, H, L, I] per layer
+  caches: tuple[KeyValues, ...]  # self-attention, [B, K, H, P, I] per layer, P ≤ L levels
   prefix_BxK: jax.Array | None  # int32, node of the first tokens, where their number is limited
   noisy_BxK: jax.Array | None  # float32, perturbed score, where beams are drawn
 
@@ -160,11 +161,13 @@ def search(
   state = grow(state, 0, trie.fan_outs[0], False)
   for run in _runs(trie, options, model.config.constrained_softmax):
     shape = trie.fan_outs[run[0]], _limited(options, run[0])
-    alone = run[0] if len(run) == 1 else None  # a level that is known needs fewer gathers
+    if len(run) == 1:  # a level that is known needs fewer gathers and no room for others
+      state = grow(state, run[0], *shape)
+      continue
     state = jax.lax.while_loop(
       lambda s, stop=run.stop: s.level < stop,
-      lambda s, alone=alone, shape=shape: grow(s, s.level if alone is None else alone, *shape),
-      state,
+      lambda s, shape=shape: grow(s, s.level, *shape),
+      state._replace(caches=_with_places(state.caches, run.stop)),
     )
   valid_BxK = jnp.isfinite(state.score_BxK)
   row_BxK, _ = trie_lib.rows_below(trie, state.node_BxK)
@@ -174,6 +177,15 @@ def search(
     score_BxK, order_BxK = jax.lax.top_k(score_BxK, beams)
     item_BxK, valid_BxK = (jnp.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, valid_BxK))
   return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
+
+
+def _with_places(caches: tuple[KeyValues, ...], places: int) -> tuple[KeyValues, ...]:
+  """The caches with room for so many levels."""
+
+  def widen(x: jax.Array) -> jax.Array:
+    return jnp.pad(x, ((0, 0),) * 3 + ((0, places - x.shape[3]), (0, 0)))
+
+  return jax.tree.map(widen, caches)
 
 
 def _limited(options: SearchOptions, level: int) -> bool:

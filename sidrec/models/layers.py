@@ -281,18 +281,22 @@ class DecoderBlock(nn.Module):
     mask_BxS: jax.Array,
     bias_HxLxL: jax.Array | None = None,
   ) -> tuple[jax.Array, KeyValues]:
-    """One level, with the keys and values of the levels before it in the cache [B, Q, H, L, I].
+    """One level, with the keys and values of the levels before it in the cache [B, Q, H, P, I].
 
+    A cache of P = `level` places, if that is static, grows by one; a longer one is filled up.
     `cross` is `cross_keys` of the encoder's states, or these states themselves.
     """
     y_BxQx1xD = self.self_norm(x_BxQxD)[:, :, None]
     new = self.self_attention.project(y_BxQx1xD)
-    cache_BxQ = jax.tree.map(
-      lambda old, now: jax.lax.dynamic_update_slice_in_dim(old, now, level, axis=3), cache_BxQ, new
-    )
-    past_L = jnp.arange(cache_BxQ.key.shape[3]) <= level
-    bias_Hx1xL = None if bias_HxLxL is None else bias_HxLxL[:, level][:, None]
-    y_BxQx1xD = self.self_attention(y_BxQx1xD, cache_BxQ, past_L[None, None, None], bias_Hx1xL)
+    if isinstance(level, int) and cache_BxQ.key.shape[3] == level:
+      add = lambda old, now: jnp.concatenate([old, now], axis=3)
+    else:
+      add = lambda old, now: jax.lax.dynamic_update_slice_in_dim(old, now, level, axis=3)
+    cache_BxQ = jax.tree.map(add, cache_BxQ, new)
+    places = cache_BxQ.key.shape[3]
+    past_P = jnp.arange(places) <= level
+    bias_Hx1xP = None if bias_HxLxL is None else bias_HxLxL[:, level][:, None, :places]
+    y_BxQx1xD = self.self_attention(y_BxQx1xD, cache_BxQ, past_P[None, None, None], bias_Hx1xP)
     x_BxQxD = x_BxQxD + y_BxQx1xD[:, :, 0]
     y_BxQxD, mask_Bx1xS = self.cross_norm(x_BxQxD), mask_BxS[:, None]
     if isinstance(cross, KeyValues):

@@ -343,7 +343,8 @@ class Seq2Seq(nn.Module):
 
     Args:
       memory: of the histories.
-      caches: self-attention keys and values of the levels before, [B, K, H, L, I] per layer.
+      caches: self-attention keys and values of the levels before, [B, K, H, P, I] per layer; see
+        `DecoderBlock.step`.
       token_BxK: the token chosen at the level before; unused at level 0.
       level: 0 ≤ level < L, static or traced.
       child_token_BxKxF, child_BxKxF, real_BxKxF: from `trie.children`.
@@ -370,8 +371,8 @@ class Seq2Seq(nn.Module):
     total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     return logits - jnp.where(jnp.isfinite(total), total, 0.0), tuple(new_caches)
 
-  def empty_caches(self, batch: int, beams: int) -> tuple[KeyValues, ...]:
-    """Caches before level 0: zeros [B, K, H, L, I] per decoder layer."""
+  def empty_caches(self, batch: int, beams: int, places: int = 0) -> tuple[KeyValues, ...]:
+    """Caches before level 0: zeros [B, K, H, P, I] per decoder layer; without places they grow."""
     c = self.config
-    zeros = jnp.zeros((batch, beams, c.heads, c.num_levels, c.head_width), c.dtype)
+    zeros = jnp.zeros((batch, beams, c.heads, places, c.head_width), c.dtype)
     return tuple(KeyValues(zeros, zeros) for _ in range(c.decoder_layers))

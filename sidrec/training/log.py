@@ -55,7 +55,7 @@ def make_logger(
     lead: whether this process logs; if not, all is a no-op.
   """
   if not lead:
-    return Logger(lambda step, values: None, lambda step, loss, rates: None, lambda: None)
+    return Logger(lambda *_: None, lambda *_: None, lambda: None)
   workdir = Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   lines_path = workdir / "metrics.jsonl"

@@ -66,10 +66,10 @@ def test_unconstrained_search_is_ours_over_all_ids():
   params = make_params(config)
   states = jax.random.normal(jax.random.key(0), (3, 4, 16))
   model = MeasuredModel(config, given_states=True)
-  ours = beam.search(model, params, tree, states, 6)
-  code_BxKxL, score_BxK = unconstrained_search(
-    model.clone(all_codes=True), params, tree.codes_NxL, states, 6
-  )
+  ours = jax.jit(lambda params: beam.search(model, params, tree, states, 6))(params)
+  free = model.clone(all_codes=True)
+  search = jax.jit(lambda params: unconstrained_search(free, params, tree.codes_NxL, states, 6))
+  code_BxKxL, score_BxK = search(params)
   assert (codes_NxL[ours.item_BxK] == np.asarray(code_BxKxL)).all()
   np.testing.assert_allclose(score_BxK, ours.score_BxK, rtol=1e-5)
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -249,3 +250,13 @@ def test_what_a_store_cannot_hold_is_refused(tmp_path: Path) -> None:
   ):
     with pytest.raises(ValueError, match=told):
       prepare.prepare(table_config(tmp_path / "log.csv", **changes), tmp_path / "store")
+
+
+@pytest.mark.skipif(
+  not (Path(os.environ.get("SIDREC_DATA_DIR") or "/nowhere") / "ml-1m").is_dir(),
+  reason="needs MovieLens-1M in $SIDREC_DATA_DIR",
+)
+def test_movielens_1m_in_parts(tmp_path: Path) -> None:
+  data = default_config().data
+  data.update(source="movielens-1m", k_core=5)
+  assert_same(prepared(data, tmp_path / "store", core_rounds=3), in_memory(data))

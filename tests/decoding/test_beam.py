@@ -240,14 +240,19 @@ def test_one_item_in_the_catalogue():
   np.testing.assert_allclose(result.score_BxK[:, 0], 0.0, atol=1e-6)
 
 
-def test_levels_run_in_while_loops_that_carry_beams_apart():
+def test_levels_of_equal_fan_out_share_a_while_loop_that_carries_beams_apart():
   """What one level hands to the next is [B, K, …], never flattened to [B·K, …]."""
-  model, params, trie, _ = make()
+  codes = np.stack(np.unravel_index(np.arange(48), (4, 3, 2, 2)), axis=1)
+  model, trie, path = make_model(codes, history_length=LENGTH, decoder_layers=2)
+  params = init_params(model, trie, path, scale=2.0)
   jaxpr = jax.make_jaxpr(lambda h: beam.search(model, params, trie, h, 7))(HISTORY)
   loops = [eqn for eqn in jaxpr.jaxpr.eqns if eqn.primitive.name == "while"]
-  assert trie.fan_outs[1] != trie.fan_outs[2]
-  assert len(loops) == 2  # one for each fan-out
-  for loop in loops:
-    shapes = [var.aval.shape for var in loop.outvars]
-    assert len(shapes) == 8  # level, node, score, token, and two caches of keys and values
-    assert all(shape[:2] == (3, 7) for shape in shapes if shape)
+  assert trie.fan_outs == (4, 3, 2, 2)
+  assert len(loops) == 1  # level 1 runs alone
+  shapes = [var.aval.shape for var in loops[0].outvars]
+  assert len(shapes) == 8  # level, node, score, token, and two caches of keys and values
+  assert all(shape[:2] == (3, 7) for shape in shapes if shape)
+  # What level 1 leaves in its caches is what the loop goes on with.
+  expected = scores_of_all_items(model, params, trie, path, HISTORY)
+  result = run(model, params, trie, HISTORY, beams=48)
+  np.testing.assert_allclose(result.score_BxK, -np.sort(-expected, axis=1), rtol=3e-5, atol=3e-5)

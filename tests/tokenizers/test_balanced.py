@@ -1,10 +1,13 @@
 """Bounded clusters: capacities, stability, radii that give the codes back, equal points."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sidrec.tokenizers import balanced
+
+nearest_accepting = jax.jit(balanced.nearest_accepting)
 
 
 def squared_distances(points, centroids):
@@ -13,8 +16,9 @@ def squared_distances(points, centroids):
 
 def proposer(distance_NxV):
   def propose(rows, radius_V):
-    found = balanced.nearest_accepting(jnp.asarray(distance_NxV[rows].T), jnp.asarray(radius_V))
-    return tuple(np.asarray(x) for x in found)
+    # Of all points, whatever the rows, so that one shape is compiled.
+    found = nearest_accepting(distance_NxV.T, radius_V)
+    return tuple(np.asarray(x)[rows] for x in found)
 
   return propose
 

@@ -106,8 +106,10 @@ def test_the_last_step_is_always_shown():
   display = make_display("recommender", 3, 0, stream, clock)
   for step in (1, 2, 3):
     clock.now += 0.5
-    display.progress(step, 0.0)
-  assert [line.split()[1] for line in stream.getvalue().splitlines()] == ["1/3", "3/3"]
+    display.progress(step, 0.0, "12k tokens/s  MFU 40.0%")
+  lines = stream.getvalue().splitlines()
+  assert [line.split()[1] for line in lines] == ["1/3", "3/3"]
+  assert lines[1].endswith("2 steps/s  12k tokens/s  MFU 40.0%  00:00 left")
 
 
 def test_a_validation_is_shown_and_training_scalars_are_not(tmp_path, capsys):

@@ -32,7 +32,7 @@ def recommender():
   """A small recommender with dropout, and its batches."""
   rng = np.random.default_rng(0)
   model, trie, _ = make_model(
-    all_codes(3, 3), history_length=6, encoder_dropout=0.3, decoder_dropout=0.3
+    all_codes(3, 3), history_length=6, encoder_layers=1, encoder_dropout=0.3, decoder_dropout=0.3
   )
   rows = [rng.integers(0, 27, length).tolist() for length in rng.integers(4, 15, 30)]
   histories = make_histories(rows)
@@ -254,6 +254,30 @@ def test_one_device_trains_like_eight_and_like_four_by_two(tmp_path):
   # 44 trie nodes are cut by rows, 27 items by width; what no rule names is whole everywhere.
   shape = lambda name: results[2][name].addressable_shards[0].data.shape
   assert (shape("node"), shape("item"), shape("start")) == ((22, 8), (27, 4), (8,))
+
+
+def test_a_run_goes_on_with_its_tables_spread_otherwise(tmp_path):
+  batch_at = lambda step: {"row": (np.arange(8, dtype=np.int32) + step) % 4}
+  start = np.arange(2.0, 14.0, dtype=np.float32).reshape(4, 3)
+
+  def loss(params, aux, batch, key):
+    return jnp.square(params["item"][batch["row"]] - 1.0).mean(), (aux, {})
+
+  task = Task(lambda key: ({"item": jnp.array(start)}, ()), loss)
+  config = LoopConfig(steps=6, steps_per_call=2, validate_every=2, metric="score")
+  validate = lambda params: {"score": -float(jnp.square(params["item"]).sum())}
+  run = lambda folder, mesh, validate: train(
+    *(task, optax.adam(0.1), batch_at, validate, config, jax.random.key(0), mesh),
+    tmp_path / folder,
+    SILENT,
+  )
+  whole = run("whole", make_mesh(), validate)
+  with pytest.raises(InterruptedRunError):
+    run("parts", make_mesh(model=2), interrupted_at(2, validate))
+  resumed = run("parts", make_mesh(model=4), validate)
+  assert {shard.data.shape for shard in resumed["item"].addressable_shards} == {(1, 3)}
+  np.testing.assert_allclose(whole["item"], resumed["item"], rtol=1e-6)
+  assert np.abs(np.asarray(whole["item"]) - start).min() > 0.01
 
 
 def test_the_batch_is_spread_over_the_devices():
