@@ -24,7 +24,7 @@ from sidrec.data.ties import shuffle_ties
 from sidrec.decoding.batched import RecommendUsers, make_recommend_users
 from sidrec.decoding.sharding import shard_trie
 from sidrec.decoding.trie import Trie, build_trie
-from sidrec.distributed import from_lead
+from sidrec.distributed import from_lead, is_lead
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from sidrec.semantic_ids import SemanticIDManager
@@ -257,12 +257,10 @@ def train_recommender(config: ConfigDict, workdir: Path) -> str:
       config.seed,
       mesh,
       workdir / "checkpoints",
-      functools.partial(
-        make_logger, workdir, "recommender", config.train.steps, lead=jax.process_index() == 0
-      ),
+      functools.partial(make_logger, workdir, "recommender", config.train.steps, lead=is_lead()),
       make_trace(
         *(workdir / "profile", config.profile_steps, config.train.steps),
-        lead=jax.process_index() == 0,
+        lead=is_lead(),
       ),
     )
     save_params(workdir / "recommender", params)

@@ -16,6 +16,7 @@ import numpy as np
 from sidrec.data.batches import NO_ITEM, BatchAt, packed_batches
 from sidrec.data.dataset import Histories
 from sidrec.decoding.batched import RecommendUsers, in_batches
+from sidrec.distributed import is_lead
 from sidrec.models.sasrec import SASRec, recommend
 from sidrec.training import mesh as mesh_lib
 from sidrec.training.log import make_logger
@@ -138,7 +139,7 @@ def train_sasrec(
     seed,
     mesh,
     workdir / name / "checkpoints",
-    functools.partial(make_logger, workdir, name, config.steps, lead=jax.process_index() == 0),
+    functools.partial(make_logger, workdir, name, config.steps, lead=is_lead()),
   )
 
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sidrec.data.batches import shuffled
+from sidrec.distributed import is_lead
 from sidrec.tokenizers.base import Array, Params, Tokenizer
 from sidrec.tokenizers.category import category
 from sidrec.tokenizers.hierarchical_kmeans import hierarchical_kmeans
@@ -146,7 +147,5 @@ def train_rqvae(
     key,
     mesh,
     workdir / "tokenizer" / "checkpoints",
-    functools.partial(
-      make_logger, workdir, "tokenizer", config.steps, lead=jax.process_index() == 0
-    ),
+    functools.partial(make_logger, workdir, "tokenizer", config.steps, lead=is_lead()),
   )
