@@ -9,11 +9,13 @@
 set -euo pipefail
 
 python=${PYTHON:-python}
-port=$("$python" -c '
-import socket
+read -r port half < <("$python" -c '
+import os, socket
 with socket.socket() as s:
   s.bind(("localhost", 0))
-  print(s.getsockname()[1])')
+  print(s.getsockname()[1], max(1, (os.cpu_count() or 1) // 2))')
+# Threads of XLA's pool: processes that each take all cores get in each other's way.
+export NPROC=${NPROC:-$half}
 
 pids=()
 readers=()

@@ -14,12 +14,12 @@ ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
 SCRIPTS = ["gpu_node.sh", "slurm.sbatch", "tpu_pod.sh", "two_processes.sh"]
 
-# Stands in for Python: finds a port as Python does, and runs no sidrec.main.
+# Stands in for Python: finds a port and half of the cores, and runs no sidrec.main.
 FAKE_PYTHON = """#!/usr/bin/env bash
-if [[ $1 == -c ]]; then echo 12345; exit; fi
+if [[ $1 == -c ]]; then echo 12345 7; exit; fi
 id=${*: -1}; id=${id#--process_id=}
 trap 'echo "$id caught TERM"; exit 143' TERM
-echo "$id got $*"
+echo "$id got $* with $NPROC threads"
 case $MODE in
   fail) if ((id)); then exit 7; fi; for _ in $(seq 100); do sleep 0.1; done ;;
   stubborn) if ((id)); then exit 7; fi; trap '' TERM; for _ in $(seq 100); do sleep 0.1; done ;;
@@ -46,7 +46,7 @@ def two_processes(tmp_path):
   def start(mode):
     return subprocess.Popen(
       [str(LAUNCH / "two_processes.sh"), "--config=x", "--workdir=a b"],
-      env={**os.environ, "PYTHON": str(fake), "MODE": mode, "GRACE_SECONDS": "1"},
+      env={**os.environ, "PYTHON": str(fake), "MODE": mode, "NPROC": "", "GRACE_SECONDS": "1"},
       stdout=subprocess.PIPE,
       text=True,
     )
@@ -59,7 +59,9 @@ def test_two_processes_get_the_arguments_and_a_mark(two_processes):
   output, _ = process.communicate(timeout=60)
   assert process.returncode == 0
   told = "-m sidrec.main --config=x --workdir=a b --coordinator=localhost:12345 --num_processes=2"
-  assert sorted(output.splitlines()) == [f"[{i}] {i} got {told} --process_id={i}" for i in range(2)]
+  assert sorted(output.splitlines()) == [
+    f"[{i}] {i} got {told} --process_id={i} with 7 threads" for i in range(2)
+  ]
 
 
 def test_the_first_failure_is_the_status_and_ends_the_other(two_processes):

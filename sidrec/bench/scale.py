@@ -5,9 +5,10 @@
 
 Two processes of one device each and one process of two devices train the same recommender on the
 same global batches, some steps at a time and by turns, so that whatever else the machine does slows
-both alike. On 2 cores both have all of them for their steps, and what differs is how gradients are
-summed: through loopback, or in memory. `two_process_over_one` is the ratio of the throughputs, the
-median over neighbouring turns. Processes share a cache of compiled programs.
+both alike. Processes share the cores evenly (NPROC is the number of threads of XLA's pool), as if
+on hosts of their own: what differs is how gradients are summed, through loopback or in memory.
+`two_process_over_one` is the ratio of the throughputs, the median over neighbouring turns.
+Processes share a cache of compiled programs.
 
 The table multiplies a compiled step's costs with data sheets; see `sidrec.bench.scale_table`.
 """
@@ -30,7 +31,7 @@ from absl import app, flags
 from sidrec.bench import scale_table
 from sidrec.bench.scale_training import SIZES
 from sidrec.bench.scale_worker import MARK
-from sidrec.bench.timing import hardware
+from sidrec.bench.timing import hardware, num_cores
 from sidrec.whole_file import write_whole_text
 
 
@@ -93,6 +94,7 @@ def start_group(
   environment = os.environ | {
     "JAX_PLATFORMS": "cpu",
     "JAX_NUM_CPU_DEVICES": str(devices),
+    "NPROC": str(max(1, num_cores() // processes)),
     "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
   }

@@ -16,7 +16,7 @@ from sidrec.models.seq2seq import Seq2Seq
 from sidrec.models.seq2seq_config import Seq2SeqConfig
 from sidrec.training.optimizer import adamw
 from sidrec.training.recommender import recommender_task
-from sidrec.training.state import Task
+from sidrec.training.task import Task
 
 
 class Size(NamedTuple):

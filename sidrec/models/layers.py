@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sidrec.models.dropout import Dropout
+
 MASKED = -1e9  # finite, so that a row with nothing to attend to stays free of NaN
 CAUSAL_BLOCK = 50  # keys by which a causal mask's blocks of queries grow
 
@@ -202,7 +204,7 @@ class EncoderBlock(nn.Module):
     self.attention_norm, self.feed_norm = Norm(self.dtype), Norm(self.dtype)
     self.attention = Attention(self.heads, self.head_width, self.width, self.dtype)
     self.feed = FeedForward(self.width, self.hidden, self.dtype)
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = Dropout(self.dropout)
 
   def __call__(
     self,
@@ -243,7 +245,7 @@ class DecoderBlock(nn.Module):
     self.self_attention = Attention(self.heads, self.head_width, self.width, self.dtype)
     self.cross_attention = Attention(self.heads, self.head_width, self.width, self.dtype)
     self.feed = FeedForward(self.width, self.hidden, self.dtype)
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = Dropout(self.dropout)
 
   def cross_keys(self, states_BxSxD: jax.Array) -> KeyValues:
     """Cross-attention keys and values, computed once per history."""

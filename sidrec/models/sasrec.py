@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding.beam import Recommendations
+from sidrec.models.dropout import Dropout
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood, item_scores
 from sidrec.models.layers import EncoderBlock, Norm
 from sidrec.models.positions import positions
@@ -76,7 +77,7 @@ class SASRec(nn.Module):
       self.bias_N = self.param("item_bias", nn.initializers.zeros, (c.num_items,))
     shape = (c.heads, c.width // c.heads, c.width, c.hidden)
     self.blocks = [EncoderBlock(*shape, c.dropout, dtype) for _ in range(c.layers)]
-    self.norm, self.drop = Norm(dtype), nn.Dropout(c.dropout)
+    self.norm, self.drop = Norm(dtype), Dropout(c.dropout)
 
   def states(
     self, history_BxS: jax.Array, segment_BxS: jax.Array | None = None, train: bool = False

@@ -40,6 +40,7 @@ from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import trie as trie_lib
 from sidrec.decoding.packed_codes import PackedCodes
 from sidrec.decoding.trie import Trie
+from sidrec.models.dropout import Dropout
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
 from sidrec.models.layers import DecoderBlock, EncoderBlock, KeyValues, Norm
 from sidrec.models.positions import RelativeBias, positions
@@ -96,8 +97,8 @@ class Seq2Seq(nn.Module):
     self.encoder = [reader(*shape, c.encoder_dropout, dtype) for _ in range(c.encoder_layers)]
     self.decoder = [writer(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)]
     self.encoder_norm, self.decoder_norm = Norm(dtype), Norm(dtype)
-    self.encoder_drop = nn.Dropout(c.encoder_dropout)
-    self.decoder_drop = nn.Dropout(c.decoder_dropout)
+    self.encoder_drop = Dropout(c.encoder_dropout)
+    self.decoder_drop = Dropout(c.decoder_dropout)
 
   # Encoder.
 

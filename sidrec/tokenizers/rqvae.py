@@ -29,7 +29,7 @@ from sidrec.tokenizers.quantiser import quantise
 from sidrec.tokenizers.radix import as_codes
 from sidrec.tokenizers.rqvae_config import RQVAEConfig
 from sidrec.tokenizers.rqvae_task import rqvae_task, squares
-from sidrec.training.state import Task
+from sidrec.training.task import Task
 
 
 def rqvae(

@@ -14,7 +14,7 @@ from sidrec.tokenizers import autoencoder, quantiser, sinkhorn
 from sidrec.tokenizers.base import BLOCK_SIZE, Array, Params, check_vectors
 from sidrec.tokenizers.quantiser import Assign, Averages, quantise
 from sidrec.tokenizers.rqvae_config import RQVAEConfig
-from sidrec.training.state import Task
+from sidrec.training.task import Task
 
 # The start is fitted to at most that many items: they are constants of the compiled program.
 INIT_ITEMS = 16_384

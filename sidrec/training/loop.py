@@ -26,7 +26,8 @@ from sidrec.training.checkpoint import Checkpoints, open_checkpoints
 from sidrec.training.log import Logger
 from sidrec.training.meter import Meter
 from sidrec.training.profile import Trace
-from sidrec.training.state import Task, TrainState, init_state, update
+from sidrec.training.state import TrainState, init_state, update
+from sidrec.training.task import Task
 
 PyTree = Any
 
@@ -186,7 +187,12 @@ def make_run(
   The state is donated and stays where `shardings` say; metrics are stacked alike, on every device.
   """
   step = functools.partial(
-    update, task, optimizer, average_decay=config.average_decay, accumulate=config.accumulate
+    update,
+    task,
+    optimizer,
+    average_decay=config.average_decay,
+    accumulate=config.accumulate,
+    mesh=mesh,
   )
   return jax.jit(
     lambda state, batches: jax.lax.scan(step, state, batches),

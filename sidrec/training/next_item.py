@@ -19,7 +19,7 @@ from sidrec.training.log import Logger
 from sidrec.training.loop import LoopConfig, train
 from sidrec.training.optimizer import adamw
 from sidrec.training.profile import Trace
-from sidrec.training.state import Task
+from sidrec.training.task import Task
 
 
 def train_next_item(

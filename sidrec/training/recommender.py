@@ -9,7 +9,7 @@ from sidrec.data.batches import NO_ITEM
 from sidrec.decoding import trie as trie_lib
 from sidrec.decoding.trie import Trie
 from sidrec.models.seq2seq import Seq2Seq
-from sidrec.training.state import Task
+from sidrec.training.task import Task
 
 
 def recommender_task(model: Seq2Seq, trie: Trie, item_loss: float = 1.0) -> Task:

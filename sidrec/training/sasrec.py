@@ -21,7 +21,7 @@ from sidrec.models.sasrec import SASRec, recommend
 from sidrec.training import mesh as mesh_lib
 from sidrec.training.log import make_logger
 from sidrec.training.next_item import train_next_item
-from sidrec.training.state import Task
+from sidrec.training.task import Task
 
 _VALID_RESULTS = 20
 

@@ -25,7 +25,7 @@ from sidrec.training import mesh as mesh_lib
 from sidrec.training.log import make_logger
 from sidrec.training.loop import LoopConfig, train
 from sidrec.training.optimizer import adamw
-from sidrec.training.state import Task
+from sidrec.training.task import Task
 
 Make = Callable[[ConfigDict, int, int, Path], Tokenizer]  # (config, levels, seed, workdir)
 

@@ -23,12 +23,13 @@ from sidrec.training.mesh import make_mesh, with_shardings
 from sidrec.training.optimizer import adamw
 from sidrec.training.profile import make_trace
 from sidrec.training.recommender import recommender_task
-from sidrec.training.state import Task, init_state
+from sidrec.training.state import init_state
+from sidrec.training.task import Task
 
 SILENT = lambda start_step: Logger(lambda *_: None, lambda *_: None, lambda: None)
 
 
-def recommender():
+def recommender(batch_size=16):
   """A small recommender with dropout, and its batches."""
   rng = np.random.default_rng(0)
   model, trie, _ = make_model(
@@ -36,7 +37,7 @@ def recommender():
   )
   rows = [rng.integers(0, 27, length).tolist() for length in rng.integers(4, 15, 30)]
   histories = make_histories(rows)
-  batch_at = packed_batches(histories, 6, 16, seed=0)
+  batch_at = packed_batches(histories, 6, batch_size, seed=0)
   return recommender_task(model, trie), batch_at
 
 
@@ -52,44 +53,42 @@ def line_task():
   return Task(lambda key: ({"w": jnp.zeros(())}, ()), loss), batch_at
 
 
-@pytest.fixture(scope="module")
-def compiled_text():
+def compiled_text(accumulate):
   """The compiled program of two training steps over eight devices, and the parameters' shapes."""
-  task, batch_at = recommender()
+  task, batch_at = recommender(batch_size=32)
   optimizer, mesh = adamw(1e-2, 10, 100, 0.05, 1.0), make_mesh()
   start = lambda key: init_state(task, optimizer, key, averaged=True)
   state = with_shardings(mesh, jax.eval_shape(start, jax.random.key(0)))
   shardings = jax.tree.map(lambda x: x.sharding, state)
-  config = LoopConfig(steps=9, steps_per_call=2, validate_every=9, metric="zero", average_decay=0.9)
+  config = LoopConfig(2, 2, 2, metric="zero", average_decay=0.9, accumulate=accumulate)
   run = loop.make_run(task, optimizer, config, mesh, shardings)
   text = run.lower(state, loop._stacked(batch_at, 0, 2, mesh)).compile().as_text()
   return text, state.params
 
 
-def test_a_step_reduces_all_gradients_at_once_and_gathers_nothing(compiled_text):
-  """Under data parallelism the float32 gradient crosses the devices once, in one operation.
+def moves(text):
+  """Operations of a compiled program that communicate, and the shapes they have."""
+  found = re.findall(
+    r"= (\S*|\(.*\)) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-\w+)(?:-start)?\(",
+    text,
+  )
+  return sorted((kind, re.sub(r"\{.*?\}", "", shape)) for shape, kind in found)
+
+
+def test_a_step_reduces_all_gradients_at_once_and_gathers_nothing():
+  """Under data parallelism the float32 gradient crosses the devices once, as one vector.
 
   What is counted are the operations of the compiled program of two steps, whose loop over steps
-  holds each once. Counts of targets and of tokens are integer scalars, reduced apart.
+  holds each once. The count of tokens is an integer scalar, reduced apart. Micro-batches are added
+  up before.
   """
-  text, params = compiled_text
-  moves = re.findall(
-    r"= (.*) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-\w+)(?:-start)?\(", text
-  )
-  assert {kind for _, kind in moves} == {"all-reduce"}
-  reduced = [re.findall(r"(\w+)\[([\d,]*)\]", shapes) for shapes, _ in moves]
-  sizes = lambda dtype: [
-    [int(np.prod([int(n) for n in shape.split(",") if n])) for kind, shape in parts]
-    for parts in reduced
-    if {kind for kind, _ in parts} == {dtype}
-  ]
-  (floats,) = sizes("f32")
-  assert all(size == 1 for sizes_ in sizes("s32") for size in sizes_)
-  assert len(sizes("f32")) + len(sizes("s32")) == len(reduced)
-  # The gradient of every parameter is in it, some in two parts that are added up, as of a table
-  # that is read in two places; and the loss of each level, a scalar.
-  wanted = sum(x.size for x in jax.tree.leaves(params))
-  assert wanted <= sum(floats) <= 2 * wanted + 10
+  for accumulate in (1, 4):
+    text, params = compiled_text(accumulate)
+    # Of each parameter its gradient once; the loss, its parts by level, and the weight.
+    wanted = sum(x.size for x in jax.tree.leaves(params)) + 1 + 3 + 1
+    assert moves(text) == [("all-reduce", f"f32[{wanted}]"), ("all-reduce", "s32[]")]
+    (place,) = re.findall(r"= f32\S* all-reduce\(.*op_name=\"([^\"]*)\"", text)
+    assert place.count("while") == 1  # the loop over steps, not the one over micro-batches
 
 
 class InterruptedRunError(Exception):

@@ -1,4 +1,4 @@
-"""One optimiser step: a gradient in micro-batches is that of the batch."""
+"""A gradient in micro-batches, or over devices, is that of the batch."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,9 @@ import pytest
 from tiny import all_codes, make_model
 
 from sidrec.data.batches import NO_ITEM
+from sidrec.training.gradient import gradient
+from sidrec.training.mesh import make_mesh, to_global
 from sidrec.training.recommender import recommender_task
-from sidrec.training.state import gradient
 
 
 def case(**changes):
@@ -28,16 +29,21 @@ def case(**changes):
   return task, params, aux, batch
 
 
-def test_micro_batches_have_the_loss_and_the_gradient_of_the_batch():
+@pytest.mark.parametrize(
+  ("accumulate", "devices"), [(4, 1), (1, 8), (2, 4)], ids=["four passes", "eight devices", "both"]
+)
+def test_parts_have_the_loss_and_the_gradient_of_the_batch(accumulate, devices):
   task, params, aux, batch = case()
-  # Unequal numbers of targets: counted alike, micro-batches would give another loss.
+  # Unequal numbers of targets: counted alike, parts would give another loss.
   counts = [int(task.weight({"target_BxS": batch["target_BxS"][i::4]})) for i in range(4)]
   assert counts == [5, 8, 3, 4]
+  mesh = make_mesh(jax.devices()[:devices])
   run = jax.jit(
-    lambda accumulate: gradient(task, params, aux, batch, jax.random.key(1), accumulate),
-    static_argnums=0,
+    lambda batch, *how: gradient(task, params, aux, batch, jax.random.key(1), *how),
+    static_argnums=(1, 2),
   )
-  (loss, _, metrics, grads), parts = run(1), run(4)
+  loss, _, metrics, grads = run(batch)
+  parts = run(to_global(mesh, batch), accumulate, mesh)
   assert float(parts[0]) == pytest.approx(float(loss), rel=1e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), metrics, parts[2])
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6), grads, parts[3])

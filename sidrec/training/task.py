@@ -1,0 +1,30 @@
+"""What is trained (`Task`)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+PyTree = Any
+
+
+class Task(NamedTuple):
+  """A thing to train, as pure functions.
+
+  Attributes:
+    init: key → (params, aux). `aux` is what training updates without gradients
+      (codebook statistics, say); an empty tuple where there is none.
+    loss: (params, aux, batch, key) → (scalar loss, (aux, metrics)); metrics is a
+      dict of scalars. Differentiated with respect to params.
+    amend: (params, aux, batch, key) → (params, aux), run after each optimiser
+      update (to revive dead codes, say); None where there is nothing to do.
+    weight: batch → scalar, the number of targets that the loss is a mean over: what a
+      micro-batch counts beside others. None where that is the number of its examples.
+    tokens: batch → scalar, its real history positions, for the meter; None where it has none.
+  """
+
+  init: Callable[[jax.Array], tuple[PyTree, PyTree]]
+  loss: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, tuple[PyTree, dict]]]
+  amend: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]] | None = None
+  weight: Callable[[PyTree], jax.Array] | None = None
+  tokens: Callable[[PyTree], jax.Array] | None = None
