@@ -84,10 +84,10 @@ def make_params(config: Seq2SeqConfig) -> dict:
   return jax.jit(init)(jax.random.key(0), item, item, trie, trie_lib.paths(trie))["params"]
 
 
-def random_histories(config: Seq2SeqConfig, batch: int) -> jax.Array:
+def random_histories(config: Seq2SeqConfig, batch: int, seed: int = 1) -> jax.Array:
   """Full histories of random items: int32 [B, S]."""
   shape = (batch, config.history_length)
-  return jax.random.randint(jax.random.key(1), shape, 0, config.num_items)
+  return jax.random.randint(jax.random.key(seed), shape, 0, config.num_items)
 
 
 def make_encode(model: Seq2Seq) -> Callable[..., jax.Array]:

@@ -28,6 +28,7 @@ from sidrec.decoding.trie import build_trie
 from sidrec.models.seq2seq import Seq2Seq
 
 LEVELS = 4
+HISTORIES = 19  # batches of them that searches take one after another
 
 
 class Sizes(NamedTuple):
@@ -59,8 +60,10 @@ def measure(sizes: Sizes, say: Callable[[str], None] = print) -> dict[str, Any]:
 
 
 def _case(config, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, float]:
-  params, history = make_params(config), random_histories(config, batch)
-  states = make_encode(Seq2Seq(config))(params, trie, history)
+  params, encode = make_params(config), make_encode(Seq2Seq(config))
+  # A search of few beams may end early, which depends on the history.
+  histories = [random_histories(config, batch, seed) for seed in range(1, 1 + HISTORIES)]
+  states = [encode(params, trie, history) for history in histories]
 
   def ours(model):
     return lambda params, trie, table, x: beam.search(model, params, trie, x, beams)
@@ -76,21 +79,22 @@ def _case(config, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, floa
   model = lambda **fields: MeasuredModel(config, **fields)
   searches = {
     "ours": (ours(model(given_states=True)), states),
-    "ours_e2e": (whole, history),
+    "ours_e2e": (whole, histories),
     "tiled": (tiled(model(given_states=True, all_codes=True), True), states),
-    "tiled_e2e": (tiled(model(all_codes=True), True), history),
+    "tiled_e2e": (tiled(model(all_codes=True), True), histories),
     "tiled_anew": (tiled(model(given_states=True, all_codes=True), False), states),
   }
   runs, memory, results = {}, {}, {}
-  for name, (search, x) in searches.items():
-    compiled = jax.jit(search).lower(params, trie, table, x).compile()
-    runs[name] = lambda run=compiled, x=x: run(params, trie, table, x)
+  for name, (search, inputs) in searches.items():
+    compiled = jax.jit(search).lower(params, trie, table, inputs[0]).compile()
+    turns = itertools.cycle(inputs)
+    runs[name] = lambda run=compiled, turns=turns: run(params, trie, table, next(turns))
     memory[name] = getattr(compiled.memory_analysis(), "temp_size_in_bytes", math.nan)
     results[name] = jax.device_get(runs[name]())
   for name, result in results.items():
     _check_same(name, results["ours"], result)
   if sizes.generate:
-    tokens = np.asarray(history) % (LEVELS * sizes.codes) + 1
+    tokens = np.asarray(histories[0]) % (LEVELS * sizes.codes) + 1
     runs["generate"], runs["generate_e2e"] = make_generate(config, codes_NxL, tokens, beams)
     _check_legal(runs["generate"]().numpy(), codes_NxL, sizes.codes)
   seconds = alternate(runs, sizes.repeats)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 LOOK = 0.02  # seconds
+WARM = 0.1  # seconds
 
 
 def settle() -> None:
@@ -28,11 +29,13 @@ def alternate(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
   """Runs each function once to warm up, then all of them in turn.
 
   Taking turns spreads whatever else the machine does over all of them alike. Threads
-  of the run before are idle when the next one starts.
+  of the run before are idle when the next one starts. A turn goes on for a tenth of a second, and
+  its last run counts: the first ones find caches full of other things, and cores of a virtual
+  machine that take milliseconds to answer after a rest.
 
   Args:
     runs: name → function; arrays that it returns are waited for.
-    repeats: timed runs of each.
+    repeats: turns of each.
 
   Returns:
     name → median seconds.
@@ -43,10 +46,19 @@ def alternate(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
   for _ in range(repeats):
     for name, run in runs.items():
       settle()
-      start = time.perf_counter()
-      jax.block_until_ready(run())
-      seconds[name].append(time.perf_counter() - start)
+      seconds[name].append(_turn(run))
   return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _turn(run: Callable[[], Any]) -> float:
+  """Seconds of the last run of a turn."""
+  begin = time.perf_counter()
+  while True:
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    end = time.perf_counter()
+    if end - begin >= WARM:
+      return end - start
 
 
 def hardware() -> str:

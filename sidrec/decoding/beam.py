@@ -7,7 +7,8 @@ Level 0 is peeled, because only one beam is alive; the levels behind it run with
 static shapes, those of equal fan-out under one `lax.while_loop`. A level of a fan-out of
 its own runs alone, with caches of as many places as it needs. Where all that is left
 of the IDs is tails without branching, the search ends: the only child has
-probability 1. A beam carries its trie node, so that only real items can come
+probability 1. So does a search of few beams that have all come to a node of one item.
+A beam carries its trie node, so that only real items can come
 out and a finished beam's node names its item. There is no
 end token and no length penalty: scores are log p(item | history).
 
@@ -62,6 +63,8 @@ class SearchOptions:
 
 
 PLAIN = SearchOptions()
+# Of more beams, over all histories, some branch nearly always: asking is not worth it.
+FEW_BEAMS = 64
 
 
 class BeamState(NamedTuple):
@@ -159,19 +162,33 @@ def search(
     noisy_BxK=None if key is None else jnp.zeros((batch, 1)),
   )
   state = grow(state, 0, trie.fan_outs[0], False)
-  for run in _runs(trie, options, model.config.constrained_softmax):
-    shape = trie.fan_outs[run[0]], _limited(options, run[0])
-    if len(run) == 1:  # a level that is known needs fewer gathers and no room for others
-      state = grow(state, run[0], *shape)
-      continue
-    state = jax.lax.while_loop(
-      lambda s, stop=run.stop: s.level < stop,
-      lambda s, shape=shape: grow(s, s.level, *shape),
-      state._replace(caches=_with_places(state.caches, run.stop)),
-    )
-  valid_BxK = jnp.isfinite(state.score_BxK)
-  row_BxK, _ = trie_lib.rows_below(trie, state.node_BxK)
-  item_BxK, score_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)], state.score_BxK
+  constrained = model.config.constrained_softmax
+  may_end = constrained and batch * beams <= FEW_BEAMS
+
+  def descend(state: BeamState, runs: list[range]) -> tuple[jax.Array, jax.Array]:
+    """Nodes and scores at the end."""
+    if not runs:
+      return state.node_BxK, state.score_BxK
+    run, shape = runs[0], (trie.fan_outs[runs[0][0]], _limited(options, runs[0][0]))
+
+    def go_on(state: BeamState) -> tuple[jax.Array, jax.Array]:
+      if len(run) == 1:  # a level that is known needs fewer gathers and no room for others
+        return descend(grow(state, run[0], *shape), runs[1:])
+      state = jax.lax.while_loop(
+        lambda s: (s.level < run.stop) & (_branching(trie, s) if may_end else True),
+        lambda s: grow(s, s.level, *shape),
+        state._replace(caches=_with_places(state.caches, run.stop)),
+      )
+      return descend(state, runs[1:])
+
+    if not may_end:
+      return go_on(state)
+    return jax.lax.cond(_branching(trie, state), go_on, lambda s: descend(s, []), state)
+
+  node_BxK, score_BxK = descend(state, _runs(trie, options, constrained))
+  valid_BxK = jnp.isfinite(score_BxK)
+  row_BxK, _ = trie_lib.rows_below(trie, node_BxK)
+  item_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)]
   if item_weight:
     score_BxK = score_BxK + item_weight * call("item_scores", memory, item_BxK)
     score_BxK, order_BxK = jax.lax.top_k(score_BxK, beams)
@@ -186,6 +203,12 @@ def _with_places(caches: tuple[KeyValues, ...], places: int) -> tuple[KeyValues,
     return jnp.pad(x, ((0, 0),) * 3 + ((0, places - x.shape[3]), (0, 0)))
 
   return jax.tree.map(widen, caches)
+
+
+def _branching(trie: Trie, state: BeamState) -> jax.Array:
+  """Whether any beam has more than one item below it."""
+  first_BxK, stop_BxK = trie_lib.rows_below(trie, state.node_BxK)
+  return (jnp.isfinite(state.score_BxK) & (stop_BxK - first_BxK > 1)).any()
 
 
 def _limited(options: SearchOptions, level: int) -> bool:

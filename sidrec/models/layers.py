@@ -28,6 +28,14 @@ class KeyValues(NamedTuple):
   value: jax.Array
 
 
+class States(NamedTuple):
+  """What attention looks at where keys and values would be more work; see `over_states`."""
+
+  states_BxSxD: jax.Array
+  to_key_HxDxI: jax.Array  # what would make keys of them
+  to_value_HxDxI: jax.Array
+
+
 class Norm(nn.Module):
   """RMS normalisation, computed in float32."""
 
@@ -99,8 +107,9 @@ class Attention(nn.Module):
     it hides from a whole block of queries is then not computed: almost half of the work.
     """
     query = _heads_first(self.query(x) * self.head_width**-0.5)
+    hidden = hide(mask)
     if not causal:
-      return self._join(_heads_last(self._attend(query, keys, mask, bias_HxQxS)))
+      return self._join(_heads_last(self._attend(query, keys, hidden, bias_HxQxS)))
     num_keys = keys.key.shape[-2]
     repeats = query.shape[-2] // num_keys
     blocks = []
@@ -109,41 +118,64 @@ class Attention(nn.Module):
       rows = slice(first * repeats, last * repeats)
       seen = jax.tree.map(lambda kv, last=last: kv[..., :last, :], keys)
       bias = None if bias_HxQxS is None else bias_HxQxS[:, rows, :last]
-      blocks.append(self._attend(query[..., rows, :], seen, mask[..., rows, :last], bias))
+      blocks.append(self._attend(query[..., rows, :], seen, hidden[..., rows, :last], bias))
     return self._join(_heads_last(jnp.concatenate(blocks, axis=-2)))
 
-  def _attend(self, query, keys, mask, bias_HxQxS):
+  def _attend(self, query, keys, hidden, bias_HxQxS):
     """[..., H, Q, I] of what queries [..., H, Q, I] gather."""
     logits = jnp.einsum("...qi,...si->...qs", query, keys.key).astype(jnp.float32)
     if bias_HxQxS is not None:
       logits = logits + bias_HxQxS.reshape((1,) * (logits.ndim - 3) + bias_HxQxS.shape)
-    logits = jnp.where(mask[..., None, :, :], logits, MASKED)
-    weights = jax.nn.softmax(logits).astype(self.dtype)
-    return jnp.einsum("...qs,...si->...qi", weights, keys.value)
+    return softmax_mean(logits + hidden[..., None, :, :], keys.value)
 
-  def over_states(
-    self, x_BxQxD: jax.Array, states_BxSxD: jax.Array, mask_BxQxS: jax.Array
-  ) -> jax.Array:
+  def project_later(self, states_BxSxD: jax.Array) -> States:
+    """The states and the maps of `project`, laid out for `over_states`."""
+    shape = (states_BxSxD.shape[-1], 2, self.heads, self.head_width)
+    maps_Dx2xHxI = self.key_value.get_variable("params", "kernel").reshape(shape)
+    lay_out = lambda map_DxHxI: jnp.swapaxes(map_DxHxI, 0, 1).astype(self.dtype)
+    return States(states_BxSxD, lay_out(maps_Dx2xHxI[:, 0]), lay_out(maps_Dx2xHxI[:, 1]))
+
+  def over_states(self, x_BxQxD: jax.Array, over: States, mask_BxQxS: jax.Array) -> jax.Array:
     """Attends to `project(states)` without making it: [B, Q, D], the same up to rounding.
 
     The maps that make keys and values are linear: one is applied to the queries instead, the
     other to what they gather (DeepSeek-AI 2024, arXiv:2405.04434, section 2.1). With few queries
     this is less work, and keys and values never fill memory.
     """
-    heads, width = self.heads, states_BxSxD.shape[-1]
-    kernel = self.key_value.get_variable("params", "kernel").astype(self.dtype)
-    kernel_Dx2xHxI = kernel.reshape(width, 2, heads, self.head_width)
-    query_BxQxHxI = self.query(x_BxQxD) * self.head_width**-0.5
-    query_BxQxHxD = jnp.einsum("bqhi,dhi->bqhd", query_BxQxHxI, kernel_Dx2xHxI[:, 0])
-    logits = jnp.einsum("bqhd,bsd->bqhs", query_BxQxHxD, states_BxSxD).astype(jnp.float32)
-    logits = jnp.where(mask_BxQxS[:, :, None], logits, MASKED)
-    weights_BxQxHxS = jax.nn.softmax(logits).astype(self.dtype)
-    sum_BxQxHxD = jnp.einsum("bqhs,bsd->bqhd", weights_BxQxHxS, states_BxSxD)
-    return self._join(jnp.einsum("bqhd,dhi->bqhi", sum_BxQxHxD, kernel_Dx2xHxI[:, 1]))
+    B, Q, D = x_BxQxD.shape
+    query_BQxHxI = (self.query(x_BxQxD) * self.head_width**-0.5).reshape(B * Q, self.heads, -1)
+    # Products that read the maps as they lie: a map is far larger than a few queries.
+    query_HxDxBQ = over.to_key_HxDxI @ jnp.moveaxis(query_BQxHxI, 0, 2)
+    query_BxQHxD = jnp.moveaxis(query_HxDxBQ, 2, 0).reshape(B, -1, D)
+    logits = jnp.einsum("bqd,bsd->bqs", query_BxQHxD, over.states_BxSxD).astype(jnp.float32)
+    logits = logits.reshape(B, Q, self.heads, -1) + hide(mask_BxQxS)[:, :, None]
+    mean_BxQHxD = softmax_mean(logits.reshape(B, Q * self.heads, -1), over.states_BxSxD)
+    mean_HxBQxD = jnp.moveaxis(mean_BxQHxD.reshape(B * Q, self.heads, D), 1, 0)
+    value_HxBQxI = mean_HxBQxD @ over.to_value_HxDxI
+    return self._join(jnp.moveaxis(value_HxBQxI, 0, 1).reshape(B, Q, self.heads, -1))
 
   def _join(self, heads: jax.Array) -> jax.Array:
     """[..., H, I] → [..., D]."""
     return self.out(heads.reshape(*heads.shape[:-2], self.heads * self.head_width))
+
+
+def hide(mask: jax.Array) -> jax.Array:
+  """What to add to logits so that softmax gives nothing to what the mask hides: float32.
+
+  An addition takes half the time of a choice on CPU.
+  """
+  return jnp.where(mask, 0.0, jnp.float32(MASKED))
+
+
+def softmax_mean(logits: jax.Array, value: jax.Array) -> jax.Array:
+  """softmax(logits [..., Q, S]) @ value [..., S, I]; logits and softmax are float32.
+
+  Divided by its total is the product, which is smaller than the weights (as Dao et al., 2022,
+  arXiv:2205.14135, do).
+  """
+  weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
+  product = jnp.einsum("...qs,...si->...qi", weights.astype(value.dtype), value)
+  return (product / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
 
 
 def _heads_first(x: jax.Array) -> jax.Array:
@@ -251,6 +283,10 @@ class DecoderBlock(nn.Module):
     """Cross-attention keys and values, computed once per history."""
     return self.cross_attention.project(states_BxSxD)
 
+  def cross_states(self, states_BxSxD: jax.Array) -> States:
+    """What `step` takes instead of `cross_keys`."""
+    return self.cross_attention.project_later(states_BxSxD)
+
   def __call__(
     self,
     x_BxQxLxD: jax.Array,
@@ -279,14 +315,14 @@ class DecoderBlock(nn.Module):
     x_BxQxD: jax.Array,
     level: jax.Array | int,
     cache_BxQ: KeyValues,
-    cross: KeyValues | jax.Array,
+    cross: KeyValues | States,
     mask_BxS: jax.Array,
     bias_HxLxL: jax.Array | None = None,
   ) -> tuple[jax.Array, KeyValues]:
     """One level, with the keys and values of the levels before it in the cache [B, Q, H, P, I].
 
     A cache of P = `level` places, if that is static, grows by one; a longer one is filled up.
-    `cross` is `cross_keys` of the encoder's states, or these states themselves.
+    `cross` is `cross_keys` of the encoder's states, or `cross_states`.
     """
     y_BxQx1xD = self.self_norm(x_BxQxD)[:, :, None]
     new = self.self_attention.project(y_BxQx1xD)

@@ -42,7 +42,7 @@ from sidrec.decoding.packed_codes import PackedCodes
 from sidrec.decoding.trie import Trie
 from sidrec.models.dropout import Dropout
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
-from sidrec.models.layers import DecoderBlock, EncoderBlock, KeyValues, Norm
+from sidrec.models.layers import DecoderBlock, EncoderBlock, KeyValues, Norm, States
 from sidrec.models.positions import RelativeBias, positions
 from sidrec.models.seq2seq_config import Seq2SeqConfig
 
@@ -52,7 +52,7 @@ class Memory(NamedTuple):
 
   start_BxD: jax.Array  # the decoder's first input
   last_BxD: jax.Array  # the encoder's state after the newest item (dense setting)
-  cross: tuple[KeyValues | jax.Array, ...]  # per decoder layer, [B, H, S, I], or [B, S, D] states
+  cross: tuple[KeyValues | States, ...]  # what each decoder layer looks at
   mask_BxS: jax.Array  # which encoder states are real
 
 
@@ -311,7 +311,7 @@ class Seq2Seq(nn.Module):
 
   def cross_memory(
     self, states_BxSxD: jax.Array, beams: int | None = None
-  ) -> tuple[KeyValues | jax.Array, ...]:
+  ) -> tuple[KeyValues | States, ...]:
     """What each decoder layer looks at: keys and values, or the states where that is less work.
 
     Making keys and values costs 2·S·D·H·I products a layer, and looking at states instead
@@ -320,7 +320,7 @@ class Seq2Seq(nn.Module):
     c = self.config
     width, head = c.width, c.head_width
     if beams is not None and beams * c.num_levels * (width - head) < width * head:
-      return (states_BxSxD,) * c.decoder_layers
+      return tuple(block.cross_states(states_BxSxD) for block in self.decoder)
     return tuple(block.cross_keys(states_BxSxD) for block in self.decoder)
 
   def item_scores(self, memory: Memory, item_BxK: jax.Array) -> jax.Array:

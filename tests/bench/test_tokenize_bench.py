@@ -1,6 +1,8 @@
 """The comparison of tokenizers: one report each, on the same vectors; and the clock."""
 
+import functools
 import json
+from types import SimpleNamespace
 
 import pytest
 from absl import app, flags
@@ -39,10 +41,15 @@ def test_flags_that_ask_for_nothing_are_refused():
     main(["program"], values)
 
 
-def test_everything_runs_in_turn():
-  calls = []
-  runs = {name: lambda name=name: calls.append(name) for name in "ab"}
-  seconds = timing.alternate(runs, repeats=3)
-  assert calls == list("abababab")
-  assert set(seconds) == {"a", "b"}
-  assert all(value >= 0 for value in seconds.values())
+def test_everything_runs_in_turn_and_the_last_run_of_a_turn_counts(monkeypatch):
+  clock, calls, took = [0.0], [], {"a": iter([0.09, *[0.06, 0.05] * 3]), "b": iter([0.2] * 4)}
+  monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+  monkeypatch.setattr(timing, "settle", lambda: None)
+
+  def run(name):
+    calls.append(name)
+    clock[0] += next(took[name])
+
+  seconds = timing.alternate({name: functools.partial(run, name) for name in "ab"}, repeats=3)
+  assert "".join(calls) == "ab" + 3 * "aab"
+  assert seconds == pytest.approx({"a": 0.05, "b": 0.2})
