@@ -17,6 +17,7 @@ Forbidden items are excluded exactly, and so is all that an allow-list leaves ou
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -79,6 +80,14 @@ class BeamState(NamedTuple):
   noisy_BxK: jax.Array | None  # float32, perturbed score, where beams are drawn
 
 
+class Run(NamedTuple):
+  """Levels of one shape, one after another; static."""
+
+  levels: range
+  fan_out: int
+  limited: bool  # whether beams of one prefix compete for places
+
+
 def search(
   model: Seq2Seq,
   params: dict,
@@ -123,8 +132,8 @@ def search(
   memory = call("remember", history_BxS, trie.codes_NxL, beams)
   rows = make_filter(trie, forbidden_BxM, allowed_BxM)
 
-  def grow(state: BeamState, level: int | jax.Array, fan_out: int, limited: bool) -> BeamState:
-    token, child, real = trie_lib.children(trie, state.node_BxK, fan_out, level)
+  def grow(state: BeamState, level: int | jax.Array, run: Run) -> BeamState:
+    token, child, real = trie_lib.children(trie, state.node_BxK, run.fan_out, level)
     logp_BxKxF, caches = call(
       "step",
       *(memory, state.caches, state.token_BxK, level, token, child, real, options.temperature),
@@ -140,7 +149,7 @@ def search(
       level_key = jax.random.fold_in(key, level)
       value_BxKxF = noisy_BxKxF = selection.perturb(level_key, score_BxKxF, state.noisy_BxK)
     prefix_BxKxF = None if state.prefix_BxK is None else child
-    if limited and state.prefix_BxK is not None:
+    if run.limited and state.prefix_BxK is not None:
       prefix_BxKxF = jnp.broadcast_to(state.prefix_BxK[..., None], child.shape)
       value_BxJ, best_BxJ = selection.best_per_group(
         value_BxKxF, state.prefix_BxK, options.most_per_prefix, beams
@@ -161,31 +170,10 @@ def search(
     prefix_BxK=root_Bx1 if options.most_per_prefix else None,
     noisy_BxK=None if key is None else jnp.zeros((batch, 1)),
   )
-  state = grow(state, 0, trie.fan_outs[0], False)
+  state = grow(state, 0, Run(range(1), trie.fan_outs[0], False))
   constrained = model.config.constrained_softmax
-  may_end = constrained and batch * beams <= FEW_BEAMS
-
-  def descend(state: BeamState, runs: list[range]) -> tuple[jax.Array, jax.Array]:
-    """Nodes and scores at the end."""
-    if not runs:
-      return state.node_BxK, state.score_BxK
-    run, shape = runs[0], (trie.fan_outs[runs[0][0]], _limited(options, runs[0][0]))
-
-    def go_on(state: BeamState) -> tuple[jax.Array, jax.Array]:
-      if len(run) == 1:  # a level that is known needs fewer gathers and no room for others
-        return descend(grow(state, run[0], *shape), runs[1:])
-      state = jax.lax.while_loop(
-        lambda s: (s.level < run.stop) & (_branching(trie, s) if may_end else True),
-        lambda s: grow(s, s.level, *shape),
-        state._replace(caches=_with_places(state.caches, run.stop)),
-      )
-      return descend(state, runs[1:])
-
-    if not may_end:
-      return go_on(state)
-    return jax.lax.cond(_branching(trie, state), go_on, lambda s: descend(s, []), state)
-
-  node_BxK, score_BxK = descend(state, _runs(trie, options, constrained))
+  few = constrained and batch * beams <= FEW_BEAMS
+  node_BxK, score_BxK = _descend(trie, grow, state, _runs(trie, options, constrained), few)
   valid_BxK = jnp.isfinite(score_BxK)
   row_BxK, _ = trie_lib.rows_below(trie, node_BxK)
   item_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)]
@@ -194,6 +182,35 @@ def search(
     score_BxK, order_BxK = jax.lax.top_k(score_BxK, beams)
     item_BxK, valid_BxK = (jnp.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, valid_BxK))
   return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
+
+
+def _descend(
+  trie: Trie,
+  grow: Callable[[BeamState, int | jax.Array, Run], BeamState],
+  state: BeamState,
+  runs: list[Run],
+  few: bool,
+) -> tuple[jax.Array, jax.Array]:
+  """Nodes and scores of the beams after all runs; few beams may be at their ends before."""
+  if not runs:
+    return state.node_BxK, state.score_BxK
+  run, *others = runs
+
+  def go_on(state: BeamState) -> tuple[jax.Array, jax.Array]:
+    if len(run.levels) == 1:  # a level that is known needs fewer gathers and no room for others
+      state = grow(state, run.levels[0], run)
+    else:
+      state = jax.lax.while_loop(
+        lambda s: (s.level < run.levels.stop) & (_branching(trie, s) if few else True),
+        lambda s: grow(s, s.level, run),
+        state._replace(caches=_with_places(state.caches, run.levels.stop)),
+      )
+    return _descend(trie, grow, state, others, few)
+
+  if not few:
+    return go_on(state)
+  end = lambda state: (state.node_BxK, state.score_BxK)
+  return jax.lax.cond(_branching(trie, state), go_on, end, state)
 
 
 def _with_places(caches: tuple[KeyValues, ...], places: int) -> tuple[KeyValues, ...]:
@@ -211,20 +228,16 @@ def _branching(trie: Trie, state: BeamState) -> jax.Array:
   return (jnp.isfinite(state.score_BxK) & (stop_BxK - first_BxK > 1)).any()
 
 
-def _limited(options: SearchOptions, level: int) -> bool:
-  """Whether beams of one prefix compete for places at this level."""
-  return bool(options.most_per_prefix) and level >= options.prefix_levels
-
-
-def _runs(trie: Trie, options: SearchOptions, constrained: bool) -> list[range]:
+def _runs(trie: Trie, options: SearchOptions, constrained: bool) -> list[Run]:
   """Levels behind the first one, those of one shape together."""
   last = trie.num_levels
   # An only child is certain, if probabilities are over children alone.
   while constrained and last > 1 and trie.fan_outs[last - 1] == 1:
     last -= 1
-  shape = lambda level: (trie.fan_outs[level], _limited(options, level))
-  runs = [list(levels) for _, levels in itertools.groupby(range(1, last), key=shape)]
-  return [range(levels[0], levels[-1] + 1) for levels in runs]
+  limited = lambda level: bool(options.most_per_prefix) and level >= options.prefix_levels
+  shape = lambda level: (trie.fan_outs[level], limited(level))
+  runs = [(shape, list(levels)) for shape, levels in itertools.groupby(range(1, last), key=shape)]
+  return [Run(range(levels[0], levels[-1] + 1), *shape) for shape, levels in runs]
 
 
 def _keep(state: BeamState, alive_BxJ: jax.Array, best_BxJ: jax.Array, beams: int) -> BeamState:
