@@ -11,9 +11,10 @@ set -euo pipefail
 python=${PYTHON:-python}
 read -r port half < <("$python" -c '
 import os, socket
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 with socket.socket() as s:
   s.bind(("localhost", 0))
-  print(s.getsockname()[1], max(1, (os.cpu_count() or 1) // 2))')
+  print(s.getsockname()[1], max(1, cores // 2))')
 # Threads of XLA's pool: processes that each take all cores get in each other's way.
 export NPROC=${NPROC:-$half}
 

@@ -192,8 +192,9 @@ def _descend(
   few: bool,
 ) -> tuple[jax.Array, jax.Array]:
   """Nodes and scores of the beams after all runs; few beams may be at their ends before."""
+  end = lambda state: (state.node_BxK, state.score_BxK)
   if not runs:
-    return state.node_BxK, state.score_BxK
+    return end(state)
   run, *others = runs
 
   def go_on(state: BeamState) -> tuple[jax.Array, jax.Array]:
@@ -209,7 +210,6 @@ def _descend(
 
   if not few:
     return go_on(state)
-  end = lambda state: (state.node_BxK, state.score_BxK)
   return jax.lax.cond(_branching(trie, state), go_on, end, state)
 
 

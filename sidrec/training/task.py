@@ -19,7 +19,9 @@ class Task(NamedTuple):
     amend: (params, aux, batch, key) → (params, aux), run after each optimiser
       update (to revive dead codes, say); None where there is nothing to do.
     weight: batch → scalar, the number of targets that the loss is a mean over: what a
-      micro-batch counts beside others. None where that is the number of its examples.
+      micro-batch counts beside others. With it and without `aux`, devices work out their own
+      examples' loss alone, so no example may look at another one. None where examples count
+      alike, or where they do.
     tokens: batch → scalar, its real history positions, for the meter; None where it has none.
   """
 
