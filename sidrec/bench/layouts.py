@@ -74,7 +74,7 @@ def _case(config, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, floa
     )
 
   def whole(params, trie, table, x):
-    return recommend(Seq2Seq(config), params, trie, x, beams, beams=beams)
+    return recommend(params, trie, x, beams, model=Seq2Seq(config), beams=beams)
 
   model = lambda **fields: MeasuredModel(config, **fields)
   searches = {

@@ -1,11 +1,14 @@
 """Recommendations for many users, through a few compiled shapes.
 
-Letters: R users asked for, S history length, K results, M seen items.
+Letters: R users asked for, B of a batch, S history length, K results, M seen items, G batches whose
+results travel together.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sidrec.data.batches import NO_ITEM, gather, last_items, user_tokens, with_user_tokens
@@ -18,6 +21,7 @@ from sidrec.models.seq2seq import Seq2Seq
 from sidrec.training import mesh as mesh_lib
 
 _SHORTEST = 32  # history width; below it another compilation costs more than padding
+_TOGETHER = 64  # batches whose results wait on the devices for one transfer to the host
 
 # (params, histories, user rows [R], seen items to exclude or None) → results [R, K] on the host.
 RecommendUsers = Callable[[dict, Histories, np.ndarray, SeenItems | None], Recommendations]
@@ -76,8 +80,9 @@ def in_batches(
     history_RxS = last_items(histories, history_length)[users_R]
     length_R = (history_RxS != NO_ITEM).sum(axis=1)
     order_R, chunks = _chunks(length_R, users_R, seen, batch_size)
-    results = []
-    for at_B in chunks:
+    together = min(_TOGETHER, 1 << (len(chunks) - 1).bit_length())
+    table, results = None, []
+    for number, at_B in enumerate(chunks):
       padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
       history_BxS = history_RxS[padded_B, : _history_width(length_R[at_B].max(), history_length)]
       if num_user_tokens:
@@ -86,14 +91,29 @@ def in_batches(
       batch = {"history": history_BxS}
       batch["seen"] = None if seen is None else _seen_rows(seen, users_R[padded_B])
       batch = _spread(mesh, batch)
-      results.append(rank(params, batch["history"], batch["seen"]))
-    counts = [len(at_B) for at_B in chunks]
+      found = rank(params, batch["history"], batch["seen"])
+      slot = number % together
+      table = _put(_empty_table(found, together) if table is None else table, found, slot)
+      if slot == together - 1 or number == len(chunks) - 1:
+        results.append(jax.device_get(table))  # what the host has stays as it is
     inverse_R = np.argsort(order_R)
-    results = jax.device_get(results)
-    cut = [jax.tree.map(lambda x, n=n: x[:n], r) for r, n in zip(results, counts, strict=True)]
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[inverse_R], *cut)
+    in_order = lambda x_GxBxK: x_GxBxK.reshape(-1, x_GxBxK.shape[-1])[inverse_R]
+    return jax.tree.map(lambda *tables: in_order(np.concatenate(tables)), *results)
 
   return recommend_users
+
+
+def _empty_table(found: Recommendations, together: int) -> Recommendations:
+  """Room for the results of so many batches, where those of a batch are."""
+  room = lambda x_BxK: jnp.zeros((together, *x_BxK.shape), x_BxK.dtype, device=x_BxK.sharding)
+  return jax.tree.map(room, found)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(table: Recommendations, found: Recommendations, slot: int) -> Recommendations:
+  """The table with a batch's results in this slot, written in place: the old table is donated."""
+  put = lambda x_GxBxK, x_BxK: jax.lax.dynamic_update_index_in_dim(x_GxBxK, x_BxK, slot, 0)
+  return jax.tree.map(put, table, found)
 
 
 def _spread(mesh: jax.sharding.Mesh, batch: dict) -> dict:

@@ -36,13 +36,13 @@ _STATIC = ("model", "k", "beams", "item_weight", "options", "at_once")
 
 @functools.partial(jax.jit, static_argnames=_STATIC)
 def recommend(
-  model: Seq2Seq,
   params: dict,
   trie: Trie,
   history_BxS: jax.Array,
   k: int,
   filters: Filters = NO_FILTERS,
   *,
+  model: Seq2Seq,
   beams: int | None = None,
   item_weight: float = 0.0,
   options: SearchOptions = PLAIN,
@@ -52,16 +52,17 @@ def recommend(
   """The K best items for each history.
 
   Compiled once for each shape; another trie, other parameters or other lists of the same shapes
-  use what was compiled. Under a mesh, requests may be spread over its devices.
+  use what was compiled. Under a mesh, requests may be spread over its devices. What is given may be
+  used again: no result has the shape of an argument, so donating one would save nothing.
 
   Args:
-    model: the recommender; static.
-    params: its parameters.
+    params: the recommender's parameters.
     trie: the catalogue; see `growth.with_room` for one whose shapes stay when items come and go.
     history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; S at most the model's
       history length. What does not fit is for the caller to cut off at the front.
     k: K, results per history; static.
     filters: what each request may get.
+    model: the recommender; static.
     beams: prefixes kept at each level, at least K; None for the larger of K and 50. More find
       more of the true best K; 1 is the greedy search. Static.
     item_weight: of the item head's scores beside the search's; see `beam.search`. Static.

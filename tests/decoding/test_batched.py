@@ -1,13 +1,14 @@
 """Many users through a few shapes: the same results as one by one, in the order asked."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_histories, make_model
 
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
 from sidrec.data.seen import seen_items
-from sidrec.decoding import beam
+from sidrec.decoding import batched, beam
 from sidrec.decoding.batched import make_recommend_users
 from sidrec.training.mesh import make_mesh
 
@@ -54,6 +55,31 @@ def test_each_user_is_searched_with_their_own_token(case):
   alone = single(with_user_tokens(token, last_items(histories, 4)))
   np.testing.assert_array_equal(result.item_BxK, np.asarray(alone.item_BxK)[users])
   np.testing.assert_allclose(result.score_BxK, np.asarray(alone.score_BxK)[users], atol=1e-5)
+
+
+def test_results_of_many_batches_travel_together(case, monkeypatch):
+  """Five batches, two at a time: what the host has of them is not overwritten by the next two."""
+  model, params, trie, histories = case
+  users = np.random.default_rng(1).integers(len(LENGTHS), size=37)
+  recommend = make_recommend_users(model, trie, 5, 8, make_mesh())
+  monkeypatch.setattr(batched, "_TOGETHER", 2)
+  found = recommend(params, histories, users)
+  each = recommend(params, histories, np.arange(len(LENGTHS)))
+  for many, one in zip(found, each, strict=True):
+    np.testing.assert_array_equal(many, one[users])
+
+
+def test_results_are_written_in_place():
+  found = jax.jit(
+    lambda: beam.Recommendations(*(jnp.ones((8, 5), x) for x in (int, float, bool)))
+  )()
+  table = batched._empty_table(found, 4)
+  size = sum(x.nbytes for x in table)
+  memory = batched._put.lower(table, found, 1).compile().memory_analysis()
+  assert memory.alias_size_in_bytes == size
+  written = batched._put(table, found, 1)
+  assert all(x.is_deleted() for x in table)
+  assert written.item_BxK.sum(axis=(1, 2)).tolist() == [0, 40, 0, 0]
 
 
 def test_batch_size_must_fit_the_devices(case):

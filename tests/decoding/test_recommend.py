@@ -36,7 +36,7 @@ def test_it_is_the_search_cut_to_k(case):
   model, _, _, trie = case
   params = fit(case, trie)
   lists = sidrec.Filters(padded_lists([[1, 2], [], [7]]), padded_lists([range(30), range(3), [7]]))
-  result = sidrec.recommend(model, params, trie, HISTORY, 5, lists)
+  result = sidrec.recommend(params, trie, HISTORY, 5, lists, model=model)
   search = lambda p, f, a: beam.search(model, p, trie, HISTORY, 50, f, allowed_BxM=a)
   whole = jax.jit(search)(params, *lists)
   np.testing.assert_array_equal(result.item_BxK, whole.item_BxK[:, :5])
@@ -49,8 +49,10 @@ def test_lots_one_after_another_find_what_all_at_once_find(case):
   model, _, _, trie = case
   params = fit(case, trie)
   lists = sidrec.Filters(padded_lists([[1, 2], [], [7]]), padded_lists([range(30), range(3), [7]]))
-  whole = sidrec.recommend(model, params, trie, HISTORY, 5, lists, at_once=3)
-  lots = sidrec.recommend(model, params, trie, HISTORY, 5, lists, at_once=2)  # one is filled up
+  whole = sidrec.recommend(params, trie, HISTORY, 5, lists, at_once=3, model=model)
+  lots = sidrec.recommend(
+    params, trie, HISTORY, 5, lists, at_once=2, model=model
+  )  # one is filled up
   np.testing.assert_array_equal(lots.item_BxK, whole.item_BxK)
   np.testing.assert_allclose(lots.score_BxK, whole.score_BxK, atol=1e-5)
   assert (lots.valid_BxK == whole.valid_BxK).all()
@@ -58,7 +60,7 @@ def test_lots_one_after_another_find_what_all_at_once_find(case):
 
 def test_items_come_and_go_without_another_compilation(case):
   model, _, _, trie = case
-  few = lambda trie: sidrec.recommend(model, fit(case, trie), trie, HISTORY, 64, beams=64)
+  few = lambda trie: sidrec.recommend(fit(case, trie), trie, HISTORY, 64, beams=64, model=model)
   before = few(trie)
   compiled = sidrec.recommend._cache_size()
   grown = with_items(trie, CODES[40:45])
@@ -77,8 +79,8 @@ def test_one_beam_is_the_greedy_search(case):
   """The best first token, whatever follows; then the best second one."""
   model, _, _, trie = case
   params = fit(case, trie)
-  greedy = sidrec.recommend(model, params, trie, HISTORY, 1, beams=1)
-  every = sidrec.recommend(model, params, trie, HISTORY, 64, beams=64)
+  greedy = sidrec.recommend(params, trie, HISTORY, 1, beams=1, model=model)
+  every = sidrec.recommend(params, trie, HISTORY, 64, beams=64, model=model)
   for b in range(3):
     item, p = np.asarray(every.item_BxK[b, :40]), np.exp(every.score_BxK[b, :40])
     first = CODES[item, 0]
@@ -98,13 +100,13 @@ def test_one_beam_is_the_greedy_search(case):
 def test_what_does_not_fit_is_refused(case, history, k, beams, message):
   model, params, trained, _ = case
   with pytest.raises(ValueError, match=message):
-    sidrec.recommend(model, params, trained, history, k, beams=beams)
+    sidrec.recommend(params, trained, history, k, beams=beams, model=model)
 
 
 def test_no_requests_at_once_are_refused(case):
   model, params, trained, _ = case
   with pytest.raises(ValueError, match="at_once is 0; give at least 1"):
-    sidrec.recommend(model, params, trained, HISTORY, 5, at_once=0)
+    sidrec.recommend(params, trained, HISTORY, 5, at_once=0, model=model)
 
 
 def test_unknown_names_are_refused():
