@@ -276,12 +276,18 @@ def load_model(config: ConfigDict, workdir: Path | str) -> tuple[Seq2Seq, dict, 
     FileNotFoundError: if it is not trained yet.
     ValueError: if it was trained with other settings.
   """
-  workdir = Path(workdir)
+  _, model, params, trie = _load_trained(config, Path(workdir))
+  return model, params, trie
+
+
+def _load_trained(
+  config: ConfigDict, workdir: Path
+) -> tuple[SemanticIDManager, Seq2Seq, dict, Trie]:
   require_done(workdir, "tokenize", tokenize_settings(config))
   require_done(workdir, "train", train_settings(config))
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
   model, trie = make_model(config, ids)
-  return model, load_params(workdir / "recommender"), trie
+  return ids, model, load_params(workdir / "recommender"), trie
 
 
 def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
@@ -290,9 +296,8 @@ def load_recommender(config: ConfigDict, workdir: Path) -> Recommender:
   Raises:
     FileNotFoundError, ValueError: as `load_model` does.
   """
-  model, params, trie = load_model(config, workdir)
+  ids, model, params, trie = _load_trained(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
-  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
   mesh, c = mesh_lib.make_mesh(model=config.mesh.model), config.evaluate
   recommend_users = make_recommend_users(
     model, search_trie(trie, mesh), c.beams, c.batch_size, mesh, item_weight(config)

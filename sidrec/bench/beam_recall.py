@@ -98,9 +98,12 @@ def measure(
   )
   best_BxK = _in_parts(lambda h: exact(params, trie, path_NxL1, h)[1], history_BxS)
   measured: dict[str, Any] = {"recall_users": len(history_BxS), "recall_items": trie.num_items}
+  found: dict[int, np.ndarray] = {}
   for count in beams:
     search = jax.jit(functools.partial(beam.search, model, beams=count))
-    found_BxK = _in_parts(lambda h, s=search: s(params, trie, h).item_BxK, history_BxS)
+    found_BxK = found[count] = _in_parts(
+      lambda h, s=search: s(params, trie, h).item_BxK, history_BxS
+    )
     same_B = np.array(
       [len(set(a[:RESULTS]) & set(b)) for a, b in zip(found_BxK, best_BxK, strict=True)]
     )
@@ -115,8 +118,9 @@ def measure(
       f"{(same_B == RESULTS).mean():.1%} of {len(same_B)} users, in the same order for "
       f"{equal_B.mean():.1%}"
     )
-  measured["bf16_overlap"] = _bf16_overlap(model, params, trie, history_BxS, max(beams))
-  say(f"bfloat16 finds {measured['bf16_overlap']:.4f} of what float32 finds, {max(beams)} beams")
+  most = max(beams)
+  measured["bf16_overlap"] = _bf16_overlap(model, params, trie, history_BxS, found[most], most)
+  say(f"bfloat16 finds {measured['bf16_overlap']:.4f} of what float32 finds, {most} beams")
   measured["illegal_share"] = _illegal_share(model, params, trie, history_BxS)
   say(f"without the constraint {measured['illegal_share']:.1%} of results have no item")
   return measured
@@ -143,16 +147,18 @@ def _draw_histories(dataset, model: Seq2Seq, num_users: int) -> np.ndarray:
 
 
 def _bf16_overlap(
-  model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray, beams: int
+  model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray, found_BxK, beams: int
 ) -> float:
-  """The share of the ten best items that float32 and bfloat16 computations agree on."""
-  found = []
-  for dtype in ("float32", "bfloat16"):
-    cast = Seq2Seq(dataclasses.replace(model.config, dtype=dtype))
-    search = jax.jit(functools.partial(beam.search, cast, beams=beams))
-    found.append(_in_parts(lambda h, s=search: s(params, trie, h).item_BxK, history_BxS))
-  best = [x_BxK[:, :RESULTS] for x_BxK in found]
-  return float(np.mean([len(set(a) & set(b)) for a, b in zip(*best, strict=True)]) / RESULTS)
+  """The share of the ten best items that float32 and bfloat16 computations agree on.
+
+  `found_BxK` is what as many beams find in the model's own type.
+  """
+  other = "float32" if model.config.dtype == "bfloat16" else "bfloat16"
+  cast = Seq2Seq(dataclasses.replace(model.config, dtype=other))
+  search = jax.jit(functools.partial(beam.search, cast, beams=beams))
+  other_BxK = _in_parts(lambda h: search(params, trie, h).item_BxK, history_BxS)
+  pairs = zip(found_BxK[:, :RESULTS], other_BxK[:, :RESULTS], strict=True)
+  return float(np.mean([len(set(a) & set(b)) for a, b in pairs]) / RESULTS)
 
 
 def _illegal_share(model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray) -> float:
