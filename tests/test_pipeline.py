@@ -10,6 +10,7 @@ from tiny import tiny_config
 
 from sidrec import SemanticIDManager, item_vectors, lists, pipeline
 from sidrec import evaluate_all as stage
+from sidrec.bench import beam_recall
 from sidrec.config import default_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
@@ -161,6 +162,19 @@ def test_printed_recommendations(done, capsys):
   assert "  4. " in out
   assert "  5. " not in out
   assert out.count("[") == 4
+
+
+def test_beam_recall_of_a_run(done, monkeypatch):
+  """As many beams as items find the exact top ten; ten beams miss some of it."""
+  _, workdir = done
+  monkeypatch.setattr(beam_recall, "USERS_AT_ONCE", 4)
+  found = beam_recall.measure(workdir, (10, 2414), 4, say=lambda line: None)
+  assert (found["recall_users"], found["recall_items"]) == (4, 2414)
+  assert found["beam_recall_2414"] == found["exact_match_2414"] == 1.0
+  assert 0 < found["beam_recall_10"] < 1
+  assert 0.5 < found["bf16_overlap"] <= 1
+  # Its softmax ran over real continuations only: of free codes it knows nothing.
+  assert found["illegal_share"] > 0.5
 
 
 def test_unknown_ids_and_titles_are_refused(done):
