@@ -123,11 +123,9 @@ def matmul_flops(jaxpr: core.Jaxpr) -> float:
 
 def _inner(params: dict[str, Any]) -> list[core.Jaxpr]:
   """The programs that an equation holds."""
-  leaves = jax.tree.leaves(
-    list(params.values()), is_leaf=lambda x: isinstance(x, (core.Jaxpr, core.ClosedJaxpr))
-  )
-  closed = [x for x in leaves if isinstance(x, core.ClosedJaxpr)]
-  return [x.jaxpr for x in closed] + [x for x in leaves if isinstance(x, core.Jaxpr)]
+  kinds = (core.Jaxpr, core.ClosedJaxpr)  # one and the same from jax 0.12 on
+  leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: isinstance(x, kinds))
+  return [getattr(x, "jaxpr", x) for x in leaves if isinstance(x, kinds)]
 
 
 def human(rates: dict[str, float]) -> str:
