@@ -123,9 +123,10 @@ def matmul_flops(jaxpr: core.Jaxpr) -> float:
 
 def _inner(params: dict[str, Any]) -> list[core.Jaxpr]:
   """The programs that an equation holds."""
-  kinds = (core.Jaxpr, core.ClosedJaxpr)  # one and the same from jax 0.12 on
-  leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: isinstance(x, kinds))
-  return [getattr(x, "jaxpr", x) for x in leaves if isinstance(x, kinds)]
+  # From jax 0.12 on the two are one class.
+  is_program = lambda x: isinstance(x, (core.Jaxpr, core.ClosedJaxpr))
+  leaves = jax.tree.leaves(list(params.values()), is_leaf=is_program)
+  return [x.jaxpr if isinstance(x, core.ClosedJaxpr) else x for x in leaves if is_program(x)]
 
 
 def human(rates: dict[str, float]) -> str:
