@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from sidrec import pipeline
 from sidrec.bench.decoding_model import MeasuredModel
+from sidrec.bench.overlap import in_common
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.config import default_config
 from sidrec.data.batches import NO_ITEM, last_items, user_tokens, with_user_tokens
@@ -104,9 +105,7 @@ def measure(
     found_BxK = found[count] = _in_parts(
       lambda h, s=search: s(params, trie, h).item_BxK, history_BxS
     )
-    same_B = np.array(
-      [len(set(a[:RESULTS]) & set(b)) for a, b in zip(found_BxK, best_BxK, strict=True)]
-    )
+    same_B = in_common(found_BxK[:, :RESULTS], best_BxK)
     equal_B = (found_BxK[:, :RESULTS] == best_BxK).all(axis=1)
     measured |= {
       f"beam_recall_{count}": float(same_B.mean() / RESULTS),
@@ -147,7 +146,12 @@ def _draw_histories(dataset, model: Seq2Seq, num_users: int) -> np.ndarray:
 
 
 def _bf16_overlap(
-  model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray, found_BxK, beams: int
+  model: Seq2Seq,
+  params: dict,
+  trie: Trie,
+  history_BxS: np.ndarray,
+  found_BxK: np.ndarray,
+  beams: int,
 ) -> float:
   """The share of the ten best items that float32 and bfloat16 computations agree on.
 
@@ -157,8 +161,8 @@ def _bf16_overlap(
   cast = Seq2Seq(dataclasses.replace(model.config, dtype=other))
   search = jax.jit(functools.partial(beam.search, cast, beams=beams))
   other_BxK = _in_parts(lambda h: search(params, trie, h).item_BxK, history_BxS)
-  pairs = zip(found_BxK[:, :RESULTS], other_BxK[:, :RESULTS], strict=True)
-  return float(np.mean([len(set(a) & set(b)) for a, b in pairs]) / RESULTS)
+  same_B = in_common(found_BxK[:, :RESULTS], other_BxK[:, :RESULTS])
+  return float(same_B.mean() / RESULTS)
 
 
 def _illegal_share(model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from sidrec.bench.decoding_model import (
   random_histories,
 )
 from sidrec.bench.generate_beam import as_codes, make_generate
+from sidrec.bench.overlap import in_common
 from sidrec.bench.tiled_beam import next_states, tiled_search
 from sidrec.bench.timing import alternate
 from sidrec.decoding import beam
@@ -107,9 +108,9 @@ def _case(config, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, floa
 def _check_same(name: str, ours: beam.Recommendations, other: beam.Recommendations) -> None:
   """Same scores, and same items but for what rounding decides."""
   np.testing.assert_allclose(other.score_BxK, ours.score_BxK, atol=1e-3, err_msg=name)
-  same = [len(set(a) & set(b)) for a, b in zip(ours.item_BxK, other.item_BxK, strict=True)]
-  if sum(same) < 0.99 * ours.item_BxK.size:
-    raise AssertionError(f"{name} found {sum(same)} of {ours.item_BxK.size} items")
+  same = in_common(ours.item_BxK, other.item_BxK).sum()
+  if same < 0.99 * ours.item_BxK.size:
+    raise AssertionError(f"{name} found {same} of {ours.item_BxK.size} items")
 
 
 def _check_legal(token_BKxL: np.ndarray, codes_NxL: np.ndarray, codebook_size: int) -> None:

@@ -93,7 +93,9 @@ def in_batches(
       batch = _spread(mesh, batch)
       found = rank(params, batch["history"], batch["seen"])
       slot = number % together
-      table = _put(_empty_table(found, together) if table is None else table, found, slot)
+      if table is None:
+        table = _empty_table(found, together)
+      table = _put(table, found, slot)
       if slot == together - 1 or number == len(chunks) - 1:
         results.append(jax.device_get(table))  # what the host has stays as it is
     inverse_R = np.argsort(order_R)

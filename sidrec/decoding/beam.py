@@ -235,8 +235,9 @@ def _runs(trie: Trie, options: SearchOptions, constrained: bool) -> list[Run]:
   while constrained and last > 1 and trie.fan_outs[last - 1] == 1:
     last -= 1
   limited = lambda level: bool(options.most_per_prefix) and level >= options.prefix_levels
-  shape = lambda level: (trie.fan_outs[level], limited(level))
-  runs = [(shape, list(levels)) for shape, levels in itertools.groupby(range(1, last), key=shape)]
+  shape_of = lambda level: (trie.fan_outs[level], limited(level))
+  groups = itertools.groupby(range(1, last), key=shape_of)
+  runs = [(shape, list(levels)) for shape, levels in groups]
   return [Run(range(levels[0], levels[-1] + 1), *shape) for shape, levels in runs]
 
 

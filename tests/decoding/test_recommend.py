@@ -50,9 +50,8 @@ def test_lots_one_after_another_find_what_all_at_once_find(case):
   params = fit(case, trie)
   lists = sidrec.Filters(padded_lists([[1, 2], [], [7]]), padded_lists([range(30), range(3), [7]]))
   whole = sidrec.recommend(params, trie, HISTORY, 5, lists, at_once=3, model=model)
-  lots = sidrec.recommend(
-    params, trie, HISTORY, 5, lists, at_once=2, model=model
-  )  # one is filled up
+  # Two lots, of which one is filled up.
+  lots = sidrec.recommend(params, trie, HISTORY, 5, lists, at_once=2, model=model)
   np.testing.assert_array_equal(lots.item_BxK, whole.item_BxK)
   np.testing.assert_allclose(lots.score_BxK, whole.score_BxK, atol=1e-5)
   assert (lots.valid_BxK == whole.valid_BxK).all()
