@@ -3,17 +3,17 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from sidrec.semantic_ids import SemanticIDManager
+from sidrec.catalogue.semantic_ids import SemanticIDManager
 
 if TYPE_CHECKING:
-  from sidrec.decoding.recommend import Filters, recommend
-  from sidrec.decoding.trie import build_trie
+  from sidrec.catalogue.trie.trie import build_trie
+  from sidrec.search.recommend import Filters, recommend
 
 # Loaded when first asked for: semantic IDs alone need no JAX.
 _LAZY = {
-  "Filters": "sidrec.decoding.recommend",
-  "recommend": "sidrec.decoding.recommend",
-  "build_trie": "sidrec.decoding.trie",
+  "Filters": "sidrec.search.recommend",
+  "recommend": "sidrec.search.recommend",
+  "build_trie": "sidrec.catalogue.trie.trie",
 }
 
 __all__ = ["Filters", "SemanticIDManager", "build_trie", "recommend"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from sidrec.data.table import COLUMNS, ITEM_COLUMNS
+from sidrec.data.settings import default_data
 
 
 def default_config() -> ConfigDict:
@@ -17,27 +17,7 @@ def default_config() -> ConfigDict:
   config.mesh.model = 1  # devices that large parameters are spread over; the others share batches
   config.profile_steps = 0  # steps of the recommender's training to trace into <workdir>/profile
 
-  config.data = ConfigDict()
-  config.data.source = "demo"  # a name in sidrec.data.readers.READERS
-  config.data.path = ""  # folder of the raw files; empty for the source's own ways to find them
-  config.data.min_interactions = 3  # users with fewer are dropped
-  config.data.k_core = 0  # drops users and items with fewer interactions, repeatedly; 0 for none
-  config.data.shuffle_ties = -1  # seed that orders equal times at random; -1 keeps file order
-  config.data.repeats = "keep"  # or 'first' of a user with an item; amazon-reviews, atomic, table
-  config.data.amazon = ConfigDict()  # source 'amazon-reviews'
-  config.data.amazon.metadata_path = ""  # the file of items; empty if there is none
-  config.data.amazon.max_characters = 512  # of an item's texts
-  config.data.store = ConfigDict()  # source 'store': what sidrec.data.prepare wrote
-  # Users, drawn evenly, whom features, tokenizer, validation and tests see; training then reads
-  # all users from the shards. 0: all users, in memory, and the same batches.
-  config.data.store.users = 0
-  config.data.table = ConfigDict()  # source 'table': what your own columns are called
-  config.data.table.columns = ConfigDict(COLUMNS)
-  config.data.table.time_unit = "s"  # or 'ms', 'us', 'ns', 'iso'
-  config.data.table.items_path = ""  # table of items; empty if there is none
-  config.data.table.item_columns = ConfigDict(ITEM_COLUMNS)
-  config.data.table.category_separator = "|"
-  config.data.table.separator = ""  # between columns of text files; empty for comma or tab
+  config.data = default_data()
 
   # Blocks of an item's vector; each counts by its weight, and a weight of 0 leaves it out.
   config.features = ConfigDict()

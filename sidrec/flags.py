@@ -7,8 +7,8 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from sidrec import lists
 from sidrec.config import run_name
+from sidrec.run import recommend
 
 FLAGS = flags.FLAGS
 
@@ -27,7 +27,7 @@ def define(modes: list[str]) -> None:
   flags.DEFINE_string("users", None, "recommend: 'all', or ids with commas between.")
   flags.DEFINE_string("history", None, "recommend: after these titles, oldest first.")
   flags.DEFINE_string("items", None, "recommend: after these original item ids.")
-  flags.DEFINE_enum("split", "next", lists.SPLITS, "recommend: the history before what.")
+  flags.DEFINE_enum("split", "next", recommend.SPLITS, "recommend: the history before what.")
   flags.DEFINE_string("output", None, "recommend: write JSON lines to this file.")
   flags.DEFINE_bool("exclude_seen", True, "recommend: leave out items of the history.")
   flags.DEFINE_integer("k", None, "recommend: results a user; default 10, or all to a file.")
@@ -63,9 +63,9 @@ def workdir() -> Path:
   return Path(FLAGS.workdir or Path("runs") / run_name(name))
 
 
-def request() -> lists.Request:
+def request() -> recommend.Request:
   """What --mode=recommend is asked for."""
-  return lists.Request(
+  return recommend.Request(
     user=FLAGS.user,
     users=FLAGS.users,
     history=FLAGS.history,
@@ -78,6 +78,6 @@ def request() -> lists.Request:
 
 
 def cluster() -> dict[str, Any]:
-  """What `distributed.start` takes."""
+  """What `hosts.start` takes."""
   names = ("coordinator", "num_processes", "process_id", "start_timeout", "heartbeat_timeout")
   return {name: FLAGS[name].value for name in names}

@@ -16,8 +16,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.config import run_name
-from sidrec.semantic_ids import SemanticIDManager
 
 SIZES = ("num_items", "id_length", "codebook_size")
 
@@ -49,7 +49,7 @@ def make(values: flags.FlagValues) -> SemanticIDManager:
       raise app.UsageError(str(error)) from None
   if given:
     raise app.UsageError(f"{', '.join(given)} with --config; leave it out, the config decides")
-  from sidrec import pipeline  # the simple mapping needs neither JAX nor a data set
+  from sidrec.run import pipeline  # the simple mapping needs neither JAX nor a data set
 
   name = run_name(config_flags.get_config_filename(values["config"]))
   return pipeline.semantic_ids(values.config, values.workdir or Path("runs") / name)

@@ -8,10 +8,12 @@ import numpy as np
 from absl import app, logging
 from ml_collections import ConfigDict
 
-from sidrec import distributed, flags, lists, pipeline, stopping
-from sidrec.cold_start import cold_start
-from sidrec.evaluate_all import evaluate_all
-from sidrec.evaluate_seeds import evaluate_seeds
+from sidrec import flags
+from sidrec.cold_start.measure import cold_start
+from sidrec.parallel import hosts, preemption
+from sidrec.run import pipeline, recommend
+from sidrec.run.evaluate import evaluate_all
+from sidrec.run.seeds import evaluate_seeds
 from sidrec.training.profile import enable_compilation_cache
 
 STAGES = {
@@ -35,34 +37,34 @@ def main(_) -> None:
   try:
     if flags.FLAGS.compilation_cache:
       enable_compilation_cache(flags.FLAGS.compilation_cache)
-    distributed.start(**flags.cluster())
-    stopping.obey(distributed.end)
+    hosts.start(**flags.cluster())
+    preemption.obey(hosts.end)
     run(flags.FLAGS.mode, flags.config(), flags.workdir())
-    distributed.leave()
+    hosts.leave()
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
-    distributed.end(f"sidrec: {error}")
-  except stopping.Stopped as stopped:
-    distributed.end(f"sidrec: {stopped}", stopped.status)
+    hosts.end(f"sidrec: {error}")
+  except preemption.Stopped as stopped:
+    hosts.end(f"sidrec: {stopped}", stopped.status)
   except BaseException as error:
-    if distributed.is_alone():
+    if hosts.is_alone():
       raise
     if not isinstance(error, jax.errors.JaxRuntimeError):  # which others' ends cause, too
       traceback.print_exc()
     told = str(error).partition("\n")[0]
-    distributed.end(f"sidrec: process {jax.process_index()} failed: {type(error).__name__}: {told}")
+    hosts.end(f"sidrec: process {jax.process_index()} failed: {type(error).__name__}: {told}")
 
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
   """One mode, from its first stage on."""
   if flags.FLAGS.seeds != 1 and mode != "evaluate":
     raise ValueError("--seeds goes with --mode=evaluate")
-  distributed.check_shared(workdir)
+  hosts.check_shared(workdir)
   if mode == "recommend":
-    return lists.answer(config, workdir, flags.request())
+    return recommend.answer(config, workdir, flags.request())
   STAGES[mode](config, workdir)
   if mode == "all":
     recommender = pipeline.load_recommender(config, workdir)
-    lists.print_lists(recommender, recommender.dataset.histories, np.arange(3), 5)
+    recommend.print_lists(recommender, recommender.dataset.histories, np.arange(3), 5)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from sidrec.config import default_config, run_name
 from sidrec.models.sasrec import SASRecConfig
-from sidrec.training.sasrec import SASRecTraining
+from sidrec.trainers.sasrec import SASRecTraining
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 

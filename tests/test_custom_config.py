@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from sidrec import pipeline
 from sidrec.config import default_config
+from sidrec.core.nested import flatten
 from sidrec.data.cache import load_dataset
-from sidrec.data.demo import read_demo
-from sidrec.stages import flatten
+from sidrec.data.sources.demo import read_demo
+from sidrec.run import pipeline
 
 ROOT = Path(__file__).parents[1]
 CUSTOM = runpy.run_path(str(ROOT / "configs" / "custom.py"))
@@ -48,9 +48,9 @@ def test_the_documented_example_reads_the_shipped_files(tmp_path, monkeypatch):
   config.lock()  # as on the command line
   config.update_from_flattened_dict(example)
   found, expected = prepared(config, tmp_path), read_demo()
-  for name in ("offsets_U1", "item_T", "time_T", "rating_T", "user_ids_U"):
+  for name in ("offsets_Up1", "item_T", "time_T", "rating_T", "user_ids_U"):
     np.testing.assert_array_equal(getattr(found.histories, name), getattr(expected.histories, name))
-  for name in ("ids_N", "titles_N", "categories_C", "category_offsets_N1", "category_E"):
+  for name in ("ids_N", "titles_N", "categories_C", "category_offsets_Np1", "category_E"):
     np.testing.assert_array_equal(getattr(found.items, name), getattr(expected.items, name))
 
 

@@ -38,9 +38,9 @@ def calls(monkeypatch):
     asked.append((config.size, workdir))
     return SemanticIDManager.from_codes([[2], [1]], config.size, [7, 3])
 
-  pipeline = types.ModuleType("sidrec.pipeline")
+  pipeline = types.ModuleType("sidrec.run.pipeline")
   pipeline.semantic_ids = semantic_ids
-  monkeypatch.setitem(sys.modules, "sidrec.pipeline", pipeline)
+  monkeypatch.setitem(sys.modules, "sidrec.run.pipeline", pipeline)
   monkeypatch.setattr(sidrec, "pipeline", pipeline, raising=False)
   return asked
 

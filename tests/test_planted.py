@@ -23,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from sidrec import pipeline
 from sidrec.config import default_config
 from sidrec.data.dataset import held_out_view, training_view
 from sidrec.evaluation.baselines import evaluate_baseline, popularity
 from sidrec.evaluation.evaluate import evaluate_users
-from sidrec.tokenizers.agreement import agreement
+from sidrec.run import pipeline
+from sidrec.tokenizers.report.cluster_metrics import agreement
 
 C, M, U, S, K = 20, 12, 4000, 14, 10
 N = C * M
@@ -113,7 +113,7 @@ def run(tmp_path_factory):
   found = lambda *_: lists  # the search has been made
   metrics = evaluate_users(found, params, held_out, users_U, N, K, None)
   popular = evaluate_baseline(popularity(training_view(dataset.histories), N), held_out, N, K)
-  last_U = held_out.histories.item_T[held_out.histories.offsets_U1[1:] - 1]
+  last_U = held_out.histories.item_T[held_out.histories.offsets_Up1[1:] - 1]
   return Run(
     next_CxN,
     cluster_U=item_N[last_U] // M,

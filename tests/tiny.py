@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.config import default_config
-from sidrec.data.build import item_table
 from sidrec.data.dataset import Dataset, Histories
-from sidrec.decoding import trie as trie_lib
+from sidrec.data.sources.build import item_table
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
 
@@ -17,7 +17,7 @@ def make_histories(rows):
   """Packed histories of these lists of item rows."""
   total = sum(map(len, rows))
   return Histories(
-    offsets_U1=np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
+    offsets_Up1=np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
     item_T=np.array([item for row in rows for item in row], np.int32),
     time_T=np.arange(total, dtype=np.int64),
     rating_T=np.full(total, np.nan, np.float32),
@@ -62,7 +62,7 @@ def all_codes(levels, codebook_size):
 
 
 def make_model(codes_NxL, **changes):
-  """A small recommender over these semantic IDs: (model, trie, path_NxL1)."""
+  """A small recommender over these semantic IDs: (model, trie, path_NxLp1)."""
   trie = trie_lib.build_trie(codes_NxL)
   settings = {
     "num_items": trie.num_items,

@@ -15,13 +15,13 @@ import numpy as np
 import optax
 from tiny import all_codes, make_histories, make_model
 
-from sidrec import distributed, stopping
 from sidrec.data.batches import packed_batches
+from sidrec.parallel import hosts, preemption
+from sidrec.parallel.mesh import make_mesh
+from sidrec.trainers.recommender import recommender_task
 from sidrec.training.checkpoint import save_params
-from sidrec.training.log import Logger
+from sidrec.training.logging import Logger
 from sidrec.training.loop import LoopConfig, train
-from sidrec.training.mesh import make_mesh
-from sidrec.training.recommender import recommender_task
 
 STEPS, PER_CALL, VALIDATE_EVERY = 24, 2, 8
 
@@ -37,18 +37,18 @@ def batches():
 def main(folder, kill=None, **cluster):
   """Trains in the folder; at a step, one process may send itself a signal."""
   try:
-    distributed.start(**cluster)
-    stopping.obey(distributed.end)
+    hosts.start(**cluster)
+    preemption.obey(hosts.end)
     run(Path(folder), kill)
-    distributed.leave()
-  except stopping.Stopped as stopped:
-    distributed.end(f"sidrec: {stopped}", stopped.status)
+    hosts.leave()
+  except preemption.Stopped as stopped:
+    hosts.end(f"sidrec: {stopped}", stopped.status)
   except Exception as error:
-    distributed.end(f"sidrec: {type(error).__name__}: {error}")
+    hosts.end(f"sidrec: {type(error).__name__}: {error}")
 
 
 def run(folder, kill):
-  distributed.check_shared(folder)
+  hosts.check_shared(folder)
   share_at = batches()
   losses = []
 
@@ -76,7 +76,7 @@ def run(folder, kill):
     lambda start: Logger(scalars, lambda *_: None, lambda: None),
   )
   save_params(folder / "params", params)
-  if distributed.is_lead():
+  if hosts.is_primary():
     (folder / "losses.json").write_text(json.dumps(losses))
 
 

@@ -19,19 +19,20 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from sidrec import pipeline
 from sidrec.bench.decoding_model import MeasuredModel
 from sidrec.bench.overlap import in_common
 from sidrec.bench.unconstrained_beam import unconstrained_search
+from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.catalogue.trie import trie as trie_lib
+from sidrec.catalogue.trie.trie import Trie
 from sidrec.config import default_config
-from sidrec.data.batches import NO_ITEM, last_items, user_tokens, with_user_tokens
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.batches import last_items, user_tokens, with_user_tokens
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
-from sidrec.decoding import beam
-from sidrec.decoding import trie as trie_lib
-from sidrec.decoding.trie import Trie
 from sidrec.models.seq2seq import Seq2Seq
-from sidrec.semantic_ids import SemanticIDManager
+from sidrec.run import pipeline
+from sidrec.search import beam
 from sidrec.training.checkpoint import load_params
 
 RESULTS = 10
@@ -42,14 +43,14 @@ class AllItems(Seq2Seq):
   """The recommender, asked for every item's log likelihood."""
 
   def all_log_likelihoods(
-    self, history_BxS: jax.Array, trie: Trie, path_NxL1: jax.Array
+    self, history_BxS: jax.Array, trie: Trie, path_NxLp1: jax.Array
   ) -> jax.Array:
     """log p(item | history): float32 [B, N]."""
     states, _ = self.encode(history_BxS, trie.codes_NxL)
     memory = self.remember(history_BxS, trie.codes_NxL)
-    batch, count = history_BxS.shape[0], path_NxL1.shape[0]
+    batch, count = history_BxS.shape[0], path_NxLp1.shape[0]
     item_BxN = jnp.broadcast_to(jnp.arange(count), (batch, count))
-    codes_BxNxL, path_BxNxL1 = trie.codes_NxL[item_BxN], path_NxL1[item_BxN]
+    codes_BxNxL, path_BxNxLp1 = trie.codes_NxL[item_BxN], path_NxLp1[item_BxN]
     start_BxNxD = jnp.broadcast_to(
       memory.start_BxD[:, None], (batch, count, memory.start_BxD.shape[-1])
     )
@@ -59,7 +60,7 @@ class AllItems(Seq2Seq):
     hidden_BxNxLxD = self._decode(states, start_BxNxD, codes_BxNxL, mask_BxNxS, False)
     levels = [
       self._level_log_likelihood(
-        hidden_BxNxLxD[:, :, level], codes_BxNxL[..., level], path_BxNxL1, level, trie
+        hidden_BxNxLxD[:, :, level], codes_BxNxL[..., level], path_BxNxLp1, level, trie
       )
       for level in range(self.config.num_levels)
     ]
@@ -84,20 +85,20 @@ def measure(
   model, trie = pipeline.make_model(config, ids)
   params = load_params(workdir / "recommender")
   history_BxS = _draw_histories(dataset, model, num_users)
-  path_NxL1 = trie_lib.paths(trie)
+  path_NxLp1 = trie_lib.paths(trie)
   all_items = AllItems(model.config)
   exact = jax.jit(  # user by user: every item is a target
-    lambda params, trie, path_NxL1, history_BxS: jax.lax.map(
+    lambda params, trie, path_NxLp1, history_BxS: jax.lax.map(
       lambda history_S: jax.lax.top_k(
         all_items.apply(
-          {"params": params}, history_S[None], trie, path_NxL1, method="all_log_likelihoods"
+          {"params": params}, history_S[None], trie, path_NxLp1, method="all_log_likelihoods"
         )[0],
         RESULTS,
       ),
       history_BxS,
     )
   )
-  best_BxK = _in_parts(lambda h: exact(params, trie, path_NxL1, h)[1], history_BxS)
+  best_BxK = _in_parts(lambda h: exact(params, trie, path_NxLp1, h)[1], history_BxS)
   measured: dict[str, Any] = {"recall_users": len(history_BxS), "recall_items": trie.num_items}
   found: dict[int, np.ndarray] = {}
   for count in beams:

@@ -20,7 +20,7 @@ from absl import app, flags
 
 from sidrec.bench import beam_recall, growth, layouts, throughput
 from sidrec.bench.timing import hardware
-from sidrec.whole_file import write_whole_text
+from sidrec.core.atomic import write_whole_text
 
 PARTS = ("layouts", "growth", "recall", "throughput")
 _NUMBERS = {

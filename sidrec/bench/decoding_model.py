@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.decoding import trie as trie_lib
+from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.models.seq2seq import Memory, Seq2Seq
 from sidrec.models.seq2seq_config import Seq2SeqConfig
 

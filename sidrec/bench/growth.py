@@ -30,9 +30,9 @@ from sidrec.bench.decoding_model import (
 )
 from sidrec.bench.overlap import in_common
 from sidrec.bench.timing import alternate
-from sidrec.decoding import beam
-from sidrec.decoding.trie import build_trie
+from sidrec.catalogue.trie.trie import build_trie
 from sidrec.models.seq2seq import Seq2Seq
+from sidrec.search import beam
 
 RESULTS = 10
 CHUNK = 1 << 16  # items scored at once, so that scores fit caches and memory

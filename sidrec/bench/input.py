@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from sidrec.core.atomic import whole_folder, write_whole_text
 from sidrec.data import shards, store
 from sidrec.data.batches import packed_batches, sliding_batches
-from sidrec.data.build import item_table
 from sidrec.data.dataset import Histories
-from sidrec.whole_file import whole_folder, write_whole_text
+from sidrec.data.sources.build import item_table
 
 FORMS = {"dense": packed_batches, "sliding": sliding_batches}
 _SHORTEST = 5
@@ -66,9 +66,9 @@ def write_log(path: Path, num_users: int, mean_length: int, num_items: int, coun
       length_U = _SHORTEST + rng.geometric(1 / (mean_length - _SHORTEST + 1), len(users)) - 1
       total = int(length_U.sum())
       step_T = rng.exponential(3600.0, total)
-      offsets_U1 = np.concatenate([[0], np.cumsum(length_U)]).astype(np.int64)
+      offsets_Up1 = np.concatenate([[0], np.cumsum(length_U)]).astype(np.int64)
       histories = Histories(
-        offsets_U1,
+        offsets_Up1,
         np.searchsorted(cumulative_N[:-1], rng.random(total)).astype(np.int32),
         _START + np.cumsum(step_T).astype(np.int64),
         rng.integers(1, 6, total).astype(np.float32),

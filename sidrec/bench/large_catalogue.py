@@ -19,9 +19,9 @@ import numpy as np
 from absl import app, flags
 
 from sidrec.bench.timing import hardware
-from sidrec.tokenizers.collisions import group
-from sidrec.tokenizers.hierarchical_kmeans import hierarchical_kmeans
-from sidrec.whole_file import write_whole_text
+from sidrec.core.atomic import write_whole_text
+from sidrec.core.codes import group
+from sidrec.tokenizers.kmeans.hierarchical import hierarchical_kmeans
 
 ROWS_AT_ONCE = 1 << 18
 

@@ -23,10 +23,10 @@ from sidrec.bench.generate_beam import as_codes, make_generate
 from sidrec.bench.overlap import in_common
 from sidrec.bench.tiled_beam import next_states, tiled_search
 from sidrec.bench.timing import alternate
-from sidrec.decoding import beam
-from sidrec.decoding.recommend import recommend
-from sidrec.decoding.trie import build_trie
+from sidrec.catalogue.trie.trie import build_trie
 from sidrec.models.seq2seq import Seq2Seq
+from sidrec.search import beam
+from sidrec.search.recommend import recommend
 
 LEVELS = 4
 HISTORIES = 19  # batches of them that searches take one after another

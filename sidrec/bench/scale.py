@@ -32,7 +32,7 @@ from sidrec.bench import scale_table
 from sidrec.bench.scale_training import SIZES
 from sidrec.bench.scale_worker import MARK
 from sidrec.bench.timing import hardware, num_cores
-from sidrec.whole_file import write_whole_text
+from sidrec.core.atomic import write_whole_text
 
 
 class Effort(NamedTuple):

@@ -9,13 +9,13 @@ import numpy as np
 import optax
 
 from sidrec.bench.decoding_model import random_codes
+from sidrec.catalogue.trie.trie import build_trie
 from sidrec.data.batches import BatchAt, packed_batches
 from sidrec.data.dataset import Histories
-from sidrec.decoding.trie import build_trie
 from sidrec.models.seq2seq import Seq2Seq
 from sidrec.models.seq2seq_config import Seq2SeqConfig
+from sidrec.trainers.recommender import recommender_task
 from sidrec.training.optimizer import adamw
-from sidrec.training.recommender import recommender_task
 from sidrec.training.task import Task
 
 
@@ -75,7 +75,7 @@ def random_histories(size: Size) -> Histories:
   length_U = 2 + rng.geometric(1 / (size.mean_length - 2), USERS)
   total = int(length_U.sum())
   return Histories(
-    offsets_U1=np.concatenate([[0], np.cumsum(length_U)]),
+    offsets_Up1=np.concatenate([[0], np.cumsum(length_U)]),
     item_T=rng.integers(0, size.items, total).astype(np.int32),
     time_T=np.arange(total),
     rating_T=np.full(total, np.nan, np.float32),

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from sidrec.bench.scale_training import SIZES, make_training
-from sidrec.training import mesh as mesh_lib
+from sidrec.parallel import mesh as mesh_lib
 from sidrec.training.loop import LoopConfig, make_run
 from sidrec.training.state import init_state
 

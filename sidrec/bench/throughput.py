@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from sidrec import pipeline
 from sidrec.bench.beam_recall import load_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
+from sidrec.run import pipeline
 
 RESULTS = 10
 

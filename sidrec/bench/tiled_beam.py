@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.bench.decoding_model import MeasuredModel
-from sidrec.decoding.beam import Recommendations
 from sidrec.models.layers import KeyValues
 from sidrec.models.seq2seq import Memory
+from sidrec.search.results import Recommendations
 
 
 class TiledState(NamedTuple):

@@ -19,13 +19,13 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from sidrec import item_vectors, pipeline
 from sidrec.bench.timing import hardware
 from sidrec.config import run_name
+from sidrec.core.atomic import write_whole_text
 from sidrec.data.cache import load_dataset
-from sidrec.tokenize_items import tokenize_items, write_tokenized
-from sidrec.tokenizers.comparison import compare_markdown, compare_table
-from sidrec.whole_file import write_whole_text
+from sidrec.run import item_vectors, pipeline
+from sidrec.run.tokenize_items import tokenize_items, write_tokenized
+from sidrec.tokenizers.report.comparison import compare_markdown, compare_table
 
 # A balance follows the colon, see `config.tokenizer.kmeans.balance`.
 DEFAULT = (

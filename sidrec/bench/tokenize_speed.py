@@ -18,10 +18,10 @@ import numpy as np
 from sidrec.bench.timing import alternate
 from sidrec.features.combine import combine
 from sidrec.tokenizers.base import map_blocks
-from sidrec.tokenizers.kmeans import lloyd, nearest
-from sidrec.tokenizers.residual_kmeans import residual_kmeans
-from sidrec.tokenizers.rqvae_config import RQVAEConfig
-from sidrec.tokenizers.rqvae_task import rqvae_task
+from sidrec.tokenizers.kmeans.kmeans import lloyd, nearest
+from sidrec.tokenizers.kmeans.residual import residual_kmeans
+from sidrec.tokenizers.rqvae.config import RQVAEConfig
+from sidrec.tokenizers.rqvae.task import rqvae_task
 from sidrec.training.optimizer import adamw
 from sidrec.training.state import init_state, update
 

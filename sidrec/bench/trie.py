@@ -32,11 +32,11 @@ from sidrec.bench.decoding_model import (
 )
 from sidrec.bench.timing import alternate, hardware
 from sidrec.bench.unconstrained_beam import unconstrained_search
-from sidrec.decoding import beam
-from sidrec.decoding.trie import Trie, build_on_host
-from sidrec.decoding.trie_files import load_trie, load_trie_on_device, save_trie
+from sidrec.catalogue.trie.files import load_trie, load_trie_on_device, save_trie
+from sidrec.catalogue.trie.trie import Trie, build_on_host
+from sidrec.core.atomic import write_whole_text
 from sidrec.models.seq2seq import Seq2Seq
-from sidrec.whole_file import write_whole_text
+from sidrec.search import beam
 
 
 class Sizes(NamedTuple):

@@ -3,7 +3,7 @@ measured against it.
 
 Letters: B batch, K beams, L levels, V codes.
 
-The model, the beams' layout and the first level of one beam are as in `sidrec.decoding.beam`.
+The model, the beams' layout and the first level of one beam are as in `sidrec.search.beam`.
 """
 
 from typing import Any

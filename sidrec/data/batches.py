@@ -17,9 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
-
-NO_ITEM = -1  # fills histories up to S
 
 BatchAt = Callable[[int], dict[str, np.ndarray]]  # step → this process's share of the batch
 
@@ -27,11 +26,11 @@ BatchAt = Callable[[int], dict[str, np.ndarray]]  # step → this process's shar
 class Source(NamedTuple):
   """Where batches find histories: in memory, or in shards that stay on disk.
 
-  User u owns the places offsets_U1[u]:offsets_U1[u + 1] of all users' interactions together;
+  User u owns the places offsets_Up1[u]:offsets_Up1[u + 1] of all users' interactions together;
   which windows there are, and in which batch, follows from these alone.
   """
 
-  offsets_U1: np.ndarray  # int64 [U + 1]
+  offsets_Up1: np.ndarray  # int64 [U + 1]
   # Two int64 [W], each window's first place and the one after its last → the windows' items,
   # one window after another: int32 [T].
   items_of: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -45,7 +44,7 @@ def in_memory(histories: Histories) -> Source:
     of_T, within_T = ragged_arange(stop_W - start_W)
     return histories.item_T[start_W[of_T] + within_T]
 
-  return Source(histories.offsets_U1, items_of, lambda user_R: histories.user_ids_U[user_R])
+  return Source(histories.offsets_Up1, items_of, lambda user_R: histories.user_ids_U[user_R])
 
 
 class Windows(NamedTuple):
@@ -55,22 +54,22 @@ class Windows(NamedTuple):
   stop_W: np.ndarray  # int64 [W]
 
 
-def all_positions(offsets_U1: np.ndarray, history_length: int) -> Windows:
+def all_positions(offsets_Up1: np.ndarray, history_length: int) -> Windows:
   """Windows in which every item but the first is a target, each target in one window.
 
   Long histories are cut from the newest end, so only a user's oldest window is short.
   """
-  length_U = np.diff(offsets_U1)
+  length_U = np.diff(offsets_Up1)
   per_user_U = np.where(length_U >= 2, -(-(length_U - 1) // history_length), 0)
   user_W = np.repeat(np.arange(len(length_U)), per_user_U)
   first_W = np.cumsum(per_user_U) - per_user_U
   back_W = np.arange(len(user_W)) - np.repeat(first_W, per_user_U)
-  stop_W = offsets_U1[user_W + 1] - back_W * history_length
-  return Windows(np.maximum(stop_W - history_length - 1, offsets_U1[user_W]), stop_W)
+  stop_W = offsets_Up1[user_W + 1] - back_W * history_length
+  return Windows(np.maximum(stop_W - history_length - 1, offsets_Up1[user_W]), stop_W)
 
 
 def last_position(
-  offsets_U1: np.ndarray, history_length: int
+  offsets_Up1: np.ndarray, history_length: int
 ) -> tuple[int, Callable[[np.ndarray], Windows]]:
   """One window per target, the target last: the sliding windows of TIGER.
 
@@ -78,12 +77,12 @@ def last_position(
     How many there are, and a function: numbers of windows [W] → these windows. All at once
     would take sixteen bytes an interaction.
   """
-  targets_U = np.maximum(np.diff(offsets_U1) - 1, 0)
+  targets_U = np.maximum(np.diff(offsets_Up1) - 1, 0)
   end_U = np.cumsum(targets_U)
 
   def windows_at(number_W: np.ndarray) -> Windows:
     user_W = np.searchsorted(end_U, number_W, side="right")
-    begin_W = offsets_U1[user_W]
+    begin_W = offsets_Up1[user_W]
     target_W = begin_W + 1 + number_W - (end_U[user_W] - targets_U[user_W])
     return Windows(np.maximum(target_W - history_length, begin_W), target_W + 1)
 
@@ -101,8 +100,8 @@ def gather(item_T: np.ndarray, start_W: np.ndarray, stop_W: np.ndarray, width: i
 
 def last_items(histories: Histories, history_length: int) -> np.ndarray:
   """Each user's last S items, oldest first, filled up with NO_ITEM: int32 [U, S]."""
-  stop_U = histories.offsets_U1[1:]
-  start_U = np.maximum(stop_U - history_length, histories.offsets_U1[:-1])
+  stop_U = histories.offsets_Up1[1:]
+  start_U = np.maximum(stop_U - history_length, histories.offsets_Up1[:-1])
   return gather(histories.item_T, start_U, stop_U, history_length)
 
 
@@ -159,9 +158,9 @@ def shuffled(
 
 
 class PackedRows(NamedTuple):
-  """Windows by the row that they share: row r has window_P[offsets_R1[r]:offsets_R1[r + 1]]."""
+  """Windows by the row that they share: row r has window_P[offsets_Rp1[r]:offsets_Rp1[r + 1]]."""
 
-  offsets_R1: np.ndarray  # int64 [R + 1]
+  offsets_Rp1: np.ndarray  # int64 [R + 1]
   window_P: np.ndarray  # int64 [P], each window once
 
 
@@ -196,8 +195,8 @@ def pack(windows: Windows, history_length: int) -> PackedRows:
       if not open_rows[free - size]:
         bisect.insort(frees, free - size)
       open_rows[free - size].append(row)
-  offsets_R1 = np.concatenate([[0], np.cumsum(np.bincount(row_P, minlength=num_rows))])
-  return PackedRows(offsets_R1.astype(np.int64), window_P[np.argsort(row_P, kind="stable")])
+  offsets_Rp1 = np.concatenate([[0], np.cumsum(np.bincount(row_P, minlength=num_rows))])
+  return PackedRows(offsets_Rp1.astype(np.int64), window_P[np.argsort(row_P, kind="stable")])
 
 
 def packed_batches(
@@ -215,15 +214,15 @@ def packed_batches(
     and 'segment_BxS', which numbers the windows that share a row.
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
-  windows = all_positions(source.offsets_U1, history_length)
+  windows = all_positions(source.offsets_Up1, history_length)
   rows = pack(windows, history_length)
-  count_R = np.diff(rows.offsets_R1)
+  count_R = np.diff(rows.offsets_Rp1)
   indices_at = shuffled(len(count_R), batch_size, seed, process_index, process_count)
 
   def batch_at(step: int) -> dict[str, np.ndarray]:
     row_B = indices_at(step)
     at_W, segment_W = ragged_arange(count_R[row_B])
-    window_W = rows.window_P[rows.offsets_R1[row_B][at_W] + segment_W]
+    window_W = rows.window_P[rows.offsets_Rp1[row_B][at_W] + segment_W]
     start_W, stop_W = windows.start_W[window_W], windows.stop_W[window_W]
     size_W = stop_W - start_W - 1
     column_W = np.cumsum(size_W) - size_W
@@ -261,7 +260,7 @@ def sliding_batches(
     `num_user_tokens`, histories are [B, 1 + S]: column 0 holds their user's token.
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
-  count, windows_at = last_position(source.offsets_U1, history_length)
+  count, windows_at = last_position(source.offsets_Up1, history_length)
   indices_at = shuffled(count, batch_size, seed, process_index, process_count)
 
   def batch_at(step: int) -> dict[str, np.ndarray]:
@@ -270,7 +269,7 @@ def sliding_batches(
     end_B = np.cumsum(stop_B - start_B)
     history_BxS = gather(items, end_B - (stop_B - start_B), end_B - 1, history_length)
     if num_user_tokens:
-      user_B = np.searchsorted(source.offsets_U1, start_B, side="right") - 1
+      user_B = np.searchsorted(source.offsets_Up1, start_B, side="right") - 1
       token_B = user_tokens(source.ids_of(user_B), num_user_tokens)
       history_BxS = with_user_tokens(token_B, history_BxS)
     return {"history_BxS": history_BxS, "target_Bx1": items[end_B - 1][:, None]}

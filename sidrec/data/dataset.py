@@ -18,9 +18,9 @@ import numpy as np
 
 
 class Histories(NamedTuple):
-  """Packed interactions: user u owns the slice offsets_U1[u]:offsets_U1[u + 1]."""
+  """Packed interactions: user u owns the slice offsets_Up1[u]:offsets_Up1[u + 1]."""
 
-  offsets_U1: np.ndarray  # int64 [U + 1]
+  offsets_Up1: np.ndarray  # int64 [U + 1]
   item_T: np.ndarray  # int32 [T], rows of Items
   time_T: np.ndarray  # int64 [T], seconds; non-decreasing within a user
   rating_T: np.ndarray  # float32 [T], NaN where the log has none
@@ -34,11 +34,11 @@ class Histories(NamedTuple):
   @property
   def lengths_U(self) -> np.ndarray:
     """Interactions of each user: int64 [U]."""
-    return np.diff(self.offsets_U1)
+    return np.diff(self.offsets_Up1)
 
   def of(self, user: int) -> np.ndarray:
     """The item rows of user row `user`, oldest first: int32 [length]."""
-    return self.item_T[self.offsets_U1[user] : self.offsets_U1[user + 1]]
+    return self.item_T[self.offsets_Up1[user] : self.offsets_Up1[user + 1]]
 
 
 class Items(NamedTuple):
@@ -47,7 +47,7 @@ class Items(NamedTuple):
   ids_N: np.ndarray  # [N], original ids, int64 or str
   titles_N: np.ndarray  # str [N], '' where unknown
   categories_C: np.ndarray  # str [C], distinct category names
-  category_offsets_N1: np.ndarray  # int64 [N + 1], into category_E
+  category_offsets_Np1: np.ndarray  # int64 [N + 1], into category_E
   category_E: np.ndarray  # int32 [E], rows of categories_C, in the source's order
   numeric: Mapping[str, np.ndarray]  # name → float32 [N], NaN where unknown; 'year' is one
   text_N: np.ndarray  # str [N], free text, '' where unknown
@@ -59,7 +59,7 @@ class Items(NamedTuple):
 
   def categories_of(self, item: int) -> list[str]:
     """Category names of item row `item`."""
-    span = slice(self.category_offsets_N1[item], self.category_offsets_N1[item + 1])
+    span = slice(self.category_offsets_Np1[item], self.category_offsets_Np1[item + 1])
     return self.categories_C[self.category_E[span]].tolist()
 
 
@@ -82,11 +82,11 @@ class HeldOut(NamedTuple):
 def without_last(histories: Histories, count: int) -> Histories:
   """Histories without each user's last `count` interactions (users may become empty)."""
   keep_U = np.maximum(histories.lengths_U - count, 0)
-  offsets_U1 = np.concatenate([[0], np.cumsum(keep_U)]).astype(np.int64)
-  start_T = np.repeat(histories.offsets_U1[:-1] - offsets_U1[:-1], keep_U)
-  kept_T = start_T + np.arange(offsets_U1[-1])
+  offsets_Up1 = np.concatenate([[0], np.cumsum(keep_U)]).astype(np.int64)
+  start_T = np.repeat(histories.offsets_Up1[:-1] - offsets_Up1[:-1], keep_U)
+  kept_T = start_T + np.arange(offsets_Up1[-1])
   return histories._replace(
-    offsets_U1=offsets_U1,
+    offsets_Up1=offsets_Up1,
     item_T=histories.item_T[kept_T],
     time_T=histories.time_T[kept_T],
     rating_T=histories.rating_T[kept_T],
@@ -117,7 +117,7 @@ def held_out_view(histories: Histories, split: str) -> HeldOut:
   if len(histories.lengths_U) and histories.lengths_U.min() < 3:
     user = histories.user_ids_U[int(histories.lengths_U.argmin())].item()
     raise ValueError(f"user {user!r} has fewer than 3 interactions; leave-last-out needs 3")
-  target_U = histories.item_T[histories.offsets_U1[1:] - back]
+  target_U = histories.item_T[histories.offsets_Up1[1:] - back]
   return HeldOut(without_last(histories, back), target_U)
 
 
@@ -135,9 +135,9 @@ def validate(dataset: Dataset) -> Dataset:
   require(len(np.unique(items.ids_N)) == num_items, "item ids repeat")
   require(len(np.unique(histories.user_ids_U)) == histories.num_users, "user ids repeat")
   require(
-    len(histories.offsets_U1) == histories.num_users + 1
-    and histories.offsets_U1[0] == 0
-    and histories.offsets_U1[-1] == total
+    len(histories.offsets_Up1) == histories.num_users + 1
+    and histories.offsets_Up1[0] == 0
+    and histories.offsets_Up1[-1] == total
     and bool((histories.lengths_U >= 0).all()),
     "history offsets do not cover the interactions",
   )
@@ -149,11 +149,11 @@ def validate(dataset: Dataset) -> Dataset:
     total == 0 or (histories.item_T.min() >= 0 and histories.item_T.max() < num_items),
     "an interaction names an item outside the catalogue",
   )
-  same_user_T1 = np.ones(max(total - 1, 0), bool)
-  starts = histories.offsets_U1[1:-1]
-  same_user_T1[starts[(starts > 0) & (starts < total)] - 1] = False
+  same_user_Tm1 = np.ones(max(total - 1, 0), bool)
+  starts = histories.offsets_Up1[1:-1]
+  same_user_Tm1[starts[(starts > 0) & (starts < total)] - 1] = False
   require(
-    bool((np.diff(histories.time_T)[same_user_T1] >= 0).all()), "a history is not ordered by time"
+    bool((np.diff(histories.time_T)[same_user_Tm1] >= 0).all()), "a history is not ordered by time"
   )
   for name, column in [("titles", items.titles_N), ("text", items.text_N), *items.numeric.items()]:
     require(len(column) == num_items, f"item column {name!r} has {len(column)} of {num_items} rows")
@@ -164,7 +164,7 @@ def validate(dataset: Dataset) -> Dataset:
     "an item names a category that is not listed",
   )
   require(
-    len(items.category_offsets_N1) == num_items + 1 and items.category_offsets_N1[-1] == pairs,
+    len(items.category_offsets_Np1) == num_items + 1 and items.category_offsets_Np1[-1] == pairs,
     "category offsets do not cover the item-category pairs",
   )
   return dataset

@@ -11,14 +11,14 @@ from sidrec.data.dataset import Histories
 
 
 class SeenItems(NamedTuple):
-  """Packed sets: user u has seen item_S[offsets_U1[u]:offsets_U1[u + 1]]."""
+  """Packed sets: user u has seen item_S[offsets_Up1[u]:offsets_Up1[u + 1]]."""
 
-  offsets_U1: np.ndarray  # int64 [U + 1]
+  offsets_Up1: np.ndarray  # int64 [U + 1]
   item_S: np.ndarray  # int32 [S], sorted and distinct within a user
 
   def of(self, user: int) -> np.ndarray:
     """The items that user row `user` has seen, sorted and distinct: int32 [count]."""
-    return self.item_S[self.offsets_U1[user] : self.offsets_U1[user + 1]]
+    return self.item_S[self.offsets_Up1[user] : self.offsets_Up1[user + 1]]
 
 
 def seen_items(histories: Histories) -> SeenItems:
@@ -27,5 +27,5 @@ def seen_items(histories: Histories) -> SeenItems:
   span = int(histories.item_T.max()) + 1 if len(histories.item_T) else 1
   user_S, item_S = np.divmod(np.unique(user_T * span + histories.item_T), span)
   counts_U = np.bincount(user_S, minlength=histories.num_users)
-  offsets_U1 = np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64)
-  return SeenItems(offsets_U1, item_S.astype(np.int32))
+  offsets_Up1 = np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64)
+  return SeenItems(offsets_Up1, item_S.astype(np.int32))

@@ -66,7 +66,7 @@ def examples(histories: Histories) -> Iterable[bytes]:
     (name, np.asarray(array, dtype).tobytes(), dtype.itemsize)
     for (name, dtype), array in zip(COLUMNS.items(), arrays, strict=True)
   ]
-  offsets = histories.offsets_U1.tolist()
+  offsets = histories.offsets_Up1.tolist()
   text = histories.user_ids_U.dtype.kind == "U"
   for user, user_id in enumerate(histories.user_ids_U.tolist()):
     example = _example_class()()
@@ -109,8 +109,8 @@ def histories_of(records: Sequence[bytes], id_dtype: np.dtype) -> Histories:
     np.frombuffer(b"".join(columns[name]), dtype).astype(dtype.newbyteorder("="))
     for name, dtype in COLUMNS.items()
   )
-  offsets_R1 = np.concatenate([[0], np.cumsum(length_R)]).astype(np.int64)
-  return Histories(offsets_R1, item_T, time_T, rating_T, user_ids_of(records, id_dtype))
+  offsets_Rp1 = np.concatenate([[0], np.cumsum(length_R)]).astype(np.int64)
+  return Histories(offsets_Rp1, item_T, time_T, rating_T, user_ids_of(records, id_dtype))
 
 
 def write_tfds_metadata(folder: Path, shards: Sequence[Shard], text_ids: bool) -> None:

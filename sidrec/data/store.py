@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sidrec.core.atomic import whole_folder, write_whole_text
 from sidrec.data import shards
 from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, save_items
 from sidrec.data.dataset import Dataset, Histories, Items, validate
 from sidrec.data.prefetch import prefetched
-from sidrec.whole_file import whole_folder, write_whole_text
 
 _FORMAT = 1
 _USERS_AT_ONCE = 1 << 12
@@ -90,9 +90,9 @@ def default_shards(num_interactions: int) -> int:
 
 def slice_users(histories: Histories, start: int, stop: int) -> Histories:
   """The histories of user rows start … stop - 1."""
-  first, last = histories.offsets_U1[[start, stop]]
+  first, last = histories.offsets_Up1[[start, stop]]
   return Histories(
-    histories.offsets_U1[start : stop + 1] - first,
+    histories.offsets_Up1[start : stop + 1] - first,
     histories.item_T[first:last],
     histories.time_T[first:last],
     histories.rating_T[first:last],
@@ -186,9 +186,9 @@ def load_store(path: str | Path, users_R: np.ndarray | None = None) -> Dataset:
     users_R = np.arange(len(store.lengths_U))
   blocks = [users_R[at : at + _USERS_AT_ONCE] for at in range(0, len(users_R), _USERS_AT_ONCE)]
   parts = [_histories(store, block) for block in blocks]
-  offsets_R1 = np.concatenate([[0], np.cumsum(store.lengths_U[users_R], dtype=np.int64)])
+  offsets_Rp1 = np.concatenate([[0], np.cumsum(store.lengths_U[users_R], dtype=np.int64)])
   columns = zip(*(part[1:] for part in parts), strict=True)
-  histories = Histories(offsets_R1, *map(np.concatenate, columns))
+  histories = Histories(offsets_Rp1, *map(np.concatenate, columns))
   items = load_items(store.folder / "items.npz")
   return validate(Dataset(store.name, histories, items, store.notes))
 
@@ -248,15 +248,15 @@ def signature_store(path: str, *, users: int = 0) -> dict[str, Any]:
 def training_source(store: Store) -> Source:
   """Where batches find the training view: each user's interactions but the last two."""
   lengths_U = np.maximum(store.lengths_U.astype(np.int64) - _HELD_OUT, 0)
-  offsets_U1 = np.concatenate([[0], np.cumsum(lengths_U)])
+  offsets_Up1 = np.concatenate([[0], np.cumsum(lengths_U)])
   width = shards.COLUMNS["item"].itemsize
 
   def items_of(start_W: np.ndarray, stop_W: np.ndarray) -> np.ndarray:
-    user_W = np.searchsorted(offsets_U1, start_W, side="right") - 1
+    user_W = np.searchsorted(offsets_Up1, start_W, side="right") - 1
     user_R, at_W = np.unique(user_W, return_inverse=True)  # whom several windows share: once
     blobs = shards.column_of(store.read(user_R), "item")
     _check(store, user_R, blobs, width)
-    at = (start_W - offsets_U1[user_W], stop_W - offsets_U1[user_W])
+    at = (start_W - offsets_Up1[user_W], stop_W - offsets_Up1[user_W])
     spans = zip(at_W.tolist(), *((width * place_W).tolist() for place_W in at), strict=True)
     joined = b"".join([blobs[user][i:j] for user, i, j in spans])
     return np.frombuffer(joined, shards.COLUMNS["item"])
@@ -264,7 +264,7 @@ def training_source(store: Store) -> Source:
   def ids_of(user_R: np.ndarray) -> np.ndarray:
     return shards.user_ids_of(store.read(user_R), store.id_dtype)
 
-  return Source(offsets_U1, items_of, ids_of)
+  return Source(offsets_Up1, items_of, ids_of)
 
 
 def from_shards(

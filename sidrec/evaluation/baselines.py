@@ -57,8 +57,8 @@ def item_knn(training: Histories, num_items: int, window: int = 20, last: int = 
 
   def score_block(histories: Histories, users_B: np.ndarray) -> np.ndarray:
     age_A = np.arange(last)
-    position_BxA = histories.offsets_U1[users_B + 1][:, None] - 1 - age_A
-    row_P, age_P = np.nonzero(position_BxA >= histories.offsets_U1[users_B][:, None])
+    position_BxA = histories.offsets_Up1[users_B + 1][:, None] - 1 - age_A
+    row_P, age_P = np.nonzero(position_BxA >= histories.offsets_Up1[users_B][:, None])
     item_P = histories.item_T[position_BxA[row_P, age_P]]
     weight_P = (1.0 / (age_P + 1.0)).astype(np.float32)
     # An item that occurs twice among the last ones speaks twice.
@@ -106,7 +106,7 @@ def _has_item(histories: Histories, users_B: np.ndarray, num_items: int) -> sp.c
   """1 where the item occurs in the user's history, however often: float32 sparse [B, N]."""
   once_T = np.ones(len(histories.item_T), np.float32)
   shape = (histories.num_users, num_items)
-  packed = (once_T, histories.item_T, histories.offsets_U1)
+  packed = (once_T, histories.item_T, histories.offsets_Up1)
   has_BxN = sp.csr_array(sp.csr_array(packed, shape=shape)[users_B])
   has_BxN.sum_duplicates()
   has_BxN.data.fill(1.0)
@@ -124,9 +124,9 @@ def ranks(scores_BxN: np.ndarray, target_B: np.ndarray) -> np.ndarray:
     rank_B int64: the number of other items that score as much or more; -1 where the target is
     not recommended.
   """
-  score_B1 = np.take_along_axis(scores_BxN, target_B[:, None], axis=1)
-  rank_B = np.count_nonzero(scores_BxN >= score_B1, axis=1) - 1
-  return np.where(np.isneginf(score_B1[:, 0]), -1, rank_B)
+  score_Bx1 = np.take_along_axis(scores_BxN, target_B[:, None], axis=1)
+  rank_B = np.count_nonzero(scores_BxN >= score_Bx1, axis=1) - 1
+  return np.where(np.isneginf(score_Bx1[:, 0]), -1, rank_B)
 
 
 def top_items(scores_BxN: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,10 +135,10 @@ def top_items(scores_BxN: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
   k = min(k, num_items)
   # Largest first by negation: most scores are often -inf, and selecting beyond a long run of
   # equal values is an order of magnitude slower than selecting before it.
-  least_B1 = -np.partition(-scores_BxN, k - 1, axis=1)[:, k - 1, None]
-  above_BxN, tied_BxN = scores_BxN > least_B1, scores_BxN == least_B1
-  room_B1 = k - np.count_nonzero(above_BxN, axis=1, keepdims=True)
-  taken_BxN = above_BxN | (tied_BxN & (np.cumsum(tied_BxN, axis=1) <= room_B1))
+  least_Bx1 = -np.partition(-scores_BxN, k - 1, axis=1)[:, k - 1, None]
+  above_BxN, tied_BxN = scores_BxN > least_Bx1, scores_BxN == least_Bx1
+  room_Bx1 = k - np.count_nonzero(above_BxN, axis=1, keepdims=True)
+  taken_BxN = above_BxN | (tied_BxN & (np.cumsum(tied_BxN, axis=1) <= room_Bx1))
   items_BxK = np.nonzero(taken_BxN)[1].reshape(-1, k)
   scores_BxK = np.take_along_axis(scores_BxN, items_BxK, axis=1)
   order_BxK = np.argsort(-scores_BxK, axis=1, kind="stable")
@@ -188,8 +188,8 @@ def evaluate_baseline_per_user(
     users_B = np.arange(start, min(start + block_size, num_users))
     unmasked_BxN = score_block(held_out.histories, users_B)
     masked_BxN = unmasked_BxN.copy()
-    seen_B = np.diff(seen.offsets_U1)[users_B]
-    first, end = seen.offsets_U1[users_B[0]], seen.offsets_U1[users_B[-1] + 1]
+    seen_B = np.diff(seen.offsets_Up1)[users_B]
+    first, end = seen.offsets_Up1[users_B[0]], seen.offsets_Up1[users_B[-1] + 1]
     masked_BxN[np.repeat(users_B - start, seen_B), seen.item_S[first:end]] = -np.inf
     for way, scores_BxN in [("masked", masked_BxN), ("unmasked", unmasked_BxN)]:
       rank_U[way][users_B] = ranks(scores_BxN, held_out.target_U[users_B])

@@ -7,7 +7,6 @@ import numpy as np
 
 from sidrec.data.dataset import HeldOut
 from sidrec.data.seen import SeenItems, seen_items
-from sidrec.decoding.batched import RecommendUsers
 from sidrec.evaluation.metrics import (
   COVERAGE_AT,
   coverage,
@@ -15,6 +14,7 @@ from sidrec.evaluation.metrics import (
   rank_in_list,
   summarise,
 )
+from sidrec.search.batched import RecommendUsers
 
 # What is kept of each user, so that systems can be compared on the same users later.
 PER_USER = ("recall@10", "ndcg@10")

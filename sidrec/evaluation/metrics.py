@@ -28,8 +28,8 @@ def rank_in_list(items_UxK: np.ndarray, valid_UxK: np.ndarray, target_U: np.ndar
   """
   hit_UxK = valid_UxK & (items_UxK == target_U[:, None])
   place_UxK = np.cumsum(valid_UxK, axis=1) - 1
-  first_U1 = hit_UxK.argmax(axis=1)[:, None]
-  return np.where(hit_UxK.any(axis=1), np.take_along_axis(place_UxK, first_U1, axis=1)[:, 0], -1)
+  first_Ux1 = hit_UxK.argmax(axis=1)[:, None]
+  return np.where(hit_UxK.any(axis=1), np.take_along_axis(place_UxK, first_Ux1, axis=1)[:, 0], -1)
 
 
 def per_user_metrics(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sidrec.data.dataset import Dataset, held_out_view, training_view
-from sidrec.data.ties import tied_share
+from sidrec.data.tie_breaking import tied_share
 
 SPLITS = ("valid", "test")
 

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 
+from sidrec.core.nested import flatten
 from sidrec.evaluation import intervals, report
 from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_mean
 from sidrec.evaluation.intervals import COLUMNS, REFERENCE, TITLES, interval_text
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.seeds import SeedResults, over_seeds
 from sidrec.evaluation.tables import aligned_table
-from sidrec.stages import flatten
 
 # Settings in which runs of one config may differ.
 FREE_SETTINGS = ("seed", "data.path")

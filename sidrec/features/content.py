@@ -221,7 +221,7 @@ def _category_part(model: ContentModel, items: Items) -> np.ndarray:
 
 
 def _category_incidence(items: Items) -> sp.csr_array:
-  item_E = np.repeat(np.arange(items.num_items), np.diff(items.category_offsets_N1))
+  item_E = np.repeat(np.arange(items.num_items), np.diff(items.category_offsets_Np1))
   return _incidence(item_E, items.category_E, (items.num_items, len(items.categories_C)))
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sidrec.core.atomic import write_whole
 from sidrec.data.dataset import Items
-from sidrec.whole_file import write_whole
 
 Encode = Callable[[list[str]], np.ndarray]  # texts → vectors [number of texts, F]
 

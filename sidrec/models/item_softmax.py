@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.data.batches import NO_ITEM
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.layers import MASKED
 
 # Scores that the training loss holds at once, 64 MiB of float32: above this, positions go block
@@ -91,13 +91,13 @@ def draw_distinct(key: jax.Array, num_items: int, count: int) -> jax.Array:
   """
   count = min(count, num_items)
   # Made of Python's numbers, for count · N may not fit int32.
-  start_C1 = np.arange(count + 1, dtype=np.int64) * num_items // count
-  size_C = jnp.asarray(np.diff(start_C1), jnp.int32)
+  start_Cp1 = np.arange(count + 1, dtype=np.int64) * num_items // count
+  size_C = jnp.asarray(np.diff(start_Cp1), jnp.int32)
   ring_key, within_key = jax.random.split(key)
   turn = jax.random.randint(ring_key, (), 0, num_items)
   within_C = jax.random.randint(within_key, (count,), 0, size_C)
   # turn + place may not fit int32 where N is above a billion; no such table fits a device.
-  return (turn + jnp.asarray(start_C1[:-1], jnp.int32) + within_C) % num_items
+  return (turn + jnp.asarray(start_Cp1[:-1], jnp.int32) + within_C) % num_items
 
 
 def _num_blocks(batch: int, length: int, num_candidates: int) -> int:

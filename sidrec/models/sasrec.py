@@ -12,14 +12,12 @@ K results, M forbidden items per request.
 """
 
 import dataclasses
-from typing import cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sidrec.data.batches import NO_ITEM
-from sidrec.decoding.beam import Recommendations
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.dropout import Dropout
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood, item_scores
 from sidrec.models.layers import EncoderBlock, Norm
@@ -147,37 +145,3 @@ class SASRec(nn.Module):
     last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
     last_BxD = states_BxSxD[jnp.arange(len(last_B)), last_B]
     return jax.nn.log_softmax(item_scores(last_BxD, self.item_NxD, self._bias()))
-
-
-def recommend(
-  model: SASRec,
-  params: dict,
-  history_BxS: jax.Array,
-  num_results: int,
-  forbidden_BxM: jax.Array | None = None,
-) -> Recommendations:
-  """The K best items for each history, by scoring every item; of a tie, the lowest row.
-
-  Args:
-    model: SASRec; its config is static under jit.
-    params: its parameters.
-    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
-    num_results: K.
-    forbidden_BxM: int32 item rows never to return, in any order, repeats allowed,
-      filled up with NO_ITEM; None to allow everything.
-
-  Returns:
-    Recommendations with K results per history, scored by log p(item | history).
-  """
-  num_items = model.config.num_items
-  score_BxN = cast(jax.Array, model.apply({"params": params}, history_BxS, method="next_item"))
-  if forbidden_BxM is not None:
-    column_BxM = jnp.where(forbidden_BxM == NO_ITEM, num_items, forbidden_BxM)
-    row_Bx1 = jnp.arange(len(column_BxM))[:, None]
-    score_BxN = score_BxN.at[row_Bx1, column_BxM].set(-jnp.inf, mode="drop")
-  kept = min(num_results, num_items)
-  score_BxK, item_BxK = jax.lax.top_k(score_BxN, kept)
-  missing = ((0, 0), (0, num_results - kept))
-  score_BxK = jnp.pad(score_BxK, missing, constant_values=-jnp.inf)
-  valid_BxK = jnp.isfinite(score_BxK)
-  return Recommendations(jnp.where(valid_BxK, jnp.pad(item_BxK, missing), -1), score_BxK, valid_BxK)

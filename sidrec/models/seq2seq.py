@@ -36,10 +36,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sidrec.data.batches import NO_ITEM
-from sidrec.decoding import trie as trie_lib
-from sidrec.decoding.packed_codes import PackedCodes
-from sidrec.decoding.trie import Trie
+from sidrec.catalogue.trie import trie as trie_lib
+from sidrec.catalogue.trie.packed_codes import PackedCodes
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.dropout import Dropout
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
 from sidrec.models.layers import DecoderBlock, EncoderBlock, KeyValues, Norm, States
@@ -169,7 +169,7 @@ class Seq2Seq(nn.Module):
     history_BxS: jax.Array,
     target_BxQ: jax.Array,
     trie: Trie,
-    path_NxL1: jax.Array,
+    path_NxLp1: jax.Array,
     segment_BxS: jax.Array | None = None,
     train: bool = False,
   ) -> jax.Array:
@@ -180,14 +180,14 @@ class Seq2Seq(nn.Module):
     `segment_BxS` is as in `encode`.
     """
     states, visible = self.encode(history_BxS, trie.codes_NxL, segment_BxS, train)
-    return self._target_log_likelihood(states, visible, target_BxQ, trie, path_NxL1, train)
+    return self._target_log_likelihood(states, visible, target_BxQ, trie, path_NxLp1, train)
 
   def joint_log_likelihood(
     self,
     history_BxS: jax.Array,
     target_BxS: jax.Array,
     trie: Trie,
-    path_NxL1: jax.Array,
+    path_NxLp1: jax.Array,
     segment_BxS: jax.Array | None = None,
     train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
@@ -199,26 +199,26 @@ class Seq2Seq(nn.Module):
     """
     c = self.config
     states, visible = self.encode(history_BxS, trie.codes_NxL, segment_BxS, train)
-    level_BxSxL = self._target_log_likelihood(states, visible, target_BxS, trie, path_NxL1, train)
+    level_BxSxL = self._target_log_likelihood(states, visible, target_BxS, trie, path_NxLp1, train)
     negative_C = None
     if train and c.item_negatives:
       negative_C = draw_distinct(self.make_rng("negatives"), c.num_items, c.item_negatives)
     item_BxS = item_log_likelihood(states, target_BxS, self.item_NxD, self.item_bias_N, negative_C)
     return level_BxSxL, item_BxS
 
-  def _target_log_likelihood(self, states, visible, target_BxQ, trie, path_NxL1, train):
+  def _target_log_likelihood(self, states, visible, target_BxQ, trie, path_NxLp1, train):
     c = self.config
     target_BxQ = jnp.maximum(target_BxQ, 0)
     start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, c.width))
     if c.setting == "dense":
       start_BxQxD = start_BxQxD + states
-    codes_BxQxL, path_BxQxL1 = trie.codes_NxL[target_BxQ], path_NxL1[target_BxQ]
+    codes_BxQxL, path_BxQxLp1 = trie.codes_NxL[target_BxQ], path_NxLp1[target_BxQ]
     hidden_BxQxLxD = self._decode(
       states, start_BxQxD, codes_BxQxL, visible, train, causal=c.setting == "dense"
     )
     levels = [
       self._level_log_likelihood(
-        hidden_BxQxLxD[:, :, level], codes_BxQxL[..., level], path_BxQxL1, level, trie
+        hidden_BxQxLxD[:, :, level], codes_BxQxL[..., level], path_BxQxLp1, level, trie
       )
       for level in range(c.num_levels)
     ]
@@ -239,8 +239,8 @@ class Seq2Seq(nn.Module):
     relative = self.config.positions == "relative"
     return self.decoder_bias(self.config.num_levels) if relative else None
 
-  def _level_log_likelihood(self, hidden_BxQxD, token_BxQ, path_BxQxL1, level, trie):
-    node_BxQ, next_BxQ = path_BxQxL1[..., level], path_BxQxL1[..., level + 1]
+  def _level_log_likelihood(self, hidden_BxQxD, token_BxQ, path_BxQxLp1, level, trie):
+    node_BxQ, next_BxQ = path_BxQxLp1[..., level], path_BxQxLp1[..., level + 1]
     if not self.config.constrained_softmax:
       logp_BxQxV = self._code_logits(hidden_BxQxD, level)
       return jnp.take_along_axis(logp_BxQxV, token_BxQ[..., None], axis=-1)[..., 0]

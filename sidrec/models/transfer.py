@@ -10,8 +10,8 @@ model width. Numbers of rows in the trained catalogue are called *trained* rows 
 
 import numpy as np
 
-from sidrec.decoding import packed_codes
-from sidrec.decoding.trie import Trie, child_range, row_paths, rows_below
+from sidrec.catalogue.trie import packed_codes
+from sidrec.catalogue.trie.trie import Trie, child_range, row_paths, rows_below
 
 UNKNOWN = -1
 
@@ -84,15 +84,15 @@ def match_nodes(trained: Trie, trie: Trie) -> tuple[np.ndarray, np.ndarray]:
 
   The root has itself for a parent; closing nodes have nothing.
   """
-  path_RxL1 = row_paths(trie)
-  item_R = np.asarray(trie.item_N)[: len(path_RxL1)]
-  trained_RxL1 = descend(trained, np.asarray(trie.codes_NxL)[item_R])
+  path_RxLp1 = row_paths(trie)
+  item_R = np.asarray(trie.item_N)[: len(path_RxLp1)]
+  trained_RxLp1 = descend(trained, np.asarray(trie.codes_NxL)[item_R])
   node_E = np.full(trie.num_nodes, UNKNOWN)
   parent_E = node_E.copy()
   # Upwards: of a row that stands for all of its tail, the first step into the tail counts.
   for depth in reversed(range(trie.num_levels + 1)):
-    node_E[path_RxL1[:, depth]] = trained_RxL1[:, depth]
-    parent_E[path_RxL1[:, depth]] = trained_RxL1[:, max(depth - 1, 0)]
+    node_E[path_RxLp1[:, depth]] = trained_RxLp1[:, depth]
+    parent_E[path_RxLp1[:, depth]] = trained_RxLp1[:, max(depth - 1, 0)]
   return node_E, parent_E
 
 
@@ -110,8 +110,8 @@ def descend(trie: Trie, codes_MxL: np.ndarray) -> np.ndarray:
   nearer_M = shared_2xM.argmax(axis=0)[None]
   row_M = np.take_along_axis(row_2xM, nearer_M, axis=0)[0]
   shared_M = np.take_along_axis(shared_2xM, nearer_M, axis=0)[0]
-  path_MxL1 = row_paths(trie)[row_M].astype(np.int64)
-  return np.where(np.arange(codes.num_levels + 1) <= shared_M[:, None], path_MxL1, UNKNOWN)
+  path_MxLp1 = row_paths(trie)[row_M].astype(np.int64)
+  return np.where(np.arange(codes.num_levels + 1) <= shared_M[:, None], path_MxLp1, UNKNOWN)
 
 
 def _share_of_items(
@@ -121,22 +121,22 @@ def _share_of_items(
 
   1 for closing nodes.
   """
-  path_RxL1 = row_paths(trie)
-  new_R = trained_row_N[np.asarray(trie.item_N)[: len(path_RxL1)]] == UNKNOWN
-  before_R1 = np.concatenate([[0], np.cumsum(new_R)])
-  share_E, node_X = np.ones(trie.num_nodes), np.unique(path_RxL1)
+  path_RxLp1 = row_paths(trie)
+  new_R = trained_row_N[np.asarray(trie.item_N)[: len(path_RxLp1)]] == UNKNOWN
+  before_Rp1 = np.concatenate([[0], np.cumsum(new_R)])
+  share_E, node_X = np.ones(trie.num_nodes), np.unique(path_RxLp1)
   first_X, stop_X = map(np.asarray, rows_below(trie, node_X))
   first_Xt, stop_Xt = map(np.asarray, rows_below(trained, np.maximum(node_E[node_X], 0)))
   trained_X = np.where(node_E[node_X] == UNKNOWN, 0, stop_Xt - first_Xt)
-  here_X, new_X = stop_X - first_X, before_R1[stop_X] - before_R1[first_X]
+  here_X, new_X = stop_X - first_X, before_Rp1[stop_X] - before_Rp1[first_X]
   whole_X = np.where(node_E[node_X] == UNKNOWN, here_X, trained_X + new_X)
   share_E[node_X] = here_X / whole_X
   return share_E
 
 
-def _deepest(path_MxL1: np.ndarray) -> np.ndarray:
-  depth_M = (path_MxL1 != UNKNOWN).sum(axis=1) - 1
-  return path_MxL1[np.arange(len(path_MxL1)), depth_M]
+def _deepest(path_MxLp1: np.ndarray) -> np.ndarray:
+  depth_M = (path_MxLp1 != UNKNOWN).sum(axis=1) - 1
+  return path_MxLp1[np.arange(len(path_MxLp1)), depth_M]
 
 
 def _mean_of_ranges(rows: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.ndarray:

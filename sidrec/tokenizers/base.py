@@ -11,8 +11,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from sidrec.tokenizers.radix import as_codes
-from sidrec.training.mesh import batch_sharding
+from sidrec.core.codes import as_codes
+from sidrec.parallel.mesh import batch_sharding
 
 Array = jax.Array | np.ndarray
 Params = Any  # nested dicts of arrays, which Orbax saves and gives back as they were

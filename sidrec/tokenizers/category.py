@@ -1,6 +1,6 @@
 """Category paths as the first levels of an ID; what the category leaves goes to another tokenizer.
 
-A path has P whole numbers, such as genre and decade (see sidrec.features.paths). A
+A path has P whole numbers, such as genre and decade (see sidrec.features.category_paths). A
 tokenizer is given one array, so the paths travel in its first P columns.
 
 Letters: N items, P path levels, F vector width without the path (PF: with it),
@@ -15,8 +15,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
+from sidrec.core.codes import as_codes, as_integers, check_sizes
 from sidrec.tokenizers.base import BLOCK_SIZE, Array, Params, Tokenizer, check_codes, check_vectors
-from sidrec.tokenizers.radix import as_codes, as_integers, check_sizes
 
 # Larger whole numbers have gaps in float32.
 MAX_CODEBOOK_SIZE = 2**24
@@ -79,7 +79,7 @@ def category(num_path_levels: int, codebook_size: int, rest: Tokenizer | None = 
   item's vector minus the mean vector of its path; a path that the fit did not see
   takes the mean of its longest prefix that the fit did see, at worst of all items.
   Without a `rest`, an ID is the path alone, and the running number that makes IDs
-  unique (sidrec.tokenizers.collisions.add_extra_digit) tells items of a path apart.
+  unique (sidrec.catalogue.collisions.add_extra_digit) tells items of a path apart.
   What the path leaves of a memory-mapped catalogue is kept in a temporary file
   while the rest is fitted.
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sidrec.core.codes import check_sizes
 from sidrec.tokenizers.base import Array, Params, Tokenizer, check_vectors, map_blocks
-from sidrec.tokenizers.radix import check_sizes
 
 
 def lsh(num_levels: int, codebook_size: int, centre: bool = True) -> Tokenizer:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sidrec.core.codes import check_sizes
 from sidrec.tokenizers.base import (
   BLOCK_SIZE,
   Array,
@@ -24,8 +25,7 @@ from sidrec.tokenizers.base import (
   check_vectors,
   map_blocks,
 )
-from sidrec.tokenizers.kmeans import kmeans, nearest
-from sidrec.tokenizers.radix import check_sizes
+from sidrec.tokenizers.kmeans.kmeans import kmeans, nearest
 
 # The codebooks are fitted to at most that many items per code.
 FIT_SAMPLE = 256

@@ -6,66 +6,15 @@ Letters: N items, L levels, V codes per level. The functions on codes are plain
 NumPy; JAX is imported only by `radix`, so that reading a mapping stays light.
 """
 
-import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sidrec.core.codes import as_integers, check_sizes, digits_needed
+
 if TYPE_CHECKING:
   from sidrec.tokenizers.base import Tokenizer
-
-MAX_CODEBOOK_SIZE = 2**31  # codes are int32
-
-
-def check_sizes(id_length: int, codebook_size: int) -> None:
-  """Raises ValueError unless id_length >= 1 and 2 <= codebook_size <= 2**31."""
-  if operator.index(id_length) < 1:
-    raise ValueError(f"id_length is {id_length}; give at least 1")
-  if not 2 <= operator.index(codebook_size) <= MAX_CODEBOOK_SIZE:
-    raise ValueError(f"codebook_size is {codebook_size}; give a number from 2 to 2**31")
-
-
-def digits_needed(count: int, codebook_size: int) -> int:
-  """The smallest L >= 1 with codebook_size**L >= count."""
-  # Whole numbers throughout: a logarithm is off by one near powers of V.
-  digits, capacity = 1, codebook_size
-  while capacity < count:
-    digits, capacity = digits + 1, capacity * codebook_size
-  return digits
-
-
-def as_integers(values: ArrayLike, what: str) -> np.ndarray:
-  """Checks integers of any shape; ValueError, which names `what` they are, for others."""
-  try:
-    array = np.asarray(values)
-  except ValueError:
-    raise ValueError(f"{what} are ragged; give rows of one length") from None
-  if array.size == 0 and array.dtype == np.float64:  # what NumPy makes of []
-    return array.astype(np.int64)
-  if not np.issubdtype(array.dtype, np.integer):
-    raise ValueError(f"{what} must be integers of at most 64 bits, not {array.dtype}")
-  return array
-
-
-def as_codes(codes: ArrayLike, codebook_size: int) -> np.ndarray:
-  """Checks tokens of any shape [..., L].
-
-  Returns:
-    The codes, int32, same shape.
-
-  Raises:
-    ValueError: if they are not integers in [0, codebook_size); names the first.
-  """
-  array = as_integers(codes, "tokens")
-  bad = (array < 0) | (array >= codebook_size)
-  if bad.any():
-    place = [int(axis[0]) for axis in np.nonzero(bad)]
-    raise ValueError(
-      f"token {array[tuple(place)]} at {place} is outside 0..{codebook_size - 1} "
-      f"({bad.sum()} such in all); check the codebook size"
-    )
-  return array.astype(np.int32)
 
 
 def radix_codes(items: ArrayLike, id_length: int, codebook_size: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""One training loop for every trained thing."""
+"""The training engine: one loop for every trained thing."""

@@ -1,7 +1,7 @@
 """Checkpoints on Orbax: a run's latest and best states, and one-off parameter trees.
 
 Every function here is to be called by all processes alike: Orbax decides which of
-them writes what, and the lead process which checkpoints are sound. A checkpoint
+them writes what, and the primary host process which checkpoints are sound. A checkpoint
 appears under its name only when it is complete, its checksums included.
 """
 
@@ -18,11 +18,11 @@ import jax
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from sidrec.distributed import is_lead
+from sidrec.parallel.hosts import is_primary
+from sidrec.parallel.mesh import make_mesh, replicated
+from sidrec.training.checkpoint_recovery import Found, check_any_sound, find_newest, warn_of_damage
 from sidrec.training.checksums import METADATA, write_checksums
-from sidrec.training.leaves import arranged_like, check_fit
-from sidrec.training.mesh import make_mesh, replicated
-from sidrec.training.newest import Found, check_any_sound, find_newest, warn_of_damage
+from sidrec.training.tree_paths import arranged_like, check_fit
 
 PyTree = Any
 Progress = Mapping[str, Any]  # what JSON can hold; infinities and NaN included
@@ -266,7 +266,7 @@ def _context(before_rename: Callable[[], None] | None = None) -> ocp.Context:
   # Slicing replicated arrays over the devices that hold them makes the call that
   # starts a save three times as long, for files that are small here.
   context.array.saving.use_replica_parallel = False
-  # Runs on the lead, in the background, when all processes have written their files.
+  # Runs on the primary host, in the background, when all processes have written their files.
   context.async_options.post_finalization_callback = before_rename
   return context
 
@@ -281,14 +281,14 @@ def _forget_after(checkpointer: ocp.training.Checkpointer, found: Found) -> None
   """Deletes what came after the state to go on from, and what no save has finished."""
   for step in found.after:
     _forget(checkpointer, step)
-  if is_lead():
+  if is_primary():
     for path in checkpointer.directory.iterdir():
       if path.name.endswith(UNFINISHED):
         path.rmtree()
 
 
 def _forget(checkpointer: ocp.training.Checkpointer, step: int) -> None:
-  if is_lead():
+  if is_primary():
     # First, so that a deletion that is cut short leaves nothing that looks whole.
     (checkpointer.directory / str(step) / METADATA).unlink(missing_ok=True)
   checkpointer.delete(step, missing_ok=True)

@@ -4,7 +4,7 @@ Each call to the device runs several optimiser steps under `lax.scan`. While it
 runs, the host prepares the next call's batches and reads the metrics of the
 call before, so the device never waits for the host except to validate.
 
-A signal to stop (see `stopping`) saves the state between two calls. All processes stop at the
+A signal to stop (see `preemption`) saves the state between two calls. All processes stop at the
 same step, wherever the signal came, because each call asks all of them.
 """
 
@@ -18,12 +18,12 @@ import jax
 import numpy as np
 import optax
 
-from sidrec.distributed import from_lead, largest_of_all
-from sidrec.stopping import Stopped, while_training
-from sidrec.training import mesh as mesh_lib
+from sidrec.parallel import mesh as mesh_lib
+from sidrec.parallel.hosts import from_primary, largest_of_all
+from sidrec.parallel.preemption import Stopped, while_training
 from sidrec.training import meter as meter_lib
 from sidrec.training.checkpoint import Checkpoints, open_checkpoints
-from sidrec.training.log import Logger
+from sidrec.training.logging import Logger
 from sidrec.training.meter import Meter
 from sidrec.training.profile import Trace
 from sidrec.training.state import TrainState, init_state, update
@@ -219,8 +219,8 @@ def _kept_params(state: TrainState) -> PyTree:
 
 
 def _of_lead(scores: dict[str, float]) -> dict[str, float]:
-  """The lead's scores: all must judge alike, and last bits may differ from one host to another."""
-  return from_lead(lambda: {name: float(value) for name, value in scores.items()})
+  """The primary host's scores, for all: the last bits may differ from host to host."""
+  return from_primary(lambda: {name: float(value) for name, value in scores.items()})
 
 
 def _steps_to_validation(step: int, config: LoopConfig) -> int:

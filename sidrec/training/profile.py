@@ -22,7 +22,7 @@ def enable_compilation_cache(folder: str | os.PathLike[str]) -> None:
   jax.config.update("jax_compilation_cache_dir", folder)
 
 
-def make_trace(folder: Path, steps: int, total_steps: int, lead: bool = True) -> Trace:
+def make_trace(folder: Path, steps: int, total_steps: int, primary: bool = True) -> Trace:
   """Traces a few training steps for XProf or Perfetto: `folder/plugins/profile/<time>/`.
 
   The first call is left out, because it compiles. What is traced is whole calls, so at least
@@ -32,9 +32,9 @@ def make_trace(folder: Path, steps: int, total_steps: int, lead: bool = True) ->
     folder: takes the trace; `xprof FOLDER` (or TensorBoard with its profile plug-in) shows it.
     steps: how many to trace; 0 for none.
     total_steps: at which training ends.
-    lead: whether this process traces; if not, or without steps, all is a no-op.
+    primary: whether this process traces; if not, or without steps, all is a no-op.
   """
-  if not steps or not lead:
+  if not steps or not primary:
     return lambda done, state: None
   calls, started = 0, -1  # started: step at which the trace began
 

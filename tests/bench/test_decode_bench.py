@@ -9,8 +9,8 @@ from sidrec.bench import growth, layouts, trie
 from sidrec.bench.decoding_model import MeasuredModel, make_config, make_params, random_codes
 from sidrec.bench.tiled_beam import next_states
 from sidrec.bench.unconstrained_beam import unconstrained_search
-from sidrec.decoding import beam
-from sidrec.decoding.trie import build_trie
+from sidrec.catalogue.trie.trie import build_trie
+from sidrec.search import beam
 
 SMALL = {
   "width": 16,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_histories
 
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data import batches
-from sidrec.data.batches import NO_ITEM
 
 
 def histories_of(lengths):
@@ -19,13 +19,13 @@ def histories_of(lengths):
 
 def windows_as_lists(cut, lengths, history_length):
   histories = histories_of(lengths)
-  windows = cut(histories.offsets_U1, history_length)
+  windows = cut(histories.offsets_Up1, history_length)
   spans = zip(windows.start_W, windows.stop_W, strict=True)
   return [histories.item_T[start:stop].tolist() for start, stop in spans]
 
 
-def all_last_positions(offsets_U1, history_length):
-  count, windows_at = batches.last_position(offsets_U1, history_length)
+def all_last_positions(offsets_Up1, history_length):
+  count, windows_at = batches.last_position(offsets_Up1, history_length)
   return windows_at(np.arange(count))
 
 
@@ -71,9 +71,9 @@ def test_last_items_are_left_aligned():
 @settings(max_examples=50, deadline=None)
 @given(LENGTHS, st.integers(1, 5))
 def test_rows_hold_every_window_once_within_the_history_length(lengths, history_length):
-  windows = batches.all_positions(histories_of(lengths).offsets_U1, history_length)
+  windows = batches.all_positions(histories_of(lengths).offsets_Up1, history_length)
   packed = batches.pack(windows, history_length)
-  rows = [packed.window_P[i:j] for i, j in itertools.pairwise(packed.offsets_R1)]
+  rows = [packed.window_P[i:j] for i, j in itertools.pairwise(packed.offsets_Rp1)]
   size = windows.stop_W - windows.start_W - 1
   assert sorted(w for row in rows for w in row) == list(range(len(size)))
   assert all(0 < size[row].sum() <= history_length for row in rows)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidrec.data import cache, dataset
-from sidrec.data.build import build, item_table
-from sidrec.data.demo import read_demo
+from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.demo import read_demo
 
 
 def _small(titles: list[str] = ["Zoë 映画", "", "c"], users: str = "uv") -> dataset.Dataset:  # noqa: B006

@@ -9,7 +9,7 @@ from sidrec.data import dataset
 def _small() -> dataset.Dataset:
   """User 7: items 0 1 2; user 9: items 2 0 1 2 0."""
   histories = dataset.Histories(
-    offsets_U1=np.array([0, 3, 8]),
+    offsets_Up1=np.array([0, 3, 8]),
     item_T=np.array([0, 1, 2, 2, 0, 1, 2, 0], np.int32),
     time_T=np.array([5, 5, 6, 1, 2, 3, 3, 4]),
     rating_T=np.arange(8, dtype=np.float32),
@@ -19,7 +19,7 @@ def _small() -> dataset.Dataset:
     ids_N=np.array([10, 20, 30]),
     titles_N=np.array(["a", "", "c"]),
     categories_C=np.array(["x", "y"]),
-    category_offsets_N1=np.array([0, 2, 2, 3]),
+    category_offsets_Np1=np.array([0, 2, 2, 3]),
     category_E=np.array([1, 0, 1], np.int32),
     numeric={"year": np.array([1990, np.nan, 2000], np.float32)},
     text_N=np.array(["", "", ""]),
@@ -50,7 +50,7 @@ def test_held_out_targets_never_stand_in_the_training_view() -> None:
   lengths_U = rng.integers(3, 12, 50)
   total = int(lengths_U.sum())
   histories = dataset.Histories(
-    offsets_U1=np.concatenate([[0], np.cumsum(lengths_U)]),
+    offsets_Up1=np.concatenate([[0], np.cumsum(lengths_U)]),
     item_T=np.arange(total, dtype=np.int32),  # every interaction has an item of its own
     time_T=np.zeros(total, np.int64),
     rating_T=np.zeros(total, np.float32),
@@ -76,7 +76,7 @@ def test_held_out_view_refuses_other_splits_and_short_users() -> None:
     dataset.held_out_view(histories, "train")
   with pytest.raises(ValueError, match="user 7 has fewer than 3 interactions"):
     dataset.held_out_view(
-      histories._replace(user_ids_U=np.array([9, 7]), offsets_U1=np.array([0, 6, 8])), "test"
+      histories._replace(user_ids_U=np.array([9, 7]), offsets_Up1=np.array([0, 6, 8])), "test"
     )
 
 
@@ -98,11 +98,11 @@ def test_validate_returns_a_sound_data_set() -> None:
     ("items", {"titles_N": np.array(["a", "b"])}, "'titles' has 2 of 3 rows"),
     ("items", {"text_N": np.array(["a"])}, "'text' has 1 of 3 rows"),
     ("items", {"numeric": {"price": np.zeros(4)}}, "'price' has 4 of 3 rows"),
-    ("items", {"category_offsets_N1": np.array([0, 2, 2, 2])}, "category offsets"),
+    ("items", {"category_offsets_Np1": np.array([0, 2, 2, 2])}, "category offsets"),
     ("histories", {"user_ids_U": np.array([7, 7])}, "user ids repeat"),
     ("histories", {"user_ids_U": np.array([], int)}, "no users are left"),
-    ("histories", {"offsets_U1": np.array([0, 3, 7])}, "offsets do not cover"),
-    ("histories", {"offsets_U1": np.array([0, 9, 8])}, "offsets do not cover"),
+    ("histories", {"offsets_Up1": np.array([0, 3, 7])}, "offsets do not cover"),
+    ("histories", {"offsets_Up1": np.array([0, 9, 8])}, "offsets do not cover"),
     ("histories", {"rating_T": np.zeros(7)}, "columns differ in length"),
     ("histories", {"item_T": np.array([0, 1, 3, 2, 0, 1, 2, 0])}, "outside the catalogue"),
     ("histories", {"item_T": np.array([0, 1, -1, 2, 0, 1, 2, 0])}, "outside the catalogue"),

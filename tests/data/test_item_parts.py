@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny import make_items
 
-from sidrec.data.build import item_table
 from sidrec.data.item_parts import join_items, take_items
+from sidrec.data.sources.build import item_table
 
 
 def described(items):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from tiny import assert_same, make_dataset, make_items, tiny_config
 
-from sidrec import pipeline
-from sidrec.data import batches, readers, shards, store
-from sidrec.data.build import build, item_table
+from sidrec.data import batches, shards, store
 from sidrec.data.dataset import Dataset, training_view
+from sidrec.data.sources import registry
+from sidrec.data.sources.build import build, item_table
+from sidrec.run import pipeline
 
 LENGTHS = np.random.default_rng(1).integers(3, 12, 40).tolist()
 
@@ -56,7 +57,7 @@ def test_what_was_written_comes_back(tmp_path: Path, text_ids: bool, num_shards:
   store.write_store(tmp_path / "new" / "store", data, num_shards)
   assert len([*(tmp_path / "new" / "store").glob("*.array_record*")]) == min(num_shards, 40)
   assert_same(store.load_store(tmp_path / "new" / "store"), data)
-  assert_same(readers.read("store", str(tmp_path / "new" / "store")), data)
+  assert_same(registry.read("store", str(tmp_path / "new" / "store")), data)
 
 
 def test_tfds_reads_it_without_tensorflow(written: Path) -> None:
@@ -66,7 +67,7 @@ def test_tfds_reads_it_without_tensorflow(written: Path) -> None:
   data = data_set()
   assert len(source) == 40
   for user in (0, 17, 39):
-    example, span = source[user], slice(*data.histories.offsets_U1[user : user + 2])
+    example, span = source[user], slice(*data.histories.offsets_Up1[user : user + 2])
     assert example["user_id"] == data.histories.user_ids_U[user]
     np.testing.assert_array_equal(example["item"], data.histories.item_T[span])
     np.testing.assert_array_equal(example["time"], data.histories.time_T[span])
@@ -135,8 +136,8 @@ def test_batches_never_hold_what_is_held_out(tmp_path: Path) -> None:
 
 def test_a_sample_has_the_whole_catalogue_and_is_always_the_same(written: Path) -> None:
   data = data_set()
-  sample = readers.read("store", str(written), users=10)
-  assert_same(readers.read("store", str(written), users=10), sample)
+  sample = registry.read("store", str(written), users=10)
+  assert_same(registry.read("store", str(written), users=10), sample)
   assert sample.histories.num_users == 10
   assert sample.items.num_items == data.items.num_items
   assert sample.notes[-1] == "10 of 40 users, drawn evenly; the shards hold the others"
@@ -148,7 +149,7 @@ def test_a_sample_has_the_whole_catalogue_and_is_always_the_same(written: Path) 
 def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> None:
   """The batches that training sees are those of all users in memory."""
   config = tiny_config(tmp_path)
-  data = readers.read("table", config.data.path, **readers.settings_of(config.data))
+  data = registry.read("table", config.data.path, **registry.settings_of(config.data))
   store.write_store(tmp_path / "store", data, 2)
   config.data.update(source="store", path=str(tmp_path / "store"))
   config.data.store.users = 20
@@ -197,7 +198,7 @@ def test_shards_of_another_store_are_told(copied: Path, tmp_path: Path) -> None:
   data = data_set()
   moved = data.histories._replace(item_T=data.histories.item_T[::-1].copy())
   lengths_U = data.histories.lengths_U[::-1]
-  moved = moved._replace(offsets_U1=np.concatenate([[0], np.cumsum(lengths_U)]))
+  moved = moved._replace(offsets_Up1=np.concatenate([[0], np.cumsum(lengths_U)]))
   store.write_store(tmp_path / "other", data._replace(histories=moved), 3)
   meta = json.loads((copied / "store.json").read_text())
   for number in range(3):
@@ -216,7 +217,7 @@ def test_what_is_no_store_is_an_error(copied: Path, tmp_path: Path) -> None:
     store.open_store(tmp_path / "absent")
   (tmp_path / "empty").mkdir()
   with pytest.raises(ValueError, match=r"is no store of histories, for it has no store\.json"):
-    readers.signature("store", str(tmp_path / "empty"))
+    registry.signature("store", str(tmp_path / "empty"))
   meta = json.loads((copied / "store.json").read_text())
   (copied / "store.json").write_text(json.dumps({**meta, "format": 0}))
   with pytest.raises(ValueError, match="has store format 0, but this version reads 1"):
@@ -232,7 +233,7 @@ def test_what_is_no_store_is_an_error(copied: Path, tmp_path: Path) -> None:
 
 def test_short_histories_are_refused(written: Path) -> None:
   with pytest.raises(ValueError, match="users with 3 interactions; prepare it with --min_inter"):
-    readers.read("store", str(written), 5)
+    registry.read("store", str(written), 5)
 
 
 def test_a_store_is_complete_or_absent(

@@ -3,8 +3,8 @@ import pytest
 from tiny import make_histories
 
 from sidrec.data.dataset import HeldOut
-from sidrec.decoding.beam import Recommendations
 from sidrec.evaluation.evaluate import evaluate, evaluate_per_user, evaluate_users, kept_per_user
+from sidrec.search.results import Recommendations
 
 NUM_ITEMS, NUM_RESULTS = 30, 20
 

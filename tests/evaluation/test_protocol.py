@@ -14,7 +14,7 @@ def make_dataset(rows, num_items):
     ids_N=np.arange(num_items),
     titles_N=empty_N,
     categories_C=np.array([], str),
-    category_offsets_N1=np.zeros(num_items + 1, np.int64),
+    category_offsets_Np1=np.zeros(num_items + 1, np.int64),
     category_E=np.array([], np.int32),
     numeric={},
     text_N=empty_N,

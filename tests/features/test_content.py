@@ -22,7 +22,7 @@ def make_items(titles, categories=None, texts=None, **numeric):
     ids_N=np.arange(len(titles)),
     titles_N=np.array(titles, dtype=str),
     categories_C=np.array(names, dtype=str),
-    category_offsets_N1=np.cumsum([0] + [len(row) for row in categories]),
+    category_offsets_Np1=np.cumsum([0] + [len(row) for row in categories]),
     category_E=np.array([names.index(name) for row in categories for name in row], np.int32),
     numeric={name: np.array(column, np.float32) for name, column in numeric.items()},
     text_N=np.array(texts or [""] * len(titles), dtype=str),

@@ -47,7 +47,7 @@ def test_positive_pmi_against_its_formula():
 def test_what_is_held_out_changes_nothing():
   histories = planted(60, 3, 8)
   changed_T = histories.item_T.copy()
-  last_two = np.concatenate([histories.offsets_U1[1:] - 1, histories.offsets_U1[1:] - 2])
+  last_two = np.concatenate([histories.offsets_Up1[1:] - 1, histories.offsets_Up1[1:] - 2])
   changed_T[last_two] = (changed_T[last_two] + 8) % 24  # an item of another cluster
   changed = histories._replace(item_T=changed_T)
   np.testing.assert_array_equal(

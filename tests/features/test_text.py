@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from sidrec.data.build import item_table
+from sidrec.data.sources.build import item_table
 from sidrec.features.text import item_texts, text_vectors
 
 TEMPLATE = "{title}. Genres: {categories}. {text}"

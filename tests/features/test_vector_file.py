@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidrec.data import readers
-from sidrec.data.build import item_table
+from sidrec.data.sources import registry
+from sidrec.data.sources.build import item_table
 from sidrec.features.vector_file import file_vectors
 
 DATA = (Path(__file__).resolve().parents[2] / "../shared/data").resolve()
@@ -203,7 +203,7 @@ def test_other_files_and_rules_are_refused(tmp_path):
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the folder shared/data")
 def test_sentence_vectors_of_real_catalogues():
   for source, folder in [("movielens-1m", "ml-1m"), ("demo", "movietweetings-100k")]:
-    items = readers.read(source, str(DATA / folder) if source != "demo" else "").items
+    items = registry.read(source, str(DATA / folder) if source != "demo" else "").items
     vectors_NxF, note = file_vectors(DATA / folder / "item_text_minilm.npz", items, missing="error")
     assert vectors_NxF.shape == (items.num_items, 384)
     np.testing.assert_allclose(np.linalg.norm(vectors_NxF, axis=1), 1, atol=1e-2)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sidrec.data.batches import NO_ITEM
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models import item_softmax
-from sidrec.models.sasrec import SASRec, SASRecConfig, recommend
+from sidrec.models.sasrec import SASRec, SASRecConfig
+from sidrec.search.exact import recommend
 
 NUM_ITEMS, LENGTH = 11, 6
 # Two rows of histories that share rows, as `packed_batches` makes them.

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, make_model
 
-from sidrec.data.batches import NO_ITEM, with_user_tokens
-from sidrec.decoding import trie as trie_lib
+from sidrec.catalogue.trie import trie as trie_lib
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.batches import with_user_tokens
 from sidrec.models.layers import KeyValues
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_model
 
-from sidrec.decoding import beam
-from sidrec.decoding.trie import build_trie
+from sidrec.catalogue.trie.trie import build_trie
 from sidrec.models.seq2seq import Seq2Seq
 from sidrec.models.transfer import UNKNOWN, descend, match_nodes, transfer
+from sidrec.search import beam
 
 CODES = np.random.default_rng(0).permutation(all_codes(3, 5))
 OLD, NEW = CODES[:60], CODES[60:80]

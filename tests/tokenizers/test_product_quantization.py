@@ -11,7 +11,7 @@ import pytest
 from sidrec.tokenizers import product_quantization as module
 from sidrec.tokenizers.base import BLOCK_SIZE
 from sidrec.tokenizers.product_quantization import allocate, product_quantization
-from sidrec.tokenizers.quality import unexplained_variance
+from sidrec.tokenizers.report.quality import unexplained_variance
 
 QUANTISER = product_quantization(num_levels=4, codebook_size=16, iterations=10)
 

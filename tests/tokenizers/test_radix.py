@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidrec.tokenizers.radix import as_codes, digits_needed, radix, radix_codes
+from sidrec.core.codes import as_codes, digits_needed
+from sidrec.tokenizers.radix import radix, radix_codes
 
 
 def test_known_item():
@@ -81,6 +82,6 @@ def test_tokenizer_numbers_rows_and_ignores_values():
 
 
 def test_importing_the_mapping_does_not_import_jax():
-  code = "import sys, sidrec, sidrec.tokenizers.collisions; print('jax' in sys.modules)"
+  code = "import sys, sidrec, sidrec.catalogue.collisions; print('jax' in sys.modules)"
   done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
   assert done.stdout == "False\n"

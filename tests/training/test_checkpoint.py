@@ -10,8 +10,8 @@ import optax
 import pytest
 from orbax.checkpoint import v1 as ocp
 
+from sidrec.parallel.mesh import make_mesh, replicated
 from sidrec.training.checkpoint import load_params, open_checkpoints, save_params
-from sidrec.training.mesh import make_mesh, replicated
 from sidrec.training.state import TrainState
 
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(lambda step: 1e-3))

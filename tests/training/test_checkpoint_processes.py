@@ -56,5 +56,5 @@ def test_two_processes_agree_on_what_is_damaged_and_go_on(tmp_path):
   assert there_again == {"step": 300, "sound": True, "best": 300}
   assert damaged == later == {"step": 200, "sound": True, "best": 200}
   assert saved_again == {"step": 300, "sound": True, "best": 200}
-  # Only the lead speaks, and only of what it passes over.
+  # Only the primary host speaks, and only of what it passes over.
   assert stderr.count("sidrec:") == stderr.count("latest/300 is damaged") == 1

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tiny import all_codes, make_model
 
-from sidrec.data.batches import NO_ITEM
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.parallel.mesh import make_mesh, to_global
+from sidrec.trainers.recommender import recommender_task
 from sidrec.training.gradient import gradient
-from sidrec.training.mesh import make_mesh, to_global
-from sidrec.training.recommender import recommender_task
 
 
 def case(**changes):

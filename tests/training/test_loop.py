@@ -13,16 +13,16 @@ import pytest
 from damage import flip_a_bit
 from tiny import all_codes, make_histories, make_model
 
-from sidrec import stopping
 from sidrec.data.batches import packed_batches, shuffled
+from sidrec.parallel import preemption
+from sidrec.parallel.mesh import make_mesh, with_shardings
+from sidrec.trainers.recommender import recommender_task
 from sidrec.training import loop
 from sidrec.training.checkpoint import open_checkpoints
-from sidrec.training.log import Logger
+from sidrec.training.logging import Logger
 from sidrec.training.loop import LoopConfig, TrainingDivergedError, train
-from sidrec.training.mesh import make_mesh, with_shardings
 from sidrec.training.optimizer import adamw
 from sidrec.training.profile import make_trace
-from sidrec.training.recommender import recommender_task
 from sidrec.training.state import init_state
 from sidrec.training.task import Task
 
@@ -168,10 +168,10 @@ def test_a_signal_saves_the_step_and_the_next_run_goes_on(tmp_path, monkeypatch,
     return batch_at(step)
 
   whole = run("whole", batch_at)
-  monkeypatch.setattr(stopping._State, "last", float("-inf"))
-  before = signal.signal(signal.SIGTERM, stopping._handle)
+  monkeypatch.setattr(preemption._State, "last", float("-inf"))
+  before = signal.signal(signal.SIGTERM, preemption._handle)
   try:
-    with pytest.raises(stopping.Stopped, match=f"at step {saved}, ") as stopped:
+    with pytest.raises(preemption.Stopped, match=f"at step {saved}, ") as stopped:
       run("parts", signalled)
   finally:
     signal.signal(signal.SIGTERM, before)

@@ -25,7 +25,7 @@ def test_traces_whole_calls_after_the_first(monkeypatch):
 
 def test_traces_nothing_unasked(monkeypatch):
   assert calls_of(monkeypatch, 0, 20) == []
-  assert calls_of(monkeypatch, 3, 20, lead=False) == []
+  assert calls_of(monkeypatch, 3, 20, primary=False) == []
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from damage import bring_back, flip_a_bit, hide, largest_file
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
+from sidrec.parallel.mesh import make_mesh
 from sidrec.training.checkpoint import open_checkpoints
-from sidrec.training.mesh import make_mesh
 
 SECONDS = 60  # in which all of it has to be done
 
@@ -46,7 +46,7 @@ def is_state_at(step, state, mesh):
 
 
 def look_after(folder, mesh, harm):
-  """What a restore finds after the lead has done harm; the step is None if it was refused."""
+  """What a restore finds after the primary host did harm; the step is None if refused."""
   if jax.process_index() == 0:
     harm()
   multihost_utils.sync_global_devices("harm was done")

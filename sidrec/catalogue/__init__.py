@@ -1,0 +1,1 @@
+"""Codes ↔ items: unique IDs, the two-way map and its files, titles, and the trie."""

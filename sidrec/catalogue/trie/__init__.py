@@ -1,0 +1,1 @@
+"""The catalogue as a trie over sorted semantic IDs."""

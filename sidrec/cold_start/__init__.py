@@ -1,0 +1,1 @@
+"""New items in a trained recommender, and how well they are recommended."""

@@ -1,0 +1,136 @@
+"""A trained recommender over a catalogue that has grown, without training."""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.catalogue.trie.trie import Trie, build_trie
+from sidrec.cold_start.merge import mix
+from sidrec.cold_start.similarity import by_similarity
+from sidrec.data.dataset import Dataset, Histories, Items
+from sidrec.data.item_parts import join_items
+from sidrec.data.seen import SeenItems
+from sidrec.features.unit_rows import unit_rows
+from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.transfer import UNKNOWN, transfer
+from sidrec.parallel import mesh as mesh_lib
+from sidrec.run import pipeline
+from sidrec.run.pipeline import Recommender
+from sidrec.search.batched import RecommendUsers, make_recommend_users
+from sidrec.search.results import Recommendations
+
+
+class Search(NamedTuple):
+  """A search and its parameters."""
+
+  recommend_users: RecommendUsers
+  params: dict
+
+
+class Grown(NamedTuple):
+  """A catalogue with new items after the known ones, and the searches in it."""
+
+  dataset: Dataset  # rows of known items stay; new ones follow, and stand in no history
+  ids: SemanticIDManager
+  unit_NxF: np.ndarray  # the vectors of all of them, of length 1
+  known: Search  # among the items that were trained on: what it was before
+  new: Search  # among the new ones
+  all: Search  # among all, as one trie
+
+
+def with_new_items(
+  config: ConfigDict, workdir: Path | str, new_items: Items, share: float
+) -> Recommender:
+  """A finished run's recommender, which recommends new items too.
+
+  Args:
+    config: the run's settings.
+    workdir: its folder.
+    new_items: their ids, titles, categories, numbers and text; see `data.build.item_table`.
+    share: how likely the next item is a new one, before anything is known of the user, in
+      [0, 1]: the larger, the more of them; see `mix`. `--mode=cold_start` measures what a share
+      costs and gains.
+
+  Raises:
+    ValueError: as `pipeline.new_item_vectors` and `SemanticIDManager.add_items` do, or if an item
+      is in the catalogue already.
+    FileNotFoundError: if the recommender is not trained yet.
+  """
+  grown = grow(config, workdir, new_items)
+
+  def recommend_users(params, histories, users_R, seen=None):
+    known, new = lists_of_both(grown, params, histories, users_R, seen)
+    return jax.tree.map(np.asarray, mix(known, new, share))
+
+  return Recommender(grown.dataset, grown.ids, params_of_both(grown), recommend_users)
+
+
+def params_of_both(grown: Grown) -> dict:
+  """What `lists_of_both` searches with."""
+  return {"known": grown.known.params, "new": grown.new.params}
+
+
+def lists_of_both(
+  grown: Grown, params: dict, histories: Histories, users_R: np.ndarray, seen: SeenItems | None
+) -> tuple[Recommendations, Recommendations]:
+  """The best known and the best new items of each user, with scores that `mix` compares.
+
+  What was never trained has no popularity and no partners yet: the semantic ID says
+  which part of the catalogue a user wants, and the vector which item of it. So a new item
+  stands by its likeness to the history, in relation to that of the best known items.
+  """
+  known = grown.known.recommend_users(params["known"], histories, users_R, seen)
+  new = grown.new.recommend_users(params["new"], histories, users_R, seen)
+  return known, by_similarity(known, new, histories, users_R, grown.unit_NxF)
+
+
+def normalised(result: Recommendations) -> Recommendations:
+  """Results with scores as log probabilities over what was found."""
+  item_BxK, score_BxK, valid_BxK = map(np.asarray, result)
+  score_BxK = np.where(valid_BxK, score_BxK, -np.inf)
+  total_Bx1 = np.logaddexp.reduce(score_BxK, axis=1, keepdims=True)
+  score_BxK = score_BxK - np.where(np.isfinite(total_Bx1), total_Bx1, 0.0)
+  return Recommendations(item_BxK, score_BxK.astype(np.float32), valid_BxK)  # pyrefly: ignore
+
+
+def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
+  """Gives new items IDs and parameters, and makes the searches; see `with_new_items`."""
+  workdir = Path(workdir)
+  dataset, _, params, _ = pipeline.load_recommender(config, workdir)
+  inputs_MxF = pipeline.new_item_vectors(config, workdir, new_items)
+  ids = pipeline.load_semantic_ids(config, workdir)
+  model, trained = pipeline.make_model(config, ids)
+  new_rows = np.arange(ids.num_items, ids.num_items + new_items.num_items)
+  grown_ids = ids.add_items(inputs_MxF, new_rows)
+  known_NxF = np.load(workdir / "vectors.npy")
+  # Paths of categories, which some tokenizers take too, stand before the vectors.
+  vectors_NxF = np.concatenate([known_NxF, inputs_MxF[:, -known_NxF.shape[1] :]])
+  known_N = grown_ids.item_ids < ids.num_items
+  trained_row_N = np.where(known_N, grown_ids.item_ids, UNKNOWN)
+  c = config.evaluate
+
+  def search_in(trie: Trie) -> Search:
+    sizes = {"num_items": trie.num_items, "num_nodes": trie.num_nodes}
+    resized = Seq2Seq(dataclasses.replace(model.config, **sizes))
+    mesh, weight = mesh_lib.make_mesh(), pipeline.item_weight(config)
+    found = make_recommend_users(resized, trie, c.beams, c.batch_size, mesh, weight)
+
+    def recommend_users(params, histories, users_R, seen=None):
+      result = found(params, histories, users_R, seen)
+      return normalised(result) if weight else result  # the item head's scores know no total
+
+    return Search(recommend_users, transfer(params, trained, trie, trained_row_N))
+
+  return Grown(
+    dataset._replace(items=join_items([dataset.items, new_items])),
+    grown_ids,
+    unit_rows(vectors_NxF),
+    search_in(build_trie(grown_ids.codes, known_N)),
+    search_in(build_trie(grown_ids.codes, ~known_N)),
+    search_in(build_trie(grown_ids.codes)),
+  )

@@ -1,0 +1,1 @@
+"""Raw logs of any size → a store of shards: `python -m sidrec.data.prepare`."""

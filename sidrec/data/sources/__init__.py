@@ -1,0 +1,1 @@
+"""Readers of raw logs, one for each form: raw files → `Dataset`."""

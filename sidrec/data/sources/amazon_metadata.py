@@ -1,0 +1,164 @@
+"""Metadata of Amazon's products as published in 2014, 2018 and 2023: what is known of some items.
+
+        id           categories                       price          free text
+  2014  asin         the first of its lists (a path)  9.99           brand, description
+  2018  asin         category                         '$9.99'        brand, feature, description
+  2023  parent_asin  main_category, then categories   9.99, '9.99'   store, features, description
+
+One item a line; 2014's lines are Python literals, the others JSON. A missing value is absent,
+null, '' or []. Each line is read by its own fields.
+
+Rules, each with a note that counts what it met:
+  * Lines about items that are not asked for are left out, mostly unparsed, so that a fault in
+    such a line may stay unseen.
+  * Lines without an id are dropped, and of several lines about an item the first describes it.
+  * A price is one number, perhaps with a dollar sign; ranges and other text are missing prices.
+  * A brand 'Unknown' is none. A title that is a page's script, as some of 2018 are, is none.
+  * Text loses its HTML: entities (&amp; → &), tags and line breaks.
+"""
+
+import html
+import math
+import re
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sidrec.data.sources.amazon import free_text
+from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
+from sidrec.data.sources.item_rows import Described
+from sidrec.data.sources.text_numbers import is_missing
+
+# Finds every id that is written without escapes, and perhaps more: asin': 'B000…'
+_IDS = re.compile(rb"""asin["']\s*:\s*["']([^"'\\]*)["']""")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_PRICE = re.compile(r"\$?\s*([0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
+_SCRIPT = "getTime()"  # what the titles that are no titles hold
+
+
+def read_metadata(file: Path, wanted: Collection[str], max_characters: int) -> Described:
+  """Reads what a file says about the wanted items.
+
+  Args:
+    file: plain or gzip (its name ends in .gz).
+    wanted: ids.
+    max_characters: of a title, of a category's name and of a free text, which are cut there.
+
+  Returns:
+    Of the wanted items that are described: title, categories, 'price' and free text, such as
+    'Brand: OPI. Dries fast Nail lacquer …'.
+
+  Raises:
+    ValueError: if it describes none of the wanted items, and with file and line for a line that
+      is no object, or a review.
+  """
+  asked = {id_.encode("utf-8", "replace") for id_ in wanted}
+  wanted = frozenset(wanted)
+  ids: dict[str, None] = {}
+  titles, categories, prices, texts = [], [], [], []
+  skipped = nameless = repeated = 0
+  odd_prices: list[str] = []
+  for number, line in numbered_lines(file):
+    named = _IDS.findall(line)
+    if named and asked.isdisjoint(named):
+      skipped += 1
+      continue
+    row = parse_line(file, number, line)
+    if "reviewerID" in row or "user_id" in row:
+      raise ValueError(f"{file}:{number} is a review; metadata has a line for each item")
+    id_ = str(row.get("parent_asin") or row.get("asin") or "")
+    nameless += not id_
+    repeated += id_ in ids
+    skipped += bool(id_) and id_ not in wanted
+    if id_ in ids or id_ not in wanted:
+      continue
+    ids[id_] = None
+    titles.append(_title(row, max_characters))
+    categories.append([sys.intern(name) for name in _categories(row, max_characters)])
+    prices.append(_price(row.get("price")))
+    texts.append(_free_text(row, max_characters))
+    if math.isnan(prices[-1]) and not is_missing(said := _plain(row.get("price"))):
+      odd_prices.append(said[:60])
+  if not ids:
+    raise ValueError(
+      f"{file} describes none of the {len(wanted):,} items that were interacted with; is it the "
+      "metadata of another category or year?"
+    )
+  counts = (
+    (skipped, f"left out {_lines(skipped)} of {file.name} about items without interactions"),
+    (nameless, f"dropped {_lines(nameless)} of {file.name} without an id"),
+    (repeated, f"dropped {_lines(repeated)} of {file.name} about items that an earlier describes"),
+    (titles.count(""), f"{titles.count(''):,} of {len(ids):,} described items have no title"),
+    (
+      missing := int(np.isnan(prices).sum()),
+      f"{missing:,} of {len(ids):,} described items have no price",
+    ),
+    (
+      len(odd_prices),
+      f"the price of {len(odd_prices):,} of these is not one number, such as "
+      f"{next(iter(odd_prices), '')!r}",
+    ),
+  )
+  return Described(
+    ids=list(ids),
+    titles=titles,
+    categories=categories,
+    numeric={"price": np.array(prices, np.float64)},
+    text=texts,
+    notes=tuple(note for count, note in counts if count),
+  )
+
+
+def _title(row: dict[str, Any], max_characters: int) -> str:
+  title = _plain(row.get("title"))
+  return "" if _SCRIPT in title else _cut(title, max_characters)
+
+
+def _categories(row: dict[str, Any], max_characters: int) -> list[str]:
+  """The names, in order; those of a path may repeat."""
+  found = row.get("categories") or []
+  if row.get("category"):
+    names = row["category"]
+  elif isinstance(found, list) and found and isinstance(found[0], list):
+    names = found[0]
+  else:
+    names = list(dict.fromkeys(map(_plain, [row.get("main_category"), *_as_list(found)])))
+  cut = (_cut(_plain(name), max_characters) for name in _as_list(names))
+  return [name for name in cut if name]
+
+
+def _price(value: Any) -> float:
+  """One number, NaN for anything else."""
+  match = _PRICE.fullmatch(_plain(value))
+  return float(match[1].replace(",", "")) if match else math.nan
+
+
+def _free_text(row: dict[str, Any], max_characters: int) -> str:
+  parts = (_plain(row.get(name)) for name in ("features", "feature", "description"))
+  brand = _plain(row.get("brand") or row.get("store"))
+  return _cut(free_text(brand, " ".join(filter(None, parts))), max_characters)
+
+
+def _plain(value: Any) -> str:
+  """A value, or the values of a list, as one line of text without HTML."""
+  if isinstance(value, list):
+    return " ".join(filter(None, map(_plain, value)))
+  text = "" if value is None else str(value)
+  text = html.unescape(_TAG.sub(" ", text))
+  # Half of a surrogate pair, which JSON can spell, is no character.
+  return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
+def _cut(text: str, max_characters: int) -> str:
+  return text[:max_characters].rstrip()
+
+
+def _as_list(value: Any) -> list[Any]:
+  return value if isinstance(value, list) else [value]
+
+
+def _lines(number: int) -> str:
+  return f"{number:,} line{'' if number == 1 else 's'}"

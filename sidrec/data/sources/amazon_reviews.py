@@ -1,0 +1,135 @@
+"""Amazon reviews as published: a file of reviews and one of metadata → `Dataset`.
+
+          a review's user, item, time and rating                     published at
+  2014    reviewerID, asin, unixReviewTime (seconds), overall        jmcauley.ucsd.edu/data/amazon
+  2018    the same                                                   nijianmo.github.io/amazon
+  2023    user_id, parent_asin, timestamp (milliseconds), rating     amazon-reviews-2023.github.io
+
+One review a line, of whole categories or their 5-cores. The times of 2014 and 2018 are days, so
+many reviews of a user share theirs. An item of 2023 is a parent_asin, which stands for all
+variants of a product, as in the metadata. For the sequences of earlier studies see `amazon`.
+
+No licence is stated: the data may be used for research and not be redistributed. Cite McAuley et
+al., SIGIR 2015, arXiv:1506.04757 (2014); Ni et al., EMNLP 2019 (2018); Hou et al., 2024,
+arXiv:2403.03952 (2023).
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sidrec.data import dataset
+from sidrec.data.sources import rules
+from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
+from sidrec.data.sources.amazon_metadata import read_metadata
+from sidrec.data.sources.interactions import assemble, read_log
+from sidrec.data.sources.item_rows import NOTHING
+from sidrec.data.sources.rows import BLOCK_ROWS, Block, Rows
+
+# Of 2023, and of 2014 and 2018: columns by role, and the unit of time.
+_FORMS = (
+  ({"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}, "ms"),
+  ({"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}, "s"),
+)
+
+
+def read_amazon_reviews(
+  path: str,
+  min_interactions: int = 3,
+  *,
+  metadata_path: str = "",
+  max_characters: int = 512,
+  repeats: str = "keep",
+) -> dataset.Dataset:
+  """Reads the reviews of one category.
+
+  What is in the files is read by the rules of `interactions` and `amazon_metadata`; each thing
+  that was dropped or assumed is counted in a note of the data set. Ids are text.
+
+  Args:
+    path: of the reviews, plain or gzip (its name ends in .gz); the first lines tell the form.
+    min_interactions: users with fewer are dropped; at least 3.
+    metadata_path: of the metadata, likewise; '' if there is none.
+    max_characters: of a title, of a category's name and of a free text, which are cut there.
+    repeats: 'keep' keeps every review of an item, 'first' the first of a user of an item.
+
+  Returns:
+    A data set that is called as the file of reviews is.
+
+  Raises:
+    FileNotFoundError: if a file is not there.
+    ValueError: in one sentence with file and line, for what cannot be read.
+  """
+  rules.check_repeats(repeats)
+  if max_characters < 1:
+    raise ValueError(f"max_characters is {max_characters}; it must be at least 1")
+  reviews, *metadata = _files(path, metadata_path)
+  rows = _review_rows(reviews)
+  columns, time_unit = _form(rows)
+  log = read_log(rows, columns, time_unit)
+  described = read_metadata(metadata[0], log.items, max_characters) if metadata else NOTHING
+  data = assemble(reviews.name.split(".")[0], log, described, min_interactions, repeats)
+  # Some ids are all digits, and if all of a category were, they would have become numbers.
+  histories, items = data.histories, data.items
+  return data._replace(
+    histories=histories._replace(user_ids_U=histories.user_ids_U.astype(str)),
+    items=items._replace(ids_N=items.ids_N.astype(str)),
+  )
+
+
+def signature_amazon_reviews(
+  path: str, *, metadata_path: str = "", **settings: Any
+) -> dict[str, Any]:
+  """What identifies the files that `read_amazon_reviews` would read, without reading them."""
+  del settings  # the others of `read_amazon_reviews`; they do not matter
+  files = _files(path, metadata_path)
+  return {"files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
+
+
+def _files(path: str, metadata_path: str) -> list[Path]:
+  """The file of the reviews and, if there is one, of the metadata."""
+  if not path:
+    raise ValueError("Amazon reviews need a path: the file of the reviews")
+  files = [Path(name).expanduser() for name in (path, metadata_path) if name]
+  for file in files:
+    if not file.is_file():
+      raise FileNotFoundError(f"there is no file {file}")
+  return files
+
+
+def _form(rows: Rows) -> tuple[dict[str, str], str]:
+  """The columns by role, and the unit of time."""
+  for columns, time_unit in _FORMS:
+    if {columns["user"], columns["item"]} <= set(rows.names):
+      return columns, time_unit
+  known = " or ".join(f"{columns['user']} and {columns['item']}" for columns, _ in _FORMS)
+  raise ValueError(
+    f"{rows.file} holds no Amazon reviews: its first lines name no {known}, but "
+    f"{', '.join(rows.names) or 'nothing'}"
+  )
+
+
+def _review_rows(file: Path) -> Rows:
+  """The reviews as a table; its columns are the names in the first lines."""
+
+  def reviews() -> Iterator[dict[str, Any]]:
+    return (parse_line(file, number, line) for number, line in numbered_lines(file))
+
+  def blocks(names: Sequence[str]) -> Iterator[Block]:
+    rows = reviews()
+    while block := list(itertools.islice(rows, BLOCK_ROWS)):
+      yield [[_text(row.get(name)) for row in block] for name in names]
+
+  def where(row: int) -> str:
+    number, _ = next(itertools.islice(numbered_lines(file), row, None))
+    return f"{file}:{number}"
+
+  head = itertools.islice(reviews(), BLOCK_ROWS)
+  return Rows(file, list(dict.fromkeys(name for row in head for name in row)), blocks, where)
+
+
+def _text(value: Any) -> str:
+  if type(value) is str:  # the usual case, and this is done for every value
+    return value
+  return "" if value is None else str(value)

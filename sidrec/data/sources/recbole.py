@@ -1,0 +1,188 @@
+"""RecBole's atomic files: `<name>.inter`, and beside it `<name>.item`.
+
+Tab-separated text, UTF-8, without quoting, plain or compressed (.gz). The first line names the
+columns and their types: `user_id:token`, `title:token_seq`, `price:float`, `vector:float_seq`.
+See https://recbole.io/docs/user_guide/data/atomic_files.html.
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sidrec.data import dataset
+from sidrec.data.sources import rules
+from sidrec.data.sources.interactions import assemble, read_log
+from sidrec.data.sources.item_rows import NOTHING, Described, read_items, split_at
+from sidrec.data.sources.rows import Block, Rows
+from sidrec.data.sources.text_rows import separated_rows
+
+COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
+_TYPES = ("token", "token_seq", "float", "float_seq")
+# What the names of columns of the .item file say they are.
+_TITLE = re.compile(r"title|^name$|(item|product|business|movie|artist|book)_?name")
+_CATEGORIES = re.compile(r"categor|genre|class|tags?$|brand|type$")
+_TEXT = re.compile(r"text|description|summary|abstract|overview")
+_YEAR = re.compile(r"(^|_)year$")
+_QUOTED = r"""(?:'[^']*'|"[^"]*")"""
+_QUOTED_LIST = re.compile(rf"\[?{_QUOTED}(?:, ?{_QUOTED})*\]?")
+
+
+def read_atomic(
+  path: str,
+  min_interactions: int = 3,
+  *,
+  columns: Mapping[str, str] = COLUMNS,
+  repeats: str = "keep",
+) -> dataset.Dataset:
+  """Reads atomic files.
+
+  What is in the files is read by the rules of `interactions` and `item_rows`; each thing that
+  was dropped or assumed is counted in a note of the data set. Of the .item file:
+    * a token or token_seq column whose name speaks of a title (or is 'name') is the title;
+    * such columns whose names speak of categories (category, genre, class, tag, brand, type)
+      are the categories. A value of type token is one category. A token_seq column is split
+      at ', ' if any of its values has one, else at '|' likewise, else at blanks; a value that
+      is a list of quoted names, such as 'Shoes', "Men's", is those names;
+    * such columns whose names speak of text (description, text, summary …) are the free text;
+    * a float column is a number. A column called year or …_year, float or token, is the year,
+      missing where a token is no whole number;
+    * all other columns are not used, which a note says. A .user file is not used either.
+
+  Args:
+    path: an .inter file, or a folder with one.
+    min_interactions: users with fewer are dropped; at least 3.
+    columns: role → column of the .inter file, without its type: 'user', 'item', 'time' and
+      'rating'. If the file has no such time or rating, the order of the file stands for time.
+    repeats: 'keep' keeps every interaction with an item, 'first' the first of a user with an item.
+
+  Raises:
+    FileNotFoundError: if there is no such file or folder, or no .inter file in it.
+    ValueError: if the folder has several .inter files, and in one sentence with file and line
+      for what cannot be read.
+  """
+  rules.check_repeats(repeats)
+  inter, item = find_files(path)
+  rows, types = _typed_rows(inter)
+  optional = {r: c for r, c in columns.items() if r in ("user", "item") or c in types}
+  log = read_log(rows, optional, "s")
+  described = _described(item) if item else NOTHING
+  return assemble(inter.name.split(".inter")[0], log, described, min_interactions, repeats)
+
+
+def signature_atomic(path: str, **settings: Any) -> dict[str, Any]:
+  """What identifies the files that `read_atomic` would read, without reading them."""
+  del settings  # those of `read_atomic`; they do not matter
+  files = [file for file in find_files(path) if file]
+  return {"files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
+
+
+def find_files(path: str) -> tuple[Path, Path | None]:
+  """The .inter file and, if it is there, the .item file of the same name; either may end in .gz.
+
+  Raises:
+    FileNotFoundError: if there is no such file or folder, or no .inter file in it.
+    ValueError: if the folder has several .inter files, or no path is given.
+  """
+  if not path:
+    raise ValueError("atomic files need a path: an .inter file, or the folder that holds it")
+  place = Path(path).expanduser()
+  if place.is_dir():
+    found = sorted(file for end in ("inter", "inter.gz") for file in place.glob(f"*.{end}"))
+    if not found:
+      raise FileNotFoundError(f"{place} has no .inter file")
+    if len(found) > 1:
+      raise ValueError(f"{place} has several .inter files; name one: {', '.join(map(str, found))}")
+    place = found[0]
+  elif not place.is_file():
+    raise FileNotFoundError(f"there is no file or folder {place}")
+  if not re.search(r"\.inter(\.gz)?$", place.name):
+    raise ValueError(f"{place} is no atomic file of interactions: its name must end in .inter")
+  name = place.name.rpartition(".inter")[0]
+  items = (place.with_name(f"{name}.item{end}") for end in ("", ".gz"))
+  return place, next((file for file in items if file.is_file()), None)
+
+
+def _typed_rows(file: Path) -> tuple[Rows, dict[str, str]]:
+  """A file's rows with bare column names, and name → type."""
+  rows = separated_rows(file, "\t", quoted=False)
+  types = {}
+  for column in rows.names:
+    name, _, kind = column.rpartition(":")
+    if kind not in _TYPES or not name:
+      raise ValueError(
+        f"{file}:1: the column {column!r} does not say its type; write name:type, separated by "
+        f"tabs, with a type of {', '.join(_TYPES)}"
+      )
+    if name in types:
+      raise ValueError(f"{file}:1: two columns are called {name!r}; rename one")
+    types[name] = kind
+
+  def blocks(names: Sequence[str]) -> Iterator[Block]:
+    return rows.blocks([f"{name}:{types[name]}" for name in names])
+
+  return Rows(file, list(types), blocks, rows.where), types
+
+
+def _described(file: Path) -> Described:
+  rows, types = _typed_rows(file)
+  id_column = COLUMNS["item"]
+  columns: dict[str, Any] = {"id": id_column, "categories": [], "text": []}
+  unused = []
+  for name, kind in types.items():
+    low = name.lower()
+    is_year = kind in ("float", "token") and _YEAR.search(low) and "year" not in columns
+    if name == id_column:
+      continue
+    if is_year:
+      columns["year"] = name
+    elif kind == "float" and name not in ("id", "title", "categories", "text"):
+      columns[name] = name
+    elif kind in ("float", "float_seq"):
+      unused.append(name)
+    elif _TITLE.search(low) and "title" not in columns:
+      columns["title"] = name
+    elif _CATEGORIES.search(low):
+      columns["categories"].append(name)
+    elif _TEXT.search(low):
+      columns["text"].append(name)
+    else:
+      unused.append(name)
+  year = columns.get("year", "")
+  if types.get(year) == "token":
+    rows = _only_whole_numbers(rows, year)
+  described = read_items(rows, columns, functools.partial(_split, types))
+  notes = list(described.notes)
+  if year and (missing := int(np.isnan(described.numeric["year"]).sum())):
+    notes.append(f"{missing:,} of {len(described.ids):,} items of {file.name} have no {year}")
+  if unused:
+    notes.append(f"columns of {file.name} that are not used: {', '.join(unused)}")
+  return described._replace(notes=tuple(notes))
+
+
+def _only_whole_numbers(rows: Rows, column: str) -> Rows:
+  """The rows, with nothing in a column where it is no whole number."""
+
+  def blocks(names: Sequence[str]) -> Iterator[Block]:
+    for block in rows.blocks(names):
+      yield [
+        [value if value.isdecimal() else "" for value in values] if name == column else values
+        for name, values in zip(names, block, strict=True)
+      ]
+
+  return rows._replace(blocks=blocks)
+
+
+def _split(types: Mapping[str, str], column: str, values: Sequence[str]) -> list[list[str]]:
+  """The names in each value of a column of categories."""
+  separator = ""
+  if types[column] == "token_seq":
+    separator = next((s for s in (", ", "|") if any(s in value for value in values)), " ")
+  found = split_at(separator)(column, values)
+  for item, value in enumerate(values):
+    if separator and _QUOTED_LIST.fullmatch(value):
+      found[item] = [quoted[1:-1] for quoted in re.findall(_QUOTED, value)]
+  return found

@@ -1,0 +1,90 @@
+"""Readers by name: what the config's `data.source` may be."""
+
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from sidrec.data import dataset, store
+from sidrec.data.sources import amazon, amazon_reviews, movielens, recbole, table
+from sidrec.data.sources.demo import read_demo, signature_demo
+
+
+class Reader(NamedTuple):
+  """How to read a source, and how to tell whether its raw files changed."""
+
+  read: Callable[..., dataset.Dataset]  # (path, min_interactions, **settings)
+  signature: Callable[..., dict[str, Any]]  # (path, **settings); reads no data, JSON-able
+
+
+READERS = {
+  "demo": Reader(read_demo, signature_demo),
+  **{
+    edition: Reader(
+      functools.partial(movielens.read_movielens, edition),
+      functools.partial(movielens.signature_movielens, edition),
+    )
+    for edition in movielens.EDITIONS
+  },
+  **{
+    source: Reader(
+      functools.partial(amazon.read_amazon_sequences, source),
+      functools.partial(amazon.signature_amazon_sequences, source),
+    )
+    for source in amazon.SEQUENCES
+  },
+  "amazon-reviews": Reader(
+    amazon_reviews.read_amazon_reviews, amazon_reviews.signature_amazon_reviews
+  ),
+  "atomic": Reader(recbole.read_atomic, recbole.signature_atomic),
+  "store": Reader(store.read_store, store.signature_store),
+  "table": Reader(table.read_table, table.signature_table),
+}
+
+
+def read(
+  source: str, path: str = "", min_interactions: int = 3, **settings: Any
+) -> dataset.Dataset:
+  """Reads a source's raw files.
+
+  Args:
+    source: a name in READERS.
+    path: where the files are; empty for the source's own ways to find them.
+    min_interactions: users with fewer are dropped; at least 3.
+    **settings: what else the source's reader takes.
+
+  Raises:
+    ValueError: for an unknown source or malformed files.
+    FileNotFoundError: if the files are not there.
+  """
+  return _reader(source).read(path, min_interactions, **settings)
+
+
+def signature(source: str, path: str = "", **settings: Any) -> dict[str, Any]:
+  """A JSON-able value that changes when the raw files change: their place, sizes and times.
+
+  Raises:
+    ValueError: for an unknown source.
+    FileNotFoundError: if the files are not there.
+  """
+  return {"source": source, **_reader(source).signature(path, **settings)}
+
+
+def _reader(source: str) -> Reader:
+  if source in READERS:
+    return READERS[source]
+  nearest = difflib.get_close_matches(source, READERS, n=1)
+  hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+  raise ValueError(f"unknown data source {source!r}; {hint}known sources: {', '.join(READERS)}")
+
+
+def settings_of(data: ConfigDict) -> dict[str, Any]:
+  """What the reader of a config's source takes beside path and min_interactions."""
+  if data.source == "store":
+    return data.store.to_dict()
+  own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
+  if data.source not in own:
+    return {}
+  return {**own[data.source].to_dict(), "repeats": data.repeats}

@@ -1,0 +1,56 @@
+"""Interactions of one user at the same time: how many there are, and in which order they stand.
+
+Every reader keeps the order of the file among equal times, which may itself say something
+(a page that was filled in from top to bottom). Shuffling it shows how much a result owes to it.
+
+Letters: U users, T interactions, R runs of one user's interactions at one time.
+"""
+
+import numpy as np
+
+from sidrec.data.dataset import Dataset, Histories
+
+_FILE_ORDER = "equal timestamps keep file order"  # as the note of `build` ends
+
+
+def shuffle_ties(dataset: Dataset, seed: int) -> Dataset:
+  """Orders each user's interactions of equal time at random, the same way for the same seed."""
+  histories = dataset.histories
+  user_T = np.repeat(np.arange(histories.num_users), histories.lengths_U)
+  random_T = np.random.default_rng(seed).random(len(user_T))
+  order_T = np.lexsort((random_T, histories.time_T, user_T))
+  shuffled = histories._replace(
+    item_T=histories.item_T[order_T], rating_T=histories.rating_T[order_T]
+  )
+  note = f"equal timestamps stand in random order (seed {seed})"
+  notes = [old.replace(_FILE_ORDER, note) for old in dataset.notes]
+  return dataset._replace(
+    histories=shuffled, notes=(*notes, *([] if notes != list(dataset.notes) else [note]))
+  )
+
+
+def tied_share(histories: Histories, split: str) -> float:
+  """The share of a split's targets that another order of equal times would replace.
+
+  Args:
+    histories: users with at least 3 interactions each.
+    split: 'valid' (target: last but one) or 'test' (target: last).
+
+  Returns:
+    Targets whose user has another item at the same time, divided by U.
+
+  Raises:
+    ValueError: for another split.
+  """
+  back = {"valid": 2, "test": 1}.get(split)
+  if back is None:
+    raise ValueError(f"split must be 'valid' or 'test', not {split!r}")
+  begins_T = np.ones(len(histories.item_T), bool)
+  begins_T[1:] = np.diff(histories.time_T) != 0
+  begins_T[histories.offsets_Up1[:-1]] = True
+  begin_R = np.flatnonzero(begins_T)
+  lowest_R = np.minimum.reduceat(histories.item_T, begin_R)
+  highest_R = np.maximum.reduceat(histories.item_T, begin_R)
+  target_U = histories.offsets_Up1[1:] - back
+  run_U = np.searchsorted(begin_R, target_U, side="right") - 1
+  return float((lowest_R[run_U] != highest_R[run_U]).mean())

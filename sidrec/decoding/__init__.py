@@ -1,1 +1,0 @@
-"""Trie-constrained beam search."""

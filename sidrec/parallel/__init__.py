@@ -1,0 +1,1 @@
+"""Devices and processes: the mesh, how processes agree, how signals end a run."""

@@ -1,0 +1,1 @@
+"""A run's folder and its stages, in the order that data flows through them."""

@@ -1,0 +1,116 @@
+"""The last stage of a run: every system on the same users, ranked and counted alike."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.evaluation import report
+from sidrec.evaluation.baselines import (
+  evaluate_baseline_per_user,
+  item_knn,
+  item_knn_cosine,
+  popularity,
+)
+from sidrec.evaluation.evaluate import Evaluation, evaluate_per_user
+from sidrec.evaluation.protocol import SPLITS, protocol_of
+from sidrec.parallel.hosts import from_primary
+from sidrec.run.pipeline import (
+  item_weight,
+  load_recommender,
+  load_sasrec,
+  train_recommender,
+  train_sasrec,
+)
+from sidrec.run.workdir import run_stage
+
+Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
+
+
+def evaluate_all(config: ConfigDict, workdir: Path) -> str:
+  """The recommender, SASRec if enabled, and the baselines, on both splits.
+
+  Writes `evaluation.json`, `per_user.npz` and the table, which it prints.
+
+  Returns:
+    A fingerprint of the inputs, as every stage does.
+  """
+  inputs = {
+    "fingerprint": train_recommender(config, workdir),
+    "evaluate": config.evaluate.to_dict(),
+  }
+  if config.sasrec.enabled:
+    inputs["sasrec"] = {"enabled": True, "fingerprint": train_sasrec(config, workdir)}
+
+  outputs = ["per_user.npz", "evaluation.json", "evaluation.txt"]
+  write = lambda: write_evaluations(config, workdir)
+  done = run_stage(workdir, "evaluate", inputs, outputs, write)
+  print((workdir / "evaluation.txt").read_text(encoding="utf-8"))
+  return done
+
+
+def write_evaluations(config: ConfigDict, workdir: Path) -> None:
+  """Measures every system; writes the three files."""
+  dataset, evaluations = evaluate_trained(config, workdir)
+
+  def write() -> None:
+    systems = {**evaluations, **evaluate_baselines(config, dataset)}
+    write_files(config, workdir, dataset, systems)
+
+  from_primary(write)
+
+
+def write_files(
+  config: ConfigDict, workdir: Path, dataset: Dataset, evaluations: Evaluations
+) -> None:
+  """The three files."""
+  c = config.evaluate
+  means, per_user = (
+    {
+      name: {split: getattr(evaluation, part) for split, evaluation in splits.items()}
+      for name, splits in evaluations.items()
+    }
+    for part in ("means", "per_user")
+  )
+  tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
+  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, sasrec, item_weight(config))
+  report.write_per_user(workdir / "per_user.npz", per_user)
+  report.write_evaluation(workdir / "evaluation.json", protocol, means)
+  text = report.evaluation_report(protocol, means, per_user)
+  (workdir / "evaluation.txt").write_text(text, encoding="utf-8")
+
+
+def evaluate_trained(config: ConfigDict, workdir: Path) -> tuple[Dataset, Evaluations]:
+  """The data set, and what was trained on it, the recommender first; on all devices."""
+  recommender = load_recommender(config, workdir)
+  dataset = recommender.dataset
+  trained = {"sidrec": (recommender.recommend_users, recommender.params)}
+  if config.sasrec.enabled:
+    trained["sasrec"] = load_sasrec(config, workdir)
+  tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+  num_items, num_results = dataset.items.num_items, config.evaluate.results
+  return dataset, {
+    name: {
+      split: evaluate_per_user(recommend_users, params, task, num_items, num_results)
+      for split, task in tasks.items()
+    }
+    for name, (recommend_users, params) in trained.items()
+  }
+
+
+def evaluate_baselines(config: ConfigDict, dataset: Dataset) -> Evaluations:
+  """What needs no training, on the host."""
+  num_items, training = dataset.items.num_items, training_view(dataset.histories)
+  baselines = {
+    "item-knn": item_knn(training, num_items),
+    "item-knn-cosine": item_knn_cosine(training, num_items),
+    "popular": popularity(training, num_items),
+  }
+  tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+  return {
+    name: {
+      split: evaluate_baseline_per_user(score, task, num_items, config.evaluate.results)
+      for split, task in tasks.items()
+    }
+    for name, score in baselines.items()
+  }

@@ -1,0 +1,192 @@
+"""Items → vectors: the blocks that the config weighs, joined into one matrix.
+
+Letters: N items, F vector width.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sidrec.data.dataset import Dataset, Items, training_view
+from sidrec.features.behaviour import behaviour_of_neighbours
+from sidrec.features.combine import Params, apply_combine, fit_combine
+from sidrec.features.content import apply_content, fit_content
+from sidrec.features.cooccurrence import cooccurrence_vectors
+from sidrec.features.item2vec import Item2vecConfig, item2vec_vectors
+from sidrec.features.statistics import item_statistics
+from sidrec.features.text import text_vectors
+from sidrec.features.vector_file import file_vectors
+from sidrec.models.sasrec import SASRec, SASRecConfig
+from sidrec.run.workdir import file_signature
+from sidrec.trainers.sasrec import SASRecTraining, item_embeddings, train_sasrec
+
+BLOCKS = ("content", "cooccurrence", "item2vec", "sasrec", "text", "image", "audio")
+SASREC_FOLDER = "sasrec-vectors"  # of its checkpoints; 'sasrec' is the baseline's
+
+
+class ItemVectors(NamedTuple):
+  """The vectors of a catalogue, and how they were joined."""
+
+  vectors_NxF: np.ndarray  # float32
+  params: Params  # of `combine`, for new items
+  notes: tuple[str, ...]  # one sentence each
+
+
+def item_vectors(features: ConfigDict, dataset: Dataset, seed: int, workdir: Path) -> ItemVectors:
+  """The vectors of a data set's items; only blocks with a weight above 0 are made.
+
+  Behaviour is read from the training view alone.
+
+  Args:
+    features: the settings of that name.
+    dataset: what a reader returned.
+    seed: of what is learnt.
+    workdir: takes the checkpoints and logs of a SASRec.
+
+  Raises:
+    ValueError: for weights that leave nothing, or as the blocks and `combine` do.
+  """
+  weights = block_weights(features)
+  items, training = dataset.items, training_view(dataset.histories)
+  catalogue = with_statistics(features, dataset)
+  blocks, notes = described_blocks(features, weights, catalogue, catalogue)
+  if "cooccurrence" in weights:
+    c = features.cooccurrence
+    blocks["cooccurrence"] = cooccurrence_vectors(training, items.num_items, c.dim, c.window)
+  if "item2vec" in weights:
+    c = features.item2vec
+    blocks["item2vec"] = item2vec_vectors(
+      jax.random.key(seed),
+      training,
+      items.num_items,
+      Item2vecConfig(dim=c.dim, window=c.window, steps=c.steps),
+    )
+  if "sasrec" in weights:
+    c = features.sasrec
+    model = SASRec(
+      SASRecConfig(
+        num_items=items.num_items,
+        history_length=c.history_length,
+        width=c.width,
+        dropout=c.dropout,
+      )
+    )
+    # Validated once, at the end: held-out items choose nothing.
+    training_config = SASRecTraining(steps=c.steps, validate_every=c.steps)
+    trained = train_sasrec(model, training_config, dataset.histories, seed, workdir, SASREC_FOLDER)
+    blocks["sasrec"] = item_embeddings(trained)
+  params = fit_combine(blocks, weights, features.whiten)
+  return ItemVectors(apply_combine(params, blocks), params, notes)
+
+
+def new_item_vectors(
+  features: ConfigDict,
+  dataset: Dataset,
+  params: Params,
+  vectors_NxF: np.ndarray,
+  new_items: Items,
+) -> np.ndarray:
+  """Vectors of items that were not there when the catalogue's were made.
+
+  Everything learnt from the catalogue stays as it was; behaviour, which new items do
+  not have yet, is what it is for the items that are described most alike.
+
+  Args:
+    features: the settings that the catalogue's vectors were made with.
+    dataset: the catalogue, as it was then.
+    params: of its `ItemVectors`.
+    vectors_NxF: of its `ItemVectors`.
+    new_items: their description; files of vectors must hold them by original id.
+
+  Returns:
+    vectors_MxF float32.
+
+  Raises:
+    ValueError: as the blocks do, and where all blocks are made from behaviour.
+  """
+  weights = block_weights(features)
+  catalogue = with_statistics(features, dataset)
+  blocks, _ = described_blocks(features, weights, catalogue, new_items)
+  if not blocks:
+    raise ValueError(
+      f"new items have no vectors where all blocks ({', '.join(weights)}) are learnt from "
+      "behaviour; give content, text, image or audio a weight, and make the semantic IDs again"
+    )
+  described_MxF = apply_combine(params, blocks)
+  if set(blocks) == set(weights):
+    return described_MxF
+  known, _ = described_blocks(features, weights, catalogue, catalogue)
+  described_NxF = apply_combine(params, known)
+  # Joining is linear: what a vector has beyond its description is its behaviour.
+  behaviour_NxF = vectors_NxF - described_NxF
+  return described_MxF + behaviour_of_neighbours(described_MxF, described_NxF, behaviour_NxF)
+
+
+def block_weights(features: ConfigDict) -> dict[str, float]:
+  """The blocks with a weight above 0.
+
+  Raises:
+    ValueError: if there is none, or a weight is negative.
+  """
+  weights = {name: float(features[name].weight) for name in BLOCKS}
+  for name, weight in weights.items():
+    if not weight >= 0:
+      raise ValueError(f"features.{name}.weight must be 0 or more, not {weight}")
+  used = {name: weight for name, weight in weights.items() if weight > 0}
+  if not used:
+    raise ValueError(f"all feature weights are 0; give one of {', '.join(BLOCKS)} a weight")
+  return used
+
+
+def with_statistics(features: ConfigDict, dataset: Dataset) -> Items:
+  """The catalogue, with columns of training statistics if the settings want them."""
+  items = dataset.items
+  if not features.content.statistics:
+    return items
+  statistics = item_statistics(training_view(dataset.histories), items.num_items)
+  known = {name: column for name, column in statistics.items() if np.isfinite(column).any()}
+  return items._replace(numeric={**items.numeric, **known})
+
+
+def described_blocks(
+  features: ConfigDict, weights: Mapping[str, float], catalogue: Items, items: Items
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+  """The blocks that need no behaviour, for the catalogue itself or for new items."""
+  blocks, notes = {}, []
+  if "content" in weights:
+    c = features.content
+    widths = (c.title_buckets, c.max_categories, c.tag_buckets, c.text_buckets)
+    blocks["content"] = apply_content(fit_content(catalogue, *widths, c.scaling), items)
+  for name in ("text", "image", "audio"):
+    if name not in weights:
+      continue
+    c = features[name]
+    if c.path:
+      blocks[name], note = file_vectors(c.path, items, c.id, c.vector, c.missing)
+      notes.append(f"{name}: {note}")
+    elif name == "text":
+      blocks[name] = text_vectors(items, c.model, c.template, cache_folder())
+    else:
+      raise ValueError(f"features.{name}.path is empty; name a file of ids and vectors")
+  return blocks, tuple(notes)
+
+
+def checkpoint_folders(features: ConfigDict) -> list[str]:
+  """The folders of the work directory that hold the checkpoints of trained blocks."""
+  return [SASREC_FOLDER] if features.sasrec.weight > 0 else []
+
+
+def vector_files(features: ConfigDict) -> dict[str, list[int]]:
+  """A JSON-able value that changes when a file of vectors changes: their sizes and times."""
+  paths = [features[name].path for name in ("text", "image", "audio") if features[name].weight > 0]
+  return {key: value for path in paths for key, value in file_signature(path).items()}
+
+
+def cache_folder() -> Path:
+  """Where sentence embeddings are kept between runs."""
+  return Path(os.environ.get("SIDREC_CACHE_DIR") or "~/.cache/sidrec").expanduser()

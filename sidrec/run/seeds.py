@@ -1,0 +1,81 @@
+"""One config, several seeds: a complete run for each, then their means and how sure they are.
+
+A seed is a run of its own, tokenizer and all, in `<workdir>-seed<number>`; the summary stands in
+`<workdir>/seeds.txt` and, with every metric, in `<workdir>/seeds.json`.
+"""
+
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from sidrec.core.atomic import write_whole_text
+from sidrec.evaluation.bootstrap import RESAMPLES
+from sidrec.evaluation.protocol import SPLITS
+from sidrec.evaluation.results import Group, group_runs, group_text, read_run
+from sidrec.parallel.hosts import from_primary
+from sidrec.run.evaluate import evaluate_all
+
+
+def evaluate_seeds(
+  config: ConfigDict, workdir: Path, num_seeds: int, resamples: int = RESAMPLES
+) -> None:
+  """Trains and evaluates seeds config.seed, config.seed + 1, …, and prints their summary.
+
+  Runs that are done and unchanged are kept, so that more seeds can be added later.
+
+  Args:
+    config: the settings that the runs share.
+    workdir: of a single seed's run, itself; of several, of the summary.
+    num_seeds: how many.
+    resamples: of the bootstrap over users.
+
+  Raises:
+    ValueError: if num_seeds is below 1, or as a run does.
+  """
+  if num_seeds < 1:
+    raise ValueError(f"--seeds must be 1 or more, not {num_seeds}")
+  if num_seeds == 1:
+    evaluate_all(config, workdir)
+    return
+  folders = []
+  for seed in range(config.seed, config.seed + num_seeds):
+    folder = seed_folder(workdir, seed)
+    print(f"seed {seed}, in {folder}")
+    seeded = config.copy_and_resolve_references()
+    seeded.seed = seed
+    evaluate_all(seeded, folder)
+    folders.append(folder)
+
+  def summarise() -> None:
+    (group,) = group_runs([read_run(folder) for folder in folders])
+    text = "\n".join(group_text(group, split, resamples=resamples) for split in SPLITS)
+    write_whole_text(workdir / "seeds.txt", text)
+    write_whole_text(workdir / "seeds.json", json.dumps(to_json(group), indent=2) + "\n")
+    print(text)
+
+  from_primary(summarise)
+
+
+def seed_folder(workdir: Path, seed: int) -> Path:
+  """runs/ml1m → runs/ml1m-seed1."""
+  named = workdir if workdir.name else workdir.absolute()  # '.' has no name of its own
+  return named.with_name(f"{named.name}-seed{seed}")
+
+
+def to_json(group: Group) -> dict:
+  """The seeds, the protocol they share, and system → split → way → metric → mean over seeds."""
+  return {
+    "seeds": [run.settings["seed"] for run in group.runs],
+    "protocol": group.runs[0].evaluation["protocol"],
+    "results": {
+      system: {
+        split: {
+          way: {metric: over._asdict() for metric, over in metrics.items()}
+          for way, metrics in ways.items()
+        }
+        for split, ways in splits.items()
+      }
+      for system, splits in group.results.items()
+    },
+  }

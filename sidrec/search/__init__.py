@@ -1,0 +1,1 @@
+"""From histories to items: the trie-constrained beam search, and exact ranking."""

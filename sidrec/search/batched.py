@@ -1,0 +1,157 @@
+"""Recommendations for many users, through a few compiled shapes.
+
+Letters: R users asked for, B of a batch, S history length, K results, M seen items, G batches whose
+results travel together.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.batches import gather, last_items, user_tokens, with_user_tokens
+from sidrec.data.dataset import Histories
+from sidrec.data.seen import SeenItems
+from sidrec.models.seq2seq import Seq2Seq
+from sidrec.parallel import mesh as mesh_lib
+from sidrec.search import beam
+from sidrec.search.results import Recommendations
+
+_SHORTEST = 32  # history width; below it another compilation costs more than padding
+_TOGETHER = 64  # batches whose results wait on the devices for one transfer to the host
+
+# (params, histories, user rows [R], seen items to exclude or None) → results [R, K] on the host.
+RecommendUsers = Callable[[dict, Histories, np.ndarray, SeenItems | None], Recommendations]
+
+
+def make_recommend_users(
+  model: Seq2Seq,
+  trie: Trie,
+  beams: int,
+  batch_size: int,
+  mesh: jax.sharding.Mesh,
+  item_weight: float = 0.0,
+) -> RecommendUsers:
+  """Compiles the search for batches of users, spread over the mesh's devices.
+
+  Args:
+    model: the recommender.
+    trie: the catalogue.
+    beams: K, beams kept and results returned.
+    batch_size: users per call; must divide by the number of devices. 0 for what suits them.
+    mesh: the devices.
+    item_weight: of the item head's scores; see `beam.search`.
+  """
+  compiled = jax.jit(
+    lambda params, trie, history, seen: beam.search(
+      model, params, trie, history, beams, seen, item_weight
+    ),
+    out_shardings=mesh_lib.replicated(mesh),
+  )
+  rank = lambda params, history, seen: compiled(params, trie, history, seen)
+  c = model.config
+  return in_batches(rank, c.history_length, batch_size, mesh, c.user_tokens)
+
+
+def in_batches(
+  rank: Callable[[dict, jax.Array, jax.Array | None], Recommendations],
+  history_length: int,
+  batch_size: int,
+  mesh: jax.sharding.Mesh,
+  num_user_tokens: int = 0,
+) -> RecommendUsers:
+  """Recommends to many users by a compiled function of a batch of them.
+
+  Args:
+    rank: (params, history_BxS, seen_BxM or None) → results [B, K], the same on every device;
+      both int32, filled up with NO_ITEM.
+    history_length: S, the latest items of a user that are read.
+    batch_size: B, users per call; must divide by the number of devices. 0 for what suits them.
+    mesh: the devices.
+    num_user_tokens: if above 0, histories start with one of so many tokens: [B, 1 + S].
+  """
+  batch_size = batch_size or _users_at_once(mesh)
+  mesh_lib.check_batch_size(mesh, batch_size)
+
+  def recommend_users(params, histories, users_R, seen=None):
+    history_RxS = last_items(histories, history_length)[users_R]
+    length_R = (history_RxS != NO_ITEM).sum(axis=1)
+    order_R, chunks = _chunks(length_R, users_R, seen, batch_size)
+    together = min(_TOGETHER, 1 << (len(chunks) - 1).bit_length())
+    table, results = None, []
+    for number, at_B in enumerate(chunks):
+      padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
+      history_BxS = history_RxS[padded_B, : _history_width(length_R[at_B].max(), history_length)]
+      if num_user_tokens:
+        token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
+        history_BxS = with_user_tokens(token_B, history_BxS)
+      batch = {"history": history_BxS}
+      batch["seen"] = None if seen is None else _seen_rows(seen, users_R[padded_B])
+      batch = _spread(mesh, batch)
+      found = rank(params, batch["history"], batch["seen"])
+      slot = number % together
+      if table is None:
+        table = _empty_table(found, together)
+      table = _put(table, found, slot)
+      if slot == together - 1 or number == len(chunks) - 1:
+        results.append(jax.device_get(table))  # what the host has stays as it is
+    inverse_R = np.argsort(order_R)
+    in_order = lambda x_GxBxK: x_GxBxK.reshape(-1, x_GxBxK.shape[-1])[inverse_R]
+    return jax.tree.map(lambda *tables: in_order(np.concatenate(tables)), *results)
+
+  return recommend_users
+
+
+def _empty_table(found: Recommendations, together: int) -> Recommendations:
+  """Room for the results of so many batches, where those of a batch are."""
+  room = lambda x_BxK: jnp.zeros((together, *x_BxK.shape), x_BxK.dtype, device=x_BxK.sharding)
+  return jax.tree.map(room, found)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(table: Recommendations, found: Recommendations, slot: int) -> Recommendations:
+  """The table with a batch's results in this slot, written in place: the old table is donated."""
+  put = lambda x_GxBxK, x_BxK: jax.lax.dynamic_update_index_in_dim(x_GxBxK, x_BxK, slot, 0)
+  return jax.tree.map(put, table, found)
+
+
+def _spread(mesh: jax.sharding.Mesh, batch: dict) -> dict:
+  """Global arrays of a batch that every process holds whole; each gives what its devices need."""
+  sharding = mesh_lib.batch_sharding(mesh)
+  give = lambda x_BxM: jax.make_array_from_callback(x_BxM.shape, sharding, x_BxM.__getitem__)
+  return jax.tree.map(give, batch)
+
+
+def _users_at_once(mesh: jax.sharding.Mesh) -> int:
+  """A CPU is fastest while a batch stays in its caches; others want more to do at once."""
+  one = mesh.devices.flat[0]
+  return mesh.devices.size * (16 if one.platform == "cpu" else 128)
+
+
+def _chunks(length_R, users_R, seen, batch_size):
+  """Users in order of what they have seen and read, so that few batches need the widest shapes."""
+  seen_R = length_R if seen is None else np.diff(seen.offsets_Up1)[users_R]
+  order_R = np.lexsort([length_R, seen_R])
+  return order_R, [order_R[i : i + batch_size] for i in range(0, len(order_R), batch_size)]
+
+
+def _history_width(longest: int, history_length: int) -> int:
+  """The whole length, a half or a quarter of it, …, down to 32: a few shapes to compile."""
+  width = history_length
+  while width // 2 >= max(longest, _SHORTEST):
+    width //= 2
+  return width
+
+
+def _seen_rows(seen: SeenItems, users_B: np.ndarray) -> np.ndarray:
+  """Seen items of each user, filled up to one of a few widths: int32 [B, 64 · 4^n]."""
+  start_B, stop_B = seen.offsets_Up1[users_B], seen.offsets_Up1[users_B + 1]
+  longest = int((stop_B - start_B).max())
+  width = 64
+  while width < longest:
+    width *= 4
+  return gather(seen.item_S, start_B, stop_B, width)

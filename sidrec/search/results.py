@@ -1,0 +1,13 @@
+"""What a search returns."""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Recommendations(NamedTuple):
+  """The K best items of each history, best first."""
+
+  item_BxK: jax.Array  # int32 item rows; -1 where fewer than K items are allowed
+  score_BxK: jax.Array  # float32 log p(item | history); -inf where not valid
+  valid_BxK: jax.Array  # bool

@@ -1,0 +1,1 @@
+"""k-means, its balanced form, and the tokenizers made of it."""

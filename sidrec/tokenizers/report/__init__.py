@@ -1,0 +1,1 @@
+"""How good semantic IDs are, and what their codes mean."""

@@ -1,0 +1,166 @@
+"""Do semantic IDs agree with what is known about items, such as genre or decade?
+
+Items with the same first codes form a cluster; a label divides the same items into classes.
+Purity and normalised mutual information grow with the number of clusters whatever the codes
+mean (a cluster of one item is pure), so each stands beside its value for shuffled IDs: the same
+tuples, dealt to other items. Adjusted mutual information is corrected for chance.
+
+Letters: N items, L levels, D the depth of a prefix.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sidrec.core.codes import as_integers
+from sidrec.data.dataset import Items
+
+# The adjusted mutual information looks at every pair of cluster and class: some seconds for that
+# many (12,101 items with 227 categories have 2.6 million at most, 0.2 s).
+MAX_PAIRS = 50_000_000
+
+
+def agreement(
+  codes: ArrayLike,
+  labels: Mapping[str, np.ndarray],
+  missing: tuple[str | int, ...] = ("", -1),
+  seed: int = 0,
+) -> dict[str, Any]:
+  """Compares the prefixes of each depth with labels.
+
+  * Purity: the share of items whose label is the most frequent one of their prefix (Manning et
+    al. 2008, Introduction to Information Retrieval, section 16.3).
+  * Normalised mutual information: I / ((H(prefix) + H(label)) / 2).
+  * Adjusted mutual information: (I - E I) / ((H(prefix) + H(label)) / 2 - E I), with the mean
+    E over all ways to deal the prefixes (Vinh et al. 2010, JMLR 11): 0 for chance, 1 for perfect.
+
+  Args:
+    codes: integer [N, L].
+    labels: name → str or integer [N].
+    missing: the values that say that an item has no label; such items are left out.
+    seed: of the shuffled IDs, one permutation for all labels and depths.
+
+  Returns:
+    name → {'items', 'missing', 'classes', 'depths'}; 'depths' is a list of {'depth',
+    'prefixes', 'purity', 'purity_shuffled', 'nmi', 'nmi_shuffled', 'ami', 'ami_shuffled'}. The
+    two 'ami' are None at depths with more than MAX_PAIRS pairs of prefix and class.
+
+  Raises:
+    ValueError: if codes or labels have a wrong shape or type, or no item has a label.
+  """
+  codes_NxL = as_integers(codes, "tokens")
+  if codes_NxL.ndim != 2 or not codes_NxL.size:
+    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, levels], at least one each")
+  prefixes = [
+    np.unique(codes_NxL[:, : depth + 1], axis=0, return_inverse=True)[1].reshape(-1)
+    for depth in range(codes_NxL.shape[1])
+  ]
+  shuffle_N = np.random.default_rng(seed).permutation(len(codes_NxL))
+  result = {}
+  for name, label in labels.items():
+    class_N = _classes(name, label, len(codes_NxL), missing)
+    known_N = class_N >= 0
+    known = class_N[known_N]
+    result[name] = {
+      "items": len(known),
+      "missing": len(class_N) - len(known),
+      "classes": len(np.unique(known)),
+      "depths": [
+        {"depth": depth, **_compare(prefix_N[known_N], prefix_N[shuffle_N][known_N], known)}
+        for depth, prefix_N in enumerate(prefixes, start=1)
+      ],
+    }
+  return result
+
+
+def item_labels(items: Items) -> dict[str, np.ndarray]:
+  """The labels that a catalogue has: str [N], '' where an item has none.
+
+  Returns:
+    'category', the first one of each item, or the second, third, … where all before it are
+    the same for all items that have one (the root of a shop's category paths); and 'decade'
+    ('1990s'), from the numeric column 'year'. Each only if some item has it.
+  """
+  labels = {}
+  start_N, end_N = items.category_offsets_Np1[:-1], items.category_offsets_Np1[1:]
+  for place in range(int((end_N - start_N).max(initial=0))):
+    has_N = end_N - start_N > place
+    category_N = np.full(items.num_items, "", items.categories_C.dtype)
+    category_N[has_N] = items.categories_C[items.category_E[start_N[has_N] + place]]
+    labels.setdefault("category", category_N)
+    if (category_N[has_N] != category_N[has_N][0]).any():
+      labels["category"] = category_N
+      break
+  if "year" in items.numeric:
+    year_N = np.asarray(items.numeric["year"], np.float64)
+    decades = [f"{int(year // 10) * 10}s" if np.isfinite(year) else "" for year in year_N.tolist()]
+    if any(decades):
+      labels["decade"] = np.array(decades)
+  return labels
+
+
+def agreement_table(measured: Mapping[str, Any]) -> str:
+  """What `agreement` found, as plain text at most 100 columns wide."""
+  lines = [
+    f"{'agreement with':<16} {'items':>9} {'without':>9} {'classes':>8} {'depth':>5} "
+    f"{'purity (shuffled)':>17} {'NMI (shuffled)':>14} {'AMI (shuffled)':>15}"
+  ]
+  for name, label in measured.items():
+    shown = name if len(name) <= 16 else name[:15] + "…"
+    lead = f"{shown:<16} {label['items']:>9,} {label['missing']:>9,} {label['classes']:>8,}"
+    for row in label["depths"]:
+      purity = f"{row['purity']:.1%} ({row['purity_shuffled']:.1%})"
+      nmi = f"{row['nmi']:.3f} ({row['nmi_shuffled']:.3f})"
+      ami = "-" if row["ami"] is None else f"{row['ami']:z.3f} ({row['ami_shuffled']:z.3f})"
+      lines.append(f"{lead} {row['depth']:>5} {purity:>17} {nmi:>14} {ami:>15}")
+      lead = " " * len(lead)
+  return "\n".join(lines)
+
+
+def _classes(
+  name: str, label: ArrayLike, num_items: int, missing: tuple[str | int, ...]
+) -> np.ndarray:
+  """One label as class numbers, -1 where it is missing: int64 [N]."""
+  label_N = np.asarray(label)
+  if label_N.shape != (num_items,):
+    raise ValueError(
+      f"label {name!r} has shape {label_N.shape}, but there are codes of {num_items} items; "
+      "give one label for each item"
+    )
+  if label_N.dtype.kind not in "UTiu":
+    raise ValueError(f"label {name!r} is of type {label_N.dtype}; give text or integers")
+  values, class_N = np.unique(label_N, return_inverse=True)
+  missing_C = np.array([value in missing for value in values.tolist()])
+  if missing_C.all():
+    raise ValueError(f"no item has a label {name!r}; leave it out")
+  return np.where(missing_C[class_N], -1, class_N)
+
+
+def _compare(prefix: np.ndarray, shuffled: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+  """The measures at one depth, over items whose label is known."""
+  # Importing scikit-learn takes a second, which programs without a report need not wait for.
+  from sklearn import metrics
+
+  num_prefixes = len(np.unique(prefix))
+  # The shuffled IDs of labelled items may have more prefixes, if other items have no label.
+  pairs = max(num_prefixes, len(np.unique(shuffled))) * len(np.unique(label))
+  few = pairs <= MAX_PAIRS
+  return {
+    "prefixes": num_prefixes,
+    "purity": _purity(prefix, label),
+    "purity_shuffled": _purity(shuffled, label),
+    "nmi": float(metrics.normalized_mutual_info_score(label, prefix)),
+    "nmi_shuffled": float(metrics.normalized_mutual_info_score(label, shuffled)),
+    "ami": float(metrics.adjusted_mutual_info_score(label, prefix)) if few else None,
+    "ami_shuffled": float(metrics.adjusted_mutual_info_score(label, shuffled)) if few else None,
+  }
+
+
+def _purity(cluster: np.ndarray, label: np.ndarray) -> float:
+  """The share of items whose label is the most frequent one of their cluster."""
+  pairs, counts = np.unique(np.stack([cluster, label]), axis=1, return_counts=True)
+  largest = np.zeros(cluster.max() + 1, np.int64)
+  np.maximum.at(largest, pairs[0], counts)
+  return float(largest.sum() / len(label))

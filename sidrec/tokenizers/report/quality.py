@@ -1,0 +1,187 @@
+"""How well codes use their codebooks, tell items apart, and keep what vectors and labels say.
+
+Measured over the whole catalogue, before collisions are resolved. Letters: N
+items, L levels, V codes per level, F vector width.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sidrec.core.codes import as_codes, collision_rate, group, largest_group
+from sidrec.tokenizers.report.cluster_metrics import agreement, agreement_table
+from sidrec.tokenizers.report.knn_overlap import overlap, overlap_table
+
+
+def report(
+  codes: ArrayLike,
+  codebook_size: int,
+  vectors: np.ndarray | None = None,
+  reconstructed: np.ndarray | None = None,
+  *,
+  labels: Mapping[str, np.ndarray] | None = None,
+  timings: Mapping[str, float] | None = None,
+  collisions: Mapping[str, int | float | str] | None = None,
+) -> dict[str, Any]:
+  """Measures codes.
+
+  Args:
+    codes: integer [N, L] in [0, V), one row per item, before collisions are resolved.
+    codebook_size: V.
+    vectors: float [N, F], what was tokenised; None leaves reconstruction and neighbours out.
+    reconstructed: float [N, F], what the codes stand for; None leaves the reconstruction out.
+    labels: what `agreement.item_labels` gives, or any other labels for `agreement`.
+    timings: stage → seconds that it took for all items, such as {'fit': 20.5, 'encode': 0.4}.
+    collisions: what was done to make the codes unique, such as {'digits added': 1}; shown as
+      it is.
+
+  Returns:
+    A dict of plain numbers, lists and dicts that JSON takes: 'items', 'num_levels',
+    'codebook_size'; 'levels', a list of {'level' (from 1), 'codes_used', 'share_used',
+    'dead_codes', 'perplexity', 'largest_cluster'}; 'prefixes', a list of {'depth',
+    'distinct', 'items_mean', 'items_max'}; 'distinct_ids', 'collision_rate' (share of items
+    that share their tuple), 'largest_group'; 'unexplained_variance'; 'neighbours', as from
+    `neighbours.overlap`; 'agreement', as from `agreement.agreement`; 'timings', stage →
+    {'seconds', 'items_per_second'}; 'collisions'. The last five are None where not given,
+    'neighbours' also for a single item.
+
+  Raises:
+    ValueError: for no items, codes outside [0, V), vectors or labels of another shape, or
+      seconds that are no time.
+  """
+  codes_NxL = as_codes(codes, codebook_size)
+  if codes_NxL.ndim != 2 or not codes_NxL.size:
+    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, levels], at least one each")
+  num_items, num_levels = codes_NxL.shape
+  unexplained = near = None
+  if vectors is not None and len(vectors) != num_items:
+    raise ValueError(f"{len(vectors)} vectors do not match the codes of {num_items} items")
+  if vectors is not None and reconstructed is not None:
+    unexplained = unexplained_variance(vectors, reconstructed)
+  if vectors is not None and num_items > 1:
+    near = overlap(codes_NxL, vectors)
+  prefixes = [_prefix(codes_NxL, depth) for depth in range(1, num_levels + 1)]
+  return {
+    "items": num_items,
+    "num_levels": num_levels,
+    "codebook_size": codebook_size,
+    "levels": [_level(codes_NxL, level, codebook_size) for level in range(num_levels)],
+    "prefixes": prefixes,
+    "distinct_ids": prefixes[-1]["distinct"],
+    "collision_rate": collision_rate(codes_NxL),
+    "largest_group": largest_group(codes_NxL),
+    "unexplained_variance": unexplained,
+    "neighbours": near,
+    "agreement": agreement(codes_NxL, labels) if labels else None,
+    "timings": None if timings is None else _timings(timings, num_items),
+    "collisions": None if collisions is None else {k: _plain(v) for k, v in collisions.items()},
+  }
+
+
+def table(report: dict[str, Any]) -> str:
+  """A `report` as plain text, at most 100 columns wide."""
+  size = report["codebook_size"]
+  lines = [
+    f"{report['items']:,} items, {report['num_levels']} levels of {size:,} codes",
+    "",
+    f"{'level':>5} {'codes used':>13} {'share':>7} {'dead':>7} {'perplexity':>11} {'largest':>9}",
+  ]
+  for row in report["levels"]:
+    lines.append(
+      f"{row['level']:>5} {row['codes_used']:>13,} {row['share_used']:>7.1%} "
+      f"{row['dead_codes']:>7,} {row['perplexity']:>11,.1f} {row['largest_cluster']:>9,}"
+    )
+  lines += ["", f"{'depth':>5} {'prefixes':>13} {'items per prefix: mean':>23} {'max':>9}"]
+  for row in report["prefixes"]:
+    lines.append(
+      f"{row['depth']:>5} {row['distinct']:>13,} {row['items_mean']:>23,.2f} {row['items_max']:>9,}"
+    )
+  lines += [
+    "",
+    f"items that share their ID   {report['collision_rate']:>9.2%}",
+    f"distinct IDs                {report['distinct_ids']:>9,}",
+    f"largest group of one ID     {report['largest_group']:>9,}",
+  ]
+  if report["unexplained_variance"] is not None:
+    lines.append(f"variance not explained      {report['unexplained_variance']:>9.2%}")
+  for what, value in (report["collisions"] or {}).items():
+    shown = f"{value:,}" if isinstance(value, int) else str(value)
+    lines.append(f"{'collisions, ' + what:<27} {shown:>9}"[:100])
+  for stage, time in (report["timings"] or {}).items():
+    rate = "" if time["items_per_second"] is None else f"  {time['items_per_second']:,.0f} items/s"
+    lines.append(f"{'seconds, ' + stage:<27} {time['seconds']:>9,.2f}{rate}"[:100])
+  if report["neighbours"] is not None:
+    lines += ["", overlap_table(report["neighbours"])]
+  if report["agreement"] is not None:
+    lines += ["", agreement_table(report["agreement"])]
+  return "\n".join(lines)
+
+
+def unexplained_variance(vectors: np.ndarray, reconstructed: np.ndarray) -> float:
+  """Σ |x - x̂|² / Σ |x - mean x|²: 0 if nothing is lost, 1 if only the mean is kept.
+
+  Args:
+    vectors: x, float [N, F].
+    reconstructed: x̂, float [N, F].
+
+  Raises:
+    ValueError: if shapes differ, or the vectors have no variance.
+  """
+  vectors, reconstructed = np.asarray(vectors), np.asarray(reconstructed)
+  if vectors.ndim != 2 or vectors.shape != reconstructed.shape:
+    raise ValueError(
+      f"vectors have shape {vectors.shape} and their reconstruction {reconstructed.shape}; "
+      "give two of [items, width]"
+    )
+  mean_F = vectors.mean(axis=0, keepdims=True, dtype=np.float64)
+  total = np.square(vectors - mean_F).sum()
+  if total == 0:
+    raise ValueError("the vectors have no variance to explain: all rows are equal")
+  return float(np.square(vectors - reconstructed, dtype=np.float64).sum() / total)
+
+
+def _level(codes_NxL: np.ndarray, level: int, codebook_size: int) -> dict[str, Any]:
+  """How one level uses its codebook."""
+  used, counts = np.unique(codes_NxL[:, level], return_counts=True)
+  share = counts / len(codes_NxL)
+  return {
+    "level": level + 1,
+    "codes_used": len(used),
+    "share_used": len(used) / codebook_size,
+    "dead_codes": codebook_size - len(used),
+    "perplexity": float(np.exp(-(share * np.log(share)).sum())),
+    "largest_cluster": int(counts.max()),
+  }
+
+
+def _prefix(codes_NxL: np.ndarray, depth: int) -> dict[str, Any]:
+  """How many items the prefixes of one length have."""
+  sizes = group(codes_NxL[:, :depth]).size_G
+  return {
+    "depth": depth,
+    "distinct": len(sizes),
+    "items_mean": float(sizes.mean()),
+    "items_max": int(sizes.max()),
+  }
+
+
+def _timings(timings: Mapping[str, float], num_items: int) -> dict[str, dict[str, float | None]]:
+  """Seconds and items per second (None if no time was measured) of each stage."""
+  for stage, seconds in timings.items():
+    if not (math.isfinite(seconds) and seconds >= 0):
+      raise ValueError(f"stage {stage!r} took {seconds} seconds; give a number from 0 up")
+  return {
+    stage: {
+      "seconds": float(seconds),
+      "items_per_second": num_items / float(seconds) if seconds else None,
+    }
+    for stage, seconds in timings.items()
+  }
+
+
+def _plain(value: int | float | str | np.generic) -> int | float | str:
+  """A NumPy number as one that JSON takes."""
+  return value.item() if isinstance(value, np.generic) else value

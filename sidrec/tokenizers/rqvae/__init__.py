@@ -1,0 +1,1 @@
+"""RQ-VAE: an autoencoder whose bottleneck is a sum of codewords."""

@@ -1,0 +1,1 @@
+"""What is trained, each by the one loop of `training`."""

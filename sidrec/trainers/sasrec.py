@@ -1,0 +1,153 @@
+"""Training SASRec, searching with it as with the recommender, and its item vectors.
+
+Letters: B batch, S history length, N items, D width, K results, M seen items.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.batches import BatchAt, packed_batches
+from sidrec.data.dataset import Histories
+from sidrec.models.sasrec import SASRec
+from sidrec.parallel import mesh as mesh_lib
+from sidrec.parallel.hosts import is_primary
+from sidrec.search.exact import make_sasrec_recommend_users
+from sidrec.trainers.next_item import train_next_item
+from sidrec.training.logging import make_logger
+from sidrec.training.task import Task
+
+_VALID_RESULTS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class SASRecTraining:
+  """How SASRec is trained; names as in the recommender's settings.
+
+  Attributes:
+    batch_size: rows of S positions, over all processes.
+    accumulate: micro-batches that the gradient of a step is computed in.
+    steps: optimiser steps in all.
+    steps_per_call: steps run by one call to the device.
+    learning_rate: the peak.
+    warmup_steps: steps up to the peak.
+    schedule: of the learning rate; see `optimizer.adamw`.
+    weight_decay: decoupled.
+    clip_norm: of the gradient.
+    average_decay: of the moving average of parameters; 0 keeps none.
+    validate_every: steps between validations.
+    valid_users: size of the random sample of users that validates.
+    valid_batch_size: users ranked at once; 0 for what suits the devices.
+    patience: validations without a better NDCG@10 before stopping; 0 never stops.
+  """
+
+  batch_size: int = 16
+  accumulate: int = 1
+  steps: int = 5000
+  steps_per_call: int = 10
+  learning_rate: float = 2e-3
+  warmup_steps: int = 200
+  schedule: str = "cosine"
+  weight_decay: float = 0.05
+  clip_norm: float = 1.0
+  average_decay: float = 0.999
+  validate_every: int = 500
+  valid_users: int = 1500
+  valid_batch_size: int = 0
+  patience: int = 3
+
+
+def sasrec_task(model: SASRec) -> Task:
+  """Maximum likelihood of the targets of `packed_batches`; the loss is nats per item."""
+
+  def init(key):
+    history_1xS = jnp.zeros((1, model.config.history_length), jnp.int32)
+    return model.init(key, history_1xS, method="states")["params"], ()
+
+  def loss(params, aux, batch, key):
+    dropout_key, negatives_key = jax.random.split(key)
+    logp_BxS = cast(
+      jax.Array,
+      model.apply(
+        {"params": params},
+        *(batch["history_BxS"], batch["target_BxS"], batch["segment_BxS"]),
+        train=True,
+        rngs={"dropout": dropout_key, "negatives": negatives_key},
+        method="log_likelihood",
+      ),
+    )
+    count = jnp.maximum((batch["target_BxS"] != NO_ITEM).sum(), 1)
+    return -logp_BxS.sum() / count, (aux, {})
+
+  return Task(
+    init,
+    loss,
+    weight=lambda batch: (batch["target_BxS"] != NO_ITEM).sum(),
+    tokens=lambda batch: (batch["history_BxS"] != NO_ITEM).sum(),
+  )
+
+
+def train_sasrec(
+  model: SASRec,
+  config: SASRecTraining,
+  histories: Histories,
+  seed: int,
+  workdir: Path,
+  name: str = "sasrec",
+  make_batches: Callable[..., BatchAt] = packed_batches,
+) -> dict:
+  """Trains SASRec, or goes on from where a run was stopped.
+
+  Gradients see the training view alone. Validation targets choose between the states
+  of this one run, by the NDCG@10 of a random sample of users, seen items masked.
+
+  Args:
+    model: SASRec.
+    config: how to train it.
+    histories: complete ones, at least 3 interactions each.
+    seed: of parameters, dropout, batches and the sample.
+    workdir: takes `<name>/checkpoints` and the logs.
+    name: of the folder, and in the logs.
+    make_batches: `packed_batches`, perhaps of other users than those in memory.
+
+  Returns:
+    The best parameters.
+
+  Raises:
+    ValueError: if devices or processes cannot share a batch evenly.
+    TrainingDivergedError: if the loss is not finite.
+  """
+  mesh = mesh_lib.make_mesh()
+  recommend_users = make_sasrec_recommend_users(
+    model, _VALID_RESULTS, config.valid_batch_size, mesh
+  )
+  return train_next_item(
+    sasrec_task(model),
+    make_batches,
+    recommend_users,
+    config,
+    histories,
+    model.config.history_length,
+    model.config.num_items,
+    _VALID_RESULTS,
+    seed,
+    mesh,
+    workdir / name / "checkpoints",
+    functools.partial(make_logger, workdir, name, config.steps, primary=is_primary()),
+  )
+
+
+def item_embeddings(params: dict) -> np.ndarray:
+  """The item table as item vectors: vectors_NxD float32.
+
+  An item without a training interaction has a vector as well, but one that says only
+  that the item never came next; its content has to place it.
+  """
+  return np.asarray(params["item"], np.float32)

@@ -1,0 +1,99 @@
+"""Items come and go; compiled searches stay."""
+
+import jax
+import numpy as np
+import pytest
+from table_model import TableModel, log_p, make_table
+from tiny import all_codes
+
+from sidrec.catalogue.trie import trie as trie_lib
+from sidrec.catalogue.trie.resize import with_items, with_room, without_items
+from sidrec.catalogue.trie.trie import build_trie
+from sidrec.search import beam
+
+ALL = np.random.default_rng(5).permutation(all_codes(3, 4))
+TABLE, SCALES = make_table(), np.array([[1], [-2]], np.int32)
+
+
+def counted_search():
+  """A search, and the list that grows whenever it is compiled."""
+  compiled = []
+
+  @jax.jit
+  def search(trie):
+    compiled.append(1)
+    return beam.search(TableModel(), TABLE, trie, SCALES, 20)
+
+  return search, compiled
+
+
+def ranking(codes, rows, scale):
+  return rows[np.argsort(-log_p(TABLE, scale, codes[rows]))][:20].tolist()
+
+
+@pytest.mark.parametrize("every_prefix", [True, False])
+def test_added_and_removed_items_with_one_compilation(every_prefix):
+  search, compiled = counted_search()
+  # Every token of every prefix is there: the fan-outs have room for all that may come.
+  trie = with_room(build_trie(ALL[:50], every_prefix=every_prefix, codebook_size=4))
+  before = search(trie)
+  grown = with_items(trie, ALL[50:60])
+  added = search(grown)
+  shrunk = without_items(grown, np.arange(50, 60))
+  after = search(shrunk)
+  fewer = without_items(shrunk, np.arange(0, 50, 3))
+  rest = search(fewer)
+  assert len(compiled) == 1
+  jax.tree.map(np.testing.assert_array_equal, before, after)
+  left = np.setdiff1d(np.arange(50), np.arange(0, 50, 3))
+  for b, scale in enumerate((1, -2)):
+    # 20 beams are more than a level has prefixes to lose: the search is exact.
+    assert added.item_BxK[b].tolist() == ranking(ALL, np.arange(60), scale)
+    assert rest.item_BxK[b].tolist() == ranking(ALL, left, scale)
+  # Items that went may stand in histories.
+  np.testing.assert_array_equal(np.asarray(fewer.codes_NxL)[:60], ALL[:60])
+
+
+def test_room_doubles_when_it_is_used_up():
+  search, compiled = counted_search()
+  trie = with_room(build_trie(ALL[:30], every_prefix=False, codebook_size=4))
+  assert trie.num_items == 32
+  search(trie)
+  grown = with_items(trie, ALL[30:40])
+  assert grown.num_items == 64
+  assert int(grown.used) == 40
+  result = search(grown)
+  assert len(compiled) == 2
+  assert result.item_BxK[0].tolist() == ranking(ALL, np.arange(40), 1)
+
+
+def test_a_larger_token_makes_room_for_itself():
+  trie = with_room(build_trie(ALL[:8], codebook_size=4))
+  grown = with_items(trie, np.array([[0, 99, 0]]))
+  np.testing.assert_array_equal(np.asarray(grown.codes_NxL)[:9], [*ALL[:8], [0, 99, 0]])
+
+
+@pytest.mark.parametrize("every_prefix", [True, False])
+def test_room_changes_no_path(every_prefix):
+  trie = build_trie(ALL[:30], every_prefix=every_prefix)
+  roomy = with_room(trie)
+  moved = roomy.first_row_node - trie.first_row_node
+  path = np.asarray(trie_lib.row_paths(trie))
+  path = np.where(path >= trie.first_row_node, path + moved, path)
+  np.testing.assert_array_equal(trie_lib.row_paths(roomy), path)
+
+
+def test_what_cannot_be_is_refused():
+  trie = with_room(build_trie(ALL[:8]))
+  with pytest.raises(ValueError, match="share the semantic ID"):
+    with_items(trie, ALL[3:4])
+  with pytest.raises(ValueError, match="IDs of 3 tokens"):
+    with_items(trie, np.zeros((1, 2), int))
+  gone = without_items(trie, [3])
+  for item in (3, 8, -1):
+    with pytest.raises(ValueError, match=f"item row {item} is not in the trie"):
+      without_items(gone, [item])
+  again = with_items(gone, ALL[3:4])  # as a new item, row 8
+  assert int(again.used) == 9
+  with pytest.raises(ValueError, match="a trie of no items"):
+    without_items(trie, np.arange(8))

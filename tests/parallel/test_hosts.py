@@ -1,0 +1,223 @@
+"""A cluster forms as it was told, or every process ends with one sentence; none runs alone."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from processes import environment, free_address, together
+
+from sidrec.parallel import hosts, preemption
+from sidrec.parallel.hosts import Cluster, found_cluster, told_cluster
+
+START = "import sys; from sidrec.parallel import hosts as d; d.start(*eval(sys.argv[1]), 3, 60); {}"
+SLURM = {
+  "SLURM_JOB_ID": "7",
+  "SLURM_STEP_NODELIST": "node[1-2]",
+  "SLURM_PROCID": "1",
+  "SLURM_LOCALID": "0",
+}
+
+
+def test_flags_come_before_variables():
+  environ = {
+    "SIDREC_COORDINATOR": "a:1",
+    "JAX_COORDINATOR_ADDRESS": "b:2",
+    "SIDREC_NUM_PROCESSES": "4",
+    "SIDREC_PROCESS_ID": "3",
+  }
+  assert told_cluster(None, None, None, {}) is None
+  assert told_cluster(None, None, None, environ) == Cluster("a:1", 4, 3)
+  assert told_cluster("c:3", 2, 0, environ) == Cluster("c:3", 2, 0)
+  del environ["SIDREC_COORDINATOR"]
+  assert told_cluster(None, None, None, environ) == Cluster("b:2", 4, 3)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "environ", "sentence"),
+  [
+    (("a:1", 2, None), {}, "--coordinator, --num_processes without --process_id"),
+    ((None, 2, 0), {}, "--num_processes, --process_id without --coordinator"),
+    ((None, None, 0), {}, "without --coordinator and --num_processes"),
+    ((None, None, None), {"JAX_COORDINATOR_ADDRESS": "a:1"}, "a cluster needs all three"),
+    (("a:1", 2, 2), {}, "--process_id must be 0 to 1 with --num_processes=2, not 2"),
+    (("a:1", 2, -1), {}, "--process_id must be 0 to 1"),
+    (("a:1", 0, 0), {}, "--num_processes must be 1 or more, not 0"),
+    (("a", 2, 0), {}, "--coordinator must be host:port, not 'a'"),
+    (("a:99999", 2, 0), {}, "--coordinator must be host:port"),
+    (("a:1", 2, None), {"SIDREC_PROCESS_ID": "one"}, "SIDREC_PROCESS_ID must be a whole number"),
+  ],
+)
+def test_half_a_cluster_is_refused(arguments, environ, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    told_cluster(*arguments, environ)
+
+
+def test_clusters_that_jax_finds():
+  assert found_cluster({}) == ""
+  assert found_cluster({**SLURM, "SLURM_NTASKS": "2"}) == "SLURM's 2 tasks"
+  assert found_cluster({**SLURM, "SLURM_NTASKS": "1"}) == ""
+  assert found_cluster({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}) == ""  # not started by srun
+  assert found_cluster({"OMPI_COMM_WORLD_SIZE": "4"}) == "Open MPI's 4 ranks"
+  # With a cluster to be found, JAX reads this variable itself.
+  found = {**SLURM, "SLURM_NTASKS": "2", "JAX_COORDINATOR_ADDRESS": "a:1"}
+  assert told_cluster(None, None, None, found) is None
+
+
+def test_kubernetes_is_not_taken_for_single_machines(monkeypatch):
+  job = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"}
+  monkeypatch.setattr(hosts.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ValueError, match="pip install kubernetes"):
+    found_cluster(job)
+  monkeypatch.setattr(hosts.importlib.util, "find_spec", lambda name: name != "libtpu")
+  assert found_cluster(job) == "a job of Kubernetes"
+
+
+def test_a_cluster_that_cannot_form_ends_with_a_sentence():
+  """Alone as the primary host, alone as another one, and with a port that is taken."""
+  address = free_address()
+  with socket.socket(socket.AF_INET6) as taken:
+    taken.bind(("::", 0))
+    taken.listen()
+    arguments = [(address, 2, 0), (free_address(), 2, 1)]
+    arguments.append((f"localhost:{taken.getsockname()[1]}", 2, 0))
+    print_it = START.format("print('running')")
+    ended = together([["-c", print_it, repr(x)] for x in arguments], environment(1))
+  for x in ended:
+    assert x.status == 1
+    assert "running" not in x.stdout
+    assert "Traceback" not in x.stderr
+    assert len([line for line in x.stderr.splitlines() if line.startswith("sidrec: ")]) == 1
+  assert f"process 0 of 2 waited 3 seconds for the others at {address}" in ended[0].stderr
+  assert "process 1 of 2 waited 3 seconds" in ended[1].stderr
+  assert "process 0 cannot listen at port" in ended[2].stderr
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_one_failure_ends_all(failing, tmp_path):
+  """What the primary host makes reaches all; so does its failure, while the others wait."""
+  script = f"""
+import sys, time
+from pathlib import Path
+from sidrec.parallel import hosts as d
+d.start(*eval(sys.argv[1]), 200, 60)
+d.check_shared(Path({str(tmp_path)!r}))
+me = eval(sys.argv[1])[2]
+print(d.from_primary(lambda: ["said by", me]))
+print(d.from_primary(lambda: ["said by", me]), me, file=sys.stderr)
+if me == {failing}:
+  d.end("sidrec: the disk is full", 3)
+d.from_primary(lambda: time.sleep(100))
+"""
+  address = free_address()
+  commands = [["-c", script, repr((address, 2, i))] for i in range(2)]
+  ended = together(commands, environment(1))
+  assert [x.status for x in ended] == [3, 3]
+  for i, x in enumerate(ended):
+    assert f"['said by', 0] {i}" in x.stderr
+    assert x.stderr.count("sidrec: the disk is full") == 1
+  assert "said by" in ended[0].stdout
+  assert "said by" not in ended[1].stdout  # the primary host alone prints
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_shared_is_told(tmp_path, monkeypatch):
+  monkeypatch.setattr(hosts.runtime.global_state, "client", object())
+  monkeypatch.setattr(hosts, "from_primary", lambda make: "written-elsewhere")
+  monkeypatch.setattr(hosts.time, "sleep", lambda seconds: None)
+  with pytest.raises(OSError, match=r"does not see in .* must name a folder .* share"):
+    hosts.check_shared(tmp_path)
+
+
+def test_flags_are_parsed_without_touching_a_device():
+  script = """
+import sys
+from jax._src import xla_bridge
+from sidrec import flags, main
+sys.argv = ["main", "--config=configs/demo.py:tiny", "--config.train.steps=7", "--k=3"]
+flags.parse(sys.argv)
+assert flags.config().train.steps == 7 and flags.request().count == 3
+assert str(flags.workdir()) == "runs/demo-tiny"
+from sidrec.parallel import hosts
+hosts.start(**flags.cluster())
+assert not xla_bridge.backends_are_initialized()
+"""
+  (ended,) = together([["-c", script]], environment(1))
+  assert ended.status == 0, ended.stderr
+
+
+@pytest.fixture
+def obeyed(monkeypatch):
+  """Signals are obeyed; gives the clock, to which two seconds are added by hand."""
+  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+  now = [time.monotonic()]
+  monkeypatch.setattr(preemption.time, "monotonic", lambda: now[0])
+  monkeypatch.setattr(preemption._State, "last", float("-inf"))
+  preemption.obey(lambda sentence, status: None)
+  yield now
+  signal.set_wakeup_fd(-1)
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
+def test_a_signal_ends_what_is_not_training(obeyed):
+  with pytest.raises(preemption.Stopped, match="stopped by SIGTERM") as stopped:
+    os.kill(os.getpid(), signal.SIGTERM)
+  assert stopped.value.status == 143
+  os.kill(os.getpid(), signal.SIGTERM)  # the same wish, by another way
+  obeyed[0] += 2
+  with pytest.raises(preemption.Stopped):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_ends_a_wait_in_which_python_does_not_run():
+  """Such as for a device or for a compilation; here, for a lock of the C library's."""
+  script = """
+import ctypes, os, signal, threading
+from sidrec.parallel import hosts, preemption
+preemption.obey(hosts.end)
+threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+library, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+library.pthread_mutex_lock(lock)
+library.pthread_mutex_lock(lock)
+"""
+  (ended,) = together([["-c", script]], environment(1), timeout=200)
+  assert (ended.status, ended.stderr) == (143, "sidrec: stopped by SIGTERM\n")
+
+
+def signalled_in_training(clock, *signals):
+  """Training that notes the first signal; a later one does not let it come to its end."""
+  with preemption.while_training() as asked:
+    assert asked() == 0
+    for number in signals:
+      clock[0] += 2
+      os.kill(os.getpid(), number)
+      assert asked() == signals[0]
+      os.kill(os.getpid(), number)
+      assert asked() == signals[0]
+    return len(signals)
+
+
+def test_training_is_asked_once_and_then_ended(obeyed):
+  with pytest.raises(preemption.Stopped, match="SIGINT"):
+    signalled_in_training(obeyed, signal.SIGTERM, signal.SIGINT)
+  # What training did not take notice of counts at its end; the next one starts clean.
+  with pytest.raises(preemption.Stopped, match="SIGTERM"):
+    signalled_in_training(obeyed, signal.SIGTERM)
+  assert signalled_in_training(obeyed) == 0
+
+
+def test_only_the_main_thread_is_needed():
+  """Where no handler can be set, as in a thread of a notebook, training still runs."""
+  seen = []
+
+  def run():
+    with preemption.while_training() as asked:
+      seen.append(asked())
+
+  thread = threading.Thread(target=run)
+  thread.start()
+  thread.join()
+  assert seen == [0]

@@ -1,0 +1,117 @@
+"""The last stage: every system in every file, and SASRec as one of them."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+from sidrec.data.batches import last_items
+from sidrec.data.dataset import held_out_view
+from sidrec.evaluation.report import read_evaluation, read_per_user
+from sidrec.run import evaluate as stage
+from sidrec.run import pipeline
+from sidrec.run.evaluate import evaluate_all
+from sidrec.search.exact import recommend
+
+BASELINES = ["item-knn", "item-knn-cosine", "popular"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+  """A finished run with SASRec."""
+  folder = tmp_path_factory.mktemp("run")
+  config = tiny_config(folder)
+  config.sasrec.enabled = True
+  evaluate_all(config, folder)
+  return config, folder
+
+
+def test_sasrec_is_a_row_of_every_file_in_both_splits_and_ways(done):
+  _, workdir = done
+  evaluation = read_evaluation(workdir / "evaluation.json")
+  assert list(evaluation["results"]) == ["sidrec", "sasrec", *BASELINES]
+  per_user = read_per_user(workdir / "per_user.npz")
+  table, _ = (workdir / "evaluation.txt").read_text(encoding="utf-8").split("\n\n", 1)
+  rows = [line.split()[:3] for line in table.splitlines()]
+  for split in ["valid", "test"]:
+    for way in ["masked", "unmasked"]:
+      metrics = evaluation["results"]["sasrec"][split][way]
+      assert set(metrics) == set(evaluation["results"]["sidrec"][split][way])
+      for name in ["recall@10", "ndcg@10"]:
+        value_U = per_user[f"sasrec/{split}/{way}/{name}"]
+        assert value_U.shape == (60,)
+        assert value_U.mean() == pytest.approx(metrics[name])
+      assert rows.count(["sasrec", split, way]) == 1
+
+
+def test_the_row_is_the_trained_model_ranking_every_item(done):
+  config, workdir = done
+  _, params = pipeline.load_sasrec(config, workdir)
+  histories = pipeline.load_recommender(config, workdir).dataset.histories
+  task = held_out_view(histories, "test")
+  model = pipeline.make_sasrec(config, 30)
+  found = recommend(model, params, last_items(task.histories, 8), 10, None)
+  hit_U = (np.asarray(found.item_BxK) == task.target_U[:, None]).any(axis=1)
+  per_user = read_per_user(workdir / "per_user.npz")
+  np.testing.assert_array_equal(per_user["sasrec/test/unmasked/recall@10"], hit_U)
+  assert 0 < hit_U.sum() < 60
+
+
+def test_the_protocol_and_the_intervals_know_of_it(done):
+  _, workdir = done
+  protocol = read_evaluation(workdir / "evaluation.json")["protocol"]
+  assert "sasrec: the item with the lowest row wins" in protocol["score_ties"]
+  text = (workdir / "evaluation.txt").read_text(encoding="utf-8")
+  for split in ["valid", "test"]:
+    after = text.split(f"{split}: difference")[1].splitlines()[2:6]
+    assert [line.split()[0] for line in after] == ["sasrec", *BASELINES]
+    assert all(line.count("p=") == 4 for line in after)
+
+
+def test_it_is_trained_once_and_again_only_for_settings_of_its_own(done, capsys):
+  config, workdir = done
+  evaluate_all(config, workdir)
+  out = capsys.readouterr().out
+  assert all(f"{s}: unchanged, kept" in out for s in ("prepare", "train", "sasrec", "evaluate"))
+  before = json.loads((workdir / "sasrec.stage.json").read_text())
+
+  changed = config.copy_and_resolve_references()
+  changed.train.steps = 4
+  assert pipeline.train_sasrec(changed, workdir)
+  assert "sasrec: unchanged, kept" in capsys.readouterr().out
+  changed.sasrec.train.steps = 4
+  with pytest.raises(ValueError, match=r"sasrec\.train\.steps was 6 and is 4"):
+    pipeline.load_sasrec(changed, workdir)
+  assert json.loads((workdir / "sasrec.stage.json").read_text()) == before
+
+
+def test_the_mode_sasrec_trains_nothing_else(tmp_path):
+  config = tiny_config(tmp_path)
+  config.sasrec.train.update(steps=2, validate_every=2)
+  pipeline.train_sasrec(config, tmp_path)
+  stages = {path.name.split(".")[0] for path in tmp_path.glob("*.stage.json")}
+  assert stages == {"prepare", "sasrec"}
+  lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+  assert {line["stage"] for line in lines} == {"sasrec"}
+  assert max(line["step"] for line in lines) == 2
+
+
+def test_turning_it_on_evaluates_again_and_says_why(tmp_path, monkeypatch, capsys):
+  seen = []
+
+  def write(config, workdir):
+    seen.append(config.sasrec.enabled)
+    for name in ["per_user.npz", "evaluation.json", "evaluation.txt"]:
+      (workdir / name).touch()
+
+  monkeypatch.setattr(stage, "train_recommender", lambda *_: "trained")
+  monkeypatch.setattr(stage, "train_sasrec", lambda *_: "sasrec")
+  monkeypatch.setattr(stage, "write_evaluations", write)
+  config = tiny_config(tmp_path)
+  evaluate_all(config, tmp_path)
+  config.sasrec.enabled = True
+  evaluate_all(config, tmp_path)
+  evaluate_all(config, tmp_path)
+  assert seen == [False, True]
+  assert "evaluate: done again, because sasrec.enabled was absent" in capsys.readouterr().out

@@ -1,0 +1,90 @@
+"""Many users through a few shapes: the same results as one by one, in the order asked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import all_codes, init_params, make_histories, make_model
+
+from sidrec.data.batches import last_items, user_tokens, with_user_tokens
+from sidrec.data.seen import seen_items
+from sidrec.parallel.mesh import make_mesh
+from sidrec.search import batched, beam
+from sidrec.search.batched import make_recommend_users
+
+LENGTHS = [3, 0, 90, 5, 70, 1, 4, 2, 66, 6, 8]
+
+
+@pytest.fixture(scope="module")
+def case():
+  model, trie, path = make_model(all_codes(2, 10))
+  params = init_params(model, trie, path, scale=3.0)
+  rng = np.random.default_rng(0)
+  histories = make_histories([rng.permutation(100)[:n].tolist() for n in LENGTHS])
+  return model, params, trie, histories
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_batches_give_what_single_users_get(case, masked):
+  model, params, trie, histories = case
+  users = np.array([10, 2, 1, 0, 4, 8, 3, 9, 5])
+  recommend = make_recommend_users(model, trie, 12, 8, make_mesh())
+  seen = seen_items(histories) if masked else None
+  result = recommend(params, histories, users, seen)
+  single = jax.jit(lambda h, f: beam.search(model, params, trie, h, 12, f))
+  history = last_items(histories, 4)
+  for at, user in enumerate(users):
+    forbidden = np.full((1, 100), -1, np.int32)
+    if masked:
+      forbidden[0, : LENGTHS[user]] = histories.of(user)
+    alone = single(history[user : user + 1], forbidden)
+    np.testing.assert_array_equal(result.item_BxK[at], alone.item_BxK[0])
+    np.testing.assert_allclose(result.score_BxK[at], alone.score_BxK[0], atol=1e-5)
+  assert result.valid_BxK[1].sum() == (10 if masked else 12)  # user 2 has seen 90 of 100
+
+
+def test_each_user_is_searched_with_their_own_token(case):
+  *_, histories = case
+  model, trie, path = make_model(all_codes(2, 10), setting="tiger", user_tokens=50)
+  params = init_params(model, trie, path, scale=3.0)
+  users = np.array([10, 1, 3])  # user 1 has no history
+  result = make_recommend_users(model, trie, 5, 8, make_mesh())(params, histories, users)
+  single = jax.jit(lambda h: beam.search(model, params, trie, h, 5))
+  token = user_tokens(histories.user_ids_U, 50)
+  assert len(set(token[users])) == 3
+  history = with_user_tokens(token, last_items(histories, 4))
+  for at, user in enumerate(users):
+    alone = single(history[user : user + 1])
+    np.testing.assert_array_equal(result.item_BxK[at], alone.item_BxK[0])
+    np.testing.assert_allclose(result.score_BxK[at], alone.score_BxK[0], atol=1e-5)
+
+
+def test_results_of_many_batches_travel_together(case, monkeypatch):
+  """Five batches, two at a time: what the host has of them is not overwritten by the next two."""
+  model, params, trie, histories = case
+  users = np.random.default_rng(1).integers(len(LENGTHS), size=37)
+  recommend = make_recommend_users(model, trie, 5, 8, make_mesh())
+  monkeypatch.setattr(batched, "_TOGETHER", 2)
+  found = recommend(params, histories, users)
+  each = recommend(params, histories, np.arange(len(LENGTHS)))
+  for many, one in zip(found, each, strict=True):
+    np.testing.assert_array_equal(many, one[users])
+
+
+def test_results_are_written_in_place():
+  found = jax.jit(
+    lambda: beam.Recommendations(*(jnp.ones((8, 5), x) for x in (int, float, bool)))
+  )()
+  table = batched._empty_table(found, 4)
+  size = sum(x.nbytes for x in table)
+  memory = batched._put.lower(table, found, 1).compile().memory_analysis()
+  assert memory.alias_size_in_bytes == size
+  written = batched._put(table, found, 1)
+  assert all(x.is_deleted() for x in table)
+  assert written.item_BxK.sum(axis=(1, 2)).tolist() == [0, 40, 0, 0]
+
+
+def test_batch_size_must_fit_the_devices(case):
+  model, _, trie, _ = case
+  with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
+    make_recommend_users(model, trie, 5, 12, make_mesh())

@@ -1,0 +1,100 @@
+"""Allowed and forbidden items inside the search, against plain loops."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from table_model import CODES, LEVELS, TableModel, beam_by_hand, log_p, make_table
+from tiny import all_codes
+
+from sidrec.catalogue.trie.resize import with_room, without_items
+from sidrec.catalogue.trie.trie import build_trie
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.search import beam
+from sidrec.search.filters import padded_lists
+
+ALL = np.random.default_rng(5).permutation(all_codes(LEVELS, CODES))
+TABLE, SCALES = make_table(), np.array([[1], [-2]], np.int32)
+
+
+@functools.cache
+def whole_trie(every_prefix):
+  return with_room(build_trie(ALL, every_prefix=every_prefix))
+
+
+@functools.partial(jax.jit, static_argnames="beams")
+def search(trie, forbidden, allowed, beams):
+  return beam.search(TableModel(), TABLE, trie, SCALES, beams, forbidden, allowed_BxM=allowed)
+
+
+subsets = st.lists(st.integers(0, len(ALL) - 1), max_size=16)
+catalogues = st.one_of(
+  st.sets(st.integers(0, len(ALL) - 1), min_size=1, max_size=6),  # chains, a single item
+  st.sets(st.integers(0, len(ALL) - 1), min_size=20),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+  catalogues,
+  st.none() | st.tuples(subsets, subsets),
+  st.none() | st.tuples(subsets, subsets),
+  st.sampled_from([1, 5, 64]),
+  st.booleans(),
+)
+def test_search_equals_plain_loops(catalogue, forbidden, allowed, beams, every_prefix):
+  """Random catalogues and lists; K below and above the number of items that are left."""
+  gone = np.setdiff1d(np.arange(len(ALL)), list(catalogue))
+  trie = without_items(whole_trie(every_prefix), gone)
+  as_array = lambda lists: None if lists is None else padded_lists(lists)
+  result = jax.tree.map(
+    np.asarray, search(trie, as_array(forbidden), as_array(allowed), beams=beams)
+  )
+  rows = np.array(sorted(catalogue))
+  for b, scale in enumerate(SCALES[:, 0]):
+    may = np.ones(len(rows), bool) if allowed is None else np.isin(rows, allowed[b])
+    if forbidden is not None:
+      may &= ~np.isin(rows, forbidden[b])
+    found = rows[beam_by_hand(TABLE, scale, ALL[rows], may, beams)].tolist() if may.any() else []
+    assert result.item_BxK[b].tolist() == found + [-1] * (beams - len(found))
+    assert result.valid_BxK[b].sum() == len(found)
+    expected = log_p(TABLE, scale, ALL[rows])[np.searchsorted(rows, found)]
+    np.testing.assert_allclose(result.score_BxK[b, : len(found)], expected, atol=1e-4)
+    assert np.isneginf(result.score_BxK[b, len(found) :]).all()
+
+
+def test_a_prefix_without_allowed_items_takes_no_beam():
+  """With one beam, a filter that came after the search would leave nothing."""
+  order = np.argsort(-log_p(TABLE, 1, ALL))
+  best_prefix = ALL[order[0], 0]
+  allowed = [row for row in order if ALL[row, 0] != best_prefix][5:6] * 2
+  result = search(whole_trie(False), None, padded_lists([allowed[:1]] * 2), beams=1)
+  assert result.item_BxK[:, 0].tolist() == allowed
+
+
+def test_lists_without_columns():
+  none = np.zeros((2, 0), np.int32)
+  assert search(whole_trie(False), none, None, beams=5).valid_BxK.all()
+  assert not search(whole_trie(False), None, none, beams=5).valid_BxK.any()
+
+
+@pytest.mark.parametrize("every_prefix", [True, False])
+def test_a_codebook_of_one(every_prefix):
+  trie = build_trie(np.zeros((1, 3), int), every_prefix=every_prefix)
+  result = search(trie, None, None, beams=2)
+  assert result.item_BxK.tolist() == [[0, -1]] * 2
+  np.testing.assert_array_equal(result.score_BxK[:, 0], 0.0)
+  assert not search(trie, padded_lists([[0], [0]]), None, beams=2).valid_BxK.any()
+
+
+def test_lists_are_padded_to_few_widths():
+  lists = padded_lists([[3, 1], []])
+  assert lists.shape == (2, 16)
+  assert lists[0].tolist() == [3, 1] + [NO_ITEM] * 14
+  assert (lists[1] == NO_ITEM).all()
+  assert [padded_lists([range(n)]).shape[1] for n in (0, 16, 17, 64, 65)] == [16, 16, 64, 64, 256]
+  assert jnp.asarray(lists).dtype == jnp.int32
