@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from sidrec.config import default_config
-from sidrec.core.nested import flatten
+from sidrec.core.settings import flatten
 from sidrec.data.cache import load_dataset
 from sidrec.data.sources.demo import read_demo
 from sidrec.run import pipeline

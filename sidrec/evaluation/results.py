@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 
-from sidrec.core.nested import flatten
+from sidrec.core.settings import flatten
 from sidrec.evaluation import intervals, report
 from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_mean
 from sidrec.evaluation.intervals import COLUMNS, REFERENCE, TITLES, interval_text

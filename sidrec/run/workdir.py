@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sidrec.core.atomic import write_whole_text
-from sidrec.core.nested import flatten
+from sidrec.core.settings import flatten
 from sidrec.parallel.hosts import from_primary
 
 

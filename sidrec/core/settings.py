@@ -1,0 +1,53 @@
+"""Settings: frozen dataclasses in the code, nested dicts in configs and run folders."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+  """A settings dataclass as nested dicts; tuples and dicts among its values stay as they are."""
+  return {
+    field.name: to_dict(value) if dataclasses.is_dataclass(value) else value
+    for field in dataclasses.fields(settings)
+    for value in [getattr(settings, field.name)]
+  }
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+  """The settings dataclass of nested mappings, the inverse of `to_dict`; lists become tuples.
+
+  Args:
+    cls: a dataclass whose fields all have types that are known at run time.
+    values: by field; a field that is absent keeps its default.
+
+  Raises:
+    ValueError: for a name that is no field, or as the dataclass checks its values.
+  """
+  types = typing.get_type_hints(cls)
+  unknown = sorted(set(values) - set(types))
+  if unknown:
+    raise ValueError(f"{cls.__name__} has no setting {unknown[0]!r}; known: {', '.join(types)}")
+
+  def convert(name: str, value: Any) -> Any:
+    if dataclasses.is_dataclass(types[name]) and isinstance(value, Mapping):
+      return from_dict(typing.cast(type, types[name]), value)
+    if isinstance(value, list):
+      return tuple(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+  return cls(**{name: convert(name, value) for name, value in values.items()})
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """{'a': {'b': 1}} → {'a.b': 1}."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      flat.update(flatten(value, f"{prefix}{key}."))
+    else:
+      flat[prefix + key] = value
+  return flat
