@@ -174,3 +174,10 @@ def run_name(config_path: str) -> str:
   """'configs/ml1m.py:tiny' → 'ml1m-tiny', the default folder name below runs/."""
   path, _, variant = config_path.partition(":")
   return Path(path).stem + (f"-{variant}" if variant else "")
+
+
+def check_variant(config_path: str, variant: str) -> None:
+  """Raises ValueError for what follows the colon of --config=FILE:VARIANT unless it is 'tiny'."""
+  if variant not in ("", "tiny"):
+    name = f"configs/{Path(config_path).name}"
+    raise ValueError(f"{name} has no variant {variant!r}; there is 'tiny'")

@@ -10,7 +10,8 @@ from sidrec.config import default_config, run_name
 from sidrec.models.sasrec import SASRecConfig
 from sidrec.trainers.sasrec import SASRecTraining
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(path for path in FOLDER.glob("*.py") if path.name != "common.py")
 
 
 def load(path):
