@@ -4,7 +4,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from sidrec.core.settings import to_dict
 from sidrec.data.settings import default_data
+from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
 
 
 def default_config() -> ConfigDict:
@@ -112,21 +114,7 @@ def default_config() -> ConfigDict:
   config.model.dtype = "float32"  # or 'bfloat16'; softmax and parameters stay float32
   config.model.remat = False  # blocks are computed again in the backward pass, to save memory
 
-  config.train = ConfigDict()
-  config.train.batch_size = 16
-  config.train.accumulate = 1  # micro-batches that a step's gradient is computed in
-  config.train.steps = 3000
-  config.train.steps_per_call = 10
-  config.train.learning_rate = 2e-3
-  config.train.warmup_steps = 200
-  config.train.schedule = "cosine"  # or 'inverse_sqrt': at its peak for warmup_steps, then 1/√step
-  config.train.weight_decay = 0.05
-  config.train.clip_norm = 1.0
-  config.train.average_decay = 0.999  # of the moving average of parameters; 0 keeps none
-  config.train.item_loss = 1.0  # what the item head's loss counts beside the semantic ID's
-  config.train.validate_every = 300
-  config.train.valid_users = 1500  # a random sample, so that validating stays cheap
-  config.train.patience = 3  # validations without a better NDCG@10 before stopping; 0 never stops
+  config.train = ConfigDict(to_dict(RecommenderTrainConfig()))
 
   config.sasrec = ConfigDict()  # what the recommender is compared with; not an item vector
   config.sasrec.enabled = False  # whether evaluations train it and show it
@@ -140,20 +128,7 @@ def default_config() -> ConfigDict:
   config.sasrec.model.item_bias = False  # each item's popularity
   config.sasrec.model.negatives = 0  # sampled items of the softmax in training; 0 for all items
   config.sasrec.model.dtype = "float32"
-  config.sasrec.train = ConfigDict()  # as config.train
-  config.sasrec.train.batch_size = 16
-  config.sasrec.train.accumulate = 1
-  config.sasrec.train.steps = 5000
-  config.sasrec.train.steps_per_call = 10
-  config.sasrec.train.learning_rate = 2e-3
-  config.sasrec.train.warmup_steps = 200
-  config.sasrec.train.schedule = "cosine"
-  config.sasrec.train.weight_decay = 0.05
-  config.sasrec.train.clip_norm = 1.0
-  config.sasrec.train.average_decay = 0.999
-  config.sasrec.train.validate_every = 500
-  config.sasrec.train.valid_users = 1500
-  config.sasrec.train.patience = 3
+  config.sasrec.train = ConfigDict(to_dict(SASRecTrainConfig()))
 
   config.evaluate = ConfigDict()
   config.evaluate.beams = 50  # prefixes kept at each level; more find more of the true top K

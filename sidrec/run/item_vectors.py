@@ -23,7 +23,8 @@ from sidrec.features.text import text_vectors
 from sidrec.features.vector_file import file_vectors
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.run.workdir import file_signature
-from sidrec.trainers.sasrec import SASRecTraining, item_embeddings, train_sasrec
+from sidrec.trainers.sasrec import item_embeddings, train_sasrec
+from sidrec.trainers.settings import SASRecTrainConfig
 
 BLOCKS = ("content", "cooccurrence", "item2vec", "sasrec", "text", "image", "audio")
 SASREC_FOLDER = "sasrec-vectors"  # of its checkpoints; 'sasrec' is the baseline's
@@ -77,7 +78,7 @@ def item_vectors(features: ConfigDict, dataset: Dataset, seed: int, workdir: Pat
       )
     )
     # Validated once, at the end: held-out items choose nothing.
-    training_config = SASRecTraining(steps=c.steps, validate_every=c.steps)
+    training_config = SASRecTrainConfig(steps=c.steps, validate_every=c.steps)
     trained = train_sasrec(model, training_config, dataset.histories, seed, workdir, SASREC_FOLDER)
     blocks["sasrec"] = item_embeddings(trained)
   params = fit_combine(blocks, weights, features.whiten)

@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from sidrec.core.settings import from_dict
 from sidrec.data.batches import packed_batches
 from sidrec.data.cache import load_dataset
 from sidrec.models.sasrec import SASRec, SASRecConfig
@@ -12,20 +13,21 @@ from sidrec.run.prepare import PREPARE
 from sidrec.run.stage import Stage
 from sidrec.run.train import deciding, training_users
 from sidrec.trainers import sasrec as trainer
+from sidrec.trainers.settings import SASRecTrainConfig
 from sidrec.training.checkpoint import save_params
 
 
 def train_sasrec(config: ConfigDict, workdir: Path) -> None:
   """Trains SASRec and writes its parameters."""
   dataset = load_dataset(workdir / "dataset.npz")
-  settings = {**config.sasrec.train.to_dict(), "valid_batch_size": config.evaluate.batch_size}
   params = trainer.train_sasrec(
     make_sasrec(config, dataset.items.num_items),
-    trainer.SASRecTraining(**settings),
+    from_dict(SASRecTrainConfig, config.sasrec.train.to_dict()),
     dataset.histories,
     config.seed,
     workdir,
     make_batches=training_users(config, packed_batches),
+    users_at_once=config.evaluate.batch_size,
   )
   save_params(workdir / "sasrec" / "params", params)
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.sharding import shard_trie
 from sidrec.catalogue.trie.trie import Trie, build_trie
+from sidrec.core.settings import from_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset
@@ -22,10 +23,12 @@ from sidrec.run.prepare import samples_users
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.search.batched import make_recommend_users
-from sidrec.trainers.next_item import train_next_item
+from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.recommender import recommender_task
+from sidrec.trainers.settings import RecommenderTrainConfig
 from sidrec.training.checkpoint import save_params
 from sidrec.training.logging import make_logger
+from sidrec.training.loop import Records
 from sidrec.training.profile import make_trace
 
 _HOW = ("accumulate", "remat")  # settings that save memory
@@ -47,24 +50,29 @@ def train(config: ConfigDict, workdir: Path) -> None:
     mesh,
     item_weight=item_weight(config),
   )
-  params = train_next_item(
-    recommender_task(model, trie, config.train.item_loss),
+  settings = from_dict(RecommenderTrainConfig, config.train.to_dict())
+  what = NextItem(
+    recommender_task(model, trie, settings.item_loss),
     make_batches(config),
     recommend_users,
-    config.train,
-    dataset.histories,
     config.model.history_length,
     ids.num_items,
     results,
-    config.seed,
-    mesh,
-    workdir / "checkpoints",
-    functools.partial(
-      make_logger, workdir, "recommender", config.train.steps, primary=is_primary()
-    ),
-    make_trace(workdir / "profile", config.profile_steps, config.train.steps, primary=is_primary()),
+  )
+  params = train_next_item(
+    what, settings, dataset.histories, config.seed, mesh, _records(config, workdir)
   )
   save_params(workdir / "recommender", params)
+
+
+def _records(config: ConfigDict, workdir: Path) -> Records:
+  """Where the training writes."""
+  steps, primary = config.train.steps, is_primary()
+  return Records(
+    workdir / "checkpoints",
+    functools.partial(make_logger, workdir, "recommender", steps, primary=primary),
+    make_trace(workdir / "profile", config.profile_steps, steps, primary=primary),
+  )
 
 
 def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[Seq2Seq, Trie]:

@@ -156,8 +156,8 @@ def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> N
   config.data.store.users = 20
   asked = []
 
-  def spy(task, make_batches, recommend_users, settings, histories, *rest):
-    asked.append((make_batches(training_view(histories), 8, 8, 0), histories.num_users))
+  def spy(what, settings, histories, *rest):
+    asked.append((what.make_batches(training_view(histories), 8, 8, 0), histories.num_users))
     return {"weights": np.zeros(1)}
 
   monkeypatch.setattr(train, "train_next_item", spy)
