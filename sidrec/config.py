@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from sidrec.core.settings import to_dict
 from sidrec.data.settings import default_data
+from sidrec.features.settings import FeaturesConfig
 from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
 
 
@@ -21,43 +22,7 @@ def default_config() -> ConfigDict:
 
   config.data = default_data()
 
-  # Blocks of an item's vector; each counts by its weight, and a weight of 0 leaves it out.
-  config.features = ConfigDict()
-  config.features.content = ConfigDict()  # what the catalogue says: no behaviour needed
-  config.features.content.weight = 0.3
-  config.features.content.title_buckets = 256
-  config.features.content.max_categories = 512
-  config.features.content.tag_buckets = 0  # for categories beyond the most frequent ones
-  config.features.content.text_buckets = 0  # for words of the free text
-  config.features.content.scaling = "standard"  # of numbers; or 'quantile'
-  config.features.content.statistics = False  # mean rating and popularity in training, too
-  config.features.cooccurrence = ConfigDict()  # which items are consumed near each other
-  config.features.cooccurrence.weight = 1.0
-  config.features.cooccurrence.dim = 64
-  config.features.cooccurrence.window = 5
-  config.features.item2vec = ConfigDict()  # the same, by skip-gram with negative sampling
-  config.features.item2vec.weight = 0.0
-  config.features.item2vec.dim = 64
-  config.features.item2vec.window = 5
-  config.features.item2vec.steps = 3000
-  config.features.sasrec = ConfigDict()  # the item embeddings of a small SASRec
-  config.features.sasrec.weight = 0.0
-  config.features.sasrec.history_length = 50
-  config.features.sasrec.width = 64
-  config.features.sasrec.dropout = 0.2
-  config.features.sasrec.steps = 3000
-  config.features.text = ConfigDict()  # sentence embeddings
-  config.features.text.weight = 0.0
-  config.features.text.path = ""  # a ready file of ids and vectors; empty to embed the template
-  config.features.text.model = "sentence-transformers/all-MiniLM-L6-v2"  # or a local folder
-  config.features.text.template = "{title}. Categories: {categories}."
-  for name in ("text", "image", "audio"):
-    if name not in config.features:  # ready files only
-      config.features[name] = ConfigDict({"weight": 0.0, "path": ""})
-    config.features[name].id = "item_id"  # what the file calls its ids and its vectors
-    config.features[name].vector = "embedding"
-    config.features[name].missing = "mean"  # or 'zero' or 'error': for items not in the file
-  config.features.whiten = 0  # dimensions that PCA keeps and whitens; 0 leaves vectors as they are
+  config.features = ConfigDict(to_dict(FeaturesConfig()))
 
   config.tokenizer = ConfigDict()
   # Or residual_kmeans, hierarchical_kmeans, product_quantization, lsh, category, radix, file.

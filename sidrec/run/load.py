@@ -12,8 +12,10 @@ from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.settings import from_dict
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset, Items
+from sidrec.features.settings import FeaturesConfig
 from sidrec.models.seq2seq import Seq2Seq
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import item_vectors
@@ -63,7 +65,8 @@ def new_item_vectors(config: ConfigDict, workdir: Path | str, items: Items) -> n
   dataset = load_dataset(workdir / "dataset.npz")
   params = load_params(workdir / "features")
   vectors_NxF = np.load(workdir / "vectors.npy", mmap_mode="r")
-  vectors_MxF = item_vectors.new_item_vectors(config.features, dataset, params, vectors_NxF, items)
+  features = from_dict(FeaturesConfig, config.features.to_dict())
+  vectors_MxF = item_vectors.new_item_vectors(features, dataset, params, vectors_NxF, items)
   return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
 
 

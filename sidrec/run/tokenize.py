@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from sidrec.core.settings import from_dict
 from sidrec.data.cache import load_dataset
+from sidrec.features.settings import FeaturesConfig
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.item_vectors import checkpoint_folders, item_vectors, vector_files
 from sidrec.run.prepare import PREPARE
@@ -18,7 +20,7 @@ from sidrec.training.checkpoint import save_params
 def tokenize(config: ConfigDict, workdir: Path) -> None:
   """Makes the vectors, fits the tokenizer and writes the IDs."""
   dataset = load_dataset(workdir / "dataset.npz")
-  made = item_vectors(config.features, dataset, config.seed, workdir)
+  made = item_vectors(_features(config), dataset, config.seed, workdir)
   for note in made.notes:
     print(f"tokenize: {note}")
   # The last bits may differ from one host to another; the primary host's count.
@@ -30,6 +32,10 @@ def tokenize(config: ConfigDict, workdir: Path) -> None:
   print((workdir / "tokenizer.txt").read_text(encoding="utf-8"))
 
 
+def _features(config: ConfigDict) -> FeaturesConfig:
+  return from_dict(FeaturesConfig, config.features.to_dict())
+
+
 def _settings(config: ConfigDict) -> dict[str, Any]:
   return {
     "seed": config.seed,
@@ -39,11 +45,11 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def _files(config: ConfigDict) -> dict[str, Any]:
-  return {**vector_files(config.features), **id_files(config.tokenizer)}
+  return {**vector_files(_features(config)), **id_files(config.tokenizer)}
 
 
 def _outputs(config: ConfigDict) -> list[str]:
-  trained = checkpoint_folders(config.features)
+  trained = checkpoint_folders(_features(config))
   return ["vectors.npy", "features", *trained, "tokenizer", *TOKENIZED_FILES]
 
 
