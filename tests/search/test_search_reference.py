@@ -27,9 +27,9 @@ from reference_models import (
 
 from sidrec.data.batches import NO_ITEM
 from sidrec.decoding.beam import PLAIN, SearchOptions, search
+from sidrec.models.layers import KeyValues, States
 
 CODES = make_codes()
-FEW = 3  # so few beams that the decoder attends to states instead of keys and values
 
 
 @functools.partial(jax.jit, static_argnames=("model", "beams", "item_weight", "options"))
@@ -78,8 +78,11 @@ def expected_scores(name, row, items, item_weight=0.0, weights=(1.0, 1.0, 1.0), 
   return logp_NxL @ np.array(weights) + item_weight * head_N
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("rows", [HISTORIES, HISTORIES[2:3]], ids=["batch", "one request"])
+@pytest.mark.parametrize(
+  ("name", "rows"),
+  [*((name, HISTORIES) for name in MODELS), ("dense", HISTORIES[2:3]), ("tiger", HISTORIES[2:3])],
+  ids=[*MODELS, "dense, one request", "tiger, one request"],
+)
 def test_as_many_beams_as_items_rank_the_whole_catalogue(name, rows):
   """A search of one request may end early; one of several goes through all levels."""
   model, trie, _, params = made(name)
@@ -94,23 +97,33 @@ def test_as_many_beams_as_items_rank_the_whole_catalogue(name, rows):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_few_beams_keep_the_best_prefixes_and_their_scores(name):
+@pytest.mark.parametrize("beams", [2, 7])
+def test_few_beams_keep_the_best_prefixes_and_their_scores(name, beams):
+  """So few as two look at the encoder's states, more at keys and values made of them."""
   model, trie, _, params = made(name)
-  found = find(params, trie, requests(model, HISTORIES), model=model, beams=FEW)
+  memory = find_memory(model, params, trie, beams)
+  assert isinstance(memory.cross[0], States if beams == 2 else KeyValues)
+  found = find(params, trie, requests(model, HISTORIES), model=model, beams=beams)
   for row, items in enumerate(HISTORIES):
-    expected = beam_search(name, row, items)
+    expected = beam_search(name, row, items, beams)
     assert np.asarray(found.item_BxK[row]).tolist() == expected
     score_N = expected_scores(name, row, items)
     np.testing.assert_allclose(found.score_BxK[row], score_N[expected], rtol=1e-5, atol=1e-5)
 
 
-def beam_search(name, row, items):
-  """The items that FEW beams lead to, by the log probabilities of every prefix."""
+def find_memory(model, params, trie, beams):
+  """What the decoder looks at, as shapes."""
+  remember = functools.partial(model.apply, {"params": params}, method="remember", beams=beams)
+  return jax.eval_shape(remember, requests(model, HISTORIES), trie.codes_NxL)
+
+
+def beam_search(name, row, items, beams):
+  """The items that so many beams lead to, by the log probabilities of every prefix."""
   logp_NxL, _ = expected_logp(name, row, tuple(items))
   alive = np.arange(NUM_ITEMS)
   for depth in range(1, 4):
     score = {tuple(CODES[item, :depth]): logp_NxL[item, :depth].sum() for item in alive}
-    kept = sorted(score, key=score.get, reverse=True)[:FEW]
+    kept = sorted(score, key=score.get, reverse=True)[:beams]
     alive = [item for item in alive if tuple(CODES[item, :depth]) in kept]
   return sorted(alive, key=lambda item: -logp_NxL[item].sum())
 
