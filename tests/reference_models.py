@@ -118,6 +118,7 @@ class RecordedDropout:
   def __init__(self):
     self.rng = np.random.default_rng(5)
     self.masks = {}  # path of the module → masks, each scaled by 1 / (1 - rate)
+    self.rates = {}  # path of the module → its rate
 
   def install(self, monkeypatch):
     def drop(module, x, deterministic):
@@ -125,7 +126,9 @@ class RecordedDropout:
         return x
       kept = self.rng.random(x.shape) >= module.rate
       mask = kept.astype(np.float32) / (1 - module.rate)
-      self.masks.setdefault("/".join(module.path), []).append(mask)
+      site = "/".join(module.path)
+      self.masks.setdefault(site, []).append(mask)
+      self.rates[site] = module.rate
       return x * mask
 
     monkeypatch.setattr(Dropout, "__call__", drop)
@@ -144,5 +147,5 @@ class RecordedDropout:
     return drop
 
   def sites(self):
-    """How often each module dropped."""
-    return {site: len(masks) for site, masks in self.masks.items()}
+    """How often each module dropped, and at which rate."""
+    return {site: (len(masks), self.rates[site]) for site, masks in self.masks.items()}

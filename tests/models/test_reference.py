@@ -31,6 +31,7 @@ from reference_models import (
 )
 
 from sidrec.data.batches import NO_ITEM
+from sidrec.models import layers
 from sidrec.models.positions import buckets
 from sidrec.models.sasrec import recommend
 from sidrec.training.recommender import recommender_task
@@ -78,7 +79,17 @@ def prefixes():
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("dense")])
 def test_dense(name):
   """Every position of packed rows predicts as its history alone does, unpacked and unpadded."""
-  model, trie, path = make_seq2seq(**MODELS[name])
+  check_dense(*make_seq2seq(**MODELS[name]))
+
+
+def test_dense_in_blocks_of_queries(monkeypatch):
+  """Rows of more positions than a block of a causal mask holds."""
+  monkeypatch.setattr(layers, "CAUSAL_BLOCK", 5)
+  # One layer, so that nothing compiled for whole rows is taken.
+  check_dense(*make_seq2seq(item_head=True, encoder_layers=1, decoder_layers=1))
+
+
+def check_dense(model, trie, path):
   params = draw_seq2seq(model, trie, path)
   history, target, segment = packed()
   method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"
@@ -155,10 +166,10 @@ def test_dense_training_drops(monkeypatch):
   task = recommender_task(model, trie, item_loss=0.7)
   loss, _ = jax.jit(task.loss)(params, (), batch, jax.random.key(0))
   assert dropout.sites() == {
-    "encoder_drop": 1,
-    **{f"encoder_{layer}/drop": 2 for layer in range(2)},
-    "decoder_drop": 1,
-    **{f"decoder_{layer}/drop": 3 for layer in range(2)},
+    "encoder_drop": (1, 0.25),
+    **{f"encoder_{layer}/drop": (2, 0.25) for layer in range(2)},
+    "decoder_drop": (1, 0.2),
+    **{f"decoder_{layer}/drop": (3, 0.2) for layer in range(2)},
   }
   expected = []
   for place, target in enumerate(targets):
@@ -192,7 +203,11 @@ def test_sasrec_training_drops(monkeypatch):
   batch = {"history_BxS": jnp.array([items]), "target_BxS": jnp.array([targets])}
   batch["segment_BxS"] = jnp.zeros((1, 8), jnp.int32)
   loss, _ = jax.jit(sasrec_task(model).loss)(params, (), batch, jax.random.key(0))
-  assert dropout.sites() == {"drop": 1, "blocks_0/drop": 2, "blocks_1/drop": 2}
+  assert dropout.sites() == {
+    "drop": (1, 0.35),
+    "blocks_0/drop": (2, 0.35),
+    "blocks_1/drop": (2, 0.35),
+  }
   reference = as_float64(params)
   states_SxD = sasrec_states(reference, model.config, items, dropout.for_row(0))
   logp = [
