@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sidrec.catalogue.trie.trie import build_trie, paths
 from sidrec.data.batches import NO_ITEM
-from sidrec.decoding.trie import build_trie, paths
 from sidrec.models.dropout import Dropout
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig

@@ -10,8 +10,8 @@ import inspect
 import pytest
 from shipped import FILES, FREE, flatten
 
+from sidrec.cold_start import similarity
 from sidrec.config import default_config
-from sidrec.decoding import beam, likeness, recommend
 from sidrec.evaluation import bootstrap, intervals
 from sidrec.evaluation.baselines import item_knn
 from sidrec.evaluation.metrics import COVERAGE_AT
@@ -22,16 +22,13 @@ from sidrec.features.item2vec import Item2vecConfig
 from sidrec.models import positions
 from sidrec.models.sasrec import SASRecConfig
 from sidrec.models.seq2seq_config import Seq2SeqConfig
-from sidrec.tokenizers import (
-  autoencoder,
-  hierarchical_kmeans,
-  kmeans,
-  product_quantization,
-  residual_kmeans,
-)
+from sidrec.search import beam, recommend
+from sidrec.tokenizers import product_quantization
+from sidrec.tokenizers.kmeans import hierarchical, kmeans, residual
 from sidrec.tokenizers.lsh import lsh
-from sidrec.tokenizers.rqvae_config import RQVAEConfig
-from sidrec.training.sasrec import SASRecTraining
+from sidrec.tokenizers.rqvae import autoencoder
+from sidrec.tokenizers.rqvae.config import RQVAEConfig
+from sidrec.trainers.sasrec import SASRecTraining
 
 
 def defaults_of(function):
@@ -202,10 +199,10 @@ def test_rqvae():
 def test_kmeans():
   """Measured: the README's tables of tokenizers."""
   assert kmeans.SEED_SAMPLE == 64
-  assert residual_kmeans.FIT_SAMPLE == 256
-  assert residual_kmeans.BALANCED_ITERATIONS == 4
+  assert residual.FIT_SAMPLE == 256
+  assert residual.BALANCED_ITERATIONS == 4
   assert product_quantization.FIT_SAMPLE == 256
-  assert hierarchical_kmeans.NODE_SAMPLE == 128
+  assert hierarchical.NODE_SAMPLE == 128
   assert defaults_of(lsh) == {"centre": True}
 
 
@@ -244,11 +241,11 @@ def test_t5_relative_positions():
 
 def test_new_items():
   """Measured on Amazon Beauty (README, 'New items')."""
-  assert likeness.LATEST == 10
-  assert likeness.DECAY == 0.7
-  assert likeness.TEMPERATURE == 0.05
-  assert likeness.AMONG == 10
-  assert likeness.SEARCH_WEIGHT == 0.4
+  assert similarity.LATEST == 10
+  assert similarity.DECAY == 0.7
+  assert similarity.TEMPERATURE == 0.05
+  assert similarity.AMONG == 10
+  assert similarity.SEARCH_WEIGHT == 0.4
   assert behaviour.NEIGHBOURS == 10
 
 

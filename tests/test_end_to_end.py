@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidrec import pipeline
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.evaluation.evaluate import evaluate_users
+from sidrec.run import load
 
 ROOT = Path(__file__).parents[1]
 NUM_ITEMS, NUM_USERS, LENGTH = 30, 120, 9
@@ -98,7 +98,7 @@ def test_it_learns_the_circle(run):
 def test_its_figures_are_those_of_a_search_in_here(run):
   """The same parameters, on other devices and without optimisations, up to rounding."""
   config, workdir, _ = run
-  dataset, _, params, recommend_users = pipeline.load_recommender(config, workdir)
+  dataset, _, params, recommend_users = load.load_recommender(config, workdir)
   held_out = held_out_view(dataset.histories, "test")
   everyone_U, num_results = np.arange(NUM_USERS), config.evaluate.results
   found = evaluate_users(

@@ -33,9 +33,9 @@ from reference_models import (
 from sidrec.data.batches import NO_ITEM
 from sidrec.models import layers
 from sidrec.models.positions import buckets
-from sidrec.models.sasrec import recommend
-from sidrec.training.recommender import recommender_task
-from sidrec.training.sasrec import sasrec_task
+from sidrec.search.exact import recommend
+from sidrec.trainers.recommender import recommender_task
+from sidrec.trainers.sasrec import sasrec_task
 
 CODES = make_codes()
 USER_B = [0, 3, 4, 1]

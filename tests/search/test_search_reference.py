@@ -26,8 +26,8 @@ from reference_models import (
 )
 
 from sidrec.data.batches import NO_ITEM
-from sidrec.decoding.beam import PLAIN, SearchOptions, search
 from sidrec.models.layers import KeyValues, States
+from sidrec.search.beam import PLAIN, SearchOptions, search
 
 CODES = make_codes()
 

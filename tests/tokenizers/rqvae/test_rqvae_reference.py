@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sidrec.tokenizers.quantiser import Averages
-from sidrec.tokenizers.rqvae import decode, encode, selection_score
-from sidrec.tokenizers.rqvae_config import RQVAEConfig
-from sidrec.tokenizers.rqvae_task import rqvae_task
+from sidrec.tokenizers.rqvae.config import RQVAEConfig
+from sidrec.tokenizers.rqvae.quantizer import Averages
+from sidrec.tokenizers.rqvae.rqvae import decode, encode, selection_score
+from sidrec.tokenizers.rqvae.task import rqvae_task
 
 N, B, F, D, L, V = 60, 24, 7, 4, 3, 6
 HIDDEN = (9, 5)

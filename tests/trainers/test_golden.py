@@ -21,12 +21,12 @@ from reference_models import (
   padded,
 )
 
-from sidrec.tokenizers.quantiser import Averages
-from sidrec.tokenizers.rqvae_config import RQVAEConfig
-from sidrec.tokenizers.rqvae_task import rqvae_task
+from sidrec.tokenizers.rqvae.config import RQVAEConfig
+from sidrec.tokenizers.rqvae.quantizer import Averages
+from sidrec.tokenizers.rqvae.task import rqvae_task
+from sidrec.trainers.recommender import recommender_task
+from sidrec.trainers.sasrec import sasrec_task
 from sidrec.training.optimizer import adamw
-from sidrec.training.recommender import recommender_task
-from sidrec.training.sasrec import sasrec_task
 from sidrec.training.state import TrainState, update
 
 STEPS = 4
@@ -211,6 +211,6 @@ def test_golden_numbers(name):
       number=number,
       found=value,
       expected=expected,
-      file="tests/training/test_golden.py",
+      file="tests/trainers/test_golden.py",
       all="\n".join(f'    "{key}": {value:.7g},' for key, value in found.items()),
     )
