@@ -31,7 +31,7 @@ def make_folder(folder):
   write(folder / "products.csv", ["sku,title", *(f"{i},Lamp {i}" for i in range(1, NUM_ITEMS + 1))])
   (folder / "data").mkdir()
   (folder / "configs").mkdir()
-  for name in ("demo", "ml1m", "beauty", "sports", "custom"):
+  for name in ("demo", "ml1m", "custom"):
     write(
       folder / "configs" / f"{name}.py",
       [

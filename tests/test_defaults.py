@@ -28,7 +28,6 @@ from sidrec.tokenizers.kmeans import hierarchical, kmeans, residual
 from sidrec.tokenizers.lsh import lsh
 from sidrec.tokenizers.rqvae import autoencoder
 from sidrec.tokenizers.rqvae.config import RQVAEConfig
-from sidrec.trainers.sasrec import SASRecTraining
 
 
 def defaults_of(function):
@@ -175,9 +174,6 @@ def test_the_library_and_the_settings_agree():
   """Each default stands in one place or is the same in both."""
   config = default_config()
   assert config.evaluate.beams == recommend.BEAMS
-  for setting, value in SASRecTraining().__dict__.items():
-    if setting in config.sasrec.train:
-      assert value == config.sasrec.train[setting], setting
   for setting, value in config.sasrec.model.items():
     assert getattr(SASRecConfig(num_items=1), setting) == value, setting
   shapes = {"num_items": 1, "num_levels": 1, "codebook_size": 1, "num_nodes": 1}
