@@ -15,7 +15,7 @@ from sidrec.config import default_config
 from sidrec.evaluation import bootstrap, intervals
 from sidrec.evaluation.baselines import item_knn
 from sidrec.evaluation.metrics import COVERAGE_AT
-from sidrec.evaluation.results import PUBLISHED
+from sidrec.evaluation.published import PUBLISHED
 from sidrec.features import behaviour
 from sidrec.features.cooccurrence import cooccurrence_vectors, positive_pmi
 from sidrec.features.item2vec import Item2vecConfig
@@ -288,6 +288,17 @@ FIGURES = {
   # README of blondered/transformer_benchmark, 'Reported'.
   ("amazon-beauty", "ActionPiece", "ActionPiece paper"): (0.0775, 0.0424),
   ("amazon-sports", "ActionPiece", "ActionPiece paper"): (0.0500, 0.0264),
+  # README of NetEase-Media/HSTU-Tensorflow; src/output of xhy963319431/WEARec, history of 200.
+  ("movielens-1m", "HSTU", "NetEase README"): (0.3419, 0.1944),
+  ("movielens-1m", "WEARec", "WEARec logs"): (0.3334, 0.1904),
+  # benchmark/ of MTandHJ/RecBoard, five seeds.
+  ("amazon-beauty", "BSARec", "RecBoard"): (0.1004, 0.0609),
+  ("amazon-sports", "BSARec", "RecBoard"): (0.0596, 0.0342),
+  # The papers' own tables; RPG's and DiffGRM's as cornac quotes them next to its reruns.
+  ("amazon-beauty", "FADE-0.6B", "FADE paper"): (0.1088, 0.0616),
+  ("amazon-sports", "FADE-0.6B", "FADE paper"): (0.0684, 0.0371),
+  ("amazon-beauty", "RPG", "RPG paper"): (0.0809, 0.0464),
+  ("amazon-sports", "DiffGRM", "DiffGRM paper"): (0.0550, 0.0305),
 }
 
 
