@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from sidrec.core.settings import to_dict
 from sidrec.data.settings import default_data
 from sidrec.features.settings import FeaturesConfig
+from sidrec.models.settings import RecommenderConfig
 from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
 
 
@@ -57,27 +58,7 @@ def default_config() -> ConfigDict:
   config.tokenizer.file.path = ""  # semantic_ids.json of a run, or an index of LC-Rec's form
   config.tokenizer.file.offset = 0  # the file's number of an item minus its id in the data set
 
-  config.model = ConfigDict()
-  config.model.setting = "dense"  # or 'tiger'
-  config.model.history_length = 100
-  config.model.width = 64
-  config.model.heads = 2
-  config.model.head_width = 32
-  config.model.hidden = 256
-  config.model.encoder_layers = 2
-  config.model.decoder_layers = 1
-  config.model.encoder_dropout = 0.2
-  config.model.decoder_dropout = 0.0
-  config.model.item_embedding = True
-  config.model.node_bias = True
-  config.model.node_vectors = True
-  config.model.item_head = False  # the encoder predicts items too; dense setting only
-  config.model.item_negatives = 0  # sampled items of its softmax in training; 0 for all items
-  config.model.positions = "absolute"  # or 'relative': T5's attention bias instead
-  config.model.user_tokens = 0  # buckets that users are hashed into; 0 for none; tiger setting only
-  config.model.constrained_softmax = True  # over real continuations; False: over all codes
-  config.model.dtype = "float32"  # or 'bfloat16'; softmax and parameters stay float32
-  config.model.remat = False  # blocks are computed again in the backward pass, to save memory
+  config.model = ConfigDict(to_dict(RecommenderConfig()))
 
   config.train = ConfigDict(to_dict(RecommenderTrainConfig()))
 

@@ -21,7 +21,7 @@ from sidrec.features.cooccurrence import cooccurrence_vectors, positive_pmi
 from sidrec.features.item2vec import Item2vecConfig
 from sidrec.models import positions
 from sidrec.models.sasrec import SASRecConfig
-from sidrec.models.seq2seq_config import Seq2SeqConfig
+from sidrec.models.settings import RecommenderConfig
 from sidrec.search import beam, recommend
 from sidrec.tokenizers import product_quantization
 from sidrec.tokenizers.kmeans import hierarchical, kmeans, residual
@@ -176,9 +176,8 @@ def test_the_library_and_the_settings_agree():
   assert config.evaluate.beams == recommend.BEAMS
   for setting, value in config.sasrec.model.items():
     assert getattr(SASRecConfig(num_items=1), setting) == value, setting
-  shapes = {"num_items": 1, "num_levels": 1, "codebook_size": 1, "num_nodes": 1}
   for setting, value in config.model.items():
-    assert getattr(Seq2SeqConfig(**shapes), setting) == value, setting
+    assert getattr(RecommenderConfig(), setting) == value, setting
   for setting, value in config.tokenizer.rqvae.items():
     assert getattr(RQVAEConfig(), setting, value) == value, setting
 

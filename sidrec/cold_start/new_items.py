@@ -1,6 +1,5 @@
 """A trained recommender over a catalogue that has grown, without training."""
 
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.item_parts import join_items
 from sidrec.data.seen import SeenItems
 from sidrec.features.unit_rows import unit_rows
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import load
@@ -116,8 +115,7 @@ def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
   c = config.evaluate
 
   def search_in(trie: Trie) -> Search:
-    sizes = {"num_items": trie.num_items, "num_nodes": trie.num_nodes}
-    resized = Seq2Seq(dataclasses.replace(model.config, **sizes))
+    resized = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))
     mesh, weight = mesh_lib.make_mesh(), item_weight(config)
     found = make_recommend_users(resized, trie, c.beams, c.batch_size, mesh, weight)
 

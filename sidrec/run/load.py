@@ -16,7 +16,7 @@ from sidrec.core.settings import from_dict
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset, Items
 from sidrec.features.settings import FeaturesConfig
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.base import SemanticIDModel
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import item_vectors
 from sidrec.run.sasrec import SASREC, make_sasrec
@@ -70,7 +70,7 @@ def new_item_vectors(config: ConfigDict, workdir: Path | str, items: Items) -> n
   return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
 
 
-def load_model(config: ConfigDict, workdir: Path | str) -> tuple[Seq2Seq, dict, Trie]:
+def load_model(config: ConfigDict, workdir: Path | str) -> tuple[SemanticIDModel, dict, Trie]:
   """The trained model of a work directory, its parameters and its trie: for `sidrec.recommend`."""
   _, model, params, trie = _load_trained(config, Path(workdir))
   return model, params, trie
@@ -102,7 +102,7 @@ def load_sasrec(config: ConfigDict, workdir: Path | str) -> tuple[RecommendUsers
 
 def _load_trained(
   config: ConfigDict, workdir: Path
-) -> tuple[SemanticIDManager, Seq2Seq, dict, Trie]:
+) -> tuple[SemanticIDManager, SemanticIDModel, dict, Trie]:
   check(TRAIN, config, workdir)
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
   model, trie = make_model(config, ids)

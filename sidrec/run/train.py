@@ -15,8 +15,9 @@ from sidrec.core.settings import from_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset
-from sidrec.models.seq2seq import Seq2Seq
-from sidrec.models.seq2seq_config import Seq2SeqConfig
+from sidrec.models import recommender as models
+from sidrec.models.base import SemanticIDModel
+from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hosts import is_primary
 from sidrec.run.prepare import samples_users
@@ -75,18 +76,11 @@ def _records(config: ConfigDict, workdir: Path) -> Records:
   )
 
 
-def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[Seq2Seq, Trie]:
+def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[SemanticIDModel, Trie]:
   """The model and the trie for a catalogue."""
   trie = build_trie(ids.codes)
-  return Seq2Seq(
-    Seq2SeqConfig(
-      num_items=trie.num_items,
-      num_levels=trie.num_levels,
-      codebook_size=ids.codebook_size,
-      num_nodes=trie.num_nodes,
-      **config.model.to_dict(),
-    )
-  ), trie
+  settings = from_dict(RecommenderConfig, config.model.to_dict())
+  return models.make_model(settings, CatalogueSizes.of(trie, ids.codebook_size)), trie
 
 
 def item_weight(config: ConfigDict) -> float:

@@ -16,7 +16,7 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import gather, last_items, user_tokens, with_user_tokens
 from sidrec.data.dataset import Histories
 from sidrec.data.seen import SeenItems
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.base import SemanticIDModel
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search import beam
 from sidrec.search.results import Recommendations
@@ -29,7 +29,7 @@ RecommendUsers = Callable[[dict, Histories, np.ndarray, SeenItems | None], Recom
 
 
 def make_recommend_users(
-  model: Seq2Seq,
+  model: SemanticIDModel,
   trie: Trie,
   beams: int,
   batch_size: int,

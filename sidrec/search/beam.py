@@ -25,8 +25,8 @@ import jax.numpy as jnp
 
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import ROOT, Trie
+from sidrec.models.base import SemanticIDModel
 from sidrec.models.layers import KeyValues
-from sidrec.models.seq2seq import Seq2Seq
 from sidrec.search import sampling
 from sidrec.search.filters import any_allowed, make_filter
 from sidrec.search.results import Recommendations
@@ -82,7 +82,7 @@ class Run(NamedTuple):
 
 
 def search(
-  model: Seq2Seq,
+  model: SemanticIDModel,
   params: dict,
   trie: Trie,
   history_BxS: jax.Array,
@@ -122,14 +122,14 @@ def search(
   def call(method: str, *args: Any) -> Any:
     return model.apply({"params": params}, *args, method=method)
 
-  memory = call("remember", history_BxS, trie.codes_NxL, beams)
+  encoded = call("encode", history_BxS, trie.codes_NxL, beams)
   rows = make_filter(trie, forbidden_BxM, allowed_BxM)
 
   def grow(state: BeamState, level: int | jax.Array, run: Run) -> BeamState:
-    token, child, real = trie_lib.children(trie, state.node_BxK, run.fan_out, level)
+    children = trie_lib.children(trie, state.node_BxK, run.fan_out, level)
+    token, child, _ = children
     logp_BxKxF, caches = call(
-      "step",
-      *(memory, state.caches, state.token_BxK, level, token, child, real, options.temperature),
+      "step", encoded, state.caches, state.token_BxK, level, children, options.temperature
     )
     if options.level_weights is not None:
       weight = jnp.asarray(options.level_weights, jnp.float32)[level]
@@ -171,7 +171,7 @@ def search(
   row_BxK, _ = trie_lib.rows_below(trie, node_BxK)
   item_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)]
   if item_weight:
-    score_BxK = score_BxK + item_weight * call("item_scores", memory, item_BxK)
+    score_BxK = score_BxK + item_weight * call("item_scores", encoded, item_BxK)
     score_BxK, order_BxK = jax.lax.top_k(score_BxK, beams)
     item_BxK, valid_BxK = (jnp.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, valid_BxK))
   return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)

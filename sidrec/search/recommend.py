@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.base import SemanticIDModel
 from sidrec.search import beam
 from sidrec.search.beam import PLAIN, SearchOptions
 from sidrec.search.results import Recommendations
@@ -43,7 +43,7 @@ def recommend(
   k: int,
   filters: Filters = NO_FILTERS,
   *,
-  model: Seq2Seq,
+  model: SemanticIDModel,
   beams: int | None = None,
   item_weight: float = 0.0,
   options: SearchOptions = PLAIN,

@@ -102,11 +102,11 @@ def test_a_trie_without_tails_gives_the_same_results(setting):
   small = trie_lib.build_trie(np.asarray(trie.codes_NxL), every_prefix=False)
   assert small.num_nodes < trie.num_nodes
   moved = transfer(params, trie, small, np.arange(40))
-  sizes = dataclasses.replace(model.config, num_nodes=small.num_nodes)
+  resized = model.clone(sizes=dataclasses.replace(model.sizes, num_nodes=small.num_nodes))
   forbidden = np.tile(np.arange(0, 40, 3, dtype=np.int32), (3, 1))
   for beams in (4, 40):
     expected = run(model, params, trie, HISTORY, beams, forbidden)
-    result = run(type(model)(sizes), moved, small, HISTORY, beams, forbidden)
+    result = run(resized, moved, small, HISTORY, beams, forbidden)
     np.testing.assert_array_equal(result.item_BxK, expected.item_BxK)
     np.testing.assert_allclose(result.score_BxK, expected.score_BxK, atol=1e-5)
 
@@ -127,15 +127,15 @@ def test_greedy_follows_the_best_token_of_each_level():
   @jax.jit
   def last_node(params):
     call = lambda method, *args: model.apply({"params": params}, *args, method=method)
-    memory = call("remember", HISTORY, trie.codes_NxL)
+    encoded = call("encode", HISTORY, trie.codes_NxL)
     caches, token = call("empty_caches", 3, 1), jnp.zeros((3, 1), jnp.int32)
     node = jnp.zeros((3, 1), jnp.int32)
     for level in range(3):
-      tokens, children, real = trie_lib.children(trie, node, max(trie.fan_outs))
-      logp, caches = call("step", memory, caches, token, level, tokens, children, real)
+      children = trie_lib.children(trie, node, max(trie.fan_outs))
+      logp, caches = call("step", encoded, caches, token, level, children)
       best = jnp.argmax(logp, axis=-1)[..., None]
-      token = jnp.take_along_axis(tokens, best, axis=-1)[..., 0]
-      node = jnp.take_along_axis(children, best, axis=-1)[..., 0]
+      token = jnp.take_along_axis(children.token, best, axis=-1)[..., 0]
+      node = jnp.take_along_axis(children.node, best, axis=-1)[..., 0]
     return node
 
   result = run(model, params, trie, HISTORY, beams=1)

@@ -7,6 +7,7 @@ from tiny import all_codes, init_params, make_model
 
 import sidrec
 from sidrec.catalogue.trie.resize import with_items, with_room, without_items
+from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.search import beam
 from sidrec.search.filters import padded_lists
@@ -21,7 +22,7 @@ def case():
   small, trained, path = make_model(CODES[:40])
   params = init_params(small, trained, path, scale=3.0)
   roomy = with_room(trained)
-  model = make_model(CODES[:40], num_items=roomy.num_items, num_nodes=roomy.num_nodes)[0]
+  model = small.clone(sizes=CatalogueSizes.of(roomy, 8))
   return model, params, trained, roomy
 
 
