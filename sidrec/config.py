@@ -8,6 +8,7 @@ from sidrec.core.settings import to_dict
 from sidrec.data.settings import default_data
 from sidrec.features.settings import FeaturesConfig
 from sidrec.models.settings import RecommenderConfig
+from sidrec.search.settings import SearchConfig
 from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
 
 
@@ -76,11 +77,7 @@ def default_config() -> ConfigDict:
   config.sasrec.model.dtype = "float32"
   config.sasrec.train = ConfigDict(to_dict(SASRecTrainConfig()))
 
-  config.evaluate = ConfigDict()
-  config.evaluate.beams = 50  # prefixes kept at each level; more find more of the true top K
-  config.evaluate.results = 20
-  config.evaluate.item_weight = 1.0  # of the item head's scores beside the search's, if it is there
-  config.evaluate.batch_size = 0  # users at once; 0 for 16 a CPU device, 128 another device
+  config.search = ConfigDict(to_dict(SearchConfig()))
 
   config.cold_start = ConfigDict()  # mode 'cold_start': new items, measured
   config.cold_start.fraction = 0.05  # of the items, drawn evenly and held out

@@ -12,7 +12,8 @@ LEVELS, CODES = 3, 4
 class TableModel:
   """log p(token | history, token before) ∝ exp(table[level, token before, token] · history)."""
 
-  config = types.SimpleNamespace(constrained_softmax=True)
+  config = types.SimpleNamespace(constrained_softmax=True, item_head=False)
+  sizes = types.SimpleNamespace(num_levels=LEVELS, num_items=None, num_nodes=None)
 
   def apply(self, variables, *args, method):
     return getattr(self, method)(variables["params"], *args)

@@ -33,6 +33,7 @@ from sidrec.data.dataset import held_out_view
 from sidrec.models.base import SemanticIDModel
 from sidrec.run.train import make_model
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 from sidrec.training.checkpoint import load_params
 
 RESULTS = 10
@@ -88,7 +89,9 @@ def measure(
   measured: dict[str, Any] = {"recall_users": len(history_BxS), "recall_items": trie.num_items}
   found: dict[int, np.ndarray] = {}
   for count in beams:
-    search = jax.jit(functools.partial(beam.search, model, beams=count))
+    search = jax.jit(
+      functools.partial(beam.search, model, config=SearchConfig(beams=count, item_weight=0.0))
+    )
     found_BxK = found[count] = _in_parts(
       lambda h, s=search: s(params, trie, h).item_BxK, history_BxS
     )
@@ -146,7 +149,9 @@ def _bf16_overlap(
   """
   other = "float32" if model.config.dtype == "bfloat16" else "bfloat16"
   cast = model.clone(config=dataclasses.replace(model.config, dtype=other))
-  search = jax.jit(functools.partial(beam.search, cast, beams=beams))
+  search = jax.jit(
+    functools.partial(beam.search, cast, config=SearchConfig(beams=beams, item_weight=0.0))
+  )
   other_BxK = _in_parts(lambda h: search(params, trie, h).item_BxK, history_BxS)
   same_B = in_common(found_BxK[:, :RESULTS], other_BxK[:, :RESULTS])
   return float(same_B.mean() / RESULTS)

@@ -19,7 +19,7 @@ from sidrec.models.dense import Dense
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.models.tiger import Tiger
 
-SIZES = {
+SIZES: dict[str, Any] = {
   "width": 128,
   "heads": 6,
   "head_width": 64,

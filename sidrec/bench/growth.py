@@ -31,6 +31,7 @@ from sidrec.bench.overlap import in_common
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 RESULTS = 10
 CHUNK = 1 << 16  # items scored at once, so that scores fit caches and memory
@@ -108,7 +109,8 @@ def _measure_catalogue(items: int, sizes: Sizes) -> dict[str, float]:
   encode = make_encode(model)
   states = encode(params, trie, history)
   from_states = model.clone(given_states=True)
-  search = jax.jit(lambda params, trie, x: beam.search(from_states, params, trie, x, RESULTS))
+  config = SearchConfig(beams=RESULTS)
+  search = jax.jit(lambda params, trie, x: beam.search(from_states, params, trie, x, config))
   ours = lambda: search(params, trie, states)
   width = sizes.model.get("width", SIZES["width"])
   rng = np.random.default_rng(0)

@@ -25,6 +25,7 @@ from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.search import beam
 from sidrec.search.recommend import recommend
+from sidrec.search.settings import SearchConfig
 
 LEVELS = 4
 HISTORIES = 19  # batches of them that searches take one after another
@@ -65,7 +66,9 @@ def _case(model, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, float
   states = [encode(params, trie, history) for history in histories]
 
   def ours(model):
-    return lambda params, trie, table, x: beam.search(model, params, trie, x, beams)
+    return lambda params, trie, table, x: beam.search(
+      model, params, trie, x, SearchConfig(beams=beams)
+    )
 
   def tiled(model, keep):
     return lambda params, trie, table, x: tiled_search(
@@ -73,7 +76,7 @@ def _case(model, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, float
     )
 
   def whole(params, trie, table, x):
-    return recommend(params, trie, x, beams, model=model, beams=beams)
+    return recommend(params, trie, x, beams, model=model, search=SearchConfig(beams=beams))
 
   from_states = model.clone(given_states=True)
   searches = {

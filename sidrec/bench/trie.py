@@ -35,6 +35,7 @@ from sidrec.catalogue.trie.files import load_trie, load_trie_on_device, save_tri
 from sidrec.catalogue.trie.trie import Trie, build_on_host
 from sidrec.core.atomic import write_whole_text
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 
 class Sizes(NamedTuple):
@@ -125,7 +126,7 @@ def _measure_searches(
   states = make_encode(model)(params, trie, history)
 
   def constrained(model):
-    return lambda params, trie, x: beam.search(model, params, trie, x, beams)
+    return lambda params, trie, x: beam.search(model, params, trie, x, SearchConfig(beams=beams))
 
   def unconstrained(model):
     return lambda params, trie, x: unconstrained_search(model, params, trie.codes_NxL, x, beams)

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sidrec.bench.decoding_model import MeasuredModel
+from sidrec.bench.decoding_model import AllCodes
 
 
 def unconstrained_search(
-  model: MeasuredModel, params: dict, codes_NxL: Any, history: jax.Array, beams: int
+  model: AllCodes, params: dict, codes_NxL: Any, history: jax.Array, beams: int
 ) -> tuple[jax.Array, jax.Array]:
   """The K best codes of those that grow from the best ones of each level.
 

@@ -23,7 +23,7 @@ from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.stage import check
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.run.tokenize_items import load_fitted, new_item_inputs
-from sidrec.run.train import TRAIN, item_weight, make_model, search_trie
+from sidrec.run.train import TRAIN, make_model, search_config, search_trie
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.exact import make_sasrec_recommend_users
 from sidrec.training.checkpoint import load_params
@@ -81,9 +81,9 @@ def load_recommender(config: ConfigDict, workdir: Path | str) -> Recommender:
   workdir = Path(workdir)
   ids, model, params, trie = _load_trained(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
-  mesh, c = mesh_lib.make_mesh(model=config.mesh.model), config.evaluate
+  mesh = mesh_lib.make_mesh(model=config.mesh.model)
   recommend_users = make_recommend_users(
-    model, search_trie(trie, mesh), c.beams, c.batch_size, mesh, item_weight(config)
+    model, search_trie(trie, mesh), search_config(config), mesh
   )
   return Recommender(dataset, ids, params, recommend_users)
 
@@ -93,7 +93,7 @@ def load_sasrec(config: ConfigDict, workdir: Path | str) -> tuple[RecommendUsers
   workdir = Path(workdir)
   check(SASREC, config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
-  model, c = make_sasrec(config, dataset.items.num_items), config.evaluate
+  model, c = make_sasrec(config, dataset.items.num_items), config.search
   recommend_users = make_sasrec_recommend_users(
     model, c.results, c.batch_size, mesh_lib.make_mesh()
   )

@@ -1,5 +1,6 @@
 """Stage 3: dataset.npz and semantic_ids.json → the recommender's best parameters."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from sidrec.run.prepare import samples_users
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.search.batched import make_recommend_users
+from sidrec.search.settings import SearchConfig
 from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.settings import RecommenderTrainConfig
@@ -42,15 +44,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
   model, trie = make_model(config, ids)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   # As few beams as fill the lists: validation has to be cheap, not exact.
-  results = config.evaluate.results
-  recommend_users = make_recommend_users(
-    model,
-    search_trie(trie, mesh),
-    results,
-    config.evaluate.batch_size,
-    mesh,
-    item_weight=item_weight(config),
-  )
+  results = config.search.results
+  search = dataclasses.replace(search_config(config), beams=results)
+  recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
   settings = from_dict(RecommenderTrainConfig, config.train.to_dict())
   what = NextItem(
     recommender_task(model, trie, settings.item_loss),
@@ -83,9 +79,9 @@ def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[SemanticIDMo
   return models.make_model(settings, CatalogueSizes.of(trie, ids.codebook_size)), trie
 
 
-def item_weight(config: ConfigDict) -> float:
-  """What the item head's scores count in a search: nothing where there is no item head."""
-  return config.evaluate.item_weight if config.model.item_head else 0.0
+def search_config(config: ConfigDict) -> SearchConfig:
+  """How the run searches."""
+  return from_dict(SearchConfig, config.search.to_dict())
 
 
 def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:

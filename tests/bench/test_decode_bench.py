@@ -11,6 +11,7 @@ from sidrec.bench.tiled_beam import next_states
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 SMALL = {
   "width": 16,
@@ -65,7 +66,9 @@ def test_unconstrained_search_is_ours_over_all_ids():
   model = make_model(64, 2, 8, 4, **SMALL).clone(given_states=True)
   params = make_params(model.clone(given_states=False))
   states = jax.random.normal(jax.random.key(0), (3, 4, 16))
-  ours = jax.jit(lambda params: beam.search(model, params, tree, states, 6))(params)
+  ours = jax.jit(lambda params: beam.search(model, params, tree, states, SearchConfig(beams=6)))(
+    params
+  )
   search = jax.jit(lambda params: unconstrained_search(model, params, tree.codes_NxL, states, 6))
   code_BxKxL, score_BxK = search(params)
   assert (codes_NxL[ours.item_BxK] == np.asarray(code_BxKxL)).all()

@@ -10,6 +10,7 @@ from sidrec.catalogue.trie.trie import build_trie
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, descend, match_nodes, transfer
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 CODES = np.random.default_rng(0).permutation(all_codes(3, 5))
 OLD, NEW = CODES[:60], CODES[60:80]
@@ -23,7 +24,9 @@ HISTORY = jnp.asarray([[3, 1, 4, 1], [50, 2, -1, -1]], jnp.int32)
 def scores(trie, params, count):
   """log p of every item that the trie leads to: [B, N], -inf for the others."""
   model = MODEL.clone(sizes=CatalogueSizes.of(trie, 5))
-  found = jax.jit(lambda p: beam.search(model, p, trie, HISTORY, count))(params)
+  found = jax.jit(
+    lambda p: beam.search(model, p, trie, HISTORY, SearchConfig(beams=count, item_weight=0.0))
+  )(params)
   score = np.full((2, trie.num_items), -np.inf)
   for row in range(2):
     valid = np.asarray(found.valid_BxK[row])

@@ -27,14 +27,21 @@ from reference_models import (
 
 from sidrec.data.batches import NO_ITEM
 from sidrec.models.layers import AbsorbedKeyValues, KeyValues
-from sidrec.search.beam import PLAIN, SearchOptions, search
+from sidrec.search.beam import search
+from sidrec.search.filters import Filters
+from sidrec.search.settings import SearchConfig
 
 CODES = make_codes()
 
 
-@functools.partial(jax.jit, static_argnames=("model", "beams", "item_weight", "options"))
-def find(params, trie, history, forbidden=None, *, model, beams, item_weight=0.0, options=PLAIN):
-  return search(model, params, trie, history, beams, forbidden, item_weight, options=options)
+@functools.partial(jax.jit, static_argnames=("model", "config"))
+def search_with(params, trie, history, forbidden, *, model, config):
+  return search(model, params, trie, history, config, Filters(forbidden))
+
+
+def find(params, trie, history, forbidden=None, *, model, beams, item_weight=0.0, **options):
+  config = SearchConfig(beams=beams, item_weight=item_weight, **options)
+  return search_with(params, trie, history, forbidden, model=model, config=config)
 
 
 @functools.cache
@@ -144,9 +151,9 @@ def test_the_item_heads_scores_are_added_by_their_weight(item_weight):
 @pytest.mark.parametrize("name", ["dense", "tiger"])
 def test_temperature_and_weights_of_levels(name):
   model, trie, _, params = made(name)
-  options = SearchOptions(temperature=0.6, level_weights=(1.0, 0.5, 2.0))
+  options = {"temperature": 0.6, "level_weights": (1.0, 0.5, 2.0)}
   history = requests(model, HISTORIES)
-  found = find(params, trie, history, model=model, beams=NUM_ITEMS, options=options)
+  found = find(params, trie, history, model=model, beams=NUM_ITEMS, **options)
   for row, items in enumerate(HISTORIES):
     score_N = expected_scores(name, row, items, weights=(1.0, 0.5, 2.0), temperature=0.6)
     reached_K = score_N[np.asarray(found.item_BxK[row])]
