@@ -102,5 +102,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.warmup_steps = 100
     config.train.validate_every = 100
     config.train.valid_users = 500
-    config.evaluate.beams = 20
+    config.search.beams = 20
   return config

@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 from sidrec.core.settings import to_dict
 from sidrec.data.settings import default_data
 from sidrec.features.settings import FeaturesConfig
+from sidrec.models.settings import RecommenderConfig
+from sidrec.search.settings import SearchConfig
 from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
 
 
@@ -57,27 +59,7 @@ def default_config() -> ConfigDict:
   config.tokenizer.file.path = ""  # semantic_ids.json of a run, or an index of LC-Rec's form
   config.tokenizer.file.offset = 0  # the file's number of an item minus its id in the data set
 
-  config.model = ConfigDict()
-  config.model.setting = "dense"  # or 'tiger'
-  config.model.history_length = 100
-  config.model.width = 64
-  config.model.heads = 2
-  config.model.head_width = 32
-  config.model.hidden = 256
-  config.model.encoder_layers = 2
-  config.model.decoder_layers = 1
-  config.model.encoder_dropout = 0.2
-  config.model.decoder_dropout = 0.0
-  config.model.item_embedding = True
-  config.model.node_bias = True
-  config.model.node_vectors = True
-  config.model.item_head = False  # the encoder predicts items too; dense setting only
-  config.model.item_negatives = 0  # sampled items of its softmax in training; 0 for all items
-  config.model.positions = "absolute"  # or 'relative': T5's attention bias instead
-  config.model.user_tokens = 0  # buckets that users are hashed into; 0 for none; tiger setting only
-  config.model.constrained_softmax = True  # over real continuations; False: over all codes
-  config.model.dtype = "float32"  # or 'bfloat16'; softmax and parameters stay float32
-  config.model.remat = False  # blocks are computed again in the backward pass, to save memory
+  config.model = ConfigDict(to_dict(RecommenderConfig()))
 
   config.train = ConfigDict(to_dict(RecommenderTrainConfig()))
 
@@ -95,11 +77,7 @@ def default_config() -> ConfigDict:
   config.sasrec.model.dtype = "float32"
   config.sasrec.train = ConfigDict(to_dict(SASRecTrainConfig()))
 
-  config.evaluate = ConfigDict()
-  config.evaluate.beams = 50  # prefixes kept at each level; more find more of the true top K
-  config.evaluate.results = 20
-  config.evaluate.item_weight = 1.0  # of the item head's scores beside the search's, if it is there
-  config.evaluate.batch_size = 0  # users at once; 0 for 16 a CPU device, 128 another device
+  config.search = ConfigDict(to_dict(SearchConfig()))
 
   config.cold_start = ConfigDict()  # mode 'cold_start': new items, measured
   config.cold_start.fraction = 0.05  # of the items, drawn evenly and held out

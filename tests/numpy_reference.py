@@ -111,7 +111,7 @@ def encode_dense(params, config, codes_NxL, items, drop=keep_all):
   """States [S, D] of a history: a position per item, each seeing itself and those before it."""
   S, D = len(items), config.width
   x_SxD = np.zeros((S, D))
-  for level in range(config.num_levels):
+  for level in range(codes_NxL.shape[1]):
     x_SxD = x_SxD + params["code"][level, codes_NxL[items, level]]
   if config.positions == "absolute":
     x_SxD = x_SxD + params["position"][:S]
@@ -126,7 +126,7 @@ def encode_tiger(params, config, codes_NxL, items, user=None, drop=keep_all):
   """States [(1 +) S · L, D] of a history: a position per token, all seeing all."""
   tokens = []
   for place, item in enumerate(items):
-    for level in range(config.num_levels):
+    for level in range(codes_NxL.shape[1]):
       x_D = params["code"][level, codes_NxL[item, level]]
       if config.item_embedding:
         x_D = x_D + params["item"][item]

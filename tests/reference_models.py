@@ -7,8 +7,9 @@ import numpy as np
 from sidrec.catalogue.trie.trie import build_trie, paths
 from sidrec.data.batches import NO_ITEM
 from sidrec.models.dropout import Dropout
+from sidrec.models.recommender import make_model
 from sidrec.models.sasrec import SASRec, SASRecConfig
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 
 NUM_ITEMS, USERS = 40, 5
 # Widths that all differ, and a head narrower than its share of the width.
@@ -40,12 +41,11 @@ def make_codes():
   return tuples.T.astype(np.int32)
 
 
-def make_seq2seq(**changes):
+def make_recommender(**changes):
   """(model, trie, path [N, L + 1]) of the catalogue of `make_codes`."""
   trie = build_trie(make_codes())
-  sizes = {"num_items": NUM_ITEMS, "num_levels": 3, "codebook_size": 6}
-  settings = {**sizes, "num_nodes": trie.num_nodes, **SHAPE, **LAYERS, **changes}
-  return Seq2Seq(Seq2SeqConfig(**settings)), trie, paths(trie)
+  settings = RecommenderConfig(**{**SHAPE, **LAYERS, **changes})
+  return make_model(settings, CatalogueSizes.of(trie, 6)), trie, paths(trie)
 
 
 def make_sasrec(**changes):
@@ -53,7 +53,7 @@ def make_sasrec(**changes):
   return SASRec(SASRecConfig(num_items=NUM_ITEMS, **settings))
 
 
-def draw_seq2seq(model, trie, path):
+def draw_recommender(model, trie, path):
   history = jnp.zeros((1, model.config.input_length), jnp.int32)
   target = history if model.config.setting == "dense" else history[:, :1]
   method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"

@@ -12,21 +12,22 @@ LEVELS, CODES = 3, 4
 class TableModel:
   """log p(token | history, token before) ∝ exp(table[level, token before, token] · history)."""
 
-  config = types.SimpleNamespace(constrained_softmax=True)
+  config = types.SimpleNamespace(constrained_softmax=True, item_head=False)
+  sizes = types.SimpleNamespace(num_levels=LEVELS, num_items=None, num_nodes=None)
 
   def apply(self, variables, *args, method):
     return getattr(self, method)(variables["params"], *args)
 
-  def remember(self, table, history_BxS, codes_NxL, beams):
+  def encode(self, table, history_BxS, codes_NxL, beams):
     return history_BxS[:, 0].astype(jnp.float32)
 
   def empty_caches(self, table, batch, beams):
     return ()
 
-  def step(self, table, memory_B, caches, token, level, child_token, child, real, temperature):
+  def step(self, table, encoded_B, caches, token, level, children, temperature):
     before = jnp.where(level == 0, 0, token)[..., None]
-    logits = jnp.asarray(table)[level, before, child_token] * memory_B[:, None, None] / temperature
-    logits = jnp.where(real, logits, -jnp.inf)
+    logits = jnp.asarray(table)[level, before, children.token] * encoded_B[:, None, None]
+    logits = jnp.where(children.real, logits / temperature, -jnp.inf)
     total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     return logits - jnp.where(jnp.isfinite(total), total, 0.0), ()
 

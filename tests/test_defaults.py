@@ -12,6 +12,7 @@ from shipped import FILES, FREE, flatten
 
 from sidrec.cold_start import similarity
 from sidrec.config import default_config
+from sidrec.core.settings import from_dict, to_dict
 from sidrec.evaluation import bootstrap, intervals
 from sidrec.evaluation.baselines import item_knn
 from sidrec.evaluation.metrics import COVERAGE_AT
@@ -21,8 +22,9 @@ from sidrec.features.cooccurrence import cooccurrence_vectors, positive_pmi
 from sidrec.features.item2vec import Item2vecConfig
 from sidrec.models import positions
 from sidrec.models.sasrec import SASRecConfig
-from sidrec.models.seq2seq_config import Seq2SeqConfig
-from sidrec.search import beam, recommend
+from sidrec.models.settings import RecommenderConfig
+from sidrec.search import recommend
+from sidrec.search.settings import SearchConfig
 from sidrec.tokenizers import product_quantization
 from sidrec.tokenizers.kmeans import hierarchical, kmeans, residual
 from sidrec.tokenizers.lsh import lsh
@@ -148,9 +150,9 @@ DEFAULTS = {
   "sasrec.train.valid_users": 1500,
   "sasrec.train.patience": 3,
   # Every results table is of 50 beams: they find 99.8% of the exact top ten (README).
-  "evaluate.beams": 50,
-  "evaluate.results": 20,  # Recall@20 and NDCG@20 are the deepest metrics
-  "evaluate.item_weight": 1.0,
+  "search.beams": 50,
+  "search.results": 20,  # Recall@20 and NDCG@20 are the deepest metrics
+  "search.item_weight": 1.0,
   # New items: measured on Amazon Beauty (README).
   "cold_start.fraction": 0.05,
   "cold_start.seed": 0,
@@ -173,12 +175,10 @@ def test_no_setting_that_decides_results_is_left_out():
 def test_the_library_and_the_settings_agree():
   """Each default stands in one place or is the same in both."""
   config = default_config()
-  assert config.evaluate.beams == recommend.BEAMS
   for setting, value in config.sasrec.model.items():
     assert getattr(SASRecConfig(num_items=1), setting) == value, setting
-  shapes = {"num_items": 1, "num_levels": 1, "codebook_size": 1, "num_nodes": 1}
   for setting, value in config.model.items():
-    assert getattr(Seq2SeqConfig(**shapes), setting) == value, setting
+    assert getattr(RecommenderConfig(), setting) == value, setting
   for setting, value in config.tokenizer.rqvae.items():
     assert getattr(RQVAEConfig(), setting, value) == value, setting
 
@@ -246,12 +246,11 @@ def test_new_items():
 
 
 def test_search():
-  assert (
-    beam.SearchOptions(temperature=1.0, level_weights=None, most_per_prefix=0, prefix_levels=1)
-    == beam.PLAIN
-  )
-  assert defaults_of(beam.search)["item_weight"] == 0.0
-  assert recommend.BEAMS == 50
+  """What was evaluated is what the library recommends: its defaults are those of the configs."""
+  assert from_dict(SearchConfig, default_config().search.to_dict()) == SearchConfig()
+  options = {"temperature": 1.0, "level_weights": (), "most_per_prefix": 0, "prefix_levels": 1}
+  assert options.items() <= to_dict(SearchConfig()).items()
+  assert defaults_of(recommend.recommend)["search"] is None
 
 
 def test_evaluation():

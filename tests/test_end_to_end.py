@@ -100,7 +100,7 @@ def test_its_figures_are_those_of_a_search_in_here(run):
   config, workdir, _ = run
   dataset, _, params, recommend_users = load.load_recommender(config, workdir)
   held_out = held_out_view(dataset.histories, "test")
-  everyone_U, num_results = np.arange(NUM_USERS), config.evaluate.results
+  everyone_U, num_results = np.arange(NUM_USERS), config.search.results
   found = evaluate_users(
     recommend_users,
     params,

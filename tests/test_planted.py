@@ -86,7 +86,7 @@ def small_config(path):
   config.model.update(encoder_layers=1, encoder_dropout=0.1)
   config.train.update(batch_size=32, steps=150, steps_per_call=50, validate_every=150)
   config.train.update(learning_rate=1e-2, warmup_steps=30, average_decay=0.97, valid_users=512)
-  config.evaluate.update(beams=20, batch_size=512)
+  config.search.update(beams=20, batch_size=512)
   return config
 
 

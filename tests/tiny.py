@@ -10,7 +10,8 @@ from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.config import default_config
 from sidrec.data.dataset import Dataset, Histories
 from sidrec.data.sources.build import item_table
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from sidrec.models import recommender
+from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 
 
 def make_histories(rows):
@@ -64,18 +65,10 @@ def all_codes(levels, codebook_size):
 def make_model(codes_NxL, **changes):
   """A small recommender over these semantic IDs: (model, trie, path_NxLp1)."""
   trie = trie_lib.build_trie(codes_NxL)
-  settings = {
-    "num_items": trie.num_items,
-    "num_levels": trie.num_levels,
-    "codebook_size": int(codes_NxL.max()) + 1,
-    "num_nodes": trie.num_nodes,
-    "history_length": 4,
-    "width": 8,
-    "heads": 1,
-    "head_width": 8,
-    "hidden": 8,
-  }
-  return Seq2Seq(Seq2SeqConfig(**{**settings, **changes})), trie, trie_lib.paths(trie)
+  sizes = CatalogueSizes.of(trie, int(codes_NxL.max()) + 1)
+  settings = {"history_length": 4, "width": 8, "heads": 1, "head_width": 8, "hidden": 8}
+  model = recommender.make_model(RecommenderConfig(**{**settings, **changes}), sizes)
+  return model, trie, trie_lib.paths(trie)
 
 
 def init_params(model, trie, path, scale=1.0):
@@ -148,5 +141,5 @@ def tiny_config(folder):
   config.sasrec.model.update(history_length=8, width=8, heads=1, layers=1, hidden=8)
   config.sasrec.train.update(batch_size=8, steps=6, steps_per_call=2, validate_every=6)
   config.sasrec.train.valid_users = 16
-  config.evaluate.update(beams=20, batch_size=64)
+  config.search.update(beams=20, batch_size=64)
   return config

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from sidrec.bench.decoding_model import MeasuredModel
+from sidrec.bench.decoding_model import AllCodesTiger, MeasuredModel
 from sidrec.bench.overlap import in_common
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.semantic_ids import SemanticIDManager
@@ -30,41 +30,31 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.base import SemanticIDModel
 from sidrec.run.train import make_model
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 from sidrec.training.checkpoint import load_params
 
 RESULTS = 10
 USERS_AT_ONCE = 32
 
 
-class AllItems(Seq2Seq):
-  """The recommender, asked for every item's log likelihood."""
-
-  def all_log_likelihoods(
-    self, history_BxS: jax.Array, trie: Trie, path_NxLp1: jax.Array
-  ) -> jax.Array:
-    """log p(item | history): float32 [B, N]."""
-    states, _ = self.encode(history_BxS, trie.codes_NxL)
-    memory = self.remember(history_BxS, trie.codes_NxL)
-    batch, count = history_BxS.shape[0], path_NxLp1.shape[0]
-    item_BxN = jnp.broadcast_to(jnp.arange(count), (batch, count))
-    codes_BxNxL, path_BxNxLp1 = trie.codes_NxL[item_BxN], path_NxLp1[item_BxN]
-    start_BxNxD = jnp.broadcast_to(
-      memory.start_BxD[:, None], (batch, count, memory.start_BxD.shape[-1])
-    )
-    mask_BxNxS = jnp.broadcast_to(
-      memory.mask_BxS[:, None], (batch, count, memory.mask_BxS.shape[-1])
-    )
-    hidden_BxNxLxD = self._decode(states, start_BxNxD, codes_BxNxL, mask_BxNxS, False)
-    levels = [
-      self._level_log_likelihood(
-        hidden_BxNxLxD[:, :, level], codes_BxNxL[..., level], path_BxNxLp1, level, trie
-      )
-      for level in range(self.config.num_levels)
-    ]
-    return jnp.stack(levels).sum(axis=0)
+def all_log_likelihoods(
+  model: SemanticIDModel, params: dict, trie: Trie, path_NxLp1: jax.Array, history_BxS: jax.Array
+) -> jax.Array:
+  """log p(item | history) of every item: float32 [B, N]."""
+  bound = model.bind({"params": params})
+  states, _ = bound.encode_states(history_BxS, trie.codes_NxL)
+  encoded = bound.encode(history_BxS, trie.codes_NxL)
+  batch, count = history_BxS.shape[0], path_NxLp1.shape[0]
+  item_BxN = jnp.broadcast_to(jnp.arange(count), (batch, count))
+  width, length = encoded.start_BxD.shape[-1], encoded.mask_BxS.shape[-1]
+  start_BxNxD = jnp.broadcast_to(encoded.start_BxD[:, None], (batch, count, width))
+  mask_BxNxS = jnp.broadcast_to(encoded.mask_BxS[:, None], (batch, count, length))
+  codes_BxNxL, path_BxNxLp1 = trie.codes_NxL[item_BxN], path_NxLp1[item_BxN]
+  hidden_BxNxLxD = bound.decode(states, start_BxNxD, codes_BxNxL, mask_BxNxS, False)
+  return bound.level_log_likelihoods(hidden_BxNxLxD, codes_BxNxL, path_BxNxLp1, trie).sum(axis=-1)
 
 
 def measure(
@@ -86,23 +76,22 @@ def measure(
   params = load_params(workdir / "recommender")
   history_BxS = _draw_histories(dataset, model, num_users)
   path_NxLp1 = trie_lib.paths(trie)
-  all_items = AllItems(model.config)
-  exact = jax.jit(  # user by user: every item is a target
-    lambda params, trie, path_NxLp1, history_BxS: jax.lax.map(
-      lambda history_S: jax.lax.top_k(
-        all_items.apply(
-          {"params": params}, history_S[None], trie, path_NxLp1, method="all_log_likelihoods"
-        )[0],
-        RESULTS,
-      ),
-      history_BxS,
-    )
-  )
-  best_BxK = _in_parts(lambda h: exact(params, trie, path_NxLp1, h)[1], history_BxS)
+
+  @jax.jit
+  def exact(params: dict, trie: Trie, path_NxLp1: jax.Array, history_BxS: jax.Array) -> jax.Array:
+    def best(history_S: jax.Array) -> jax.Array:
+      logp_1xN = all_log_likelihoods(model, params, trie, path_NxLp1, history_S[None])
+      return jax.lax.top_k(logp_1xN[0], RESULTS)[1]
+
+    return jax.lax.map(best, history_BxS)  # user by user: every item is a target
+
+  best_BxK = _in_parts(lambda h: exact(params, trie, path_NxLp1, h), history_BxS)
   measured: dict[str, Any] = {"recall_users": len(history_BxS), "recall_items": trie.num_items}
   found: dict[int, np.ndarray] = {}
   for count in beams:
-    search = jax.jit(functools.partial(beam.search, model, beams=count))
+    search = jax.jit(
+      functools.partial(beam.search, model, config=SearchConfig(beams=count, item_weight=0.0))
+    )
     found_BxK = found[count] = _in_parts(
       lambda h, s=search: s(params, trie, h).item_BxK, history_BxS
     )
@@ -135,7 +124,7 @@ def load_config(workdir: Path) -> ConfigDict:
   return config
 
 
-def _draw_histories(dataset, model: Seq2Seq, num_users: int) -> np.ndarray:
+def _draw_histories(dataset, model: SemanticIDModel, num_users: int) -> np.ndarray:
   histories = held_out_view(dataset.histories, "test").histories
   num_users = min(num_users, histories.num_users)
   users = np.sort(np.random.default_rng(0).choice(histories.num_users, num_users, replace=False))
@@ -147,7 +136,7 @@ def _draw_histories(dataset, model: Seq2Seq, num_users: int) -> np.ndarray:
 
 
 def _bf16_overlap(
-  model: Seq2Seq,
+  model: SemanticIDModel,
   params: dict,
   trie: Trie,
   history_BxS: np.ndarray,
@@ -159,22 +148,27 @@ def _bf16_overlap(
   `found_BxK` is what as many beams find in the model's own type.
   """
   other = "float32" if model.config.dtype == "bfloat16" else "bfloat16"
-  cast = Seq2Seq(dataclasses.replace(model.config, dtype=other))
-  search = jax.jit(functools.partial(beam.search, cast, beams=beams))
+  cast = model.clone(config=dataclasses.replace(model.config, dtype=other))
+  search = jax.jit(
+    functools.partial(beam.search, cast, config=SearchConfig(beams=beams, item_weight=0.0))
+  )
   other_BxK = _in_parts(lambda h: search(params, trie, h).item_BxK, history_BxS)
   same_B = in_common(found_BxK[:, :RESULTS], other_BxK[:, :RESULTS])
   return float(same_B.mean() / RESULTS)
 
 
-def _illegal_share(model: Seq2Seq, params: dict, trie: Trie, history_BxS: np.ndarray) -> float:
+def _illegal_share(
+  model: SemanticIDModel, params: dict, trie: Trie, history_BxS: np.ndarray
+) -> float:
   """Results of the best codes at every level that no item has.
 
   Scores by node are left out, since most prefixes have no node. A model whose softmax ran over real
   continuations only was never taught to tell other codes from them, so that almost all of its free
   results are illegal; one with `constrained_softmax=False` is the one to ask.
   """
-  free = MeasuredModel(model.config, all_codes=True)
-  beams = min(RESULTS, model.config.codebook_size)
+  architecture = MeasuredModel if model.causal else AllCodesTiger
+  free = architecture(model.config, model.sizes)
+  beams = min(RESULTS, model.sizes.codebook_size)
   search = jax.jit(
     lambda params, trie, h: unconstrained_search(free, params, trie.codes_NxL, h, beams)
   )

@@ -1,7 +1,5 @@
 """A recommender of random parameters over random semantic IDs, for measuring searches.
 
-Letters: B batch, S encoder positions, K beams, N items, L levels, V codes per level, D width.
-
 The default sizes are those of TIGER's T5: 4 + 4 layers of width 128, 6 heads of 64, feed-forward
 1,024. Nothing is by item or trie node, so one model serves catalogues of all sizes.
 """
@@ -15,10 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.catalogue.trie import trie as trie_lib
-from sidrec.models.seq2seq import Memory, Seq2Seq
-from sidrec.models.seq2seq_config import Seq2SeqConfig
+from sidrec.catalogue.trie.trie import Children
+from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.dense import Dense
+from sidrec.models.settings import CatalogueSizes, RecommenderConfig
+from sidrec.models.tiger import Tiger
 
-SIZES = {
+SIZES: dict[str, Any] = {
   "width": 128,
   "heads": 6,
   "head_width": 64,
@@ -28,73 +29,80 @@ SIZES = {
 }
 
 
-class MeasuredModel(Seq2Seq):
-  """The recommender as other searches than ours, and other starts than histories, need it."""
+class AllCodes(SemanticIDModel):
+  """A recommender whose `step` also scores codes that continue no item."""
+
+  def child_logits(
+    self,
+    hidden_BxKxD: jax.Array,
+    level: jax.Array | int,
+    children: Children | jax.Array | None,
+    temperature: float = 1.0,
+  ) -> jax.Array:
+    """Logits of the children; or of all codes, or of those that a mask [B, K, V] allows."""
+    if isinstance(children, Children):
+      return super().child_logits(hidden_BxKxD, level, children, temperature)
+    logits_BxKxV = self.code_logits(hidden_BxKxD, level, temperature)
+    return logits_BxKxV if children is None else jnp.where(children, logits_BxKxV, -jnp.inf)
+
+
+class AllCodesTiger(AllCodes, Tiger):
+  """The same of the tiger setting."""
+
+
+class MeasuredModel(AllCodes, Dense):
+  """The dense recommender as other searches than ours need it."""
 
   given_states: bool = False  # whether histories come encoded: float [B, S, D], all of them real
-  all_codes: bool = False  # whether `step` scores all codes, less those a mask hides
 
-  def remember(self, history_BxS: jax.Array, codes_NxL: Any, beams: int | None = None) -> Memory:
-    """The memory of histories, or of their encoder states."""
+  def encode(
+    self, history_BxS: jax.Array, codes_NxL: Any, beams: int | None = None
+  ) -> EncoderOutput:
+    """Encodes histories, or takes their encoder states."""
     if not self.given_states:
-      return super().remember(history_BxS, codes_NxL, beams)
+      return super().encode(history_BxS, codes_NxL, beams)
     states_BxSxD = history_BxS
     last_BxD = states_BxSxD[:, -1]
-    cross = self.cross_memory(states_BxSxD, beams)
-    return Memory(
+    cross = self.cross_attention_inputs(states_BxSxD, beams)
+    return EncoderOutput(
       self.start_D[None] + last_BxD, last_BxD, cross, jnp.ones(states_BxSxD.shape[:2], bool)
     )
 
-  def _child_logits(
-    self, hidden_BxQxD, level, token_BxQxF, child_BxQxF, real_BxQxF, temperature=1.0
-  ):
-    if not self.all_codes:
-      children = (token_BxQxF, child_BxQxF, real_BxQxF)
-      return super()._child_logits(hidden_BxQxD, level, *children, temperature)
-    logits_BxQxV = self._code_logits(hidden_BxQxD, level, temperature)
-    return logits_BxQxV if real_BxQxF is None else jnp.where(real_BxQxF, logits_BxQxV, -jnp.inf)
 
-
-def make_config(
+def make_model(
   num_items: int, num_levels: int, codebook_size: int, positions: int, **sizes: Any
-) -> Seq2SeqConfig:
+) -> MeasuredModel:
   """Each of S items is one encoder position; relative positions, as in T5."""
-  settings: dict[str, Any] = {
-    "num_items": num_items,
-    "num_levels": num_levels,
-    "codebook_size": codebook_size,
-    "num_nodes": 0,
-    "history_length": positions,
-    "positions": "relative",
-    "item_embedding": False,
-    "node_bias": False,
-    "node_vectors": False,
-    **SIZES,
-    **sizes,
-  }
-  return Seq2SeqConfig(**settings)
+  config = RecommenderConfig(
+    history_length=positions,
+    positions="relative",
+    item_embedding=False,
+    node_bias=False,
+    node_vectors=False,
+    **{**SIZES, **sizes},
+  )
+  return MeasuredModel(config, CatalogueSizes(num_items, num_levels, codebook_size, num_nodes=0))
 
 
-def make_params(config: Seq2SeqConfig) -> dict:
+def make_params(model: MeasuredModel) -> dict:
   """Random parameters; they do not depend on the catalogue."""
-  model = Seq2Seq(config)
-  trie = trie_lib.build_trie(np.zeros((1, config.num_levels), np.int32))
+  trie = trie_lib.build_trie(np.zeros((1, model.sizes.num_levels), np.int32))
   item = jnp.zeros((1, 1), jnp.int32)
   init = functools.partial(model.init, method="log_likelihood")
   return jax.jit(init)(jax.random.key(0), item, item, trie, trie_lib.paths(trie))["params"]
 
 
-def random_histories(config: Seq2SeqConfig, batch: int, seed: int = 1) -> jax.Array:
+def random_histories(model: MeasuredModel, batch: int, seed: int = 1) -> jax.Array:
   """Full histories of random items: int32 [B, S]."""
-  shape = (batch, config.history_length)
-  return jax.random.randint(jax.random.key(seed), shape, 0, config.num_items)
+  shape = (batch, model.config.history_length)
+  return jax.random.randint(jax.random.key(seed), shape, 0, model.sizes.num_items)
 
 
-def make_encode(model: Seq2Seq) -> Callable[..., jax.Array]:
+def make_encode(model: MeasuredModel) -> Callable[..., jax.Array]:
   """(params, trie, history_BxS) → encoder states [B, S, D], compiled."""
   return jax.jit(
     lambda params, trie, history_BxS: model.apply(
-      {"params": params}, history_BxS, trie.codes_NxL, method="encode"
+      {"params": params}, history_BxS, trie.codes_NxL, method="encode_states"
     )[0]
   )
 

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from sidrec.models.seq2seq_config import Seq2SeqConfig
+from sidrec.bench.decoding_model import MeasuredModel
 
 START = 0  # padding, which T5's decoder starts from; code c of level l is token 1 + l · V + c
 
 
 def make_generate(
-  config: Seq2SeqConfig, codes_NxL: np.ndarray, token_BxS: np.ndarray, beams: int
+  model: MeasuredModel, codes_NxL: np.ndarray, token_BxS: np.ndarray, beams: int
 ) -> tuple[Callable[[], Any], Callable[[], Any]]:
   """Searches of a T5 of the recommender's sizes, with random parameters, for random histories.
 
   Args:
-    config: sizes.
+    model: whose sizes it takes.
     codes_NxL: the catalogue.
     token_BxS: int tokens of the histories.
     beams: K, prefixes kept and items returned.
@@ -37,10 +37,10 @@ def make_generate(
   from transformers.modeling_outputs import BaseModelOutput
 
   torch.manual_seed(0)
-  c = config
-  model = T5ForConditionalGeneration(
+  c, sizes = model.config, model.sizes
+  t5 = T5ForConditionalGeneration(
     T5Config(
-      vocab_size=1 + c.num_levels * c.codebook_size,
+      vocab_size=1 + sizes.num_levels * sizes.codebook_size,
       d_model=c.width,
       d_kv=c.head_width,
       d_ff=c.hidden,
@@ -54,29 +54,29 @@ def make_generate(
       bos_token_id=None,
     )
   ).eval()
-  model.generation_config.eos_token_id = None  # IDs end by their length
-  allowed = _allowed_tokens(codes_NxL, c.codebook_size)
+  t5.generation_config.eos_token_id = None  # IDs end by their length
+  allowed = _allowed_tokens(codes_NxL, sizes.codebook_size)
   input_ids = torch.from_numpy(np.asarray(token_BxS, np.int64))
   mask = torch.ones_like(input_ids)
   settings = {
     "num_beams": beams,
     "num_return_sequences": beams,
-    "max_new_tokens": c.num_levels,
+    "max_new_tokens": sizes.num_levels,
     "do_sample": False,
     "length_penalty": 0.0,
     "prefix_allowed_tokens_fn": lambda _, sent: allowed[tuple(sent[1:].tolist())],
   }
   with torch.inference_mode():
-    states = model.encoder(input_ids, attention_mask=mask).last_hidden_state
+    states = t5.encoder(input_ids, attention_mask=mask).last_hidden_state
 
   def alone():
     with torch.inference_mode():
       outputs = BaseModelOutput(last_hidden_state=states.clone())
-      return model.generate(encoder_outputs=outputs, attention_mask=mask, **settings)[:, 1:]
+      return t5.generate(encoder_outputs=outputs, attention_mask=mask, **settings)[:, 1:]
 
   def whole():
     with torch.inference_mode():
-      return model.generate(input_ids, attention_mask=mask, **settings)[:, 1:]
+      return t5.generate(input_ids, attention_mask=mask, **settings)[:, 1:]
 
   return alone, whole
 

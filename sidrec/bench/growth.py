@@ -21,9 +21,8 @@ import numpy as np
 
 from sidrec.bench.decoding_model import (
   SIZES,
-  MeasuredModel,
-  make_config,
   make_encode,
+  make_model,
   make_params,
   random_codes,
   random_histories,
@@ -31,8 +30,8 @@ from sidrec.bench.decoding_model import (
 from sidrec.bench.overlap import in_common
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
-from sidrec.models.seq2seq import Seq2Seq
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 RESULTS = 10
 CHUNK = 1 << 16  # items scored at once, so that scores fit caches and memory
@@ -100,17 +99,18 @@ def top_items(table_NxD: jax.Array, user_BxD: jax.Array, count: int) -> tuple[ja
 
 
 def _measure_catalogue(items: int, sizes: Sizes) -> dict[str, float]:
-  config = make_config(items, sizes.levels, sizes.codes, sizes.positions, **sizes.model)
-  params, history = make_params(config), random_histories(config, sizes.batch)
+  model = make_model(items, sizes.levels, sizes.codes, sizes.positions, **sizes.model)
+  params, history = make_params(model), random_histories(model, sizes.batch)
   codes_NxL = random_codes(items, sizes.levels, sizes.codes)
   start = time.perf_counter()
   trie = build_trie(codes_NxL, every_prefix=False, codebook_size=sizes.codes)
   found = {"sidrec_build_s": time.perf_counter() - start, "sidrec_mib": trie.num_bytes / 2**20}
   del codes_NxL
-  encode = make_encode(Seq2Seq(config))
+  encode = make_encode(model)
   states = encode(params, trie, history)
-  model = MeasuredModel(config, given_states=True)
-  search = jax.jit(lambda params, trie, x: beam.search(model, params, trie, x, RESULTS))
+  from_states = model.clone(given_states=True)
+  config = SearchConfig(beams=RESULTS)
+  search = jax.jit(lambda params, trie, x: beam.search(from_states, params, trie, x, config))
   ours = lambda: search(params, trie, states)
   width = sizes.model.get("width", SIZES["width"])
   rng = np.random.default_rng(0)

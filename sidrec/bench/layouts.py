@@ -12,9 +12,8 @@ import jax
 import numpy as np
 
 from sidrec.bench.decoding_model import (
-  MeasuredModel,
-  make_config,
   make_encode,
+  make_model,
   make_params,
   random_codes,
   random_histories,
@@ -24,9 +23,9 @@ from sidrec.bench.overlap import in_common
 from sidrec.bench.tiled_beam import next_states, tiled_search
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
-from sidrec.models.seq2seq import Seq2Seq
 from sidrec.search import beam
 from sidrec.search.recommend import recommend
+from sidrec.search.settings import SearchConfig
 
 LEVELS = 4
 HISTORIES = 19  # batches of them that searches take one after another
@@ -52,22 +51,24 @@ def measure(sizes: Sizes, say: Callable[[str], None] = print) -> dict[str, Any]:
   table = jax.device_put(next_states(codes_NxL, sizes.codes))
   measured: dict[str, Any] = {}
   for batch, positions, beams in itertools.product(sizes.batches, sizes.positions, sizes.beams):
-    config = make_config(sizes.items, LEVELS, sizes.codes, positions, **sizes.model)
+    model = make_model(sizes.items, LEVELS, sizes.codes, positions, **sizes.model)
     case = f"b{batch}_s{positions}_k{beams}"
-    found = _case(config, trie, table, codes_NxL, batch, beams, sizes)
+    found = _case(model, trie, table, codes_NxL, batch, beams, sizes)
     measured |= {f"{name}_{case}": value for name, value in found.items()}
     say(_line(case, found))
   return measured | _headlines(measured)
 
 
-def _case(config, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, float]:
-  params, encode = make_params(config), make_encode(Seq2Seq(config))
+def _case(model, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, float]:
+  params, encode = make_params(model), make_encode(model)
   # A search of few beams may end early, which depends on the history.
-  histories = [random_histories(config, batch, seed) for seed in range(1, 1 + HISTORIES)]
+  histories = [random_histories(model, batch, seed) for seed in range(1, 1 + HISTORIES)]
   states = [encode(params, trie, history) for history in histories]
 
   def ours(model):
-    return lambda params, trie, table, x: beam.search(model, params, trie, x, beams)
+    return lambda params, trie, table, x: beam.search(
+      model, params, trie, x, SearchConfig(beams=beams)
+    )
 
   def tiled(model, keep):
     return lambda params, trie, table, x: tiled_search(
@@ -75,15 +76,15 @@ def _case(config, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, floa
     )
 
   def whole(params, trie, table, x):
-    return recommend(params, trie, x, beams, model=Seq2Seq(config), beams=beams)
+    return recommend(params, trie, x, beams, model=model, search=SearchConfig(beams=beams))
 
-  model = lambda **fields: MeasuredModel(config, **fields)
+  from_states = model.clone(given_states=True)
   searches = {
-    "ours": (ours(model(given_states=True)), states),
+    "ours": (ours(from_states), states),
     "ours_e2e": (whole, histories),
-    "tiled": (tiled(model(given_states=True, all_codes=True), True), states),
-    "tiled_e2e": (tiled(model(all_codes=True), True), histories),
-    "tiled_anew": (tiled(model(given_states=True, all_codes=True), False), states),
+    "tiled": (tiled(from_states, True), states),
+    "tiled_e2e": (tiled(model, True), histories),
+    "tiled_anew": (tiled(from_states, False), states),
   }
   runs, memory, results = {}, {}, {}
   for name, (search, inputs) in searches.items():
@@ -96,7 +97,7 @@ def _case(config, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, floa
     _check_same(name, results["ours"], result)
   if sizes.generate:
     tokens = np.asarray(histories[0]) % (LEVELS * sizes.codes) + 1
-    runs["generate"], runs["generate_e2e"] = make_generate(config, codes_NxL, tokens, beams)
+    runs["generate"], runs["generate_e2e"] = make_generate(model, codes_NxL, tokens, beams)
     _check_legal(runs["generate"]().numpy(), codes_NxL, sizes.codes)
   seconds = alternate(runs, sizes.repeats)
   return {

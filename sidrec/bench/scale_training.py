@@ -12,8 +12,8 @@ from sidrec.bench.decoding_model import random_codes
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.data.batches import BatchAt, packed_batches
 from sidrec.data.dataset import Histories
-from sidrec.models.seq2seq import Seq2Seq
-from sidrec.models.seq2seq_config import Seq2SeqConfig
+from sidrec.models.recommender import make_model
+from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.trainers.recommender import recommender_task
 from sidrec.training.optimizer import adamw
 from sidrec.training.task import Task
@@ -56,16 +56,11 @@ class Training(NamedTuple):
 def make_training(size: Size) -> Training:
   """The training of a size; the same in every process."""
   trie = build_trie(random_codes(size.items, 3, size.codes), codebook_size=size.codes)
-  config = Seq2SeqConfig(
-    num_items=trie.num_items,
-    num_levels=trie.num_levels,
-    codebook_size=size.codes,
-    num_nodes=trie.num_nodes,
-    **size.model,
-  )
+  config = RecommenderConfig(**size.model)
+  model = make_model(config, CatalogueSizes.of(trie, size.codes))
   histories = random_histories(size)
   batches = functools.partial(_batches, histories, config.history_length)
-  task = recommender_task(Seq2Seq(config), trie)
+  task = recommender_task(model, trie)
   return Training(task, adamw(2e-3, 200, 3000, 0.05, 1.0), batches)
 
 

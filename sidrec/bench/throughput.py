@@ -33,8 +33,8 @@ def measure(workdir: Path, repeats: int, say: Callable[[str], None] = print) -> 
   histories = held_out_view(load_dataset(workdir / "dataset.npz").histories, "test").histories
   seen, users_U = seen_items(histories), np.arange(histories.num_users)
   measured: dict[str, Any] = {"users": histories.num_users}
-  for name, beams in (("users_per_s", config.evaluate.beams), ("users_per_s_k10", RESULTS)):
-    config.evaluate.beams = beams
+  for name, beams in (("users_per_s", config.search.beams), ("users_per_s_k10", RESULTS)):
+    config.search.beams = beams
     recommender = load_recommender(config, workdir)
     seconds = []
     for _ in range(repeats + 1):

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.bench.decoding_model import MeasuredModel
+from sidrec.models.base import EncoderOutput
 from sidrec.models.layers import KeyValues
-from sidrec.models.seq2seq import Memory
 from sidrec.search.results import Recommendations
 
 
@@ -63,7 +63,7 @@ def tiled_search(
   """The K best items for each history.
 
   Args:
-    model: with `all_codes`; with `given_states`, `history` is float [B, S, D].
+    model: with `given_states`, `history` is float [B, S, D].
     params: its parameters.
     next_ExV: of `next_states`.
     history: int32 [B, S].
@@ -71,7 +71,7 @@ def tiled_search(
     beams: K.
     keep_cross_keys: False to compute them anew at every level, as T5X does.
   """
-  c = model.config
+  sizes = model.sizes
   batch = history.shape[0]
 
   def call(method: str, *args: Any) -> Any:
@@ -80,26 +80,24 @@ def tiled_search(
   if model.given_states:
     states_BxSxD = history
   else:
-    states_BxSxD, _ = call("encode", history, codes_NxL)
+    states_BxSxD, _ = call("encode_states", history, codes_NxL)
   tiled_BKxSxD = jnp.repeat(states_BxSxD, beams, axis=0)
 
-  def remember(states_BKxSxD: jax.Array) -> Any:
-    of_states = model.clone(given_states=True)
-    return of_states.apply({"params": params}, states_BKxSxD, None, method="remember")
+  def encode(states_BKxSxD: jax.Array) -> Any:
+    from_states = model.clone(given_states=True)
+    return from_states.apply({"params": params}, states_BKxSxD, None, method="encode")
 
-  kept: Memory | None = remember(tiled_BKxSxD) if keep_cross_keys else None
+  kept: EncoderOutput | None = encode(tiled_BKxSxD) if keep_cross_keys else None
 
   def grow(state: TiledState) -> TiledState:
-    memory = remember(tiled_BKxSxD) if kept is None else kept
+    encoded = encode(tiled_BKxSxD) if kept is None else kept
     next_BKx1xV = next_ExV[state.prefix_BK][:, None]
-    logp_BKx1xV, caches = call(
-      "step",
-      *(memory, state.caches, state.token_BK[:, None], state.level, None, None, next_BKx1xV >= 0),
-    )
+    token_BKx1, is_real = state.token_BK[:, None], next_BKx1xV >= 0
+    logp_BKx1xV, caches = call("step", encoded, state.caches, token_BKx1, state.level, is_real)
     score_BxKxV = state.score_BxK[..., None] + logp_BKx1xV.reshape(batch, beams, -1)
     score_BxK, best_BxK = jax.lax.top_k(score_BxKxV.reshape(batch, -1), beams)
     alive_BxK = jnp.isfinite(score_BxK)
-    parent_BxK, token_BxK = best_BxK // c.codebook_size, best_BxK % c.codebook_size
+    parent_BxK, token_BxK = best_BxK // sizes.codebook_size, best_BxK % sizes.codebook_size
     parent_BK = (parent_BxK + beams * jnp.arange(batch)[:, None]).reshape(-1)
     prefix_BK = next_BKx1xV[parent_BK, 0, token_BxK.reshape(-1)]
     return TiledState(
@@ -116,9 +114,9 @@ def tiled_search(
     jnp.zeros(batch * beams, jnp.int32),
     jnp.broadcast_to(first_K, (batch, beams)),
     jnp.zeros(batch * beams, jnp.int32),
-    call("empty_caches", batch * beams, 1, c.num_levels),
+    call("empty_caches", batch * beams, 1, sizes.num_levels),
   )
-  state = jax.lax.while_loop(lambda s: s.level < c.num_levels, grow, state)
+  state = jax.lax.while_loop(lambda s: s.level < sizes.num_levels, grow, state)
   valid_BxK = jnp.isfinite(state.score_BxK)
   item_BxK = jnp.where(valid_BxK, state.prefix_BK.reshape(batch, beams), -1)
   return Recommendations(item_BxK, state.score_BxK, valid_BxK)

@@ -23,9 +23,8 @@ import jax
 from absl import app, flags
 
 from sidrec.bench.decoding_model import (
-  MeasuredModel,
-  make_config,
   make_encode,
+  make_model,
   make_params,
   random_codes,
   random_histories,
@@ -35,8 +34,8 @@ from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.trie.files import load_trie, load_trie_on_device, save_trie
 from sidrec.catalogue.trie.trie import Trie, build_on_host
 from sidrec.core.atomic import write_whole_text
-from sidrec.models.seq2seq import Seq2Seq
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 
 class Sizes(NamedTuple):
@@ -121,23 +120,22 @@ def _measure_index(items: int, codes: int, levels: int) -> tuple[Trie, dict[str,
 def _measure_searches(
   trie: Trie, items: int, codes: int, levels: int, beams: int, sizes: Sizes
 ) -> dict[str, float]:
-  config = make_config(items, levels, codes, sizes.positions, **sizes.model)
-  params, history = make_params(config), random_histories(config, sizes.batch)
-  states = make_encode(Seq2Seq(config))(params, trie, history)
+  model = make_model(items, levels, codes, sizes.positions, **sizes.model)
+  from_states = model.clone(given_states=True)
+  params, history = make_params(model), random_histories(model, sizes.batch)
+  states = make_encode(model)(params, trie, history)
 
-  def constrained(**fields):
-    model = MeasuredModel(config, **fields)
-    return lambda params, trie, x: beam.search(model, params, trie, x, beams)
+  def constrained(model):
+    return lambda params, trie, x: beam.search(model, params, trie, x, SearchConfig(beams=beams))
 
-  def unconstrained(**fields):
-    model = MeasuredModel(config, all_codes=True, **fields)
+  def unconstrained(model):
     return lambda params, trie, x: unconstrained_search(model, params, trie.codes_NxL, x, beams)
 
   searches = {
-    "constrained": (constrained(given_states=True), states),
-    "unconstrained": (unconstrained(given_states=True), states),
-    "constrained_e2e": (constrained(), history),
-    "unconstrained_e2e": (unconstrained(), history),
+    "constrained": (constrained(from_states), states),
+    "unconstrained": (unconstrained(from_states), states),
+    "constrained_e2e": (constrained(model), history),
+    "unconstrained_e2e": (unconstrained(model), history),
   }
   runs = {}
   for name, (search, x) in searches.items():

@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sidrec.bench.decoding_model import MeasuredModel
+from sidrec.bench.decoding_model import AllCodes
 
 
 def unconstrained_search(
-  model: MeasuredModel, params: dict, codes_NxL: Any, history: jax.Array, beams: int
+  model: AllCodes, params: dict, codes_NxL: Any, history: jax.Array, beams: int
 ) -> tuple[jax.Array, jax.Array]:
   """The K best codes of those that grow from the best ones of each level.
 
   Args:
-    model: with `all_codes`; with `given_states`, `history` is float [B, S, D].
+    model: with `given_states`, `history` is float [B, S, D].
     params: its parameters.
     codes_NxL: of all items, for the encoder.
     history: int32 [B, S].
@@ -34,15 +34,15 @@ def unconstrained_search(
   def call(method: str, *args: Any) -> Any:
     return model.apply({"params": params}, *args, method=method)
 
-  memory = call("remember", history, codes_NxL, beams)
+  encoded = call("encode", history, codes_NxL, beams)
   caches, score_BxK = call("empty_caches", batch, 1), jnp.zeros((batch, 1))
   code_BxKxl = jnp.zeros((batch, 1, 0), jnp.int32)
-  for level in range(model.config.num_levels):
+  for level in range(model.sizes.num_levels):
     token_BxK = code_BxKxl[..., -1] if level else jnp.zeros((batch, 1), jnp.int32)
-    logp_BxKxV, caches = call("step", memory, caches, token_BxK, level, None, None, None)
+    logp_BxKxV, caches = call("step", encoded, caches, token_BxK, level, None)
     score_BxKV = (score_BxK[..., None] + logp_BxKxV).reshape(batch, -1)
     score_BxK, best_BxK = jax.lax.top_k(score_BxKV, beams)
-    parent_BxK, token_BxK = jnp.divmod(best_BxK, model.config.codebook_size)
+    parent_BxK, token_BxK = jnp.divmod(best_BxK, model.sizes.codebook_size)
     code_BxKxl = jnp.concatenate(
       [jnp.take_along_axis(code_BxKxl, parent_BxK[..., None], axis=1), token_BxK[..., None]], axis=2
     )

@@ -59,7 +59,7 @@ def cold_start(config: ConfigDict, workdir: Path) -> str:
     after=lambda config: (PREPARE,),
     settings=lambda config: {
       "fingerprint_without": trained,
-      "evaluate": config.evaluate.to_dict(),
+      "search": config.search.to_dict(),
       "cold_start": config.cold_start.to_dict(),
     },
     outputs=lambda config: ("cold_start.json", "cold_start.txt"),

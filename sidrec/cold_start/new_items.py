@@ -1,6 +1,5 @@
 """A trained recommender over a catalogue that has grown, without training."""
 
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +15,12 @@ from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.item_parts import join_items
 from sidrec.data.seen import SeenItems
 from sidrec.features.unit_rows import unit_rows
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import load
 from sidrec.run.load import Recommender
-from sidrec.run.train import item_weight, make_model
+from sidrec.run.train import make_model, search_config
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.results import Recommendations
 
@@ -113,17 +112,18 @@ def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
   vectors_NxF = np.concatenate([known_NxF, inputs_MxF[:, -known_NxF.shape[1] :]])
   known_N = grown_ids.item_ids < ids.num_items
   trained_row_N = np.where(known_N, grown_ids.item_ids, UNKNOWN)
-  c = config.evaluate
+  search = search_config(config)
 
   def search_in(trie: Trie) -> Search:
-    sizes = {"num_items": trie.num_items, "num_nodes": trie.num_nodes}
-    resized = Seq2Seq(dataclasses.replace(model.config, **sizes))
-    mesh, weight = mesh_lib.make_mesh(), item_weight(config)
-    found = make_recommend_users(resized, trie, c.beams, c.batch_size, mesh, weight)
+    resized = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))
+    found = make_recommend_users(resized, trie, search, mesh_lib.make_mesh())
+    adds_item_scores = model.config.item_head and search.item_weight
 
     def recommend_users(params, histories, users_R, seen=None):
       result = found(params, histories, users_R, seen)
-      return normalised(result) if weight else result  # the item head's scores know no total
+      return (
+        normalised(result) if adds_item_scores else result
+      )  # the item head's scores know no total
 
     return Search(recommend_users, transfer(params, trained, trie, trained_row_N))
 

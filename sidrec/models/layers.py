@@ -1,8 +1,7 @@
-"""Attention with explicit keys and values, and the two kinds of transformer block.
+"""What transformer blocks are made of: normalisation, linear maps, attention, feed-forward.
 
-Letters: B batch, Q queries, S keys, H heads, D model width, I width of a head.
-Pre-norm residual blocks with RMS normalisation and no biases (Raffel et al.,
-2020). Parameters are float32; computation runs in `dtype`, softmax in float32.
+RMS normalisation and no biases, as in T5 (Raffel et al., 2020). Keys and values of attention are
+explicit. Parameters are float32; computation runs in `dtype`, softmax in float32.
 """
 
 import math
@@ -12,27 +11,25 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sidrec.models.dropout import Dropout
-
 MASKED = -1e9  # finite, so that a row with nothing to attend to stays free of NaN
 CAUSAL_BLOCK = 50  # keys by which a causal mask's blocks of queries grow
 
 
 class KeyValues(NamedTuple):
-  """What attention looks at: float [..., H, S, I] each.
+  """Keys and values of attention: float [..., H, S, I] each.
 
-  Heads come first, as batched matrix products want it: on CPU they take half the time.
+  Heads come first because batched matrix products then take half the time on CPU.
   """
 
   key: jax.Array
   value: jax.Array
 
 
-class States(NamedTuple):
-  """What attention looks at where keys and values would be more work; see `over_states`."""
+class AbsorbedKeyValues(NamedTuple):
+  """States and the maps to their keys and values, not applied yet; see `attend_absorbed`."""
 
   states_BxSxD: jax.Array
-  to_key_HxDxI: jax.Array  # what would make keys of them
+  to_key_HxDxI: jax.Array
   to_value_HxDxI: jax.Array
 
 
@@ -67,7 +64,7 @@ class Linear(nn.Module):
 
 
 class Attention(nn.Module):
-  """Multi-head attention in three separate moves, so that caches stay explicit."""
+  """Multi-head attention in separate steps, so that caches stay explicit."""
 
   heads: int
   head_width: int
@@ -81,7 +78,7 @@ class Attention(nn.Module):
 
   def project(self, x: jax.Array) -> KeyValues:
     """Keys and values of x [..., S, D]."""
-    return jax.tree.map(_heads_first, self._split(x))
+    return jax.tree.map(_swap_heads, self._split(x))
 
   def _split(self, x: jax.Array) -> KeyValues:
     """The same, heads last: [..., S, H, I]."""
@@ -103,13 +100,14 @@ class Attention(nn.Module):
   ) -> jax.Array:
     """Attends from x [..., Q, D] to keys where mask [..., Q, S] holds; returns [..., Q, D].
 
-    With `causal`, the mask shows query q no key from (q + 1)·S/Q on, rounded up; S divides Q. What
-    it hides from a whole block of queries is then not computed: almost half of the work.
+    With `causal`, Q is a multiple of S, and the mask hides from query q all keys from
+    (q + 1)·S/Q on, rounded up. Keys that are hidden from a whole block of queries are then
+    skipped, which saves almost half of the work.
     """
-    query = _heads_first(self.query(x) * self.head_width**-0.5)
+    query = _swap_heads(self.query(x) * self.head_width**-0.5)
     hidden = hide(mask)
     if not causal:
-      return self._join(_heads_last(self._attend(query, keys, hidden, bias_HxQxS)))
+      return self._join(_swap_heads(self._attend(query, keys, hidden, bias_HxQxS)))
     num_keys = keys.key.shape[-2]
     repeats = query.shape[-2] // num_keys
     blocks = []
@@ -119,7 +117,7 @@ class Attention(nn.Module):
       seen = jax.tree.map(lambda kv, last=last: kv[..., :last, :], keys)
       bias = None if bias_HxQxS is None else bias_HxQxS[:, rows, :last]
       blocks.append(self._attend(query[..., rows, :], seen, hidden[..., rows, :last], bias))
-    return self._join(_heads_last(jnp.concatenate(blocks, axis=-2)))
+    return self._join(_swap_heads(jnp.concatenate(blocks, axis=-2)))
 
   def _attend(self, query, keys, hidden, bias_HxQxS):
     """[..., H, Q, I] of what queries [..., H, Q, I] gather."""
@@ -128,18 +126,21 @@ class Attention(nn.Module):
       logits = logits + bias_HxQxS.reshape((1,) * (logits.ndim - 3) + bias_HxQxS.shape)
     return softmax_mean(logits + hidden[..., None, :, :], keys.value)
 
-  def project_later(self, states_BxSxD: jax.Array) -> States:
-    """The states and the maps of `project`, laid out for `over_states`."""
+  def absorb(self, states_BxSxD: jax.Array) -> AbsorbedKeyValues:
+    """The states and the maps of `project`, laid out for `attend_absorbed`."""
     shape = (states_BxSxD.shape[-1], 2, self.heads, self.head_width)
     maps_Dx2xHxI = self.key_value.get_variable("params", "kernel").reshape(shape)
-    lay_out = lambda map_DxHxI: jnp.swapaxes(map_DxHxI, 0, 1).astype(self.dtype)
-    return States(states_BxSxD, lay_out(maps_Dx2xHxI[:, 0]), lay_out(maps_Dx2xHxI[:, 1]))
+    to_key_HxDxI = jnp.swapaxes(maps_Dx2xHxI[:, 0], 0, 1).astype(self.dtype)
+    to_value_HxDxI = jnp.swapaxes(maps_Dx2xHxI[:, 1], 0, 1).astype(self.dtype)
+    return AbsorbedKeyValues(states_BxSxD, to_key_HxDxI, to_value_HxDxI)
 
-  def over_states(self, x_BxQxD: jax.Array, over: States, mask_BxQxS: jax.Array) -> jax.Array:
-    """Attends to `project(states)` without making it: [B, Q, D], the same up to rounding.
+  def attend_absorbed(
+    self, x_BxQxD: jax.Array, over: AbsorbedKeyValues, mask_BxQxS: jax.Array
+  ) -> jax.Array:
+    """Attends to `project(states)` without computing it: [B, Q, D], the same up to rounding.
 
-    The maps that make keys and values are linear: one is applied to the queries instead, the
-    other to what they gather (DeepSeek-AI 2024, arXiv:2405.04434, section 2.1). With few queries
+    The maps to keys and values are linear, so the queries absorb one of them and the output
+    absorbs the other (DeepSeek-AI 2024, arXiv:2405.04434, section 2.1). With few queries
     this is less work, and keys and values never fill memory.
     """
     B, Q, D = x_BxQxD.shape
@@ -160,9 +161,9 @@ class Attention(nn.Module):
 
 
 def hide(mask: jax.Array) -> jax.Array:
-  """What to add to logits so that softmax gives nothing to what the mask hides: float32.
+  """0 where the mask holds and MASKED elsewhere, to be added to logits: float32.
 
-  An addition takes half the time of a choice on CPU.
+  On CPU, adding takes half the time of selecting.
   """
   return jnp.where(mask, 0.0, jnp.float32(MASKED))
 
@@ -170,20 +171,17 @@ def hide(mask: jax.Array) -> jax.Array:
 def softmax_mean(logits: jax.Array, value: jax.Array) -> jax.Array:
   """softmax(logits [..., Q, S]) @ value [..., S, I]; logits and softmax are float32.
 
-  Divided by its total is the product, which is smaller than the weights (as Dao et al., 2022,
-  arXiv:2205.14135, do).
+  The product is divided by the sum of the weights, because it is smaller than the weights (Dao
+  et al., 2022, arXiv:2205.14135).
   """
   weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
   product = jnp.einsum("...qs,...si->...qi", weights.astype(value.dtype), value)
   return (product / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
 
 
-def _heads_first(x: jax.Array) -> jax.Array:
-  """[..., S, H, I] → [..., H, S, I]."""
+def _swap_heads(x: jax.Array) -> jax.Array:
+  """[..., S, H, I] ↔ [..., H, S, I]."""
   return jnp.swapaxes(x, -2, -3)
-
-
-_heads_last = _heads_first  # its own inverse
 
 
 def attend_levels(
@@ -191,9 +189,9 @@ def attend_levels(
 ) -> jax.Array:
   """Causal attention among the few levels of one semantic ID: float [B, Q, L, H, I].
 
-  Here alone keys and values have their heads last, too: [B, Q, L, H, I].
-  Unrolled over pairs of levels: L is a handful, and batched matrix products of
-  L rows run several times slower than these elementwise sums.
+  Only here keys and values have their heads last: [B, Q, L, H, I]. The loop over pairs of levels
+  is unrolled: L is small, and batched matrix products of L rows run several times slower than
+  these elementwise sums.
   """
   outputs = []
   for level in range(query_BxQxLxHxI.shape[2]):
@@ -220,126 +218,3 @@ class FeedForward(nn.Module):
     """[..., D] → [..., D]."""
     x = nn.relu(Linear((self.hidden,), self.dtype, name="up")(x))
     return Linear((self.width,), self.dtype, name="down")(x)
-
-
-class EncoderBlock(nn.Module):
-  """Self-attention and feed-forward."""
-
-  heads: int
-  head_width: int
-  width: int
-  hidden: int
-  dropout: float
-  dtype: jnp.dtype
-
-  def setup(self):  # noqa: D102
-    self.attention_norm, self.feed_norm = Norm(self.dtype), Norm(self.dtype)
-    self.attention = Attention(self.heads, self.head_width, self.width, self.dtype)
-    self.feed = FeedForward(self.width, self.hidden, self.dtype)
-    self.drop = Dropout(self.dropout)
-
-  def __call__(
-    self,
-    x_BxSxD: jax.Array,
-    mask_BxSxS: jax.Array,
-    train: bool,
-    bias_HxSxS: jax.Array | None = None,
-    causal: bool = False,
-  ) -> jax.Array:
-    """Position q sees the positions s where mask[:, q, s] holds; a bias is added to its logits.
-
-    With `causal`, the mask hides all s > q.
-    """
-    y_BxSxD = self.attention_norm(x_BxSxD)
-    keys = self.attention.project(y_BxSxD)
-    y_BxSxD = self.attention(y_BxSxD, keys, mask_BxSxS, bias_HxSxS, causal)
-    x_BxSxD = x_BxSxD + self.drop(y_BxSxD, deterministic=not train)
-    y_BxSxD = self.feed(self.feed_norm(x_BxSxD))
-    return x_BxSxD + self.drop(y_BxSxD, deterministic=not train)
-
-
-class DecoderBlock(nn.Module):
-  """Self-attention over levels, cross-attention to the history, and feed-forward.
-
-  Here Q counts the targets decoded side by side for one history: the positions
-  of a window in training, the beams of a search.
-  """
-
-  heads: int
-  head_width: int
-  width: int
-  hidden: int
-  dropout: float
-  dtype: jnp.dtype
-
-  def setup(self):  # noqa: D102
-    self.self_norm, self.cross_norm, self.feed_norm = (Norm(self.dtype) for _ in range(3))
-    self.self_attention = Attention(self.heads, self.head_width, self.width, self.dtype)
-    self.cross_attention = Attention(self.heads, self.head_width, self.width, self.dtype)
-    self.feed = FeedForward(self.width, self.hidden, self.dtype)
-    self.drop = Dropout(self.dropout)
-
-  def cross_keys(self, states_BxSxD: jax.Array) -> KeyValues:
-    """Cross-attention keys and values, computed once per history."""
-    return self.cross_attention.project(states_BxSxD)
-
-  def cross_states(self, states_BxSxD: jax.Array) -> States:
-    """What `step` takes instead of `cross_keys`."""
-    return self.cross_attention.project_later(states_BxSxD)
-
-  def __call__(
-    self,
-    x_BxQxLxD: jax.Array,
-    cross: KeyValues,
-    mask_BxQxS: jax.Array,
-    train: bool,
-    bias_HxLxL: jax.Array | None = None,
-    causal: bool = False,
-  ) -> jax.Array:
-    """All levels at once, each seeing itself and the levels before it; the bias is among levels.
-
-    With `causal`, Q = S, and the mask shows target q no state behind position q.
-    """
-    B, Q, L, D = x_BxQxLxD.shape
-    y_BxQxLxD = self.self_attention.among_levels(self.self_norm(x_BxQxLxD), bias_HxLxL)
-    x_BxQxLxD = x_BxQxLxD + self.drop(y_BxQxLxD, deterministic=not train)
-    y_BxQLxD = self.cross_norm(x_BxQxLxD).reshape(B, Q * L, D)
-    mask_BxQLxS = jnp.repeat(mask_BxQxS, L, axis=1)
-    y_BxQLxD = self.cross_attention(y_BxQLxD, cross, mask_BxQLxS, causal=causal)
-    x_BxQxLxD = x_BxQxLxD + self.drop(y_BxQLxD.reshape(B, Q, L, D), deterministic=not train)
-    y_BxQxLxD = self.feed(self.feed_norm(x_BxQxLxD))
-    return x_BxQxLxD + self.drop(y_BxQxLxD, deterministic=not train)
-
-  def step(
-    self,
-    x_BxQxD: jax.Array,
-    level: jax.Array | int,
-    cache_BxQ: KeyValues,
-    cross: KeyValues | States,
-    mask_BxS: jax.Array,
-    bias_HxLxL: jax.Array | None = None,
-  ) -> tuple[jax.Array, KeyValues]:
-    """One level, with the keys and values of the levels before it in the cache [B, Q, H, P, I].
-
-    A cache of P = `level` places, if that is static, grows by one; a longer one is filled up.
-    `cross` is `cross_keys` of the encoder's states, or `cross_states`.
-    """
-    y_BxQx1xD = self.self_norm(x_BxQxD)[:, :, None]
-    new = self.self_attention.project(y_BxQx1xD)
-    if isinstance(level, int) and cache_BxQ.key.shape[3] == level:
-      add = lambda old, now: jnp.concatenate([old, now], axis=3)
-    else:
-      add = lambda old, now: jax.lax.dynamic_update_slice_in_dim(old, now, level, axis=3)
-    cache_BxQ = jax.tree.map(add, cache_BxQ, new)
-    places = cache_BxQ.key.shape[3]
-    past_P = jnp.arange(places) <= level
-    bias_Hx1xP = None if bias_HxLxL is None else bias_HxLxL[:, level][:, None, :places]
-    y_BxQx1xD = self.self_attention(y_BxQx1xD, cache_BxQ, past_P[None, None, None], bias_Hx1xP)
-    x_BxQxD = x_BxQxD + y_BxQx1xD[:, :, 0]
-    y_BxQxD, mask_Bx1xS = self.cross_norm(x_BxQxD), mask_BxS[:, None]
-    if isinstance(cross, KeyValues):
-      y_BxQxD = self.cross_attention(y_BxQxD, cross, mask_Bx1xS)
-    else:
-      y_BxQxD = self.cross_attention.over_states(y_BxQxD, cross, mask_Bx1xS)
-    x_BxQxD = x_BxQxD + y_BxQxD
-    return x_BxQxD + self.feed(self.feed_norm(x_BxQxD)), cache_BxQ

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.dropout import Dropout
+from sidrec.models.encoder import EncoderBlock
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood, item_scores
-from sidrec.models.layers import EncoderBlock, Norm
+from sidrec.models.layers import Norm
 from sidrec.models.positions import positions
 
 

@@ -19,7 +19,7 @@ from sidrec.parallel.hosts import from_primary
 from sidrec.run.load import load_recommender, load_sasrec
 from sidrec.run.sasrec import SASREC
 from sidrec.run.stage import Stage
-from sidrec.run.train import TRAIN, item_weight
+from sidrec.run.train import TRAIN, search_config
 
 Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
@@ -42,7 +42,7 @@ def write_files(
   config: ConfigDict, workdir: Path, dataset: Dataset, evaluations: Evaluations
 ) -> None:
   """The three files."""
-  c = config.evaluate
+  c = config.search
   means, per_user = (
     {
       name: {split: getattr(evaluation, part) for split, evaluation in splits.items()}
@@ -51,7 +51,14 @@ def write_files(
     for part in ("means", "per_user")
   )
   tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
-  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, sasrec, item_weight(config))
+  protocol = protocol_of(
+    dataset,
+    c.results,
+    c.beams,
+    tie_seed,
+    sasrec,
+    search_config(config).item_weight if config.model.item_head else 0.0,
+  )
   report.write_per_user(workdir / "per_user.npz", per_user)
   report.write_evaluation(workdir / "evaluation.json", protocol, means)
   text = report.evaluation_report(protocol, means, per_user)
@@ -66,7 +73,7 @@ def evaluate_trained(config: ConfigDict, workdir: Path) -> tuple[Dataset, Evalua
   if config.sasrec.enabled:
     trained["sasrec"] = load_sasrec(config, workdir)
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
-  num_items, num_results = dataset.items.num_items, config.evaluate.results
+  num_items, num_results = dataset.items.num_items, config.search.results
   return dataset, {
     name: {
       split: evaluate(recommend_users, params, task, num_items, num_results)
@@ -87,7 +94,7 @@ def evaluate_baselines(config: ConfigDict, dataset: Dataset) -> Evaluations:
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   return {
     name: {
-      split: evaluate_baseline(score, task, num_items, config.evaluate.results)
+      split: evaluate_baseline(score, task, num_items, config.search.results)
       for split, task in tasks.items()
     }
     for name, score in baselines.items()
@@ -96,7 +103,7 @@ def evaluate_baselines(config: ConfigDict, dataset: Dataset) -> Evaluations:
 
 def _settings(config: ConfigDict) -> dict[str, Any]:
   sasrec = {"sasrec": {"enabled": True}} if config.sasrec.enabled else {}
-  return {"evaluate": config.evaluate.to_dict(), **sasrec}
+  return {"search": config.search.to_dict(), **sasrec}
 
 
 EVALUATE = Stage(

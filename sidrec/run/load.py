@@ -16,14 +16,14 @@ from sidrec.core.settings import from_dict
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset, Items
 from sidrec.features.settings import FeaturesConfig
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.base import SemanticIDModel
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import item_vectors
 from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.stage import check
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.run.tokenize_items import load_fitted, new_item_inputs
-from sidrec.run.train import TRAIN, item_weight, make_model, search_trie
+from sidrec.run.train import TRAIN, make_model, search_config, search_trie
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.exact import make_sasrec_recommend_users
 from sidrec.training.checkpoint import load_params
@@ -70,7 +70,7 @@ def new_item_vectors(config: ConfigDict, workdir: Path | str, items: Items) -> n
   return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
 
 
-def load_model(config: ConfigDict, workdir: Path | str) -> tuple[Seq2Seq, dict, Trie]:
+def load_model(config: ConfigDict, workdir: Path | str) -> tuple[SemanticIDModel, dict, Trie]:
   """The trained model of a work directory, its parameters and its trie: for `sidrec.recommend`."""
   _, model, params, trie = _load_trained(config, Path(workdir))
   return model, params, trie
@@ -81,9 +81,9 @@ def load_recommender(config: ConfigDict, workdir: Path | str) -> Recommender:
   workdir = Path(workdir)
   ids, model, params, trie = _load_trained(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
-  mesh, c = mesh_lib.make_mesh(model=config.mesh.model), config.evaluate
+  mesh = mesh_lib.make_mesh(model=config.mesh.model)
   recommend_users = make_recommend_users(
-    model, search_trie(trie, mesh), c.beams, c.batch_size, mesh, item_weight(config)
+    model, search_trie(trie, mesh), search_config(config), mesh
   )
   return Recommender(dataset, ids, params, recommend_users)
 
@@ -93,7 +93,7 @@ def load_sasrec(config: ConfigDict, workdir: Path | str) -> tuple[RecommendUsers
   workdir = Path(workdir)
   check(SASREC, config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
-  model, c = make_sasrec(config, dataset.items.num_items), config.evaluate
+  model, c = make_sasrec(config, dataset.items.num_items), config.search
   recommend_users = make_sasrec_recommend_users(
     model, c.results, c.batch_size, mesh_lib.make_mesh()
   )
@@ -102,7 +102,7 @@ def load_sasrec(config: ConfigDict, workdir: Path | str) -> tuple[RecommendUsers
 
 def _load_trained(
   config: ConfigDict, workdir: Path
-) -> tuple[SemanticIDManager, Seq2Seq, dict, Trie]:
+) -> tuple[SemanticIDManager, SemanticIDModel, dict, Trie]:
   check(TRAIN, config, workdir)
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
   model, trie = make_model(config, ids)

@@ -43,9 +43,9 @@ def answer(config: ConfigDict, workdir: Path, request: Request) -> None:
   asked = (request.user, request.users, request.history, request.items)
   if sum(x is not None for x in asked) != 1:
     raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
-  count = request.count or (config.evaluate.results if request.output else 10)
-  if count > config.evaluate.beams:
-    raise ValueError(f"--k={count} needs as many beams: add --config.evaluate.beams={count}")
+  count = request.count or (config.search.results if request.output else 10)
+  if count > config.search.beams:
+    raise ValueError(f"--k={count} needs as many beams: add --config.search.beams={count}")
   recommender = load_recommender(config, workdir)
   dataset = recommender.dataset
   if request.history is not None:

@@ -27,7 +27,7 @@ def train_sasrec(config: ConfigDict, workdir: Path) -> None:
     config.seed,
     workdir,
     make_batches=training_users(config, packed_batches),
-    users_at_once=config.evaluate.batch_size,
+    users_at_once=config.search.batch_size,
   )
   save_params(workdir / "sasrec" / "params", params)
 

@@ -1,5 +1,6 @@
 """Stage 3: dataset.npz and semantic_ids.json → the recommender's best parameters."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,16 @@ from sidrec.core.settings import from_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset
-from sidrec.models.seq2seq import Seq2Seq
-from sidrec.models.seq2seq_config import Seq2SeqConfig
+from sidrec.models import recommender as models
+from sidrec.models.base import SemanticIDModel
+from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hosts import is_primary
 from sidrec.run.prepare import samples_users
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.search.batched import make_recommend_users
+from sidrec.search.settings import SearchConfig
 from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.settings import RecommenderTrainConfig
@@ -41,15 +44,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
   model, trie = make_model(config, ids)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   # As few beams as fill the lists: validation has to be cheap, not exact.
-  results = config.evaluate.results
-  recommend_users = make_recommend_users(
-    model,
-    search_trie(trie, mesh),
-    results,
-    config.evaluate.batch_size,
-    mesh,
-    item_weight=item_weight(config),
-  )
+  results = config.search.results
+  search = dataclasses.replace(search_config(config), beams=results)
+  recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
   settings = from_dict(RecommenderTrainConfig, config.train.to_dict())
   what = NextItem(
     recommender_task(model, trie, settings.item_loss),
@@ -75,23 +72,16 @@ def _records(config: ConfigDict, workdir: Path) -> Records:
   )
 
 
-def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[Seq2Seq, Trie]:
+def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[SemanticIDModel, Trie]:
   """The model and the trie for a catalogue."""
   trie = build_trie(ids.codes)
-  return Seq2Seq(
-    Seq2SeqConfig(
-      num_items=trie.num_items,
-      num_levels=trie.num_levels,
-      codebook_size=ids.codebook_size,
-      num_nodes=trie.num_nodes,
-      **config.model.to_dict(),
-    )
-  ), trie
+  settings = from_dict(RecommenderConfig, config.model.to_dict())
+  return models.make_model(settings, CatalogueSizes.of(trie, ids.codebook_size)), trie
 
 
-def item_weight(config: ConfigDict) -> float:
-  """What the item head's scores count in a search: nothing where there is no item head."""
-  return config.evaluate.item_weight if config.model.item_head else 0.0
+def search_config(config: ConfigDict) -> SearchConfig:
+  """How the run searches."""
+  return from_dict(SearchConfig, config.search.to_dict())
 
 
 def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:

@@ -1,6 +1,6 @@
 """Recommendations for many users, through a few compiled shapes.
 
-Letters: R users asked for, B of a batch, S history length, K results, M seen items, G batches whose
+Letters: R users asked for, B of a batch, S history length, K results, J seen items, G batches whose
 results travel together.
 """
 
@@ -16,10 +16,12 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import gather, last_items, user_tokens, with_user_tokens
 from sidrec.data.dataset import Histories
 from sidrec.data.seen import SeenItems
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.base import SemanticIDModel
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search import beam
+from sidrec.search.filters import Filters
 from sidrec.search.results import Recommendations
+from sidrec.search.settings import SearchConfig
 
 _SHORTEST = 32  # history width; below it another compilation costs more than padding
 _TOGETHER = 64  # batches whose results wait on the devices for one transfer to the host
@@ -29,32 +31,27 @@ RecommendUsers = Callable[[dict, Histories, np.ndarray, SeenItems | None], Recom
 
 
 def make_recommend_users(
-  model: Seq2Seq,
-  trie: Trie,
-  beams: int,
-  batch_size: int,
-  mesh: jax.sharding.Mesh,
-  item_weight: float = 0.0,
+  model: SemanticIDModel, trie: Trie, config: SearchConfig, mesh: jax.sharding.Mesh
 ) -> RecommendUsers:
   """Compiles the search for batches of users, spread over the mesh's devices.
 
   Args:
     model: the recommender.
     trie: the catalogue.
-    beams: K, beams kept and results returned.
-    batch_size: users per call; must divide by the number of devices. 0 for what suits them.
+    config: how to search; a list has as many results as there are beams. `batch_size` must divide
+      by the number of devices.
     mesh: the devices.
-    item_weight: of the item head's scores; see `beam.search`.
   """
-  compiled = jax.jit(
-    lambda params, trie, history, seen: beam.search(
-      model, params, trie, history, beams, seen, item_weight
-    ),
-    out_shardings=mesh_lib.replicated(mesh),
-  )
-  rank = lambda params, history, seen: compiled(params, trie, history, seen)
+
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
+  def compiled(params, trie, history_BxS, seen_BxJ):
+    return beam.search(model, params, trie, history_BxS, config, Filters(seen_BxJ))
+
+  def rank(params, history_BxS, seen_BxJ):
+    return compiled(params, trie, history_BxS, seen_BxJ)
+
   c = model.config
-  return in_batches(rank, c.history_length, batch_size, mesh, c.user_tokens)
+  return in_batches(rank, c.history_length, config.batch_size, mesh, c.user_tokens)
 
 
 def in_batches(
@@ -67,7 +64,7 @@ def in_batches(
   """Recommends to many users by a compiled function of a batch of them.
 
   Args:
-    rank: (params, history_BxS, seen_BxM or None) → results [B, K], the same on every device;
+    rank: (params, history_BxS, seen_BxJ or None) → results [B, K], the same on every device;
       both int32, filled up with NO_ITEM.
     history_length: S, the latest items of a user that are read.
     batch_size: B, users per call; must divide by the number of devices. 0 for what suits them.

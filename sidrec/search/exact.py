@@ -1,6 +1,6 @@
 """Exact ranking: SASRec scores every item, so nothing is searched.
 
-Letters: B batch, S history length, N items, K results, M listed items of a request.
+Letters: B batch, S history length, N items, K results, J listed items of a request.
 """
 
 from typing import cast
@@ -20,7 +20,7 @@ def recommend(
   params: dict,
   history_BxS: jax.Array,
   num_results: int,
-  forbidden_BxM: jax.Array | None = None,
+  forbidden_BxJ: jax.Array | None = None,
 ) -> Recommendations:
   """The K best items for each history, by scoring every item; of a tie, the lowest row.
 
@@ -29,7 +29,7 @@ def recommend(
     params: its parameters.
     history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
     num_results: K.
-    forbidden_BxM: int32 item rows never to return, in any order, repeats allowed,
+    forbidden_BxJ: int32 item rows never to return, in any order, repeats allowed,
       filled up with NO_ITEM; None to allow everything.
 
   Returns:
@@ -37,10 +37,10 @@ def recommend(
   """
   num_items = model.config.num_items
   score_BxN = cast(jax.Array, model.apply({"params": params}, history_BxS, method="next_item"))
-  if forbidden_BxM is not None:
-    column_BxM = jnp.where(forbidden_BxM == NO_ITEM, num_items, forbidden_BxM)
-    row_Bx1 = jnp.arange(len(column_BxM))[:, None]
-    score_BxN = score_BxN.at[row_Bx1, column_BxM].set(-jnp.inf, mode="drop")
+  if forbidden_BxJ is not None:
+    column_BxJ = jnp.where(forbidden_BxJ == NO_ITEM, num_items, forbidden_BxJ)
+    row_Bx1 = jnp.arange(column_BxJ.shape[0])[:, None]
+    score_BxN = score_BxN.at[row_Bx1, column_BxJ].set(-jnp.inf, mode="drop")
   kept = min(num_results, num_items)
   score_BxK, item_BxK = jax.lax.top_k(score_BxN, kept)
   missing = ((0, 0), (0, num_results - kept))
@@ -64,8 +64,8 @@ def make_sasrec_recommend_users(
     What `make_recommend_users` returns for the recommender, so that `evaluate` takes either.
   """
   compiled = jax.jit(
-    lambda params, history_BxS, seen_BxM: recommend(
-      model, params, history_BxS, num_results, seen_BxM
+    lambda params, history_BxS, seen_BxJ: recommend(
+      model, params, history_BxS, num_results, seen_BxJ
     ),
     out_shardings=mesh_lib.replicated(mesh),
   )

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.base import SemanticIDModel
 from sidrec.training.task import Task
 
 
-def recommender_task(model: Seq2Seq, trie: Trie, item_loss: float = 1.0) -> Task:
+def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0) -> Task:
   """Maximum likelihood of the targets; the loss is nats per item.
 
   Batches come from `packed_batches` in the dense setting, from `sliding_batches`

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from sidrec.bench import growth, layouts, trie
-from sidrec.bench.decoding_model import MeasuredModel, make_config, make_params, random_codes
+from sidrec.bench.decoding_model import make_model, make_params, random_codes
 from sidrec.bench.tiled_beam import next_states
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 SMALL = {
   "width": 16,
@@ -62,13 +63,13 @@ def test_other_items_are_noticed():
 def test_unconstrained_search_is_ours_over_all_ids():
   codes_NxL = np.stack(np.unravel_index(np.arange(64), (8, 8)), axis=1)
   tree = build_trie(codes_NxL, every_prefix=False)
-  config = make_config(64, 2, 8, 4, **SMALL)
-  params = make_params(config)
+  model = make_model(64, 2, 8, 4, **SMALL).clone(given_states=True)
+  params = make_params(model.clone(given_states=False))
   states = jax.random.normal(jax.random.key(0), (3, 4, 16))
-  model = MeasuredModel(config, given_states=True)
-  ours = jax.jit(lambda params: beam.search(model, params, tree, states, 6))(params)
-  free = model.clone(all_codes=True)
-  search = jax.jit(lambda params: unconstrained_search(free, params, tree.codes_NxL, states, 6))
+  ours = jax.jit(lambda params: beam.search(model, params, tree, states, SearchConfig(beams=6)))(
+    params
+  )
+  search = jax.jit(lambda params: unconstrained_search(model, params, tree.codes_NxL, states, 6))
   code_BxKxL, score_BxK = search(params)
   assert (codes_NxL[ours.item_BxK] == np.asarray(code_BxKxL)).all()
   np.testing.assert_allclose(score_BxK, ours.score_BxK, rtol=1e-5)

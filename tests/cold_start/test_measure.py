@@ -22,7 +22,7 @@ def small_config():
   config.model.update(history_length=8, width=16, heads=1, head_width=16, hidden=16)
   config.model.update(encoder_layers=1)
   config.train.update(steps=20, steps_per_call=10, validate_every=20, valid_users=256)
-  config.evaluate.update(beams=10, results=10, batch_size=512)
+  config.search.update(beams=10, results=10, batch_size=512)
   config.cold_start.update(shares=(0.0001, 0.5), largest_loss=1.0)
   return config
 

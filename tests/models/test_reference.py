@@ -22,11 +22,11 @@ from reference_models import (
   USERS,
   RecordedDropout,
   as_float64,
+  draw_recommender,
   draw_sasrec,
-  draw_seq2seq,
   make_codes,
+  make_recommender,
   make_sasrec,
-  make_seq2seq,
   padded,
 )
 
@@ -79,18 +79,18 @@ def prefixes():
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("dense")])
 def test_dense(name):
   """Every position of packed rows predicts as its history alone does, unpacked and unpadded."""
-  check_dense(*make_seq2seq(**MODELS[name]))
+  check_dense(*make_recommender(**MODELS[name]))
 
 
 def test_dense_in_blocks_of_queries(monkeypatch):
   """Rows of more positions than a block of a causal mask holds."""
   monkeypatch.setattr(layers, "CAUSAL_BLOCK", 5)
   # One layer, so that nothing compiled for whole rows is taken.
-  check_dense(*make_seq2seq(item_head=True, encoder_layers=1, decoder_layers=1))
+  check_dense(*make_recommender(item_head=True, encoder_layers=1, decoder_layers=1))
 
 
 def check_dense(model, trie, path):
-  params = draw_seq2seq(model, trie, path)
+  params = draw_recommender(model, trie, path)
   history, target, segment = packed()
   method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"
   found = apply(model, params, history, target, trie, path, segment, method=method)
@@ -105,8 +105,8 @@ def check_dense(model, trie, path):
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("tiger")])
 def test_tiger(name):
-  model, trie, path = make_seq2seq(**MODELS[name])
-  params = draw_seq2seq(model, trie, path)
+  model, trie, path = make_recommender(**MODELS[name])
+  params = draw_recommender(model, trie, path)
   history = padded(HISTORIES, 8)
   if model.config.user_tokens:
     history = np.concatenate([np.array(USER_B, np.int32)[:, None], history], axis=1)
@@ -157,8 +157,8 @@ def test_t5_buckets(bidirectional):
 def test_dense_training_drops(monkeypatch):
   """Training's loss is the reference's with the same masks: none is missing, none is too many."""
   changes = {"encoder_dropout": 0.25, "decoder_dropout": 0.2, "item_head": True}
-  model, trie, path = make_seq2seq(**changes)
-  params, dropout = draw_seq2seq(model, trie, path), RecordedDropout()
+  model, trie, path = make_recommender(**changes)
+  params, dropout = draw_recommender(model, trie, path), RecordedDropout()
   dropout.install(monkeypatch)
   items, targets = HISTORIES[-1], [*HISTORIES[-1][1:], TARGETS[-1]]
   batch = {"history_BxS": jnp.array([items]), "target_BxS": jnp.array([targets])}
@@ -182,8 +182,8 @@ def test_dense_training_drops(monkeypatch):
 
 def test_tiger_training_drops(monkeypatch):
   settings = {**MODELS["tiger"], "encoder_dropout": 0.3, "decoder_dropout": 0.4}
-  model, trie, path = make_seq2seq(**settings)
-  params, dropout = draw_seq2seq(model, trie, path), RecordedDropout()
+  model, trie, path = make_recommender(**settings)
+  params, dropout = draw_recommender(model, trie, path), RecordedDropout()
   dropout.install(monkeypatch)
   history = np.concatenate([[[USERS - 1]], padded(HISTORIES[2:3], 8)], axis=1)
   batch = {"history_BxS": jnp.asarray(history), "target_Bx1": jnp.array([[TARGETS[2]]])}
@@ -219,11 +219,11 @@ def test_sasrec_training_drops(monkeypatch):
 
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 def test_nothing_is_dropped_outside_training(monkeypatch, setting):
-  model, trie, path = make_seq2seq(setting=setting, encoder_dropout=0.5, decoder_dropout=0.5)
-  params, dropout = draw_seq2seq(model, trie, path), RecordedDropout()
+  model, trie, path = make_recommender(setting=setting, encoder_dropout=0.5, decoder_dropout=0.5)
+  params, dropout = draw_recommender(model, trie, path), RecordedDropout()
   dropout.install(monkeypatch)
   history, target = padded(HISTORIES[-1:], 8), np.array([[TARGETS[0]]], np.int32)
   target = np.repeat(target, 8, axis=1) if setting == "dense" else target
   apply(model, params, history, target, trie, path, method="log_likelihood")
-  apply(model, params, history, trie.codes_NxL, method="remember")
+  apply(model, params, history, trie.codes_NxL, method="encode")
   assert dropout.sites() == {}

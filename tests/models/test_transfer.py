@@ -1,7 +1,5 @@
 """Parameters carried to a grown catalogue: what stays, and what is filled in."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,24 +7,26 @@ import pytest
 from tiny import all_codes, init_params, make_model
 
 from sidrec.catalogue.trie.trie import build_trie
-from sidrec.models.seq2seq import Seq2Seq
+from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, descend, match_nodes, transfer
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 CODES = np.random.default_rng(0).permutation(all_codes(3, 5))
 OLD, NEW = CODES[:60], CODES[60:80]
 GROWN = np.concatenate([OLD, NEW])
 ROW = np.append(np.arange(60), np.full(20, UNKNOWN))
-MODEL, TRAINED, PATH = make_model(CODES[:60], codebook_size=5)
+MODEL, TRAINED, PATH = make_model(CODES[:60])
 PARAMS = init_params(MODEL, TRAINED, PATH, scale=3.0)
 HISTORY = jnp.asarray([[3, 1, 4, 1], [50, 2, -1, -1]], jnp.int32)
 
 
 def scores(trie, params, count):
   """log p of every item that the trie leads to: [B, N], -inf for the others."""
-  sizes = {"num_items": trie.num_items, "num_nodes": trie.num_nodes}
-  model = Seq2Seq(dataclasses.replace(MODEL.config, **sizes))
-  found = jax.jit(lambda p: beam.search(model, p, trie, HISTORY, count))(params)
+  model = MODEL.clone(sizes=CatalogueSizes.of(trie, 5))
+  found = jax.jit(
+    lambda p: beam.search(model, p, trie, HISTORY, SearchConfig(beams=count, item_weight=0.0))
+  )(params)
   score = np.full((2, trie.num_items), -np.inf)
   for row in range(2):
     valid = np.asarray(found.valid_BxK[row])

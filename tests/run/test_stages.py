@@ -29,7 +29,7 @@ def small_config():
   config.model.update(history_length=8, width=16, heads=1, head_width=16, hidden=16)
   config.model.update(encoder_layers=1)
   config.train.update(steps=20, steps_per_call=10, validate_every=20, valid_users=64)
-  config.evaluate.update(beams=20, batch_size=512)
+  config.search.update(beams=20, batch_size=512)
   return config
 
 
@@ -102,7 +102,7 @@ def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(
   written = []
 
   def write(config, workdir):
-    written.append(config.evaluate.results)
+    written.append(config.search.results)
     (workdir / "evaluation.txt").touch()
 
   monkeypatch.setattr(evaluate, "write_evaluations", write)
@@ -111,11 +111,11 @@ def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(
   out = capsys.readouterr().out
   assert all(f"{s}: unchanged, kept" in out for s in ("prepare", "tokenize", "train", "evaluate"))
   changed = config.copy_and_resolve_references()
-  changed.evaluate.results = 10
+  changed.search.results = 10
   run_to("evaluate", changed, workdir)
   out = capsys.readouterr().out
   assert "train: unchanged, kept" in out
-  assert "evaluate: done again, because evaluate.results was 20 and is 10" in out
+  assert "evaluate: done again, because search.results was 20 and is 10" in out
   assert written == [10]
 
 

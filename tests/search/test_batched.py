@@ -11,6 +11,8 @@ from sidrec.data.seen import seen_items
 from sidrec.parallel.mesh import make_mesh
 from sidrec.search import batched, beam
 from sidrec.search.batched import make_recommend_users
+from sidrec.search.filters import Filters
+from sidrec.search.settings import SearchConfig
 
 LENGTHS = [3, 0, 90, 5, 70, 1, 4, 2, 66, 6, 8]
 
@@ -28,10 +30,12 @@ def case():
 def test_batches_give_what_single_users_get(case, masked):
   model, params, trie, histories = case
   users = np.array([10, 2, 1, 0, 4, 8, 3, 9, 5])
-  recommend = make_recommend_users(model, trie, 12, 8, make_mesh())
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=12, batch_size=8), make_mesh())
   seen = seen_items(histories) if masked else None
   result = recommend(params, histories, users, seen)
-  single = jax.jit(lambda h, f: beam.search(model, params, trie, h, 12, f))
+  single = jax.jit(
+    lambda h, f: beam.search(model, params, trie, h, SearchConfig(beams=12), Filters(f))
+  )
   history = last_items(histories, 4)
   for at, user in enumerate(users):
     forbidden = np.full((1, 100), -1, np.int32)
@@ -48,8 +52,10 @@ def test_each_user_is_searched_with_their_own_token(case):
   model, trie, path = make_model(all_codes(2, 10), setting="tiger", user_tokens=50)
   params = init_params(model, trie, path, scale=3.0)
   users = np.array([10, 1, 3])  # user 1 has no history
-  result = make_recommend_users(model, trie, 5, 8, make_mesh())(params, histories, users)
-  single = jax.jit(lambda h: beam.search(model, params, trie, h, 5))
+  result = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=8), make_mesh())(
+    params, histories, users
+  )
+  single = jax.jit(lambda h: beam.search(model, params, trie, h, SearchConfig(beams=5)))
   token = user_tokens(histories.user_ids_U, 50)
   assert len(set(token[users])) == 3
   history = with_user_tokens(token, last_items(histories, 4))
@@ -63,7 +69,7 @@ def test_results_of_many_batches_travel_together(case, monkeypatch):
   """Five batches, two at a time: what the host has of them is not overwritten by the next two."""
   model, params, trie, histories = case
   users = np.random.default_rng(1).integers(len(LENGTHS), size=37)
-  recommend = make_recommend_users(model, trie, 5, 8, make_mesh())
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=8), make_mesh())
   monkeypatch.setattr(batched, "_TOGETHER", 2)
   found = recommend(params, histories, users)
   each = recommend(params, histories, np.arange(len(LENGTHS)))
@@ -87,4 +93,4 @@ def test_results_are_written_in_place():
 def test_batch_size_must_fit_the_devices(case):
   model, _, trie, _ = case
   with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
-    make_recommend_users(model, trie, 5, 12, make_mesh())
+    make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=12), make_mesh())

@@ -14,6 +14,8 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import with_user_tokens
 from sidrec.models.transfer import transfer
 from sidrec.search import beam
+from sidrec.search.filters import Filters
+from sidrec.search.settings import SearchConfig
 
 LENGTH = 5
 # The model of TIGER's paper, small; its histories start with a user's token.
@@ -55,7 +57,8 @@ def scores_of_all_items(model, params, trie, path, history):
 
 @functools.partial(jax.jit, static_argnames=("model", "beams", "item_weight"))
 def search(model, params, trie, history, beams, forbidden, item_weight):
-  return beam.search(model, params, trie, history, beams, forbidden, item_weight)
+  config = SearchConfig(beams=beams, item_weight=item_weight)
+  return beam.search(model, params, trie, history, config, Filters(forbidden))
 
 
 def run(model, params, trie, history, beams, forbidden=None, item_weight=0.0):
@@ -102,11 +105,11 @@ def test_a_trie_without_tails_gives_the_same_results(setting):
   small = trie_lib.build_trie(np.asarray(trie.codes_NxL), every_prefix=False)
   assert small.num_nodes < trie.num_nodes
   moved = transfer(params, trie, small, np.arange(40))
-  sizes = dataclasses.replace(model.config, num_nodes=small.num_nodes)
+  resized = model.clone(sizes=dataclasses.replace(model.sizes, num_nodes=small.num_nodes))
   forbidden = np.tile(np.arange(0, 40, 3, dtype=np.int32), (3, 1))
   for beams in (4, 40):
     expected = run(model, params, trie, HISTORY, beams, forbidden)
-    result = run(type(model)(sizes), moved, small, HISTORY, beams, forbidden)
+    result = run(resized, moved, small, HISTORY, beams, forbidden)
     np.testing.assert_array_equal(result.item_BxK, expected.item_BxK)
     np.testing.assert_allclose(result.score_BxK, expected.score_BxK, atol=1e-5)
 
@@ -127,15 +130,15 @@ def test_greedy_follows_the_best_token_of_each_level():
   @jax.jit
   def last_node(params):
     call = lambda method, *args: model.apply({"params": params}, *args, method=method)
-    memory = call("remember", HISTORY, trie.codes_NxL)
+    encoded = call("encode", HISTORY, trie.codes_NxL)
     caches, token = call("empty_caches", 3, 1), jnp.zeros((3, 1), jnp.int32)
     node = jnp.zeros((3, 1), jnp.int32)
     for level in range(3):
-      tokens, children, real = trie_lib.children(trie, node, max(trie.fan_outs))
-      logp, caches = call("step", memory, caches, token, level, tokens, children, real)
+      children = trie_lib.children(trie, node, max(trie.fan_outs))
+      logp, caches = call("step", encoded, caches, token, level, children)
       best = jnp.argmax(logp, axis=-1)[..., None]
-      token = jnp.take_along_axis(tokens, best, axis=-1)[..., 0]
-      node = jnp.take_along_axis(children, best, axis=-1)[..., 0]
+      token = jnp.take_along_axis(children.token, best, axis=-1)[..., 0]
+      node = jnp.take_along_axis(children.node, best, axis=-1)[..., 0]
     return node
 
   result = run(model, params, trie, HISTORY, beams=1)
@@ -241,26 +244,42 @@ def test_one_item_in_the_catalogue():
   np.testing.assert_allclose(result.score_BxK[:, 0], 0.0, atol=1e-6)
 
 
-def test_levels_of_equal_fan_out_share_a_while_loop_that_carries_beams_apart():
+@pytest.mark.parametrize(
+  ("fan_outs", "stop", "expected"),
+  [
+    ((4, 3, 2, 2), 4, [range(1, 4)]),
+    ((256, 25, 2), 3, [range(1, 2), range(2, 3)]),
+    ((256, 63, 4, 2), 4, [range(1, 2), range(2, 4)]),
+    ((256, 2, 63, 1), 3, [range(1, 2), range(2, 3)]),
+    ((30,), 1, []),
+  ],
+)
+def test_levels_of_similar_fan_outs_share_a_loop(fan_outs, stop, expected):
+  assert beam.similar_levels(fan_outs, stop) == expected
+
+
+def test_the_loop_carries_beams_apart():
   """What one level hands to the next is [B, K, …], never flattened to [B·K, …]."""
   codes = np.stack(np.unravel_index(np.arange(48), (4, 3, 2, 2)), axis=1)
   model, trie, path = make_model(codes, history_length=LENGTH, decoder_layers=2)
   params = init_params(model, trie, path, scale=2.0)
-  jaxpr = jax.make_jaxpr(lambda h: beam.search(model, params, trie, h, 22))(HISTORY)
+  jaxpr = jax.make_jaxpr(lambda h: beam.search(model, params, trie, h, SearchConfig(beams=22)))(
+    HISTORY
+  )
   loops = [eqn for eqn in jaxpr.jaxpr.eqns if eqn.primitive.name == "while"]
   assert trie.fan_outs == (4, 3, 2, 2)
-  assert len(loops) == 1  # level 1 runs alone
+  assert len(loops) == 1
   shapes = [var.aval.shape for var in loops[0].outvars]
   assert len(shapes) == 8  # level, node, score, token, and two caches of keys and values
   assert all(shape[:2] == (3, 22) for shape in shapes if shape)
-  # What level 1 leaves in its caches is what the loop goes on with.
+  # The loop continues with what level 0 leaves in its caches.
   expected = scores_of_all_items(model, params, trie, path, HISTORY)
   result = run(model, params, trie, HISTORY, beams=48)
   np.testing.assert_allclose(result.score_BxK, -np.sort(-expected, axis=1), rtol=3e-5, atol=3e-5)
 
 
 @pytest.mark.parametrize("every_prefix", [True, False])
-def test_a_search_of_few_beams_ends_where_none_has_two_items_below(every_prefix):
+def test_a_search_ends_where_no_beam_has_two_items_below(every_prefix):
   """What is not a number behind the first level shows whether the search went there."""
   codes = np.array([[0, 0, 0], [1, 1, 0], [2, 0, 1], [3, 0, 0], [3, 1, 0], [3, 1, 1]])
   model, trie, path = make_model(codes, history_length=LENGTH, node_vectors=False)
@@ -269,7 +288,7 @@ def test_a_search_of_few_beams_ends_where_none_has_two_items_below(every_prefix)
     trie = trie_lib.build_trie(codes, every_prefix=False)
   assert trie.fan_outs == (4, 2, 2)
   first_level = np.asarray(trie_lib.children(trie, jnp.int32(trie_lib.ROOT), 4, 0)[1])
-  params["node_bias"] = np.zeros(model.config.num_nodes, np.float32)
+  params["node_bias"] = np.zeros(model.sizes.num_nodes, np.float32)
   params["node_bias"][first_level[3]] = -50.0
   sound = run(model, params, trie, HISTORY, beams=3)
   broken = {**params, "out": np.array(params["out"])}
@@ -278,9 +297,8 @@ def test_a_search_of_few_beams_ends_where_none_has_two_items_below(every_prefix)
   np.testing.assert_array_equal(np.sort(ended.item_BxK), [[0, 1, 2]] * 3)
   np.testing.assert_array_equal(ended.item_BxK, sound.item_BxK)
   np.testing.assert_allclose(np.exp(ended.score_BxK).sum(axis=1), 1.0, rtol=1e-5)
-  # A beam that branches leads on, and so does a search of many beams, which does not look.
+  # A beam that branches keeps the search going.
   assert not run(model, broken, trie, HISTORY, beams=4).valid_BxK.all()
-  many = run(model, params, trie, np.tile(HISTORY, (8, 1)), beams=3)
+  many = run(model, broken, trie, np.tile(HISTORY, (8, 1)), beams=3)
   np.testing.assert_array_equal(many.item_BxK, np.tile(sound.item_BxK, (8, 1)))
   np.testing.assert_allclose(many.score_BxK, np.tile(sound.score_BxK, (8, 1)), atol=1e-6)
-  assert not run(model, broken, trie, np.tile(HISTORY, (8, 1)), beams=3).valid_BxK.all()

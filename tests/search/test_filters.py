@@ -15,7 +15,8 @@ from sidrec.catalogue.trie.resize import with_room, without_items
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search import beam
-from sidrec.search.filters import padded_lists
+from sidrec.search.filters import Filters, padded_lists
+from sidrec.search.settings import SearchConfig
 
 ALL = np.random.default_rng(5).permutation(all_codes(LEVELS, CODES))
 TABLE, SCALES = make_table(), np.array([[1], [-2]], np.int32)
@@ -28,7 +29,9 @@ def whole_trie(every_prefix):
 
 @functools.partial(jax.jit, static_argnames="beams")
 def search(trie, forbidden, allowed, beams):
-  return beam.search(TableModel(), TABLE, trie, SCALES, beams, forbidden, allowed_BxM=allowed)
+  return beam.search(
+    TableModel(), TABLE, trie, SCALES, SearchConfig(beams=beams), Filters(forbidden, allowed)
+  )
 
 
 subsets = st.lists(st.integers(0, len(ALL) - 1), max_size=16)

@@ -7,9 +7,11 @@ from tiny import all_codes, init_params, make_model
 
 import sidrec
 from sidrec.catalogue.trie.resize import with_items, with_room, without_items
+from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.search import beam
 from sidrec.search.filters import padded_lists
+from sidrec.search.settings import SearchConfig
 
 CODES = np.random.default_rng(0).permutation(all_codes(2, 8))
 HISTORY = np.array([[3, 1, 4, -1], [5, 9, 2, 6], [-1, -1, -1, -1]], np.int32)
@@ -21,7 +23,7 @@ def case():
   small, trained, path = make_model(CODES[:40])
   params = init_params(small, trained, path, scale=3.0)
   roomy = with_room(trained)
-  model = make_model(CODES[:40], num_items=roomy.num_items, num_nodes=roomy.num_nodes)[0]
+  model = small.clone(sizes=CatalogueSizes.of(roomy, 8))
   return model, params, trained, roomy
 
 
@@ -37,8 +39,8 @@ def test_it_is_the_search_cut_to_k(case):
   params = fit(case, trie)
   lists = sidrec.Filters(padded_lists([[1, 2], [], [7]]), padded_lists([range(30), range(3), [7]]))
   result = sidrec.recommend(params, trie, HISTORY, 5, lists, model=model)
-  search = lambda p, f, a: beam.search(model, p, trie, HISTORY, 50, f, allowed_BxM=a)
-  whole = jax.jit(search)(params, *lists)
+  search = lambda p, lists: beam.search(model, p, trie, HISTORY, SearchConfig(), lists)
+  whole = jax.jit(search)(params, lists)
   np.testing.assert_array_equal(result.item_BxK, whole.item_BxK[:, :5])
   np.testing.assert_array_equal(result.score_BxK, whole.score_BxK[:, :5])
   assert result.valid_BxK.sum(axis=1).tolist() == [5, 3, 0]
@@ -59,7 +61,7 @@ def test_lots_one_after_another_find_what_all_at_once_find(case):
 
 def test_items_come_and_go_without_another_compilation(case):
   model, _, _, trie = case
-  few = lambda trie: sidrec.recommend(fit(case, trie), trie, HISTORY, 64, beams=64, model=model)
+  few = lambda trie: sidrec.recommend(fit(case, trie), trie, HISTORY, 64, model=model)
   before = few(trie)
   compiled = sidrec.recommend._cache_size()
   grown = with_items(trie, CODES[40:45])
@@ -78,8 +80,8 @@ def test_one_beam_is_the_greedy_search(case):
   """The best first token, whatever follows; then the best second one."""
   model, _, _, trie = case
   params = fit(case, trie)
-  greedy = sidrec.recommend(params, trie, HISTORY, 1, beams=1, model=model)
-  every = sidrec.recommend(params, trie, HISTORY, 64, beams=64, model=model)
+  greedy = sidrec.recommend(params, trie, HISTORY, 1, model=model, search=SearchConfig(beams=1))
+  every = sidrec.recommend(params, trie, HISTORY, 64, model=model)
   for b in range(3):
     item, p = np.asarray(every.item_BxK[b, :40]), np.exp(every.score_BxK[b, :40])
     first = CODES[item, 0]
@@ -98,8 +100,9 @@ def test_one_beam_is_the_greedy_search(case):
 )
 def test_what_does_not_fit_is_refused(case, history, k, beams, message):
   model, params, trained, _ = case
+  search = None if beams is None else SearchConfig(beams=beams)
   with pytest.raises(ValueError, match=message):
-    sidrec.recommend(params, trained, history, k, beams=beams, model=model)
+    sidrec.recommend(params, trained, history, k, model=model, search=search)
 
 
 def test_no_requests_at_once_are_refused(case):

@@ -8,8 +8,8 @@ from tiny import all_codes
 
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.search import beam
-from sidrec.search.beam import SearchOptions
-from sidrec.search.filters import padded_lists
+from sidrec.search.filters import Filters, padded_lists
+from sidrec.search.settings import SearchConfig
 
 CODES = np.random.default_rng(5).permutation(all_codes(3, 4))[:40]
 TRIE = build_trie(CODES, every_prefix=False)
@@ -17,12 +17,13 @@ TABLE, SCALES = make_table(), np.array([[1], [-2]], np.int32)
 
 
 def search(beams=40, scales=SCALES, trie=TRIE, forbidden=None, key=None, **options):
-  call = lambda forbidden, key: beam.search(
-    *(TableModel(), TABLE, trie, scales, beams, forbidden),
-    options=SearchOptions(**options),
-    key=key,
-  )
-  return jax.tree.map(np.asarray, jax.jit(call)(forbidden, key))
+  config = SearchConfig(beams=beams, **options)
+
+  @jax.jit
+  def call(forbidden, key):
+    return beam.search(TableModel(), TABLE, trie, scales, config, Filters(forbidden), key)
+
+  return jax.tree.map(np.asarray, call(forbidden, key))
 
 
 @pytest.mark.parametrize(

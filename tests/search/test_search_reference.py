@@ -19,28 +19,35 @@ from reference_models import (
   NUM_ITEMS,
   USERS,
   as_float64,
-  draw_seq2seq,
+  draw_recommender,
   make_codes,
-  make_seq2seq,
+  make_recommender,
   padded,
 )
 
 from sidrec.data.batches import NO_ITEM
-from sidrec.models.layers import KeyValues, States
-from sidrec.search.beam import PLAIN, SearchOptions, search
+from sidrec.models.layers import AbsorbedKeyValues, KeyValues
+from sidrec.search.beam import search
+from sidrec.search.filters import Filters
+from sidrec.search.settings import SearchConfig
 
 CODES = make_codes()
 
 
-@functools.partial(jax.jit, static_argnames=("model", "beams", "item_weight", "options"))
-def find(params, trie, history, forbidden=None, *, model, beams, item_weight=0.0, options=PLAIN):
-  return search(model, params, trie, history, beams, forbidden, item_weight, options=options)
+@functools.partial(jax.jit, static_argnames=("model", "config"))
+def search_with(params, trie, history, forbidden, *, model, config):
+  return search(model, params, trie, history, config, Filters(forbidden))
+
+
+def find(params, trie, history, forbidden=None, *, model, beams, item_weight=0.0, **options):
+  config = SearchConfig(beams=beams, item_weight=item_weight, **options)
+  return search_with(params, trie, history, forbidden, model=model, config=config)
 
 
 @functools.cache
 def made(name):
-  model, trie, path = make_seq2seq(**MODELS[name])
-  return model, trie, np.asarray(path), draw_seq2seq(model, trie, path)
+  model, trie, path = make_recommender(**MODELS[name])
+  return model, trie, np.asarray(path), draw_recommender(model, trie, path)
 
 
 def requests(model, rows):
@@ -101,8 +108,8 @@ def test_as_many_beams_as_items_rank_the_whole_catalogue(name, rows):
 def test_few_beams_keep_the_best_prefixes_and_their_scores(name, beams):
   """So few as two look at the encoder's states, more at keys and values made of them."""
   model, trie, _, params = made(name)
-  memory = find_memory(model, params, trie, beams)
-  assert isinstance(memory.cross[0], States if beams == 2 else KeyValues)
+  encoded = find_encoded(model, params, trie, beams)
+  assert isinstance(encoded.cross[0], AbsorbedKeyValues if beams == 2 else KeyValues)
   found = find(params, trie, requests(model, HISTORIES), model=model, beams=beams)
   for row, items in enumerate(HISTORIES):
     expected = beam_search(name, row, items, beams)
@@ -111,10 +118,10 @@ def test_few_beams_keep_the_best_prefixes_and_their_scores(name, beams):
     np.testing.assert_allclose(found.score_BxK[row], score_N[expected], rtol=1e-5, atol=1e-5)
 
 
-def find_memory(model, params, trie, beams):
+def find_encoded(model, params, trie, beams):
   """What the decoder looks at, as shapes."""
-  remember = functools.partial(model.apply, {"params": params}, method="remember", beams=beams)
-  return jax.eval_shape(remember, requests(model, HISTORIES), trie.codes_NxL)
+  encode = functools.partial(model.apply, {"params": params}, method="encode", beams=beams)
+  return jax.eval_shape(encode, requests(model, HISTORIES), trie.codes_NxL)
 
 
 def beam_search(name, row, items, beams):
@@ -144,9 +151,9 @@ def test_the_item_heads_scores_are_added_by_their_weight(item_weight):
 @pytest.mark.parametrize("name", ["dense", "tiger"])
 def test_temperature_and_weights_of_levels(name):
   model, trie, _, params = made(name)
-  options = SearchOptions(temperature=0.6, level_weights=(1.0, 0.5, 2.0))
+  options = {"temperature": 0.6, "level_weights": (1.0, 0.5, 2.0)}
   history = requests(model, HISTORIES)
-  found = find(params, trie, history, model=model, beams=NUM_ITEMS, options=options)
+  found = find(params, trie, history, model=model, beams=NUM_ITEMS, **options)
   for row, items in enumerate(HISTORIES):
     score_N = expected_scores(name, row, items, weights=(1.0, 0.5, 2.0), temperature=0.6)
     reached_K = score_N[np.asarray(found.item_BxK[row])]

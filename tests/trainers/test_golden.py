@@ -14,10 +14,10 @@ from reference_models import (
   HISTORIES,
   MODELS,
   TARGETS,
+  draw_recommender,
   draw_sasrec,
-  draw_seq2seq,
+  make_recommender,
   make_sasrec,
-  make_seq2seq,
   padded,
 )
 
@@ -98,17 +98,17 @@ GOLDEN = {
 
 
 def dense():
-  model, trie, path = make_seq2seq(**MODELS["dense"], **NO_DROPOUT)
-  params = draw_seq2seq(model, trie, path)
+  model, trie, path = make_recommender(**MODELS["dense"], **NO_DROPOUT)
+  params = draw_recommender(model, trie, path)
   return recommender_task(model, trie, item_loss=0.5), params, (), packed(), adam(weight_decay=0.05)
 
 
 def tiger():
-  model, trie, path = make_seq2seq(**MODELS["tiger"], **NO_DROPOUT)
+  model, trie, path = make_recommender(**MODELS["tiger"], **NO_DROPOUT)
   user_Bx1 = np.array([[0], [3], [4], [1]], np.int32)
   history = np.concatenate([user_Bx1, padded(HISTORIES, 8)], axis=1)
   batch = {"history_BxS": history, "target_Bx1": np.array(TARGETS, np.int32)[:, None]}
-  task, params = recommender_task(model, trie), draw_seq2seq(model, trie, path)
+  task, params = recommender_task(model, trie), draw_recommender(model, trie, path)
   return task, params, (), batch, adam(schedule="inverse_sqrt")
 
 

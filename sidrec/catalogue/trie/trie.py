@@ -26,6 +26,7 @@ which changes no probability: the parameters of an only child cancel in the soft
 """
 
 import itertools
+from typing import NamedTuple
 
 import flax.struct
 import jax
@@ -226,24 +227,29 @@ def _lay_out(codes: PackedCodes, item_R: np.ndarray, shared_R: np.ndarray, every
   )
 
 
+class Children(NamedTuple):
+  """The children of nodes [...], padded to a fan-out of C: [..., C] each."""
+
+  token: jax.Array  # int32
+  node: jax.Array  # int32
+  real: jax.Array  # bool, False for padding
+
+
 def children(
   trie: Trie, node: jax.Array, fan_out: int, level: jax.Array | int | None = None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> Children:
   """The children of each node, padded to a static fan-out.
 
   Args:
     trie: the catalogue.
     node: int32 [...], nodes above the last level.
-    fan_out: F, at least the number of children of any of them.
+    fan_out: C, at least the number of children of any of them.
     level: of their tokens, static or traced. None will do in a trie of every prefix, which has
       rows at the last level alone.
-
-  Returns:
-    tokens [..., F], child nodes [..., F] (both int32), and which are real [..., F] (bool).
   """
   first, stop = child_range(trie, node)
-  offset_xF = jnp.arange(fan_out, dtype=jnp.int32).reshape((1,) * node.ndim + (-1,))
-  child = first[..., None] + offset_xF
+  offset_xC = jnp.arange(fan_out, dtype=jnp.int32).reshape((1,) * node.ndim + (-1,))
+  child = first[..., None] + offset_xC
   real = child < stop[..., None]
   child = jnp.minimum(child, trie.num_nodes - 1)
   if isinstance(level, int):
@@ -259,7 +265,7 @@ def children(
       jnp.clip(child - base, 0, last), trie.num_levels - 1 if level is None else level
     )
     token = jnp.where(child < base, token, row_token) if may_be_node else row_token
-  return token, child, real
+  return Children(token, child, real)
 
 
 def child_range(trie: Trie, node: AnyArray) -> tuple[jax.Array, jax.Array]:

@@ -10,6 +10,7 @@ from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.resize import with_items, with_room, without_items
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.search import beam
+from sidrec.search.settings import SearchConfig
 
 ALL = np.random.default_rng(5).permutation(all_codes(3, 4))
 TABLE, SCALES = make_table(), np.array([[1], [-2]], np.int32)
@@ -22,7 +23,7 @@ def counted_search():
   @jax.jit
   def search(trie):
     compiled.append(1)
-    return beam.search(TableModel(), TABLE, trie, SCALES, 20)
+    return beam.search(TableModel(), TABLE, trie, SCALES, SearchConfig(beams=20))
 
   return search, compiled
 

@@ -13,6 +13,8 @@ from sidrec.catalogue.trie.trie import build_trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.parallel.mesh import batch_sharding, make_mesh, replicated
 from sidrec.search import beam
+from sidrec.search.filters import Filters
+from sidrec.search.settings import SearchConfig
 
 # 61 of 64 items: no number of devices divides them.
 CODES = np.random.default_rng(5).permutation(all_codes(3, 4))[:61]
@@ -21,7 +23,7 @@ FORBIDDEN = np.array([[3, 60, NO_ITEM], [7, 7, 0], [NO_ITEM] * 3, [1, 2, 3]], np
 
 
 def search(trie, table, scales, forbidden):
-  return beam.search(TableModel(), table, trie, scales, 20, forbidden)
+  return beam.search(TableModel(), table, trie, scales, SearchConfig(beams=20), Filters(forbidden))
 
 
 @pytest.mark.parametrize("every_prefix", [True, False])

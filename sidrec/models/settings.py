@@ -1,20 +1,18 @@
-"""The settings of the recommender, `seq2seq.py`."""
+"""The settings of the recommender, and what the catalogue adds to them."""
 
 import dataclasses
+
+from sidrec.catalogue.trie.trie import Trie
 
 SETTINGS = ("dense", "tiger")
 POSITIONS = ("absolute", "relative")
 
 
 @dataclasses.dataclass(frozen=True)
-class Seq2SeqConfig:
-  """Shapes and rates of the recommender; hashable, so static under jit."""
+class RecommenderConfig:
+  """What a user may set; hashable, so static under jit."""
 
-  num_items: int
-  num_levels: int
-  codebook_size: int
-  num_nodes: int
-  setting: str = "dense"
+  setting: str = "dense"  # or 'tiger'
   history_length: int = 100
   width: int = 64
   heads: int = 2
@@ -27,13 +25,13 @@ class Seq2SeqConfig:
   item_embedding: bool = True
   node_bias: bool = True
   node_vectors: bool = True
-  item_head: bool = False
-  item_negatives: int = 0
-  positions: str = "absolute"
-  user_tokens: int = 0
-  constrained_softmax: bool = True
-  dtype: str = "float32"
-  remat: bool = False
+  item_head: bool = False  # the encoder predicts items too; dense setting only
+  item_negatives: int = 0  # sampled items of its softmax in training; 0 for all items
+  positions: str = "absolute"  # or 'relative': T5's attention bias instead
+  user_tokens: int = 0  # buckets that users are hashed into; 0 for none; tiger setting only
+  constrained_softmax: bool = True  # over real continuations; False: over all codes
+  dtype: str = "float32"  # or 'bfloat16'; softmax and parameters stay float32
+  remat: bool = False  # blocks are computed again in the backward pass, to save memory
 
   @property
   def input_length(self) -> int:
@@ -54,3 +52,18 @@ class Seq2SeqConfig:
         "model.constrained_softmax=False scores codes that lead to no trie node; "
         "set model.node_bias and model.node_vectors to False"
       )
+
+
+@dataclasses.dataclass(frozen=True)
+class CatalogueSizes:
+  """The sizes of the tables that depend on the catalogue; hashable, so static under jit."""
+
+  num_items: int  # N
+  num_levels: int  # L
+  codebook_size: int  # V
+  num_nodes: int  # ids of trie nodes; any number where the model has no table of them
+
+  @classmethod
+  def of(cls, trie: Trie, codebook_size: int) -> "CatalogueSizes":
+    """The sizes of a catalogue with this trie."""
+    return cls(trie.num_items, trie.num_levels, codebook_size, trie.num_nodes)

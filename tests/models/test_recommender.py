@@ -13,7 +13,6 @@ from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import with_user_tokens
 from sidrec.models.layers import KeyValues
-from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
 NUM_ITEMS, LENGTH = 27, 4
 NO_NODES = {"item_embedding": False, "node_bias": False, "node_vectors": False}
@@ -78,14 +77,14 @@ def test_levels_see_only_earlier_levels_of_their_target(setting, changes):
   history = jnp.asarray([[3, 1, 4, 1]], jnp.int32)
   target = history if setting == "dense" else history[:, :1]
   history = for_model(model, history)
-  states, _ = apply(model, params, history, trie.codes_NxL, method="encode")
+  states, _ = apply(model, params, history, trie.codes_NxL, method="encode_states")
 
   # Only the decoder's code embeddings vary: the encoder states stay fixed.
   def hidden(code_LxVxD):
     bound = model.bind({"params": {**params, "code": code_LxVxD}})
     start = jnp.ones((*target.shape, 16))
     mask = jnp.ones((*target.shape, states.shape[1]), bool)
-    return bound._decode(states, start, trie.codes_NxL[target], mask, False)[0, 0].sum(axis=-1)
+    return bound.decode(states, start, trie.codes_NxL[target], mask, False)[0, 0].sum(axis=-1)
 
   gradient_LxLxVxD = np.asarray(jax.jit(jax.jacrev(hidden))(params["code"]))
   for level in range(3):
@@ -150,14 +149,14 @@ def test_stepwise_decoding_equals_teacher_forcing(setting, changes, beams):
   @jax.jit
   def stepwise(params):
     call = lambda method, *args: model.apply({"params": params}, *args, method=method)
-    memory = call("remember", history, trie.codes_NxL, beams)
-    assert isinstance(memory.cross[0], KeyValues) == (beams is None)
+    encoded = call("encode", history, trie.codes_NxL, beams)
+    assert isinstance(encoded.cross[0], KeyValues) == (beams is None)
     caches = call("empty_caches", 2, 3)
     token, score = jnp.zeros((2, 3), jnp.int32), jnp.zeros((2, 3))
     for level in range(3):
       nodes = path[item_BxK, level]
       children = trie_lib.children(trie, nodes, max(trie.fan_outs))
-      logp, caches = call("step", memory, caches, token, level, *children)
+      logp, caches = call("step", encoded, caches, token, level, children)
       slot = path[item_BxK, level + 1] - trie.child_E[nodes]
       score += jnp.take_along_axis(logp, slot[..., None], axis=-1)[..., 0]
       token = trie.codes_NxL[item_BxK, level]
@@ -222,7 +221,7 @@ def test_unconstrained_softmax_knows_nothing_of_the_catalogue():
   codes, shape = np.asarray(trie.codes_NxL)[:10], {"width": 16, "heads": 2, "hidden": 32}
   shape |= {"setting": "tiger", "encoder_layers": 1}
   few, few_trie, few_path = make_model(codes, **shape, **PAPER)
-  few = Seq2Seq(dataclasses.replace(few.config, codebook_size=3))
+  few = few.clone(sizes=dataclasses.replace(few.sizes, codebook_size=3))
   part = log_likelihood(few, params, history[:10], target[:10], few_trie, few_path)[:, 0]
   np.testing.assert_allclose(part, whole[:10], atol=1e-6)
 
@@ -243,7 +242,7 @@ def test_settings_that_do_not_go_together_are_refused(changes, message):
 
 def test_bfloat16_stays_close_to_float32():
   model, params, trie, path = make("dense")
-  low = Seq2Seq(Seq2SeqConfig(**{**vars(model.config), "dtype": "bfloat16"}))
+  low = model.clone(config=dataclasses.replace(model.config, dtype="bfloat16"))
   history = np.array([[3, 1, 4, 1]], np.int32)
   expected = log_likelihood(model, params, history, history, trie, path)
   got = log_likelihood(low, params, history, history, trie, path)
@@ -273,8 +272,8 @@ def test_item_head_is_a_distribution_and_leaves_the_levels_as_they_are():
   np.testing.assert_allclose(np.exp(logp_NxS).sum(axis=0), 1.0, atol=1e-5)
   assert np.ptp(logp_NxS, axis=0).min() > 1
   # What the search asks for is the same up to a constant of the history.
-  memory = apply(model, params, history, trie.codes_NxL, method="remember")
-  score = apply(model, params, memory, np.arange(NUM_ITEMS)[None], method="item_scores")[0]
+  encoded = apply(model, params, history, trie.codes_NxL, method="encode")
+  score = apply(model, params, encoded, np.arange(NUM_ITEMS)[None], method="item_scores")[0]
   np.testing.assert_allclose(np.diff(score), np.diff(logp_NxS[:, 2]), atol=1e-4)
 
 

@@ -1,0 +1,352 @@
+"""What the recommender's two architectures share: the tables, the decoder and its softmaxes.
+
+The decoder writes the semantic ID of the next item level by level (TIGER: Rajput et al., NeurIPS
+2023). The softmax of each level runs over the real continuations of the prefix only, in training
+as in search, so that the model is a distribution over items. A child's logit has three parts: one
+of its token, shared by all prefixes, and a vector and a bias of its trie node. The last two tell
+items apart that share most of their ID, and hold their popularity.
+
+With `constrained_softmax=False` the softmax runs over all codes of a level, as in TIGER. Part of
+the probability then goes to IDs that no item has, in training and in the scores of a search, which
+still finds items only.
+"""
+
+from typing import ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sidrec.catalogue.trie import trie as trie_lib
+from sidrec.catalogue.trie.packed_codes import PackedCodes
+from sidrec.catalogue.trie.trie import Children, Trie
+from sidrec.models.decoder import DecoderBlock
+from sidrec.models.dropout import Dropout
+from sidrec.models.encoder import EncoderBlock
+from sidrec.models.layers import AbsorbedKeyValues, KeyValues, Norm
+from sidrec.models.positions import RelativeBias, positions
+from sidrec.models.settings import CatalogueSizes, RecommenderConfig
+
+TABLE_INIT = nn.initializers.normal(0.02)
+CODE_INIT = nn.initializers.normal(0.05)
+
+
+class EncoderOutput(NamedTuple):
+  """What the decoder needs of a history; computed once and shared by all its beams."""
+
+  start_BxD: jax.Array  # the decoder's first input
+  last_BxD: jax.Array  # the encoder's state after the newest item; unused in the tiger setting
+  cross: tuple[KeyValues | AbsorbedKeyValues, ...]  # what each decoder layer attends to
+  mask_BxS: jax.Array  # which encoder states are real
+
+
+class SemanticIDModel(nn.Module):
+  """Base of `Dense` and `Tiger`: `log_likelihood` trains, `encode` and `step` serve the search."""
+
+  config: RecommenderConfig
+  sizes: CatalogueSizes
+  causal: ClassVar[bool]  # whether history position q predicts target q and sees nothing behind it
+
+  def setup(self):  # noqa: D102
+    # The order counts: Flax draws the initial values of parameters by their number.
+    c, sizes = self.config, self.sizes
+    self.code_LxVxD = self.param(
+      "code", CODE_INIT, (sizes.num_levels, sizes.codebook_size, c.width)
+    )
+    if c.item_embedding:
+      self.item_NxD = self.param("item", TABLE_INIT, (sizes.num_items, c.width))
+    if c.positions == "absolute":
+      self.position_SxD = self.param("position", TABLE_INIT, (c.history_length, c.width))
+      self.level_LxD = self.param("level", TABLE_INIT, (sizes.num_levels, c.width))
+    else:  # attention alone tells places apart
+      self.position_SxD = jnp.zeros((c.history_length, c.width))
+      self.level_LxD = jnp.zeros((sizes.num_levels, c.width))
+      self.encoder_bias = RelativeBias(c.heads, bidirectional=not self.causal)
+      self.decoder_bias = RelativeBias(c.heads, bidirectional=False)
+    self.start_D = self.param("start", TABLE_INIT, (c.width,))
+    out_shape = (sizes.num_levels, c.width, sizes.codebook_size)
+    self.out_LxDxV = self.param("out", nn.initializers.lecun_normal(), out_shape)
+    if c.node_bias:
+      self.bias_E = self.param("node_bias", nn.initializers.zeros, (sizes.num_nodes,))
+    if c.node_vectors:
+      self.node_ExD = self.param("node", TABLE_INIT, (sizes.num_nodes, c.width))
+    self._make_blocks()
+
+  def _make_blocks(self) -> None:
+    c, dtype = self.config, jnp.dtype(self.config.dtype)
+    shape = (c.heads, c.head_width, c.width, c.hidden)
+    encoder_block, decoder_block = EncoderBlock, DecoderBlock
+    if c.remat:  # `train` and `causal` are static
+      encoder_block = nn.remat(EncoderBlock, static_argnums=(3, 5))
+      decoder_block = nn.remat(DecoderBlock, static_argnums=(4, 6), methods=["__call__"])
+    self.encoder = [
+      encoder_block(*shape, c.encoder_dropout, dtype) for _ in range(c.encoder_layers)
+    ]
+    self.decoder = [
+      decoder_block(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)
+    ]
+    self.encoder_norm, self.decoder_norm = Norm(dtype), Norm(dtype)
+    self.encoder_drop = Dropout(c.encoder_dropout)
+    self.decoder_drop = Dropout(c.decoder_dropout)
+
+  # What `Dense` and `Tiger` define.
+
+  def encode_states(
+    self,
+    history_BxS: jax.Array,
+    codes_NxL: jax.Array | PackedCodes,
+    segment_BxS: jax.Array | None = None,
+    train: bool = False,
+  ) -> tuple[jax.Array, jax.Array]:
+    """The encoder's states, and which of them each target sees."""
+    raise NotImplementedError
+
+  def encode(
+    self, history_BxS: jax.Array, codes_NxL: jax.Array | PackedCodes, beams: int | None = None
+  ) -> EncoderOutput:
+    """Encodes histories for `step`; `beams` is as in `cross_attention_inputs`."""
+    raise NotImplementedError
+
+  def log_likelihood(
+    self,
+    history_BxS: jax.Array,
+    target_BxQ: jax.Array,
+    trie: Trie,
+    path_NxLp1: jax.Array,
+    segment_BxS: jax.Array | None = None,
+    train: bool = False,
+  ) -> jax.Array:
+    """log p(each level of the target | history, levels before): float32 [B, Q, L].
+
+    Targets may be NO_ITEM: their values mean nothing. `segment_BxS` is as in `encode_states`.
+    """
+    states, visible = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
+    return self.target_log_likelihood(states, visible, target_BxQ, trie, path_NxLp1, train)
+
+  # Encoder.
+
+  def _embed_codes(self, codes_xL: jax.Array) -> jax.Array:
+    """Embeds codes [..., l ≤ L] of the first l levels: [..., l, D]."""
+    levels = jnp.arange(codes_xL.shape[-1]) * self.sizes.codebook_size
+    flat = codes_xL + levels.reshape((1,) * (codes_xL.ndim - 1) + (-1,))
+    return self.code_LxVxD.reshape(-1, self.config.width)[flat]
+
+  def _embed_places(self, history_BxS: jax.Array, segment_BxS: jax.Array | None) -> jax.Array:
+    """The embedding of each position's place within its history: [B, S, D]."""
+    segment_BxS = jnp.zeros_like(history_BxS) if segment_BxS is None else segment_BxS
+    return self.position_SxD[positions(segment_BxS)]
+
+  def _run_encoder(self, x_BxSxD: jax.Array, visible_BxQxS: jax.Array, train: bool) -> jax.Array:
+    x_BxSxD = self.encoder_drop(x_BxSxD.astype(self.config.dtype), deterministic=not train)
+    bias_HxSxS = None
+    if self.config.positions == "relative":
+      bias_HxSxS = self.encoder_bias(x_BxSxD.shape[1])
+    for block in self.encoder:
+      x_BxSxD = block(x_BxSxD, visible_BxQxS, train, bias_HxSxS, self.causal)
+    return self.encoder_norm(x_BxSxD)
+
+  # Decoder, all levels of given targets at once.
+
+  def target_log_likelihood(
+    self,
+    states: jax.Array,
+    visible: jax.Array,
+    target_BxQ: jax.Array,
+    trie: Trie,
+    path_NxLp1: jax.Array,
+    train: bool = False,
+  ) -> jax.Array:
+    """What `log_likelihood` returns, from the output of `encode_states`."""
+    target_BxQ = jnp.maximum(target_BxQ, 0)
+    start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, self.config.width))
+    if self.causal:
+      start_BxQxD = start_BxQxD + states
+    codes_BxQxL, path_BxQxLp1 = trie.codes_NxL[target_BxQ], path_NxLp1[target_BxQ]
+    hidden_BxQxLxD = self.decode(
+      states, start_BxQxD, codes_BxQxL, visible, train, causal=self.causal
+    )
+    return self.level_log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie)
+
+  def decode(
+    self,
+    states_BxSxD: jax.Array,
+    start_BxQxD: jax.Array,
+    codes_BxQxL: jax.Array,
+    mask_BxQxS: jax.Array,
+    train: bool,
+    causal: bool = False,
+  ) -> jax.Array:
+    """Teacher-forced hidden states [B, Q, L, D]; level l sees the start and codes before l."""
+    code_BxQxLxD = self._embed_codes(codes_BxQxL[..., :-1])
+    x = jnp.concatenate([start_BxQxD[:, :, None], code_BxQxLxD.astype(start_BxQxD.dtype)], axis=2)
+    x = (x + self.level_LxD[None, None]).astype(self.config.dtype)
+    x = self.decoder_drop(x, deterministic=not train)
+    bias_HxLxL = self._level_bias()
+    for block in self.decoder:
+      x = block(x, block.cross_keys(states_BxSxD), mask_BxQxS, train, bias_HxLxL, causal)
+    return self.decoder_norm(x)
+
+  def level_log_likelihoods(
+    self,
+    hidden_BxQxLxD: jax.Array,
+    codes_BxQxL: jax.Array,
+    path_BxQxLp1: jax.Array,
+    trie: Trie,
+  ) -> jax.Array:
+    """log p of the target's token at each level: float32 [B, Q, L].
+
+    Args:
+      hidden_BxQxLxD: from `decode`.
+      codes_BxQxL: the targets' semantic IDs.
+      path_BxQxLp1: the targets' trie nodes, root to leaf.
+      trie: the catalogue.
+    """
+    constrained = self.config.constrained_softmax
+    log_likelihood = self._over_children if constrained else self._over_codes
+    levels = [
+      log_likelihood(hidden_BxQxLxD[:, :, level], codes_BxQxL, path_BxQxLp1, level, trie)
+      for level in range(self.sizes.num_levels)
+    ]
+    return jnp.stack(levels, axis=-1)
+
+  def _level_bias(self) -> jax.Array | None:
+    relative = self.config.positions == "relative"
+    return self.decoder_bias(self.sizes.num_levels) if relative else None
+
+  def _over_codes(self, hidden_BxQxD, codes_BxQxL, path_BxQxLp1, level, trie):
+    """log p(token) by a softmax over all codes of the level: [B, Q]."""
+    del path_BxQxLp1, trie
+    logp_BxQxV = self.code_logits(hidden_BxQxD, level)
+    return jnp.take_along_axis(logp_BxQxV, codes_BxQxL[..., level, None], axis=-1)[..., 0]
+
+  def _over_children(self, hidden_BxQxD, codes_BxQxL, path_BxQxLp1, level, trie):
+    """log p(token) by a softmax over the real continuations of the prefix: [B, Q]."""
+    del codes_BxQxL
+    node_BxQ, next_BxQ = path_BxQxLp1[..., level], path_BxQxLp1[..., level + 1]
+    if level == 0:  # every target starts at the root, whose children are gathered once
+      logits_BxQxC, first_child = self._root_logits(hidden_BxQxD, trie)
+    else:
+      children = trie_lib.children(trie, node_BxQ, trie.fan_outs[level], level)
+      logits_BxQxC = self.child_logits(hidden_BxQxD, level, children)
+      first_child = children.node[..., 0]
+    slot_BxQ = next_BxQ - first_child
+    chosen_BxQ = jnp.take_along_axis(logits_BxQxC, slot_BxQ[..., None], axis=-1)[..., 0]
+    return chosen_BxQ - jax.nn.logsumexp(logits_BxQxC, axis=-1)
+
+  def _root_logits(self, hidden_BxQxD, trie):
+    """Logits of the root's children [B, Q, C], and the first of these children, a scalar."""
+    root = jnp.int32(trie_lib.ROOT)
+    token_C, node_C, real_C = trie_lib.children(trie, root, trie.fan_outs[0], 0)
+    weights_DxC = self.out_LxDxV[0][:, token_C]
+    if self.config.node_vectors:
+      weights_DxC = weights_DxC + self.node_ExD[node_C].T
+    logits_BxQxC = _float32_product(hidden_BxQxD, weights_DxC)
+    if self.config.node_bias:
+      logits_BxQxC = logits_BxQxC + self.bias_E[node_C][None, None]
+    return jnp.where(real_C[None, None], logits_BxQxC, -jnp.inf), node_C[0]
+
+  def child_logits(
+    self,
+    hidden_BxKxD: jax.Array,
+    level: jax.Array | int,
+    children: Children,
+    temperature: float = 1.0,
+  ) -> jax.Array:
+    """Logits of these children, divided by the temperature: float32 [B, K, C], -inf for none.
+
+    Log probabilities where the softmax runs over all codes.
+    """
+    logits_BxKxV = self.code_logits(hidden_BxKxD, level, temperature)
+    logits_BxKxC = jnp.take_along_axis(
+      logits_BxKxV, children.token, axis=-1, mode="promise_in_bounds"
+    )
+    if self.config.node_bias:
+      logits_BxKxC = logits_BxKxC + self.bias_E.at[children.node].get(mode="promise_in_bounds")
+    if self.config.node_vectors:
+      # A batched product of gathered rows: fused into the gather, it would run without vectors.
+      node_BxKxCxD = self.node_ExD.at[children.node].get(mode="promise_in_bounds")
+      logits_BxKxC = logits_BxKxC + jnp.einsum(
+        "bqd,bqfd->bqf",
+        hidden_BxKxD,
+        node_BxKxCxD.astype(hidden_BxKxD.dtype),
+        preferred_element_type=jnp.float32,
+      )
+    if self.config.constrained_softmax:
+      logits_BxKxC = logits_BxKxC / temperature
+    return jnp.where(children.real, logits_BxKxC, -jnp.inf)
+
+  def code_logits(
+    self, hidden_BxKxD: jax.Array, level: jax.Array | int, temperature: float = 1.0
+  ) -> jax.Array:
+    """Logits of all codes of a level; log probabilities where the softmax runs over all codes."""
+    logits_BxKxV = _float32_product(hidden_BxKxD, self.out_LxDxV[level])
+    if self.config.constrained_softmax:
+      return logits_BxKxV
+    return jax.nn.log_softmax(logits_BxKxV / temperature)
+
+  # Decoder, one level of many beams: what the search calls.
+
+  def cross_attention_inputs(
+    self, states_BxSxD: jax.Array, beams: int | None = None
+  ) -> tuple[KeyValues | AbsorbedKeyValues, ...]:
+    """What each decoder layer attends to: keys and values, or the states where that is less work.
+
+    Keys and values cost 2·S·D·H·I products a layer. Attending to states instead costs
+    2·S·H·(D - I) more for each beam and level. With `beams=None` it is keys and values.
+    """
+    width, head, num_levels = self.config.width, self.config.head_width, self.sizes.num_levels
+    if beams is not None and beams * num_levels * (width - head) < width * head:
+      return tuple(block.cross_absorbed(states_BxSxD) for block in self.decoder)
+    return tuple(block.cross_keys(states_BxSxD) for block in self.decoder)
+
+  def step(
+    self,
+    encoded: EncoderOutput,
+    caches: tuple[KeyValues, ...],
+    token_BxK: jax.Array,
+    level: jax.Array | int,
+    children: Children,
+    temperature: float = 1.0,
+  ) -> tuple[jax.Array, tuple[KeyValues, ...]]:
+    """log p(each child | history, prefix) of every beam.
+
+    Args:
+      encoded: the histories.
+      caches: self-attention keys and values of the levels before, [B, K, H, P, I] per layer; see
+        `DecoderBlock.step`.
+      token_BxK: the token chosen at the level before; unused at level 0.
+      level: 0 ≤ level < L, static or traced.
+      children: of every beam.
+      temperature: that logits are divided by.
+
+    Returns:
+      float32 log probabilities [B, K, C], -inf where no child is, and the new caches.
+    """
+    c = self.config
+    before = jnp.maximum(level - 1, 0)
+    code_BxKxD = self.code_LxVxD.reshape(-1, c.width)[token_BxK + before * self.sizes.codebook_size]
+    x_BxKxD = jnp.where(level == 0, encoded.start_BxD[:, None], code_BxKxD)
+    x_BxKxD = (x_BxKxD + self.level_LxD[level][None, None]).astype(c.dtype)
+    bias_HxLxL, new_caches = self._level_bias(), []
+    for block, cache, cross in zip(self.decoder, caches, encoded.cross, strict=True):
+      x_BxKxD, cache = block.step(x_BxKxD, level, cache, cross, encoded.mask_BxS, bias_HxLxL)
+      new_caches.append(cache)
+    logits = self.child_logits(self.decoder_norm(x_BxKxD), level, children, temperature)
+    if not c.constrained_softmax:
+      return logits, tuple(new_caches)
+    # A beam that died has no child at all: keep its -inf free of NaN.
+    total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    return logits - jnp.where(jnp.isfinite(total), total, 0.0), tuple(new_caches)
+
+  def empty_caches(self, batch: int, beams: int, places: int = 0) -> tuple[KeyValues, ...]:
+    """Caches before level 0: zeros [B, K, H, P, I] per decoder layer; without places they grow."""
+    c = self.config
+    zeros = jnp.zeros((batch, beams, c.heads, places, c.head_width), c.dtype)
+    return tuple(KeyValues(zeros, zeros) for _ in range(c.decoder_layers))
+
+
+def _float32_product(x: jax.Array, weights_DxV: jax.Array) -> jax.Array:
+  """x [..., D] @ weights in the dtype of x, added up in float32: [..., V]."""
+  flat = x.reshape(-1, x.shape[-1])
+  logits = jnp.dot(flat, weights_DxV.astype(flat.dtype), preferred_element_type=jnp.float32)
+  return logits.reshape(*x.shape[:-1], -1)

@@ -1,0 +1,42 @@
+"""How items are searched: one set of settings for evaluation, commands, library and benchmarks."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+  """The settings of `config.search`; hashable, so static under jit.
+
+  A run holds them: what was evaluated is what is recommended.
+  """
+
+  beams: int = 50  # prefixes kept at each level; more find more of the true top K
+  results: int = 20  # of each list, that are evaluated and written
+  item_weight: float = 1.0  # of the item head's scores, which are added where the model has one
+  batch_size: int = 0  # users at once; 0 for 16 a CPU device, 128 another device
+  temperature: float = 1.0  # that logits are divided by; scores are log p at that temperature
+  level_weights: tuple[float, ...] = ()  # of each level's log p in scores; empty for 1 each
+  most_per_prefix: int = (
+    0  # results that share their first `prefix_levels` tokens; 0 for any number
+  )
+  prefix_levels: int = 1
+
+  def __post_init__(self):
+    if self.beams < 1 or self.results < 1:
+      raise ValueError(
+        f"search.beams {self.beams} and search.results {self.results} must be at least 1"
+      )
+    if not self.temperature > 0:
+      raise ValueError(f"search.temperature is {self.temperature}; give a number above 0")
+
+  def check_levels(self, num_levels: int) -> None:
+    """Raises ValueError for what does not fit semantic IDs of so many levels."""
+    if self.level_weights and len(self.level_weights) != num_levels:
+      raise ValueError(
+        f"give {num_levels} search.level_weights, one per level, not {self.level_weights}"
+      )
+    if self.most_per_prefix < 0 or not 1 <= self.prefix_levels <= num_levels:
+      raise ValueError(
+        f"search.most_per_prefix {self.most_per_prefix} of prefix_levels {self.prefix_levels} "
+        f"makes no sense; give at least 0, and 1 to {num_levels}"
+      )
