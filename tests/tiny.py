@@ -8,7 +8,7 @@ import numpy as np
 
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.config import default_config
-from sidrec.data.dataset import Dataset, Histories
+from sidrec.data.dataset import TEXT, Dataset, Histories
 from sidrec.data.sources.build import item_table
 from sidrec.models.seq2seq import Seq2Seq, Seq2SeqConfig
 
@@ -52,7 +52,10 @@ def assert_same(found, expected):
   for name, column in columns(expected).items():
     if name != "numeric":
       assert columns(found)[name].dtype == column.dtype, name
-      assert columns(found)[name].tobytes() == column.tobytes(), name
+      if column.dtype == TEXT:
+        assert columns(found)[name].tolist() == column.tolist(), name
+      else:
+        assert columns(found)[name].tobytes() == column.tobytes(), name
 
 
 def all_codes(levels, codebook_size):

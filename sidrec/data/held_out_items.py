@@ -3,7 +3,7 @@
 import numpy as np
 
 from sidrec.data.dataset import Dataset
-from sidrec.data.sources.build import build
+from sidrec.data.sources.build_arrays import build_arrays as build
 
 
 def draw_items(num_items: int, share: float, seed: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sidrec.data.dataset import Items
+from sidrec.data.dataset import TEXT, Items
 
 
 def take_items(items: Items, row_M: np.ndarray) -> Items:
@@ -32,13 +32,13 @@ def join_items(parts: Sequence[Items]) -> Items:
   Raises:
     ValueError: if an id stands in two of them, or is a number in one and text in another.
   """
-  kinds = {part.ids_N.dtype.kind == "U" for part in parts}
+  kinds = {part.ids_N.dtype == TEXT for part in parts}
   if len(kinds) > 1:
     raise ValueError("item ids are numbers in one table and text in the other; give them alike")
   ids_N = np.concatenate([part.ids_N for part in parts])
   distinct, count = np.unique(ids_N, return_counts=True)
   if (count > 1).any():
-    raise ValueError(f"item {distinct[count.argmax()].item()!r} is in the catalogue already")
+    raise ValueError(f"item {distinct.item(int(count.argmax()))!r} is in the catalogue already")
   names = np.concatenate([part.categories_C[part.category_E] for part in parts])
   categories_C, category_E = np.unique(names, return_inverse=True)
   lengths_N = np.concatenate([np.diff(part.category_offsets_Np1) for part in parts])

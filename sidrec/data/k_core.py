@@ -3,8 +3,8 @@
 import numpy as np
 
 from sidrec.data.dataset import Dataset
-from sidrec.data.sources.build import build
-from sidrec.data.sources.rules import k_core
+from sidrec.data.sources.build_arrays import build_arrays as build
+from sidrec.data.sources.array_rules import k_core
 
 
 def core_of(dataset: Dataset, k: int) -> Dataset:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sidrec.data import dataset, k_core
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
+from sidrec.data.sources.build_arrays import build_arrays as build
 
 
 def _dataset(num_rows: int) -> dataset.Dataset:

@@ -14,7 +14,8 @@ from tiny import assert_same, make_dataset, make_items, tiny_config
 from sidrec.data import batches, shards, store
 from sidrec.data.dataset import Dataset, training_view
 from sidrec.data.sources import registry
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
+from sidrec.data.sources.build_arrays import build_arrays as build
 from sidrec.run import pipeline
 
 LENGTHS = np.random.default_rng(1).integers(3, 12, 40).tolist()

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidrec.data import dataset, tie_breaking
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
+from sidrec.data.sources.build_arrays import build_arrays as build
 
 _USERS = st.lists(
   st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=3, max_size=6),

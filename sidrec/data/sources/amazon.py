@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from sidrec.data import dataset
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
+from sidrec.data.sources.build_arrays import build_arrays as build
 
 # Source → name of its sequence file.
 SEQUENCES = {"amazon-beauty": "Beauty.txt", "amazon-sports": "Sports_and_Outdoors.txt"}

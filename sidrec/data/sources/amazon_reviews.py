@@ -73,8 +73,8 @@ def read_amazon_reviews(
   # Some ids are all digits, and if all of a category were, they would have become numbers.
   histories, items = data.histories, data.items
   return data._replace(
-    histories=histories._replace(user_ids_U=histories.user_ids_U.astype(str)),
-    items=items._replace(ids_N=items.ids_N.astype(str)),
+    histories=histories._replace(user_ids_U=histories.user_ids_U.astype(dataset.TEXT)),
+    items=items._replace(ids_N=items.ids_N.astype(dataset.TEXT)),
   )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from sidrec.data import dataset
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
+from sidrec.data.sources.build_arrays import build_arrays as build
 from sidrec.data.sources.movielens import title_year
 
 _FILES = ("demo_5core.tsv.gz", "demo_items.tsv.gz")

@@ -23,8 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sidrec.data import dataset
-from sidrec.data.sources import rules
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources import array_rules as rules
+from sidrec.data.sources.build import item_table
+from sidrec.data.sources.build_arrays import build_arrays as build
 from sidrec.data.sources.item_rows import Described
 from sidrec.data.sources.rows import Rows, require_columns
 from sidrec.data.sources.text_numbers import floats, has_underscore, is_missing

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sidrec.data import dataset
-from sidrec.data.sources import rules
-from sidrec.data.sources.build import build
+from sidrec.data.sources.build_arrays import build_arrays as build
 from sidrec.data.sources.download import fetch
 from sidrec.data.sources.movielens_movies import (
   parse_movies,
@@ -144,8 +143,7 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
     file, movies, notes = ratings_and_movies(name, source)
     ratings = parse_ratings(file, EDITIONS[name].form, movies.ids_N)
   columns = (ratings.user_T, ratings.movie_T, ratings.time_T, ratings.rating_T)
-  columns, dropped = rules.without_duplicates(*columns)
-  return build(name, *columns, movies, min_interactions, [*notes, *dropped])
+  return build(name, *columns, movies, min_interactions, notes, repeats="keep")
 
 
 def ratings_and_movies(name: str, source: Source) -> tuple[Path, dataset.Items, list[str]]:

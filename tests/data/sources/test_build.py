@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidrec.data import dataset
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
+from sidrec.data.sources.build_arrays import build_arrays as build
 
 _NO_METADATA = item_table(np.array([], int), [], [], {})
 
@@ -107,7 +108,7 @@ def test_types_are_those_of_the_contract() -> None:
   assert (histories.item_T.dtype, histories.rating_T.dtype) == (np.int32, np.float32)
   assert (items.category_offsets_Np1.dtype, items.category_E.dtype) == (np.int64, np.int32)
   assert {items.titles_N.dtype.kind, items.text_N.dtype.kind, items.categories_C.dtype.kind} == {
-    "U"
+    "T"
   }
 
 

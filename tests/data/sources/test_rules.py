@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidrec.data.sources import rules
+from sidrec.data.sources import array_rules as rules
 
 _LOGS = st.lists(
   st.tuples(
