@@ -2,8 +2,6 @@
 
 The data may be used for research and not be redistributed; cite Harper and Konstan, 'The
 MovieLens Datasets: History and Context', ACM TiiS 5(4), 2015, doi:10.1145/2827872.
-
-Letters: T ratings, M movies.
 """
 
 import functools
@@ -16,20 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import polars as pl
 
 from sidrec.data import dataset
-from sidrec.data.sources.build_arrays import build_arrays as build
+from sidrec.data.sources.build import build
 from sidrec.data.sources.download import fetch
 from sidrec.data.sources.movielens_movies import (
   parse_movies,
   parse_movies_csv,
   parse_tags,
   parse_u_item,
-  title_year,
 )
 from sidrec.data.sources.movielens_ratings import RatingsForm, parse_ratings
 from sidrec.data.sources.movielens_tfds import read_tfds
+from sidrec.data.sources.text_lines import plain_or_gz, stamps
 
 _TFDS_FOLDER = "movielens/1m-ratings/0.1.1"
 
@@ -38,14 +36,14 @@ class Edition(NamedTuple):
   """What the files of an edition are called, and what they look like."""
 
   folder: str  # below $SIDREC_DATA_DIR and the cache, and the archive's name
-  md5: str  # of the archive, as published beside it
+  md5: str  # of the archive, as published
   members: str  # the folder in the archive
   ratings: str
   movies: str
   tags: str  # '' where the edition has none
-  extra: tuple[str, ...]  # files that are kept beside the others, for people
+  extra: tuple[str, ...]  # files that are kept with the others, for people
   form: RatingsForm
-  parse_movies: Callable[[Path], dataset.Items]
+  parse_movies: Callable[[Path], pl.DataFrame]
   max_megabytes: int  # of the archive and, times five, of a file in it
 
   @property
@@ -55,7 +53,7 @@ class Edition(NamedTuple):
 
 
 def _csv_edition(folder: str, md5: str, max_megabytes: int) -> Edition:
-  form = RatingsForm(b",", b"userId,movieId,rating,timestamp", halves=True)
+  form = RatingsForm(",", "userId,movieId,rating,timestamp", halves=True)
   names = ("ratings.csv", "movies.csv", "tags.csv", ("links.csv",))
   return Edition(folder, md5, folder, *names, form, parse_movies_csv, max_megabytes)
 
@@ -69,7 +67,7 @@ EDITIONS = {
     movies="u.item",
     tags="",
     extra=("u.user",),
-    form=RatingsForm(b"\t"),
+    form=RatingsForm("\t"),
     parse_movies=parse_u_item,
     max_megabytes=16,
   ),
@@ -81,7 +79,7 @@ EDITIONS = {
     movies="movies.dat",
     tags="",
     extra=("users.dat",),
-    form=RatingsForm(b"::"),
+    form=RatingsForm("::"),
     parse_movies=parse_movies,
     max_megabytes=16,
   ),
@@ -93,7 +91,7 @@ EDITIONS = {
     movies="movies.dat",
     tags="tags.dat",
     extra=(),
-    form=RatingsForm(b"::", halves=True),
+    form=RatingsForm("::", halves=True),
     parse_movies=functools.partial(parse_movies, encoding="utf-8"),
     max_megabytes=128,
   ),
@@ -132,32 +130,26 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
     ValueError: for a malformed line, naming file, line number and content.
   """
   source = find_source(name, path)
-  notes = []
   if source.kind == "tfds":
-    ratings = read_tfds(source.folder)
-    years = {"year": np.array([title_year(title) for title in ratings.movies.titles_N], np.float32)}
-    movies = ratings.movies._replace(numeric=years)
-    if not ratings.in_file_order:
-      notes.append("the TFDS copy has lost the order of ratings.dat: file order is the copy's own")
+    ratings, movies, notes = read_tfds(source.folder)
   else:
     file, movies, notes = ratings_and_movies(name, source)
-    ratings = parse_ratings(file, EDITIONS[name].form, movies.ids_N)
-  columns = (ratings.user_T, ratings.movie_T, ratings.time_T, ratings.rating_T)
-  return build(name, *columns, movies, min_interactions, notes, repeats="keep")
+    ratings = parse_ratings(file, EDITIONS[name].form, movies["item"])
+  return build(name, ratings, movies, min_interactions, notes)
 
 
-def ratings_and_movies(name: str, source: Source) -> tuple[Path, dataset.Items, list[str]]:
+def ratings_and_movies(name: str, source: Source) -> tuple[Path, pl.DataFrame, list[str]]:
   """The file of an edition's ratings, its movies, and notes; not for a TFDS copy.
 
   An archive that is not here yet is downloaded.
   """
-  edition, notes = EDITIONS[name], []
+  edition = EDITIONS[name]
   folder = source.folder if source.kind == "folder" else _unpacked_archive(name, source)
-  movies = edition.parse_movies(_member(folder, edition.movies))
-  if edition.tags and (tags := _member(folder, edition.tags)).is_file():
-    movies = parse_tags(tags, movies)
+  movies, notes = edition.parse_movies(plain_or_gz(folder, edition.movies)), []
+  if edition.tags and (tags := plain_or_gz(folder, edition.tags)).is_file():
+    movies = movies.join(parse_tags(tags, movies["item"]), "item", "left", maintain_order="left")
     notes.append(f"the movies' text is the words of {tags.name}, whenever they were given")
-  return _member(folder, edition.ratings), movies, notes
+  return plain_or_gz(folder, edition.ratings), movies, notes
 
 
 def signature_movielens(name: str, path: str = "") -> dict[str, Any]:
@@ -170,22 +162,13 @@ def signature_movielens(name: str, path: str = "") -> dict[str, Any]:
     files = sorted(source.folder.iterdir())
   else:
     names = [edition.ratings, edition.movies, *([edition.tags] if edition.tags else [])]
-    files = [file for file in (_member(source.folder, n) for n in names) if file.is_file()]
+    members = (plain_or_gz(source.folder, member) for member in names)
+    files = [file for file in members if file.is_file()]
   return {
     "kind": source.kind,
     "folder": str(source.folder.resolve()),
-    "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+    "files": stamps(files),
   }
-
-
-def read_movielens_1m(path: str = "", min_interactions: int = 3) -> dataset.Dataset:
-  """Reads MovieLens-1M: see `read_movielens`."""
-  return read_movielens("movielens-1m", path, min_interactions)
-
-
-def signature_movielens_1m(path: str = "") -> dict[str, Any]:
-  """The signature of MovieLens-1M: see `signature_movielens`."""
-  return signature_movielens("movielens-1m", path)
 
 
 # Where the data is.
@@ -230,15 +213,9 @@ def _checked_folder(edition: Edition, folder: Path, origin: str) -> Path:
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} ({origin}) is not a folder")
   for name in (edition.ratings, edition.movies):
-    if not _member(folder, name).is_file():
+    if not plain_or_gz(folder, name).is_file():
       raise FileNotFoundError(f"{folder} ({origin}) has no {name} or {name}.gz")
   return folder
-
-
-def _member(folder: Path, name: str) -> Path:
-  """The path of a file: as it is, or compressed where only that is there."""
-  plain = folder / name
-  return plain if plain.is_file() else folder / f"{name}.gz"
 
 
 def _unpacked_archive(name: str, source: Source) -> Path:

@@ -5,8 +5,7 @@ All functions take plain or compressed (.gz) files and return frames as `build.b
 
 import csv
 import io
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -39,7 +38,7 @@ def parse_movies(file: Path, encoding: str = "latin-1") -> pl.DataFrame:
   Raises:
     ValueError: naming file, line number and content of the first malformed line.
   """
-  rows = read_lines(file, encoding).with_columns(pl.col("line").str.split("::").alias("fields"))
+  rows = _split(file, encoding, "::", ["id", "title", "genres"])
   return _movies(file, rows, 3, "MovieID::Title (Year)::Genre|Genre", _listed_genres())
 
 
@@ -49,7 +48,7 @@ def parse_movies_csv(file: Path) -> pl.DataFrame:
   Returns, Raises:
     as `parse_movies`.
   """
-  rows = _csv_rows(file, ["movieId", "title", "genres"])
+  rows = _csv_rows(file, ["movieId", "title", "genres"]).rename({"movieId": "id"})
   return _movies(file, rows, 3, "movieId,title,genres", _listed_genres())
 
 
@@ -59,12 +58,9 @@ def parse_u_item(file: Path) -> pl.DataFrame:
   Returns, Raises:
     as `parse_movies`.
   """
-  rows = read_lines(file, "latin-1").with_columns(pl.col("line").str.split("|").alias("fields"))
-  named = [
-    pl.when(_field(place) == "1").then(pl.lit(genre))
-    for place, genre in enumerate(_GENRES_100K, 5)
-    if genre != "unknown"
-  ]
+  others = ["release", "video", "url"]
+  rows = _split(file, "latin-1", "|", ["id", "title", *others, *_GENRES_100K])
+  named = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES_100K[1:]]
   return _movies(
     file,
     rows,
@@ -75,13 +71,9 @@ def parse_u_item(file: Path) -> pl.DataFrame:
   )
 
 
-def _field(place: int) -> pl.Expr:
-  return pl.col("fields").list.get(place, null_on_oob=True)
-
-
 def _listed_genres() -> pl.Expr:
-  listed = pl.element().filter(~pl.element().is_in(["", _NO_GENRES]))
-  return _field(2).str.split("|").list.eval(listed)
+  is_genre = ~pl.element().is_in(["", _NO_GENRES])
+  return pl.col("genres").str.split("|").list.eval(pl.element().filter(is_genre))
 
 
 def _movies(
@@ -92,12 +84,9 @@ def _movies(
   genres: pl.Expr,
   faults: Mapping[str, pl.Expr] | None = None,
 ) -> pl.DataFrame:
-  """Movies from 'number', 'line' and 'fields', of which the first two are id and title."""
-  rows = rows.with_columns(
-    _field(0).alias("id"),
-    _field(0).cast(pl.Int64, strict=False).alias("item"),
-    pl.col("fields").list.len().alias("count"),
-  ).with_columns(pl.col("number").first().over("item").alias("first"))
+  """Movies from rows with 'number', 'line', 'count' (of fields), 'id' and 'title'."""
+  item = pl.col("id").cast(pl.Int64, strict=False).alias("item")
+  rows = rows.with_columns(item).with_columns(pl.col("number").first().over("item").alias("first"))
   sentences = {
     f"{{count}} fields instead of the {num_fields} of {names}": pl.col("count") != num_fields,
     "the movie id {id!r} is not a whole number": ~pl.col("id").str.contains("^[0-9]{1,16}$"),
@@ -106,8 +95,7 @@ def _movies(
   refuse(file, rows, sentences | dict(faults or {}))
   if not len(rows):
     raise ValueError(f"{file} describes no movie; fetch the file again")
-  movies = rows.select("item", _field(1).alias("title"), genres.alias("categories"))
-  return movies.with_columns(title_year())
+  return rows.select("item", "title", genres.alias("categories"), title_year())
 
 
 def title_year() -> pl.Expr:
@@ -133,19 +121,15 @@ def parse_tags(file: Path, movies: pl.Series) -> pl.DataFrame:
   names = ["userId", "movieId", "tag", "timestamp"]
   if ".csv" in file.suffixes:
     rows = _csv_rows(file, names)
-    is_whole = pl.col("fields").list.len() == len(names)
-    movie, tag = _field(1), _field(2)
   else:
-    rows = read_lines(file)
     # A tag may hold the separator.
-    parts = pl.col("line").str.extract_groups("^(.*?)::(?<movie>.*?)::(?<tag>.*)::")
-    is_whole, movie, tag = parts.is_not_null(), parts.struct["movie"], parts.struct["tag"]
-  rows = rows.with_columns(movie.alias("movie"), tag.alias("tag"), is_whole.alias("is_whole"))
-  is_number = pl.col("movie").str.contains("^[0-9]+$").fill_null(False)
-  sentence = f"expected {', '.join(names)} with a whole number as movieId"
-  refuse(file, rows, {sentence: ~(pl.col("is_whole") & is_number)})
+    fields = pl.col("line").str.extract_groups("^.*?::(?<movieId>.*?)::(?<tag>.*)::")
+    count = pl.when(pl.col("movieId").is_null()).then(1).otherwise(len(names)).alias("count")
+    rows = read_lines(file).with_columns(fields.struct.unnest()).with_columns(count)
+  is_whole = (pl.col("count") == len(names)) & pl.col("movieId").str.contains("^[0-9]+$")
+  refuse(file, rows, {f"expected {', '.join(names)} with a whole number as movieId": ~is_whole})
 
-  tags = rows.select("number", pl.col("movie").cast(pl.Int64, strict=False).alias("item"), "tag")
+  tags = rows.select(pl.col("movieId").cast(pl.Int64, strict=False).alias("item"), "tag")
   tags = tags.filter(pl.col("item").is_in(movies.implode()))
   distinct = tags["tag"].unique()  # Polars folds no case, and tags repeat
   folded = [" ".join(tag.casefold().split()) for tag in distinct]
@@ -161,21 +145,42 @@ def parse_tags(file: Path, movies: pl.Series) -> pl.DataFrame:
   return ranked.group_by("item").agg(pl.col("word").head(_TAG_WORDS).str.join(" ").alias("text"))
 
 
-def _csv_rows(file: Path, header: list[str]) -> pl.DataFrame:
-  """The rows of a quoted CSV file below its header: 'number', 'line' and 'fields'."""
+def _split(file: Path, encoding: str, separator: str, names: Sequence[str]) -> pl.DataFrame:
+  """The lines of a file and their fields: 'number', 'line', 'count' and the names."""
+  fields = pl.col("line").str.split(separator)
+  columns = [fields.list.get(k, null_on_oob=True).alias(name) for k, name in enumerate(names)]
+  return read_lines(file, encoding).with_columns(fields.list.len().alias("count"), *columns)
+
+
+def _csv_rows(file: Path, names: list[str]) -> pl.DataFrame:
+  """The rows of a quoted CSV file below its header: 'number', 'line', 'count' and the names.
+
+  The first row with another count of fields ends the frame.
+  """
   reader = csv.reader(io.StringIO(read_text(file, "utf-8-sig"), newline=""))
-  numbers, rows = [], []
+  numbers, flat, last = [], [], names
   try:
     found = next(reader, [])
-    if found != header:
-      raise ValueError(f"{file}:1: the header is {','.join(found)!r}, not {','.join(header)!r}")
-    for fields in reader:
+    if found != names:
+      raise ValueError(f"{file}:1: the header is {','.join(found)!r}, not {','.join(names)!r}")
+    for last in reader:
       numbers.append(reader.line_num)
-      rows.append(fields)
+      flat += last
+      if len(last) != len(names):
+        break
   except csv.Error as error:
     raise ValueError(f"{file}:{reader.line_num}: {error}") from error
-  columns = [pl.Series(f"{k}", c, pl.String) for k, c in enumerate(itertools.zip_longest(*rows))]
-  fields = pl.concat_list(columns).list.drop_nulls() if rows else pl.lit([], pl.List(pl.String))
-  frame = pl.DataFrame({"number": pl.Series(numbers, dtype=pl.Int64)})
-  frame = frame.with_columns(fields.alias("fields"))
-  return frame.with_columns(pl.col("fields").list.join(",").alias("line"))
+  width, height = len(names), len(numbers)
+  flat += [None] * width
+  columns = {
+    name: pl.Series(flat[k::width][:height], dtype=pl.String) for k, name in enumerate(names)
+  }
+  frame = pl.DataFrame({"number": pl.Series(numbers, dtype=pl.Int64), **columns})
+  is_last = pl.int_range(pl.len()) == height - 1
+  return frame.with_columns(
+    pl.when(is_last)
+    .then(pl.lit(",".join(last)))
+    .otherwise(pl.concat_str(names, separator=","))
+    .alias("line"),
+    pl.when(is_last).then(len(last)).otherwise(width).alias("count"),
+  )

@@ -10,7 +10,7 @@ import polars as pl
 
 from sidrec.data.sources.text_lines import read_bytes, read_lines, refuse
 
-_COLUMNS = ("user", "item", "rating", "time")
+_NUMBERS = ("user", "item", "time")
 _WHOLE = "^[0-9]{1,16}$"  # any such number fits int64
 
 
@@ -45,10 +45,10 @@ def parse_ratings(file: Path, form: RatingsForm, movies: pl.Series) -> pl.DataFr
       header, other than three whole numbers and a rating, a rating off the scale, or an
       unknown movie; or if the file holds no rating.
   """
-  text = read_bytes(file).rstrip(b"\r\n")
+  text = read_bytes(file).replace(b"\r\n", b"\n").rstrip(b"\r\n")
   if form.header and text:
     first, _, text = text.partition(b"\n")
-    header = first.decode("utf-8-sig", "replace").removesuffix("\r")
+    header = first.decode("utf-8-sig", "replace")
     if header != form.header:
       raise ValueError(
         f"{file}:1: the header is {header[:200]!r}, not {form.header!r}; is this a ratings file "
@@ -69,15 +69,12 @@ def parse_text(text: bytes, form: RatingsForm) -> pl.DataFrame | None:
   Returns:
     user, item and time (seconds): Int64; rating: Float32.
   """
-  if text.translate(None, f"0123456789.{form.separator}\r\n".encode()):
+  if text.translate(None, f"0123456789.{form.separator}\n".encode()):
     return None  # what is left, such as a sign or a blank, Polars might pass over
   # Polars splits at one character: where there are two, an empty field lies between two others.
-  empty = [f"empty_{place}" for place in range(3)] if len(form.separator) == 2 else []
-  schema = {name: pl.String if name == "rating" else pl.Int64 for name in _COLUMNS}
-  if empty:
-    fields = zip(_COLUMNS, [*empty, ""], strict=True)
-    order = [name for pair in fields for name in pair if name]
-    schema = {name: schema.get(name, pl.String) for name in order}
+  empty = ["e1", "e2", "e3"] if len(form.separator) == 2 else []
+  names = ["user", *empty[:1], "item", *empty[1:2], "rating", *empty[2:], "time"]
+  schema = {name: pl.Int64 if name in _NUMBERS else pl.String for name in names}
   try:
     table = pl.read_csv(
       text,
@@ -87,14 +84,14 @@ def parse_text(text: bytes, form: RatingsForm) -> pl.DataFrame | None:
       quote_char=None,
       ignore_errors=True,
     )
-  except pl.exceptions.ComputeError:  # too many fields
+  except pl.exceptions.PolarsError:  # too many fields
     return None
   rating = pl.col("rating").replace_strict(form.scale, default=None, return_dtype=pl.Float32)
-  ratings = table.select("user", "item", "time", rating)
+  ratings = table.select(*_NUMBERS, rating)
   is_sound = (
     not any(ratings.null_count().row(0))
     and all(table[name].null_count() == len(table) for name in empty)
-    and max(ratings[name].max() for name in ("user", "item", "time")) < 10**16
+    and max(ratings[name].max() for name in _NUMBERS) < 10**16
   )
   return ratings if is_sound else None
 
