@@ -19,19 +19,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from sidrec.data import dataset
 from sidrec.data.sources import rules
-from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
+from sidrec.data.sources.amazon_lines import numbered_lines, parse_line, text_frames
 from sidrec.data.sources.amazon_metadata import read_metadata
 from sidrec.data.sources.interactions import assemble, read_log
 from sidrec.data.sources.item_rows import NOTHING
-from sidrec.data.sources.rows import BLOCK_ROWS, Block, Rows
+from sidrec.data.sources.rows import Block, Rows
 
 # Of 2023, and of 2014 and 2018: columns by role, and the unit of time.
 _FORMS = (
   ({"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}, "ms"),
   ({"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}, "s"),
 )
+_TYPES = {
+  **dict.fromkeys(("timestamp", "unixReviewTime"), pl.Int64),
+  **dict.fromkeys(("rating", "overall"), pl.Float64),
+}
+_HEAD_LINES = 1 << 10  # tell the form
 
 
 def read_amazon_reviews(
@@ -113,23 +120,14 @@ def _form(rows: Rows) -> tuple[dict[str, str], str]:
 def _review_rows(file: Path) -> Rows:
   """The reviews as a table; its columns are the names in the first lines."""
 
-  def reviews() -> Iterator[dict[str, Any]]:
-    return (parse_line(file, number, line) for number, line in numbered_lines(file))
-
   def blocks(names: Sequence[str]) -> Iterator[Block]:
-    rows = reviews()
-    while block := list(itertools.islice(rows, BLOCK_ROWS)):
-      yield [[_text(row.get(name)) for row in block] for name in names]
+    for frame in text_frames(file, {name: _TYPES.get(name, pl.String) for name in names}):
+      yield [frame[name].fill_null("").to_list() for name in names]
 
   def where(row: int) -> str:
     number, _ = next(itertools.islice(numbered_lines(file), row, None))
     return f"{file}:{number}"
 
-  head = itertools.islice(reviews(), BLOCK_ROWS)
-  return Rows(file, list(dict.fromkeys(name for row in head for name in row)), blocks, where)
-
-
-def _text(value: Any) -> str:
-  if type(value) is str:  # the usual case, and this is done for every value
-    return value
-  return "" if value is None else str(value)
+  head = itertools.islice(numbered_lines(file), _HEAD_LINES)
+  names = dict.fromkeys(name for line in head for name in parse_line(file, *line))
+  return Rows(file, list(names), blocks, where)

@@ -30,8 +30,8 @@ READERS = {
   },
   **{
     source: Reader(
-      functools.partial(amazon.read_amazon_sequences, source),
-      functools.partial(amazon.signature_amazon_sequences, source),
+      functools.partial(amazon.read_sequences, source),
+      functools.partial(amazon.signature_sequences, source),
     )
     for source in amazon.SEQUENCES
   },
