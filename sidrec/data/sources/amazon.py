@@ -12,6 +12,7 @@ Substitutes', SIGIR 2015, arXiv:1506.04757. For the reviews as published see `am
 
 import html
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.sources.build import NO_ITEMS, build
-from sidrec.data.sources.text_lines import plain_or_gz, read_lines, refuse, stamps
+from sidrec.data.sources.text_lines import (
+  plain_or_gz,
+  read_lines,
+  refuse,
+  stamps,
+  with_fields,
+  with_number,
+)
 
 # Source → name of its sequence file; '' for any. Items of the named ones count from 1.
 SEQUENCES = {
@@ -54,20 +62,20 @@ def read_sequences(source: str, path: str = "", min_interactions: int = 3) -> da
       several files that may be meant.
   """
   file, table = _files(source, path)
-  is_named = bool(SEQUENCES[source])
-  interactions = parse_sequences(file, first_item=int(is_named))
+  any_file = not SEQUENCES[source]
+  interactions = parse_sequences(file, first_item=0 if any_file else 1)
   notes = [
     "the source has no times: a time is the interaction's place in its user's history",
     "the source has no ratings",
   ]
   if table.is_file():
-    items = parse_items(table)
+    items = parse_items(table, required=_COLUMNS[:1] if any_file else _COLUMNS)
     if untitled := int((items["title"] == "").sum()):
       notes.append(f"{untitled:,} of {len(items):,} items have no title")
   else:
     items = NO_ITEMS
     notes.append(f"{file.parent} has no {_ITEMS}: nothing is known of the items")
-  name = source if is_named else file.name.split(".")[0]
+  name = file.name.split(".")[0] if any_file else source
   return build(name, interactions, items, min_interactions, notes)
 
 
@@ -83,32 +91,29 @@ def signature_sequences(source: str, path: str = "") -> dict[str, Any]:
 def _files(source: str, path: str) -> tuple[Path, Path]:
   """The sequence file, and where the item table is if there is one."""
   name, named = SEQUENCES[source], os.environ.get("SIDREC_DATA_DIR")
-  wanted = name or "one .txt file of sequences"
   if path:
     folder, origin = Path(path).expanduser(), "the path given"
   elif named:
     folder, origin = Path(named).expanduser() / source, "SIDREC_DATA_DIR"
   else:
     raise FileNotFoundError(
-      f"{source} is not shipped or downloaded: give the path of a folder with {wanted}, or put "
-      f"that folder at $SIDREC_DATA_DIR/{source}"
+      f"{source} is not shipped or downloaded: give the path of a folder with {name or 'a .txt'}, "
+      f"or put that folder at $SIDREC_DATA_DIR/{source}"
     )
   if not name and folder.is_file():
     return folder, plain_or_gz(folder.parent, _ITEMS)
   if not folder.is_dir():
-    what = "a folder" if name else "a file or folder"
-    raise FileNotFoundError(f"{folder} ({origin}) is not {what}")
-  if name:
-    files = [file for file in [plain_or_gz(folder, name)] if file.is_file()]
-  else:
-    files = sorted([*folder.glob("*.txt"), *folder.glob("*.txt.gz")])
-  if len(files) > 1:
-    names = ", ".join(file.name for file in files)
-    raise ValueError(f"{folder} ({origin}) has several files of sequences, {names}: name one")
+    raise FileNotFoundError(
+      f"{folder} ({origin}) is not a {'folder' if name else 'file or folder'}"
+    )
+  files = sorted(file for end in ("", ".gz") for file in folder.glob(f"{name or '*.txt'}{end}"))
   if not files:
-    wanted = f"{name} or {name}.gz" if name else wanted
-    raise FileNotFoundError(f"{folder} ({origin}) has no {wanted}")
-  return files[0], plain_or_gz(folder, _ITEMS)
+    name = name or "file of sequences, *.txt"
+    raise FileNotFoundError(f"{folder} ({origin}) has no {name} or {name}.gz")
+  if len(files) > 1 and not name:
+    names = ", ".join(file.name for file in files)
+    raise ValueError(f"{folder} ({origin}) has several files that may be meant; name one: {names}")
+  return files[0], plain_or_gz(folder, _ITEMS)  # a plain file before a compressed one
 
 
 # What the files say.
@@ -132,28 +137,30 @@ def parse_sequences(file: Path, first_item: int = 0) -> pl.DataFrame:
   lines = read_lines(file)
   if not len(lines):
     lines = pl.DataFrame({"number": [1], "line": [""]})
-  user = pl.col("fields").list.first().cast(pl.Int64, strict=False)
-  rows = lines.with_columns(pl.col("line").str.extract_all(r"\S+").alias("fields"))
-  rows = rows.with_columns(user.alias("user"), pl.col("fields").list.len().alias("count"))
-  rows = rows.with_columns(pl.col("number").first().over("user").alias("first"))
-  are_whole = pl.col("line").str.contains(rf"^\s*{_WHOLE}(\s+{_WHOLE})*\s*$")
+  fields = pl.col("line").str.extract_all(r"\S+")
+  rows = lines.with_columns(fields.alias("fields"), fields.list.len().alias("count"))
+  rows = with_number(rows.with_columns(pl.col("fields").list.first().alias("user")), "user")
   faults = {
     "{count} fields instead of `user item item …`": pl.col("count") < 2,
-    "a field is not a whole number": ~are_whole,
-    "user {user} stands on line {first} already": pl.col("number") != pl.col("first"),
+    "a field is not a whole number": ~pl.col("line").str.contains(rf"^\s*({_WHOLE}(\s+|$))+$"),
+    "user {whole} stands on line {first} already": pl.col("number") != pl.col("first"),
   }
   if first_item:
     faults["item ids count from 1, but one is 0"] = pl.col("line").str.contains(r"\s0+(\s|$)")
   refuse(file, rows, faults)
-  items = pl.col("fields").list.slice(1).cast(pl.List(pl.Int64))
-  places = pl.int_ranges(pl.col("count") - 1, dtype=pl.Int64)
-  return rows.select("user", items.alias("item"), places.alias("time")).explode("item", "time")
+  items = pl.col("fields").list.slice(1).cast(pl.List(pl.Int64)).alias("item")
+  places = pl.int_ranges(pl.col("count") - 1, dtype=pl.Int64).alias("time")
+  return rows.select(pl.col("whole").alias("user"), items, places).explode("item", "time")
 
 
-def parse_items(file: Path) -> pl.DataFrame:
+def parse_items(file: Path, required: Sequence[str] = _COLUMNS) -> pl.DataFrame:
   """Parses the item table, plain or gzip: tab-separated UTF-8 under a line of column names.
 
   Brands lose their HTML entities ('L&#39;Oreal'); the brand 'Unknown' counts as none.
+
+  Args:
+    file: its path.
+    required: columns that must be there; what others would say is missing.
 
   Returns:
     item (Int64), title, categories and text, as `build.build` takes them.
@@ -164,31 +171,22 @@ def parse_items(file: Path) -> pl.DataFrame:
   lines = read_lines(file)
   header = next(iter(lines["line"]), "")
   names = header.split("\t")
-  if lacking := [name for name in _COLUMNS if name not in names]:
+  if lacking := [name for name in required if name not in names]:
     raise ValueError(f"{file}:1: no column {', '.join(lacking)}: {header[:200]!r}")
-  fields = pl.col("line").str.split("\t")
-  rows = lines[1:].with_columns(
-    fields.list.len().alias("count"),
-    *(fields.list.get(names.index(name), null_on_oob=True).alias(name) for name in _COLUMNS),
-  )
-  rows = rows.with_columns(pl.col("item_id").cast(pl.Int64, strict=False).alias("item"))
-  rows = rows.with_columns(pl.col("number").first().over("item").alias("first"))
+  known = [name if name in _COLUMNS else f"column {place}" for place, name in enumerate(names)]
+  rows = with_number(with_fields(lines[1:], "\t", known), "item_id")
   faults = {
     f"{{count}} fields instead of {len(names)}": pl.col("count") != len(names),
     "the item id is not a whole number": ~pl.col("item_id").str.contains(f"^{_WHOLE}$"),
-    "item {item} stands on line {first} already": pl.col("number") != pl.col("first"),
+    "item {whole} stands on line {first} already": pl.col("number") != pl.col("first"),
   }
   refuse(file, rows, faults)
-  brands = [html.unescape(brand).strip() for brand in rows["brand"]]
-  keywords = rows["keywords"].str.strip_chars()
-  text = [free_text(brand, words) for brand, words in zip(brands, keywords, strict=True)]
+  rows = rows.with_columns(pl.lit("").alias(name) for name in _COLUMNS if name not in names)
+  brands = (html.unescape(brand).strip() for brand in rows["brand"])
+  text = list(map(free_text, brands, rows["keywords"].str.strip_chars()))
   path = pl.col("categories").str.split(" > ").list.eval(pl.element().filter(pl.element() != ""))
-  return rows.select(
-    "item",
-    pl.col("title").str.strip_chars(),
-    path,
-    pl.Series("text", text, pl.String),
-  )
+  title = pl.col("title").str.strip_chars()
+  return rows.select(pl.col("whole").alias("item"), title, path, pl.Series("text", text, pl.String))
 
 
 def free_text(brand: str, words: str) -> str:

@@ -3,16 +3,11 @@
 import ast
 import codecs
 import gzip
-import itertools
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import polars as pl
-
-_BLOCK_LINES = 1 << 14
 
 
 def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -55,30 +50,3 @@ def parse_line(file: Path, number: int, line: bytes) -> dict[str, Any]:
   if isinstance(found, dict):
     return found
   raise ValueError(f"{file}:{number}: {fault}: {line[:200].decode('utf-8', 'replace')!r}")
-
-
-def text_frames(file: Path, schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
-  """Some values of all objects in a file, as text, in parts; null where an object lacks one.
-
-  Args:
-    file: plain or gzip.
-    schema: name → the type that its values usually have. Polars reads parts without others.
-
-  Raises:
-    ValueError: as `numbered_lines` and `parse_line`.
-  """
-  lines = numbered_lines(file)
-  while block := list(itertools.islice(lines, _BLOCK_LINES)):
-    try:
-      frame = pl.read_ndjson(b"\n".join(line for _, line in block), schema=schema)
-      yield frame.cast(pl.String)
-    except pl.exceptions.PolarsError:
-      rows = [parse_line(file, number, line) for number, line in block]
-      yield pl.DataFrame(
-        {name: [_text(row.get(name)) for row in rows] for name in schema},
-        schema=dict.fromkeys(schema, pl.String),
-      )
-
-
-def _text(value: Any) -> str | None:
-  return value if value is None else str(value)

@@ -15,7 +15,8 @@ arXiv:2403.03952 (2023).
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,21 @@ import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.sources import rules
-from sidrec.data.sources.amazon_lines import numbered_lines, parse_line, text_frames
+from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
 from sidrec.data.sources.amazon_metadata import read_metadata
-from sidrec.data.sources.interactions import assemble, read_log
-from sidrec.data.sources.item_rows import NOTHING
-from sidrec.data.sources.rows import Block, Rows
+from sidrec.data.sources.build import NO_ITEMS, apply_rules, sort_ids
+from sidrec.data.sources.interactions import log_notes
+from sidrec.data.sources.text_numbers import is_missing
 
-# Of 2023, and of 2014 and 2018: columns by role, and the unit of time.
+# Of 2023, and of 2014 and 2018: columns by role, and the microseconds in a unit of time.
 _FORMS = (
-  ({"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}, "ms"),
-  ({"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}, "s"),
+  ({"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}, 10**3),
+  ({"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}, 10**6),
 )
-_TYPES = {
-  **dict.fromkeys(("timestamp", "unixReviewTime"), pl.Int64),
-  **dict.fromkeys(("rating", "overall"), pl.Float64),
-}
+_TYPES = {"user": pl.String, "item": pl.String, "time": pl.Int64, "rating": pl.Float64}
 _HEAD_LINES = 1 << 10  # tell the form
+_BLOCK_LINES = 1 << 14
+_LATEST = 253_402_300_800 * 10**6  # the year 10000
 
 
 def read_amazon_reviews(
@@ -72,16 +72,17 @@ def read_amazon_reviews(
   if max_characters < 1:
     raise ValueError(f"max_characters is {max_characters}; it must be at least 1")
   reviews, *metadata = _files(path, metadata_path)
-  rows = _review_rows(reviews)
-  columns, time_unit = _form(rows)
-  log = read_log(rows, columns, time_unit)
-  described = read_metadata(metadata[0], log.items, max_characters) if metadata else NOTHING
-  data = assemble(reviews.name.split(".")[0], log, described, min_interactions, repeats)
-  # Some ids are all digits, and if all of a category were, they would have become numbers.
-  histories, items = data.histories, data.items
-  return data._replace(
-    histories=histories._replace(user_ids_U=histories.user_ids_U.astype(dataset.TEXT)),
-    items=items._replace(ids_N=items.ids_N.astype(dataset.TEXT)),
+  log, notes = _read_log(reviews)
+  items = NO_ITEMS.cast({"item": pl.String})
+  if metadata:
+    items, said = read_metadata(metadata[0], log["item"].unique().to_list(), max_characters)
+    notes += said
+  # The order of all ids, even of those that the rules drop, tells that of the ones that stay.
+  kinds = {role: pl.Enum(sort_ids(log[role].unique())[0]) for role in ("user", "item")}
+  name = reviews.name.split(".")[0]
+  items = items.cast({"item": kinds["item"]})
+  return apply_rules(
+    name, log.cast(kinds), items, min_interactions, notes, repeats=repeats, ticks=10**6
   )
 
 
@@ -105,29 +106,75 @@ def _files(path: str, metadata_path: str) -> list[Path]:
   return files
 
 
-def _form(rows: Rows) -> tuple[dict[str, str], str]:
-  """The columns by role, and the unit of time."""
-  for columns, time_unit in _FORMS:
-    if {columns["user"], columns["item"]} <= set(rows.names):
-      return columns, time_unit
+def _read_log(file: Path) -> tuple[pl.DataFrame, list[str]]:
+  """Reviews with a user, an item and a time: these in microseconds, and the rating; and notes."""
+  columns, unit = _form(file)
+  lines, blocks = numbered_lines(file), []
+  while block := list(itertools.islice(lines, _BLOCK_LINES)):
+    blocks.append(_parse_block(file, block, columns, unit))
+  log = pl.concat(blocks)
+  has_name = (log["user"] != "") & (log["item"] != "")
+  is_untimed = log["time"].null_count() == len(log)
+  if is_untimed:  # a second each, so that no two rows are at the same time
+    log = log.with_columns(time=pl.int_range(pl.len(), dtype=pl.Int64) * 10**6)
+  has_time = log["time"].is_not_null()
+  nameless, timeless = (~has_name).sum(), (has_name & ~has_time).sum()
+  return log.filter(has_name & has_time), [*log_notes(columns, is_untimed, nameless, timeless)]
+
+
+def _form(file: Path) -> tuple[dict[str, str], int]:
+  """The columns by role, and the microseconds in a unit of time, as the first lines tell."""
+  head = itertools.islice(numbered_lines(file), _HEAD_LINES)
+  names = dict.fromkeys(name for line in head for name in parse_line(file, *line))
+  for columns, unit in _FORMS:
+    if {columns["user"], columns["item"]} <= set(names):
+      for role, name in columns.items():
+        if name not in names:
+          raise ValueError(
+            f"{file} has no column {name!r}, which was to be its {role}; it has: {', '.join(names)}"
+          )
+      return columns, unit
   known = " or ".join(f"{columns['user']} and {columns['item']}" for columns, _ in _FORMS)
   raise ValueError(
-    f"{rows.file} holds no Amazon reviews: its first lines name no {known}, but "
-    f"{', '.join(rows.names) or 'nothing'}"
+    f"{file} holds no Amazon reviews: its first lines name no {known}, but "
+    f"{', '.join(names) or 'nothing'}"
   )
 
 
-def _review_rows(file: Path) -> Rows:
-  """The reviews as a table; its columns are the names in the first lines."""
+def _parse_block(
+  file: Path, lines: list[tuple[int, bytes]], columns: Mapping[str, str], unit: int
+) -> pl.DataFrame:
+  """The reviews on some numbered lines: user and item ('' for none), time and rating."""
+  try:  # Polars reads plain JSON whose values are of the usual types
+    schema = {name: _TYPES[role] for role, name in columns.items()}
+    rows = pl.read_ndjson(b"\n".join(line for _, line in lines), schema=schema)
+    rows = rows.select(pl.col(name).alias(role) for role, name in columns.items())
+    if (rows["time"].abs().max() or 0) < _LATEST // unit:
+      return rows.with_columns(pl.col("user", "item").fill_null(""), pl.col("time") * unit)
+  except pl.exceptions.PolarsError:
+    pass
+  reviews = []
+  for number, line in lines:
+    row, where = parse_line(file, number, line), f"{file}:{number}"
+    user, item, time, rating = (row.get(name) for name in columns.values())
+    ids = ["" if id_ is None else str(id_) for id_ in (user, item)]
+    seconds, stars = _number(time, "time", where), _number(rating, "rating", where)
+    ticks = None if seconds is None else round(seconds * unit)
+    if ticks is not None and abs(ticks) >= _LATEST:
+      raise ValueError(f"{where}: the time {str(time)!r} lies beyond the year 9999")
+    reviews.append((*ids, ticks, stars))
+  return pl.DataFrame(reviews, _TYPES, orient="row")
 
-  def blocks(names: Sequence[str]) -> Iterator[Block]:
-    for frame in text_frames(file, {name: _TYPES.get(name, pl.String) for name in names}):
-      yield [frame[name].fill_null("").to_list() for name in names]
 
-  def where(row: int) -> str:
-    number, _ = next(itertools.islice(numbered_lines(file), row, None))
-    return f"{file}:{number}"
-
-  head = itertools.islice(numbered_lines(file), _HEAD_LINES)
-  names = dict.fromkeys(name for line in head for name in parse_line(file, *line))
-  return Rows(file, list(names), blocks, where)
+def _number(value: Any, what: str, where: str) -> int | float | None:
+  """A finite number, or None for a missing one."""
+  text = "" if value is None else str(value)
+  if is_missing(text):
+    return None
+  try:
+    number = float(text)
+  except ValueError:
+    number = math.nan
+  if "_" in text or not math.isfinite(number):  # Python reads 1_000 as a number
+    raise ValueError(f"{where}: the {what} {text[:200]!r} is no number")
+  return value if type(value) is int else number

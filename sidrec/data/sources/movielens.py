@@ -7,7 +7,7 @@ MovieLens Datasets: History and Context', ACM TiiS 5(4), 2015, doi:10.1145/28278
 import functools
 import os
 import shutil
-import uuid
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -30,6 +30,7 @@ from sidrec.data.sources.movielens_tfds import read_tfds
 from sidrec.data.sources.text_lines import plain_or_gz, stamps
 
 _TFDS_FOLDER = "movielens/1m-ratings/0.1.1"
+_TFDS_FILES = ("dataset_info.json", "features.json", "movie_genres.labels.txt", "*.array_record*")
 
 
 class Edition(NamedTuple):
@@ -50,6 +51,11 @@ class Edition(NamedTuple):
   def url(self) -> str:
     """The official archive."""
     return f"https://files.grouplens.org/datasets/movielens/{self.folder}.zip"
+
+  @property
+  def files(self) -> list[str]:
+    """The files that are read."""
+    return [name for name in (self.ratings, self.movies, self.tags) if name]
 
 
 def _csv_edition(folder: str, md5: str, max_megabytes: int) -> Edition:
@@ -154,21 +160,15 @@ def ratings_and_movies(name: str, source: Source) -> tuple[Path, pl.DataFrame, l
 
 def signature_movielens(name: str, path: str = "") -> dict[str, Any]:
   """What identifies the raw files that `read_movielens` would read, without reading them."""
-  source = find_source(name, path)
-  edition = EDITIONS[name]
+  source, edition = find_source(name, path), EDITIONS[name]
   if source.kind == "archive":
     return {"kind": "archive", "url": edition.url, "md5": edition.md5}
   if source.kind == "tfds":
     files = sorted(source.folder.iterdir())
   else:
-    names = [edition.ratings, edition.movies, *([edition.tags] if edition.tags else [])]
-    members = (plain_or_gz(source.folder, member) for member in names)
-    files = [file for file in members if file.is_file()]
-  return {
-    "kind": source.kind,
-    "folder": str(source.folder.resolve()),
-    "files": stamps(files),
-  }
+    files = [plain_or_gz(source.folder, member) for member in edition.files]
+  folder = str(source.folder.resolve())
+  return {"kind": source.kind, "folder": folder, "files": stamps(f for f in files if f.is_file())}
 
 
 # Where the data is.
@@ -197,10 +197,9 @@ def find_source(name: str, path: str = "") -> Source:
   if name == "movielens-1m":
     folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     folder /= _TFDS_FOLDER
-    wanted = ["dataset_info.json", "features.json", "movie_genres.labels.txt", "*.array_record*"]
     if not folder.is_dir():
       passed_over.append(f"TFDS: {folder} does not exist")
-    elif lacking := [name for name in wanted if not any(folder.glob(name))]:
+    elif lacking := [name for name in _TFDS_FILES if not any(folder.glob(name))]:
       passed_over.append(f"TFDS: {folder} has no {', '.join(lacking)}")
     else:
       return Source("tfds", folder, tuple(passed_over))
@@ -223,17 +222,18 @@ def _unpacked_archive(name: str, source: Source) -> Path:
   edition, folder = EDITIONS[name], source.folder
   if folder.is_dir():  # it appears under this name only when it is complete
     return folder
-  unpacking = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
   try:
     zipped = folder.with_name(f"{folder.name}.zip")
     archive = fetch(edition.url, zipped, edition.md5, edition.max_megabytes << 20)
-    unpacking.mkdir()
-    unpack(archive, unpacking, edition)
-    try:
-      unpacking.rename(folder)
-    except OSError:
-      if not folder.is_dir():  # else another process was faster
-        raise
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+      unpacking = Path(temporary, folder.name)
+      unpacking.mkdir()
+      unpack(archive, unpacking, edition)
+      try:
+        unpacking.rename(folder)
+      except OSError:
+        if not folder.is_dir():  # else another process was faster
+          raise
   except (OSError, ValueError) as error:
     ways = [*source.passed_over, f"download into {folder.parent}: {error}"]
     tfds = "prepare the TFDS data set movielens/1m-ratings with file_format='array_record', "
@@ -244,8 +244,6 @@ def _unpacked_archive(name: str, source: Source) -> Path:
       f"at $SIDREC_DATA_DIR/{edition.folder}, {tfds if name == 'movielens-1m' else ''}"
       f"or let {edition.url} be downloaded."
     ) from error
-  finally:
-    shutil.rmtree(unpacking, ignore_errors=True)
   return folder
 
 
@@ -255,10 +253,9 @@ def unpack(archive: Path, folder: Path, edition: Edition) -> None:
   Raises:
     ValueError: if the archive is damaged, lacks one of them or holds one that is too large.
   """
-  tags = [edition.tags] if edition.tags else []
   try:
     with zipfile.ZipFile(archive) as members:
-      for name in [edition.ratings, edition.movies, *tags, *edition.extra]:
+      for name in [*edition.files, *edition.extra]:
         member = members.getinfo(f"{edition.members}/{name}")
         if member.file_size > 5 * edition.max_megabytes << 20:
           raise ValueError(f"{archive}: {member.filename} has {member.file_size:,} bytes, too many")

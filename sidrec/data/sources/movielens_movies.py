@@ -3,14 +3,18 @@
 All functions take plain or compressed (.gz) files and return frames as `build.build` takes them.
 """
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
-from sidrec.data.sources.text_lines import read_lines, read_text, refuse
+from sidrec.data.sources.text_lines import (
+  read_bytes,
+  read_lines,
+  refuse,
+  with_fields,
+  with_number,
+)
 
 # The flags of u.item, in order. The first means that no genre is known.
 # fmt: off
@@ -38,8 +42,8 @@ def parse_movies(file: Path, encoding: str = "latin-1") -> pl.DataFrame:
   Raises:
     ValueError: naming file, line number and content of the first malformed line.
   """
-  rows = _split(file, encoding, "::", ["id", "title", "genres"])
-  return _movies(file, rows, 3, "MovieID::Title (Year)::Genre|Genre", _listed_genres())
+  rows = with_fields(read_lines(file, encoding), "::", ["id", "title", "genres"])
+  return _movies(file, rows, "MovieID::Title (Year)::Genre|Genre", 3, listed("genres"))
 
 
 def parse_movies_csv(file: Path) -> pl.DataFrame:
@@ -49,7 +53,7 @@ def parse_movies_csv(file: Path) -> pl.DataFrame:
     as `parse_movies`.
   """
   rows = _csv_rows(file, ["movieId", "title", "genres"]).rename({"movieId": "id"})
-  return _movies(file, rows, 3, "movieId,title,genres", _listed_genres())
+  return _movies(file, rows, "movieId,title,genres", 3, listed("genres"))
 
 
 def parse_u_item(file: Path) -> pl.DataFrame:
@@ -58,49 +62,45 @@ def parse_u_item(file: Path) -> pl.DataFrame:
   Returns, Raises:
     as `parse_movies`.
   """
-  others = ["release", "video", "url"]
-  rows = _split(file, "latin-1", "|", ["id", "title", *others, *_GENRES_100K])
-  named = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES_100K[1:]]
-  return _movies(
-    file,
-    rows,
-    24,
-    "movie id|title|release date|video date|URL|19 genre flags",
-    pl.concat_list(named).list.drop_nulls(),
-    {"a genre flag is neither 0 nor 1": ~pl.col("line").str.contains(r"(\|[01]){19}$")},
-  )
+  names = ["id", "title", "released", "on video", "url", *_GENRES_100K]
+  rows = with_fields(read_lines(file, "latin-1"), "|", names)
+  genres = pl.concat_list(pl.when(pl.col(g) == "1").then(pl.lit(g)) for g in _GENRES_100K[1:])
+  described = "movie id|title|release date|video date|URL|19 genre flags"
+  odd = {"a genre flag is neither 0 nor 1": ~pl.col("line").str.contains(r"(\|[01]){19}$")}
+  return _movies(file, rows, described, 24, genres.list.drop_nulls(), odd)
 
 
-def _listed_genres() -> pl.Expr:
+def listed(column: str) -> pl.Expr:
+  """The names in texts such as 'Drama|War': List(String)."""
   is_genre = ~pl.element().is_in(["", _NO_GENRES])
-  return pl.col("genres").str.split("|").list.eval(pl.element().filter(is_genre))
-
-
-def _movies(
-  file: Path,
-  rows: pl.DataFrame,
-  num_fields: int,
-  names: str,
-  genres: pl.Expr,
-  faults: Mapping[str, pl.Expr] | None = None,
-) -> pl.DataFrame:
-  """Movies from rows with 'number', 'line', 'count' (of fields), 'id' and 'title'."""
-  item = pl.col("id").cast(pl.Int64, strict=False).alias("item")
-  rows = rows.with_columns(item).with_columns(pl.col("number").first().over("item").alias("first"))
-  sentences = {
-    f"{{count}} fields instead of the {num_fields} of {names}": pl.col("count") != num_fields,
-    "the movie id {id!r} is not a whole number": ~pl.col("id").str.contains("^[0-9]{1,16}$"),
-    "movie {id} stands on line {first} already": pl.col("number") != pl.col("first"),
-  }
-  refuse(file, rows, sentences | dict(faults or {}))
-  if not len(rows):
-    raise ValueError(f"{file} describes no movie; fetch the file again")
-  return rows.select("item", "title", genres.alias("categories"), title_year())
+  return pl.col(column).str.split("|").list.eval(pl.element().filter(is_genre))
 
 
 def title_year() -> pl.Expr:
   """'year': the one that ends a 'title' such as 'Toy Story (1995)', or null; Float32."""
   return pl.col("title").str.extract(r"\(([0-9]{4})\)\s*$").cast(pl.Float32).alias("year")
+
+
+def _movies(
+  file: Path,
+  rows: pl.DataFrame,
+  described: str,
+  num_fields: int,
+  genres: pl.Expr,
+  more_faults: dict[str, pl.Expr] | None = None,
+) -> pl.DataFrame:
+  """Movies from lines with their fields, of which 'id' and 'title' are two."""
+  rows = with_number(rows, "id")
+  faults = {
+    f"{{count}} fields instead of the {num_fields} of {described}": pl.col("count") != num_fields,
+    "the movie id {id!r} is not a whole number": ~pl.col("id").str.contains("^[0-9]{1,16}$"),
+    "movie {id} stands on line {first} already": pl.col("number") != pl.col("first"),
+  }
+  refuse(file, rows, faults | (more_faults or {}))
+  if not len(rows):
+    raise ValueError(f"{file} describes no movie; fetch the file again")
+  item, categories = pl.col("whole").alias("item"), genres.alias("categories")
+  return rows.select(item, "title", categories, title_year())
 
 
 def parse_tags(file: Path, movies: pl.Series) -> pl.DataFrame:
@@ -121,66 +121,36 @@ def parse_tags(file: Path, movies: pl.Series) -> pl.DataFrame:
   names = ["userId", "movieId", "tag", "timestamp"]
   if ".csv" in file.suffixes:
     rows = _csv_rows(file, names)
-  else:
-    # A tag may hold the separator.
+  else:  # a tag may hold the separator
     fields = pl.col("line").str.extract_groups("^.*?::(?<movieId>.*?)::(?<tag>.*)::")
-    count = pl.when(pl.col("movieId").is_null()).then(1).otherwise(len(names)).alias("count")
-    rows = read_lines(file).with_columns(fields.struct.unnest()).with_columns(count)
-  is_whole = (pl.col("count") == len(names)) & pl.col("movieId").str.contains("^[0-9]+$")
-  refuse(file, rows, {f"expected {', '.join(names)} with a whole number as movieId": ~is_whole})
+    rows = read_lines(file).with_columns(fields.struct.unnest(), pl.lit(4).alias("count"))
+  is_number = pl.col("movieId").str.contains("^[0-9]+$").fill_null(False)
+  sentence = f"expected {', '.join(names)} with a whole number as movieId"
+  refuse(file, rows, {sentence: (pl.col("count") != len(names)) | ~is_number})
 
   tags = rows.select(pl.col("movieId").cast(pl.Int64, strict=False).alias("item"), "tag")
   tags = tags.filter(pl.col("item").is_in(movies.implode()))
   distinct = tags["tag"].unique()  # Polars folds no case, and tags repeat
-  folded = [" ".join(tag.casefold().split()) for tag in distinct]
-  words = tags.join(
-    pl.DataFrame({"tag": distinct, "word": pl.Series(folded, dtype=pl.String).str.split(" ")}),
-    on="tag",
-    how="left",
-    maintain_order="left",
-  ).explode("word")
+  folded = pl.Series([" ".join(tag.casefold().split()) for tag in distinct], dtype=pl.String)
+  words_of = pl.DataFrame({"tag": distinct, "word": folded.str.split(" ")})
+  words = tags.join(words_of, on="tag", how="left", maintain_order="left").explode("word")
   words = words.filter(pl.col("word").str.len_chars().is_between(1, _MAX_WORD))
   counted = words.group_by("item", "word", maintain_order=True).len()
   ranked = counted.sort("len", descending=True, maintain_order=True)
   return ranked.group_by("item").agg(pl.col("word").head(_TAG_WORDS).str.join(" ").alias("text"))
 
 
-def _split(file: Path, encoding: str, separator: str, names: Sequence[str]) -> pl.DataFrame:
-  """The lines of a file and their fields: 'number', 'line', 'count' and the names."""
-  fields = pl.col("line").str.split(separator)
-  columns = [fields.list.get(k, null_on_oob=True).alias(name) for k, name in enumerate(names)]
-  return read_lines(file, encoding).with_columns(fields.list.len().alias("count"), *columns)
-
-
-def _csv_rows(file: Path, names: list[str]) -> pl.DataFrame:
-  """The rows of a quoted CSV file below its header: 'number', 'line', 'count' and the names.
-
-  The first row with another count of fields ends the frame.
-  """
-  reader = csv.reader(io.StringIO(read_text(file, "utf-8-sig"), newline=""))
-  numbers, flat, last = [], [], names
+def _csv_rows(file: Path, names: Sequence[str]) -> pl.DataFrame:
+  """The lines of a quoted CSV file below its header, with their fields."""
   try:
-    found = next(reader, [])
-    if found != names:
-      raise ValueError(f"{file}:1: the header is {','.join(found)!r}, not {','.join(names)!r}")
-    for last in reader:
-      numbers.append(reader.line_num)
-      flat += last
-      if len(last) != len(names):
-        break
-  except csv.Error as error:
-    raise ValueError(f"{file}:{reader.line_num}: {error}") from error
-  width, height = len(names), len(numbers)
-  flat += [None] * width
-  columns = {
-    name: pl.Series(flat[k::width][:height], dtype=pl.String) for k, name in enumerate(names)
-  }
-  frame = pl.DataFrame({"number": pl.Series(numbers, dtype=pl.Int64), **columns})
-  is_last = pl.int_range(pl.len()) == height - 1
-  return frame.with_columns(
-    pl.when(is_last)
-    .then(pl.lit(",".join(last)))
-    .otherwise(pl.concat_str(names, separator=","))
-    .alias("line"),
-    pl.when(is_last).then(len(last)).otherwise(width).alias("count"),
-  )
+    rows = pl.read_csv(read_bytes(file), infer_schema=False)
+    if rows.columns == names and not any(rows.null_count().row(0)):
+      line, count = pl.concat_str(names, separator=","), pl.lit(len(names))
+      return rows.with_row_index("number", 2).with_columns(line=line, count=count)
+  except pl.exceptions.PolarsError:
+    pass  # the lines, one by one, tell what is wrong
+  lines, header = read_lines(file), ",".join(names)
+  found = next(iter(lines["line"]), "")
+  if found != header:
+    raise ValueError(f"{file}:1: the header is {found!r}, not {header!r}")
+  return with_fields(lines[1:], ",", names)

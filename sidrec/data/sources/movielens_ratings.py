@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sidrec.data.sources.text_lines import read_bytes, read_lines, refuse
+from sidrec.data.sources.text_lines import read_bytes, read_lines, refuse, with_fields
 
 _NUMBERS = ("user", "item", "time")
-_WHOLE = "^[0-9]{1,16}$"  # any such number fits int64
 
 
 class RatingsForm(NamedTuple):
@@ -45,7 +44,7 @@ def parse_ratings(file: Path, form: RatingsForm, movies: pl.Series) -> pl.DataFr
       header, other than three whole numbers and a rating, a rating off the scale, or an
       unknown movie; or if the file holds no rating.
   """
-  text = read_bytes(file).replace(b"\r\n", b"\n").rstrip(b"\r\n")
+  text = read_bytes(file).rstrip(b"\r\n")
   if form.header and text:
     first, _, text = text.partition(b"\n")
     header = first.decode("utf-8-sig", "replace")
@@ -75,15 +74,9 @@ def parse_text(text: bytes, form: RatingsForm) -> pl.DataFrame | None:
   empty = ["e1", "e2", "e3"] if len(form.separator) == 2 else []
   names = ["user", *empty[:1], "item", *empty[1:2], "rating", *empty[2:], "time"]
   schema = {name: pl.Int64 if name in _NUMBERS else pl.String for name in names}
+  form_of_text = {"has_header": False, "quote_char": None, "separator": form.separator[0]}
   try:
-    table = pl.read_csv(
-      text,
-      has_header=False,
-      schema=schema,
-      separator=form.separator[0],
-      quote_char=None,
-      ignore_errors=True,
-    )
+    table = pl.read_csv(text, schema=schema, ignore_errors=True, **form_of_text)
   except pl.exceptions.PolarsError:  # too many fields
     return None
   rating = pl.col("rating").replace_strict(form.scale, default=None, return_dtype=pl.Float32)
@@ -98,26 +91,16 @@ def parse_text(text: bytes, form: RatingsForm) -> pl.DataFrame | None:
 
 def _refuse_first_fault(file: Path, form: RatingsForm, movies: pl.Series) -> None:
   """Raises ValueError for the first malformed line."""
-  user, item, rating, time = (pl.col("fields").list.get(k, null_on_oob=True) for k in range(4))
-  rows = read_lines(file)[bool(form.header) :].with_columns(
-    pl.col("line").str.split(form.separator).alias("fields")
-  )
-  rows = rows.with_columns(
-    pl.col("fields").list.len().alias("count"),
-    item.cast(pl.Int64, strict=False).alias("movie"),
-    rating.alias("rating"),
-  )
+  lines = read_lines(file)[bool(form.header) :]
+  rows = with_fields(lines, form.separator, ["user", "item", "rating", "time"])
+  movie = pl.col("item").cast(pl.Int64, strict=False)
   names = f"(UserID, MovieID, Rating, Timestamp), separated by {form.separator!r}"
   scale = "0.5, 1, … 5" if form.halves else "1, 2, … 5"
-  refuse(
-    file,
-    rows,
-    {
-      f"{{count}} fields instead of the 4 {names}": pl.col("count") != 4,
-      "a user, movie or time is not a whole number": ~pl.all_horizontal(
-        field.str.contains(_WHOLE) for field in (user, item, time)
-      ),
-      f"the rating {{rating!r}} is none of {scale}": ~pl.col("rating").is_in(list(form.scale)),
-      "movie {movie} is not in the file of movies": ~pl.col("movie").is_in(movies.implode()),
-    },
-  )
+  whole = pl.all_horizontal(pl.col(*_NUMBERS).str.contains("^[0-9]{1,16}$"))
+  faults = {
+    f"{{count}} fields instead of the 4 {names}": pl.col("count") != 4,
+    "a user, movie or time is not a whole number": ~whole,
+    f"the rating {{rating!r}} is none of {scale}": ~pl.col("rating").is_in(list(form.scale)),
+    "movie {movie} is not in the file of movies": ~movie.is_in(movies.implode()),
+  }
+  refuse(file, rows.with_columns(movie.alias("movie")), faults)

@@ -2,10 +2,13 @@
 
 import gzip
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
+
+# A field of a CSV line with the comma before it. Quoted fields hold no line ends in our files.
+_CSV_FIELD = r'(?:^|,)(?:"(?:[^"]|"")*"|[^,]*)'
 
 
 def plain_or_gz(folder: Path, name: str) -> Path:
@@ -20,37 +23,56 @@ def stamps(files: Iterable[Path]) -> list[list[str | int]]:
 
 
 def read_bytes(file: Path) -> bytes:
-  """A file's content, unpacked if its name ends in .gz.
+  """A file's content, unpacked if its name ends in .gz, with Unix line ends.
 
   Raises:
     ValueError: if it should be gzip and is not, or is cut off.
   """
   data = file.read_bytes()
   try:
-    return gzip.decompress(data) if file.suffix == ".gz" else data
+    data = gzip.decompress(data) if file.suffix == ".gz" else data
   except (OSError, EOFError, zlib.error) as error:
     raise ValueError(f"{file} is not a readable gzip file: {error}") from error
+  return data.replace(b"\r\n", b"\n")
 
 
-def read_text(file: Path, encoding: str = "utf-8") -> str:
-  """A file's text, plain or compressed (.gz).
+def read_lines(file: Path, encoding: str = "utf-8-sig") -> pl.DataFrame:
+  """The lines of a text file, plain or compressed, without blank ones at its end.
+
+  Returns:
+    number (from 1) and line.
 
   Raises:
-    ValueError: naming the first line that is not in this encoding.
+    ValueError: as `read_bytes`, or naming the first line that is not in this encoding.
   """
-  data = read_bytes(file)
+  data = read_bytes(file).rstrip(b"\n")
   try:
-    return data.decode(encoding)
+    lines = data.decode(encoding).split("\n") if data else []
   except UnicodeDecodeError as error:
     line = data.count(b"\n", 0, error.start) + 1
-    raise ValueError(f"{file}:{line}: the text is not {encoding}: {error.reason}") from error
+    name = encoding.removesuffix("-sig")
+    raise ValueError(f"{file}:{line}: the text is not {name}: {error.reason}") from error
+  return pl.DataFrame({"line": pl.Series(lines, dtype=pl.String)}).with_row_index("number", 1)
 
 
-def read_lines(file: Path, encoding: str = "utf-8") -> pl.DataFrame:
-  """The lines of a text file: 'number', from 1, and 'line'; no blank ones at the file's end."""
-  lines = read_text(file, encoding).replace("\r\n", "\n").rstrip("\n").split("\n")
-  frame = pl.DataFrame({"line": lines if lines != [""] else []}, schema={"line": pl.String})
-  return frame.with_row_index("number", 1)
+def with_fields(lines: pl.DataFrame, separator: str, names: Sequence[str]) -> pl.DataFrame:
+  """Adds the fields of each line under these names (null where there are fewer), and their count.
+
+  Fields between commas may be quoted.
+  """
+  fields = pl.col("line").str.split(separator)
+  if separator == ",":
+    bare = pl.element().str.strip_prefix(",").str.replace('(?s)^"(.*)"$', "$1")
+    fields = pl.col("line").str.extract_all(_CSV_FIELD)
+    fields = fields.list.eval(bare.str.replace_all('""', '"', literal=True))
+  named = (fields.list.get(k, null_on_oob=True).alias(name) for k, name in enumerate(names))
+  return lines.with_columns(fields.list.len().alias("count"), *named)
+
+
+def with_number(rows: pl.DataFrame, id_: str) -> pl.DataFrame:
+  """Adds 'whole', a column of ids as Int64, and 'first', the line where each stands first."""
+  rows = rows.with_columns(pl.col(id_).cast(pl.Int64, strict=False).alias("whole"))
+  return rows.with_columns(pl.col("number").first().over("whole").alias("first"))
 
 
 def refuse(file: Path, rows: pl.DataFrame, faults: Mapping[str, pl.Expr]) -> None:

@@ -113,7 +113,7 @@ def test_a_malformed_sequence_is_named(tmp_path: Path, line: str, fault: str) ->
     ("5\tB5\ttitle\tbrand\tBeauty", "5 fields instead of 6"),
     ("x\tB5\ttitle\tbrand\tBeauty\tk", "the item id is not a whole number"),
     ("10\tB5\ttitle\tbrand\tBeauty\tk", "item 10 stands on line 3 already"),
-    ("5\tB5\tt\udcff\tbrand\tBeauty\tk", "not UTF-8"),
+    ("5\tB5\tt\udcff\tbrand\tBeauty\tk", "the text is not utf-8"),
   ],
 )
 def test_a_malformed_item_is_named(tmp_path: Path, line: str, fault: str) -> None:
