@@ -20,7 +20,7 @@ import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.sources.build import NO_ITEMS, build
-from sidrec.data.sources.text_lines import (
+from sidrec.data.sources.line_frames import (
   plain_or_gz,
   read_lines,
   refuse,

@@ -26,9 +26,8 @@ from typing import Any
 import polars as pl
 
 from sidrec.data.sources.amazon import free_text
-from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
+from sidrec.data.sources.amazon_lines import is_missing, numbered_lines, parse_line
 from sidrec.data.sources.rules import counted
-from sidrec.data.sources.text_numbers import is_missing
 
 _SCHEMA = {
   "item": pl.String,

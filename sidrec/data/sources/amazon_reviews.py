@@ -24,11 +24,9 @@ import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.sources import rules
-from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
+from sidrec.data.sources.amazon_lines import is_missing, numbered_lines, parse_line
 from sidrec.data.sources.amazon_metadata import read_metadata
 from sidrec.data.sources.build import NO_ITEMS, apply_rules, sort_ids
-from sidrec.data.sources.interactions import log_notes
-from sidrec.data.sources.text_numbers import is_missing
 
 # Of 2023, and of 2014 and 2018: columns by role, and the microseconds in a unit of time.
 _FORMS = (
@@ -112,14 +110,16 @@ def _read_log(file: Path) -> tuple[pl.DataFrame, list[str]]:
   lines, blocks = numbered_lines(file), []
   while block := list(itertools.islice(lines, _BLOCK_LINES)):
     blocks.append(_parse_block(file, block, columns, unit))
-  log = pl.concat(blocks)
-  has_name = (log["user"] != "") & (log["item"] != "")
-  is_untimed = log["time"].null_count() == len(log)
-  if is_untimed:  # a second each, so that no two rows are at the same time
+  log, notes = pl.concat(blocks), []
+  if not log["time"].count():  # a second each, so that no two rows are at the same time
     log = log.with_columns(time=pl.int_range(pl.len(), dtype=pl.Int64) * 10**6)
-  has_time = log["time"].is_not_null()
-  nameless, timeless = (~has_name).sum(), (has_name & ~has_time).sum()
-  return log.filter(has_name & has_time), [*log_notes(columns, is_untimed, nameless, timeless)]
+    notes.append(f"column {columns['time']!r} is empty: the order of the file stands for time")
+  named = log.filter(pl.col("user") != "", pl.col("item") != "")
+  timed = named.drop_nulls("time")
+  for count, what in ((len(log) - len(named), "user or item"), (len(named) - len(timed), "time")):
+    if count:
+      notes.append(f"dropped {rules.counted(count, 'row')} without a {what}")
+  return timed, notes
 
 
 def _form(file: Path) -> tuple[dict[str, str], int]:

@@ -19,6 +19,7 @@ import polars as pl
 from sidrec.data import dataset
 from sidrec.data.sources.build import build
 from sidrec.data.sources.download import fetch
+from sidrec.data.sources.line_frames import plain_or_gz, stamps
 from sidrec.data.sources.movielens_movies import (
   parse_movies,
   parse_movies_csv,
@@ -27,7 +28,6 @@ from sidrec.data.sources.movielens_movies import (
 )
 from sidrec.data.sources.movielens_ratings import RatingsForm, parse_ratings
 from sidrec.data.sources.movielens_tfds import read_tfds
-from sidrec.data.sources.text_lines import plain_or_gz, stamps
 
 _TFDS_FOLDER = "movielens/1m-ratings/0.1.1"
 _TFDS_FILES = ("dataset_info.json", "features.json", "movie_genres.labels.txt", "*.array_record*")
@@ -58,52 +58,21 @@ class Edition(NamedTuple):
     return [name for name in (self.ratings, self.movies, self.tags) if name]
 
 
-def _csv_edition(folder: str, md5: str, max_megabytes: int) -> Edition:
-  form = RatingsForm(",", "userId,movieId,rating,timestamp", halves=True)
-  names = ("ratings.csv", "movies.csv", "tags.csv", ("links.csv",))
-  return Edition(folder, md5, folder, *names, form, parse_movies_csv, max_megabytes)
-
-
+# Ratings, movies, tags, extra, form and parser of an edition.
+_100K = ("u.data", "u.item", "", ("u.user",), RatingsForm("\t"), parse_u_item)
+_1M = ("ratings.dat", "movies.dat", "", ("users.dat",), RatingsForm("::"), parse_movies)
+_10M_MOVIES = functools.partial(parse_movies, encoding="utf-8")
+_10M_RATINGS = RatingsForm("::", halves=True)
+_10M = ("ratings.dat", "movies.dat", "tags.dat", (), _10M_RATINGS, _10M_MOVIES)
+_CSV_RATINGS = RatingsForm(",", "userId,movieId,rating,timestamp", halves=True)
+_CSV = ("ratings.csv", "movies.csv", "tags.csv", ("links.csv",), _CSV_RATINGS, parse_movies_csv)
 EDITIONS = {
-  "movielens-100k": Edition(
-    folder="ml-100k",
-    md5="0e33842e24a9c977be4e0107933c0723",
-    members="ml-100k",
-    ratings="u.data",
-    movies="u.item",
-    tags="",
-    extra=("u.user",),
-    form=RatingsForm("\t"),
-    parse_movies=parse_u_item,
-    max_megabytes=16,
-  ),
-  "movielens-1m": Edition(
-    folder="ml-1m",
-    md5="c4d9eecfca2ab87c1945afe126590906",
-    members="ml-1m",
-    ratings="ratings.dat",
-    movies="movies.dat",
-    tags="",
-    extra=("users.dat",),
-    form=RatingsForm("::"),
-    parse_movies=parse_movies,
-    max_megabytes=16,
-  ),
-  "movielens-10m": Edition(
-    folder="ml-10m",
-    md5="ce571fd55effeba0271552578f2648bd",
-    members="ml-10M100K",
-    ratings="ratings.dat",
-    movies="movies.dat",
-    tags="tags.dat",
-    extra=(),
-    form=RatingsForm("::", halves=True),
-    parse_movies=functools.partial(parse_movies, encoding="utf-8"),
-    max_megabytes=128,
-  ),
-  "movielens-20m": _csv_edition("ml-20m", "cd245b17a1ae2cc31bb14903e1204af3", 256),
-  "movielens-25m": _csv_edition("ml-25m", "6b51fb2759a8657d3bfcbfc42b592ada", 512),
-  "movielens-32m": _csv_edition("ml-32m", "d472be332d4daa821edc399621853b57", 512),
+  "movielens-100k": Edition("ml-100k", "0e33842e24a9c977be4e0107933c0723", "ml-100k", *_100K, 16),
+  "movielens-1m": Edition("ml-1m", "c4d9eecfca2ab87c1945afe126590906", "ml-1m", *_1M, 16),
+  "movielens-10m": Edition("ml-10m", "ce571fd55effeba0271552578f2648bd", "ml-10M100K", *_10M, 128),
+  "movielens-20m": Edition("ml-20m", "cd245b17a1ae2cc31bb14903e1204af3", "ml-20m", *_CSV, 256),
+  "movielens-25m": Edition("ml-25m", "6b51fb2759a8657d3bfcbfc42b592ada", "ml-25m", *_CSV, 512),
+  "movielens-32m": Edition("ml-32m", "d472be332d4daa821edc399621853b57", "ml-32m", *_CSV, 512),
 }
 
 
@@ -135,27 +104,19 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
     FileNotFoundError: if a folder that was named lacks a file, or no place has the data.
     ValueError: for a malformed line, naming file, line number and content.
   """
-  source = find_source(name, path)
+  source, edition = find_source(name, path), EDITIONS[name]
   if source.kind == "tfds":
     ratings, movies, notes = read_tfds(source.folder)
   else:
-    file, movies, notes = ratings_and_movies(name, source)
-    ratings = parse_ratings(file, EDITIONS[name].form, movies["item"])
+    folder = source.folder if source.kind == "folder" else _unpacked_archive(name, source)
+    file, tags = plain_or_gz(folder, edition.ratings), plain_or_gz(folder, edition.tags)
+    movies, notes = edition.parse_movies(plain_or_gz(folder, edition.movies)), []
+    if edition.tags and tags.is_file():
+      text = parse_tags(tags, movies["item"])
+      movies = movies.join(text, on="item", how="left", maintain_order="left")
+      notes = [f"the movies' text is the words of {tags.name}, whenever they were given"]
+    ratings = parse_ratings(file, edition.form, movies["item"])
   return build(name, ratings, movies, min_interactions, notes)
-
-
-def ratings_and_movies(name: str, source: Source) -> tuple[Path, pl.DataFrame, list[str]]:
-  """The file of an edition's ratings, its movies, and notes; not for a TFDS copy.
-
-  An archive that is not here yet is downloaded.
-  """
-  edition = EDITIONS[name]
-  folder = source.folder if source.kind == "folder" else _unpacked_archive(name, source)
-  movies, notes = edition.parse_movies(plain_or_gz(folder, edition.movies)), []
-  if edition.tags and (tags := plain_or_gz(folder, edition.tags)).is_file():
-    movies = movies.join(parse_tags(tags, movies["item"]), "item", "left", maintain_order="left")
-    notes.append(f"the movies' text is the words of {tags.name}, whenever they were given")
-  return plain_or_gz(folder, edition.ratings), movies, notes
 
 
 def signature_movielens(name: str, path: str = "") -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What the files of every MovieLens edition say about movies: titles, years, genres, tags.
 
-All functions take plain or compressed (.gz) files and return frames as `build.build` takes them.
+All functions take plain or compressed (.gz) files and return frames as `build.build` takes them:
+of movies item (Int64), title, categories and year (null where the title names none), in file
+order. They raise ValueError naming file, line number and content of the first malformed line.
 """
 
 from collections.abc import Sequence
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sidrec.data.sources.text_lines import (
+from sidrec.data.sources.line_frames import (
   read_bytes,
   read_lines,
   refuse,
@@ -30,38 +32,19 @@ _MAX_WORD = 32  # characters
 
 
 def parse_movies(file: Path, encoding: str = "latin-1") -> pl.DataFrame:
-  """Parses movies.dat: lines `MovieID::Title (Year)::Genre|Genre`.
-
-  Args:
-    file: its path.
-    encoding: of its text; MovieLens-1M has latin-1, MovieLens-10M utf-8.
-
-  Returns:
-    item (Int64), title, categories and year (null where the title names none), in file order.
-
-  Raises:
-    ValueError: naming file, line number and content of the first malformed line.
-  """
+  """Parses movies.dat: lines `MovieID::Title (Year)::Genre|Genre`. (10M is in utf-8)."""
   rows = with_fields(read_lines(file, encoding), "::", ["id", "title", "genres"])
   return _movies(file, rows, "MovieID::Title (Year)::Genre|Genre", 3, listed("genres"))
 
 
 def parse_movies_csv(file: Path) -> pl.DataFrame:
-  """Parses movies.csv: quoted UTF-8 rows `movieId,title,genres` below a header.
-
-  Returns, Raises:
-    as `parse_movies`.
-  """
+  """Parses movies.csv: quoted UTF-8 rows `movieId,title,genres` below a header."""
   rows = _csv_rows(file, ["movieId", "title", "genres"]).rename({"movieId": "id"})
   return _movies(file, rows, "movieId,title,genres", 3, listed("genres"))
 
 
 def parse_u_item(file: Path) -> pl.DataFrame:
-  """Parses u.item of MovieLens-100K: latin-1 lines with a flag for each of 19 genres.
-
-  Returns, Raises:
-    as `parse_movies`.
-  """
+  """Parses u.item of MovieLens-100K: latin-1 lines with a flag for each of 19 genres."""
   names = ["id", "title", "released", "on video", "url", *_GENRES_100K]
   rows = with_fields(read_lines(file, "latin-1"), "|", names)
   genres = pl.concat_list(pl.when(pl.col(g) == "1").then(pl.lit(g)) for g in _GENRES_100K[1:])
@@ -114,9 +97,6 @@ def parse_tags(file: Path, movies: pl.Series) -> pl.DataFrame:
   Returns:
     item (Int64) and text: at most 20 words in lower case, of equal frequency in the order of the
     file. Movies without a tag are left out.
-
-  Raises:
-    ValueError: naming file and line number of the first malformed row.
   """
   names = ["userId", "movieId", "tag", "timestamp"]
   if ".csv" in file.suffixes:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sidrec.data.sources.text_lines import read_bytes, read_lines, refuse, with_fields
+from sidrec.data.sources.line_frames import read_bytes, read_lines, refuse, with_fields
 
 _NUMBERS = ("user", "item", "time")
 

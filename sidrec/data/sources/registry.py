@@ -72,7 +72,7 @@ def _reader(source: str) -> Reader:
 
 
 def settings_of(data: ConfigDict) -> dict[str, Any]:
-  """What the reader of a config's source takes besides path and min_interactions."""
+  """What the reader of a config's source takes beside path and min_interactions."""
   if data.source == "store":
     return data.store.to_dict()
   own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
