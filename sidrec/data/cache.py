@@ -95,9 +95,7 @@ def _load(path: str | os.PathLike, read: Callable[[dict, Column], Any]) -> Any:
       version = header["format"]
       if version == _FORMAT:
         text = header["text"]
-        return read(
-          header, lambda name: _unpack(name, arrays) if name in text else arrays[name]
-        )
+        return read(header, lambda name: _unpack(name, arrays) if name in text else arrays[name])
   except FileNotFoundError:
     raise
   except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-# A field of a CSV line with the comma before it. Quoted fields hold no line ends in our files.
-_CSV_FIELD = r'(?:^|,)(?:"(?:[^"]|"")*"|[^,]*)'
+# A field of a CSV line and the comma before it. Quoted fields hold no line ends in our files.
+_CSV_FIELD = r',(?:"(?:[^"]|"")*"|[^,]*)'
 
 
 def plain_or_gz(folder: Path, name: str) -> Path:
@@ -63,7 +63,7 @@ def with_fields(lines: pl.DataFrame, separator: str, names: Sequence[str]) -> pl
   fields = pl.col("line").str.split(separator)
   if separator == ",":
     bare = pl.element().str.strip_prefix(",").str.replace('(?s)^"(.*)"$', "$1")
-    fields = pl.col("line").str.extract_all(_CSV_FIELD)
+    fields = (pl.lit(",") + pl.col("line")).str.extract_all(_CSV_FIELD)
     fields = fields.list.eval(bare.str.replace_all('""', '"', literal=True))
   named = (fields.list.get(k, null_on_oob=True).alias(name) for k, name in enumerate(names))
   return lines.with_columns(fields.list.len().alias("count"), *named)

@@ -32,7 +32,7 @@ _MAX_WORD = 32  # characters
 
 
 def parse_movies(file: Path, encoding: str = "latin-1") -> pl.DataFrame:
-  """Parses movies.dat: lines `MovieID::Title (Year)::Genre|Genre`. (10M is in utf-8)."""
+  """Parses movies.dat: lines `MovieID::Title (Year)::Genre|Genre`, in utf-8 for 10M."""
   rows = with_fields(read_lines(file, encoding), "::", ["id", "title", "genres"])
   return _movies(file, rows, "MovieID::Title (Year)::Genre|Genre", 3, listed("genres"))
 

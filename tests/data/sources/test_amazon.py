@@ -9,7 +9,7 @@ import pytest
 
 from sidrec.data.sources.amazon import read_sequences, signature_sequences
 
-_SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
+_SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 _SEQUENCES = "7 10 2 30\n3 2 10 2 4\n12 30 2\n"
 _ITEMS = (
   "item_id\tasin\ttitle\tbrand\tcategories\tkeywords\n"
@@ -185,3 +185,52 @@ def test_the_real_data(source: str, users: int, items: int, interactions: int) -
   assert (data.items.titles_N != "").all() == (source == "amazon-beauty")
   root_N = [data.items.categories_of(row)[:1] for row in range(items)]
   assert source != "amazon-beauty" or all(root == ["Beauty"] for root in root_N)
+
+
+def test_sequences_of_any_name_may_count_from_0(tmp_path: Path) -> None:
+  file = tmp_path / "Toys.seq.txt.gz"
+  file.write_bytes(gzip.compress(b"0 0 1 2\n1 2 0 1 0\n"))
+  for path in (file, tmp_path):
+    data = read_sequences("sequences", str(path))
+    assert data.name == "Toys"
+    assert data.items.ids_N.tolist() == [0, 1, 2]
+    assert [data.histories.of(user).tolist() for user in range(2)] == [[0, 1, 2], [2, 0, 1, 0]]
+    assert signature_sequences("sequences", str(path))["files"][0][0] == file.name
+  (tmp_path / "items.tsv").write_text("item_id\tbrand\n2\tOPI\n0\t\n")
+  data = read_sequences("sequences", str(file))
+  assert data.items.text_N.tolist() == ["", "", "Brand: OPI"]
+  assert data.items.titles_N.tolist() == [""] * 3
+  assert "2 of 2 items have no title" in data.notes
+
+
+def test_a_folder_of_sequences_has_one_file(tmp_path: Path) -> None:
+  with pytest.raises(FileNotFoundError, match=r"given\) has no file of sequences, \*\.txt or"):
+    read_sequences("sequences", str(tmp_path))
+  for name in ("a.txt", "b.txt.gz"):
+    (tmp_path / name).touch()
+  with pytest.raises(ValueError, match=r"several files .* name one: a\.txt, b\.txt\.gz$"):
+    read_sequences("sequences", str(tmp_path))
+  with pytest.raises(FileNotFoundError, match=r"c\.txt \(the path given\) is not a file or folder"):
+    signature_sequences("sequences", str(tmp_path / "c.txt"))
+
+
+def test_columns_of_any_name_do_not_disturb_the_item_table(tmp_path: Path) -> None:
+  plain = read_sequences("amazon-beauty", _write(tmp_path))
+  names = ["number", "line", "count", "whole", "first"]
+  lines = _ITEMS.splitlines()
+  others = ["\t".join(["0"] * len(names))] * (len(lines) - 1)
+  more = "".join(f"{a}\t{b}\n" for a, b in zip(["\t".join(names), *others], lines, strict=True))
+  data = read_sequences("amazon-beauty", _write(tmp_path, items=more))
+  np.testing.assert_equal(data.items._asdict(), plain.items._asdict())
+
+
+@pytest.mark.skipif(
+  not (_SHARED / "lcrec-letter-ids").is_dir(), reason="LC-Rec's data is not beside the checkout"
+)
+def test_the_sequences_of_lc_rec() -> None:
+  data = read_sequences("sequences", str(_SHARED / "lcrec-letter-ids/Instruments.seq.txt.gz"))
+  assert data.name == "Instruments"
+  assert (data.histories.num_users, data.items.num_items) == (24_772, 9_922)
+  assert len(data.histories.item_T) == 206_153
+  assert data.items.ids_N.tolist() == list(range(9_922))
+  assert data.histories.lengths_U.min() == 5

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sidrec.data.sources import movielens, movielens_movies, movielens_ratings
 
 _EDITION = movielens.EDITIONS["movielens-1m"]
-_ML_1M = Path(__file__).resolve().parents[2] / "../shared/data/ml-1m"
+_ML_1M = Path(__file__).resolve().parents[3] / "../shared/data/ml-1m"
 _MOVIES = (
   "3::Zoë, la misérable (2001)::Drama|Children's\n"
   "1::Toy Story (1995)::Animation|Children's|Comedy\n"
