@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from sidrec.data.settings import default_data
+from sidrec.core.settings import to_dict
+from sidrec.data.settings import DataConfig
 
 
 def default_config() -> ConfigDict:
@@ -17,7 +18,7 @@ def default_config() -> ConfigDict:
   config.mesh.model = 1  # devices that large parameters are spread over; the others share batches
   config.profile_steps = 0  # steps of the recommender's training to trace into <workdir>/profile
 
-  config.data = default_data()
+  config.data = ConfigDict(to_dict(DataConfig()))
 
   # Blocks of an item's vector; each counts by its weight, and a weight of 0 leaves it out.
   config.features = ConfigDict()

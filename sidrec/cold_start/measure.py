@@ -24,7 +24,7 @@ from sidrec.cold_start.merge import mix
 from sidrec.cold_start.new_items import grow, lists_of_both, params_of_both
 from sidrec.core.atomic import write_whole_text
 from sidrec.data.cache import load_dataset
-from sidrec.data.item_parts import take_items
+from sidrec.data.parts import take_items
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
 from sidrec.run import pipeline

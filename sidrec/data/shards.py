@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sidrec.data.dataset import Histories
+from sidrec.data.dataset import TEXT, Histories
 
 DATASET, SPLIT = "histories", "users"  # as TFDS calls them; the split has whole histories
 COLUMNS = {"item": np.dtype("<i4"), "time": np.dtype("<i8"), "rating": np.dtype("<f4")}
@@ -67,7 +67,7 @@ def examples(histories: Histories) -> Iterable[bytes]:
     for (name, dtype), array in zip(COLUMNS.items(), arrays, strict=True)
   ]
   offsets = histories.offsets_Up1.tolist()
-  text = histories.user_ids_U.dtype.kind == "U"
+  text = histories.user_ids_U.dtype == TEXT
   for user, user_id in enumerate(histories.user_ids_U.tolist()):
     example = _example_class()()
     feature = example.features.feature
@@ -93,10 +93,10 @@ def column_of(records: Iterable[bytes], name: str) -> list[bytes]:
 
 
 def user_ids_of(records: Iterable[bytes], dtype: np.dtype) -> np.ndarray:
-  """The original ids of the examples' users: int64 or str [R]."""
+  """The original ids of the examples' users: int64 or TEXT [R]."""
   parse = _example_class().FromString
   ids = [parse(record).features.feature["user_id"] for record in records]
-  if dtype.kind == "U":
+  if dtype == TEXT:
     return np.array([value.bytes_list.value[0].decode() for value in ids], dtype)
   return np.array([value.int64_list.value[0] for value in ids], dtype)
 

@@ -27,10 +27,11 @@ from sidrec.core.atomic import whole_folder, write_whole_text
 from sidrec.data import shards
 from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, save_items
-from sidrec.data.dataset import Dataset, Histories, Items, validate
+from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
 from sidrec.data.prefetch import prefetched
 
-_FORMAT = 1
+_FORMAT = 2  # 1 had text of fixed width
+_ID_TYPES = {"text": TEXT, "int64": np.dtype(np.int64)}
 _USERS_AT_ONCE = 1 << 12
 _SHARD_BYTES = 1 << 27  # of histories before they are compressed: what TFDS aims at
 _HELD_OUT = 2  # of each user's interactions; see `dataset.training_view`
@@ -117,17 +118,17 @@ def write_metadata(
     notes: of the data set.
     items: the catalogue.
     lengths_U: int [U], the interactions of each user, in the order of the shards.
-    id_dtype: of user ids: int64, or str of the width of the longest.
+    id_dtype: of user ids: int64 or TEXT.
     written: what `write_shard` returned for each file.
   """
   save_items(folder / "items.npz", items)
   np.savez(folder / "lengths.npz", length_U=np.asarray(lengths_U, np.int32))
-  shards.write_tfds_metadata(folder, written, id_dtype.kind == "U")
+  shards.write_tfds_metadata(folder, written, id_dtype == TEXT)
   meta = {
     "format": _FORMAT,
     "name": name,
     "notes": list(notes),
-    "user_id": id_dtype.str,
+    "user_id": "text" if id_dtype == TEXT else "int64",
     "users": len(lengths_U),
     "items": items.num_items,
     "interactions": int(np.sum(lengths_U, dtype=np.int64)),
@@ -166,7 +167,7 @@ def open_store(path: str | Path) -> Store:
     raise ValueError(f"{folder / 'lengths.npz'} is damaged ({error}); copy it again") from error
   read = _reader(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
   return Store(
-    folder, meta["name"], tuple(meta["notes"]), lengths_U, np.dtype(meta["user_id"]), read
+    folder, meta["name"], tuple(meta["notes"]), lengths_U, _ID_TYPES[meta["user_id"]], read
   )
 
 

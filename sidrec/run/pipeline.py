@@ -17,12 +17,14 @@ from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.sharding import shard_trie
 from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.core.atomic import write_whole_text
+from sidrec.core.settings import from_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset, save_dataset
 from sidrec.data.dataset import Dataset, Items
 from sidrec.data.held_out_items import draw_items, without_items
 from sidrec.data.k_core import core_of
+from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
 from sidrec.data.tie_breaking import shuffle_ties
 from sidrec.models.sasrec import SASRec, SASRecConfig
@@ -62,7 +64,7 @@ class Recommender(NamedTuple):
 def prepare(config: ConfigDict, workdir: Path) -> str:
   """Raw files → dataset.npz, and items.tsv, which names the item of each row."""
   data, cold = config.data, config.cold_start
-  settings = registry.settings_of(data)
+  settings = registry.settings_of(from_dict(DataConfig, data.to_dict()))
   if samples_users(config) and (data.k_core or data.shuffle_ties >= 0 or cold.held_out):
     raise ValueError(
       "with data.store.users only a sample is in memory, and training reads the shards as they "

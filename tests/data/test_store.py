@@ -221,7 +221,7 @@ def test_what_is_no_store_is_an_error(copied: Path, tmp_path: Path) -> None:
     registry.signature("store", str(tmp_path / "empty"))
   meta = json.loads((copied / "store.json").read_text())
   (copied / "store.json").write_text(json.dumps({**meta, "format": 0}))
-  with pytest.raises(ValueError, match="has store format 0, but this version reads 1"):
+  with pytest.raises(ValueError, match="has store format 0, but this version reads 2"):
     store.open_store(copied)
   (copied / "store.json").write_text("{")
   with pytest.raises(ValueError, match=r"store\.json is damaged"):

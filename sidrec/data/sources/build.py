@@ -95,9 +95,9 @@ def apply_rules(
   histories = dataset.Histories(
     offsets_Up1=_offsets(lengths.to_numpy()),
     item_T=item_T,
-    time_T=_array(log["time"]),
-    rating_T=_array(log["rating"]),
-    user_ids_U=_array(user_ids.gather(user_rows)),
+    time_T=as_array(log["time"]),
+    rating_T=as_array(log["rating"]),
+    user_ids_U=as_array(user_ids.gather(user_rows)),
   )
   own = rules.build_notes(counts, min_interactions, len(items), described, catalogue.num_items)
   said = (*notes, *rules.duplicate_notes(counts.copies, counts.later), *own)
@@ -187,17 +187,17 @@ def pack_items(items: pl.DataFrame) -> dataset.Items:
   flat = names.filter(lengths > 0).explode()
   distinct = flat.unique().sort()
   return dataset.Items(
-    ids_N=_array(table["item"]),
-    titles_N=_array(table["title"].cast(pl.String).fill_null("")),
-    categories_C=_array(distinct),
+    ids_N=as_array(table["item"]),
+    titles_N=as_array(table["title"].cast(pl.String).fill_null("")),
+    categories_C=as_array(distinct),
     category_offsets_Np1=_offsets(lengths.to_numpy()),
     category_E=rows_of(flat, distinct).to_numpy().astype(np.int32),
     numeric={
-      name: _array(table[name].cast(pl.Float32).fill_null(float("nan")))
+      name: as_array(table[name].cast(pl.Float32).fill_null(float("nan")))
       for name in items.columns
       if name not in ITEM_SCHEMA
     },
-    text_N=_array(table["text"].cast(pl.String).fill_null("")),
+    text_N=as_array(table["text"].cast(pl.String).fill_null("")),
   )
 
 
@@ -232,7 +232,8 @@ def item_frame(items: dataset.Items) -> pl.DataFrame:
   )
 
 
-def _array(series: pl.Series) -> np.ndarray:
+def as_array(series: pl.Series) -> np.ndarray:
+  """A column without nulls as an array that may be written to; text and Enums as TEXT."""
   if series.dtype.is_numeric():
     return series.to_numpy(writable=True)
   return series.cast(pl.String).to_numpy().astype(TEXT)

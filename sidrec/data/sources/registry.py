@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
+from sidrec.core.settings import to_dict
 from sidrec.data import dataset, store
+from sidrec.data.settings import DataConfig
 from sidrec.data.sources import amazon, amazon_reviews, demo, movielens, recbole, table
 
 
@@ -71,11 +71,15 @@ def _reader(source: str) -> Reader:
   raise ValueError(f"unknown data source {source!r}; {hint}known sources: {', '.join(READERS)}")
 
 
-def settings_of(data: ConfigDict) -> dict[str, Any]:
-  """What the reader of a config's source takes beside path and min_interactions."""
-  if data.source == "store":
-    return data.store.to_dict()
-  own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
-  if data.source not in own:
-    return {}
-  return {**own[data.source].to_dict(), "repeats": data.repeats}
+def settings_of(data: DataConfig) -> dict[str, Any]:
+  """What the reader of a config's source takes besides path and min_interactions."""
+  match data.source:
+    case "store":
+      return to_dict(data.store)
+    case "amazon-reviews":
+      return {**to_dict(data.amazon), "repeats": data.repeats}
+    case "atomic":
+      return {"repeats": data.repeats}
+    case "table":
+      return {"settings": data.table, "repeats": data.repeats}
+  return {}

@@ -1,8 +1,8 @@
 """Rules that every log goes through, as Polars expressions: in memory, and in shares by user.
 
-A log is a frame with one interaction a row, in file order: 'user' and 'item' (ids of any type
-that sorts), 'time' (Int64, in ticks of any length) and 'rating' (Float32, NaN where there is
-none).
+A log is a frame with one interaction a row, in file order: 'user' and 'item' (UInt32, numbers
+that stand for ids and sort alike), 'time' (Int64, in ticks of any length) and 'rating' (Float32,
+NaN where there is none).
 
   * Exact duplicates (same user, item, time and rating) are one interaction, written twice.
   * Repeats (same user and item at different times) are real: people watch, buy and listen
@@ -18,9 +18,11 @@ all parts (see `drop_rare`).
 
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 REPEATS = ("keep", "first")
+_PAIR = pl.col("user").cast(pl.UInt64) * 2**32 + pl.col("item")
 
 
 class Counts(NamedTuple):
@@ -51,15 +53,20 @@ def check_min_interactions(min_interactions: int) -> None:
 
 def without_duplicates(log: pl.DataFrame) -> pl.DataFrame:
   """Keeps the first of interactions that agree in everything; a missing rating equals another."""
-  return log.unique(["user", "item", "time", "rating"], keep="first", maintain_order=True)
+  # Only these can be duplicates, and most logs have few.
+  at = log.select(_PAIR.is_duplicated()).to_series().arg_true()
+  if not len(at):
+    return log
+  keep = np.ones(len(log), bool)
+  first = pl.struct(_PAIR, "time", "rating").is_first_distinct()
+  keep[at.to_numpy()] = log[at].select(first).to_series().to_numpy()
+  return log if keep.all() else log.filter(keep)
 
 
 def first_of_pairs(log: pl.DataFrame) -> pl.DataFrame:
   """Keeps each user's earliest interaction with an item, of equal times the first."""
-  earliest = pl.col("time").min().over("user", "item")
-  return log.filter(pl.col("time") == earliest).unique(
-    ["user", "item"], keep="first", maintain_order=True
-  )
+  order = log.select(_PAIR.alias("pair"), "time").with_row_index().sort("time", maintain_order=True)
+  return log[order.filter(pl.col("pair").is_first_distinct())["index"].sort()]
 
 
 def in_order(log: pl.DataFrame) -> pl.DataFrame:
