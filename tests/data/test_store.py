@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import assert_same, make_dataset, make_items, tiny_config
+from tiny import assert_same, build_from, make_dataset, make_items, tiny_config
 
 from sidrec.data import batches, shards, store
 from sidrec.data.dataset import Dataset, training_view
 from sidrec.data.sources import registry
 from sidrec.data.sources.build import item_table
-from sidrec.data.sources.build_arrays import build_arrays as build
 from sidrec.run import pipeline
 
 LENGTHS = np.random.default_rng(1).integers(3, 12, 40).tolist()
@@ -27,7 +26,7 @@ def data_set(text_ids: bool = False) -> Dataset:
   user_T = np.repeat(np.arange(len(LENGTHS)), LENGTHS)
   users = np.array([f"käthe {number}" for number in range(len(LENGTHS))]) if text_ids else None
   rating_T = np.where(rng.random(len(user_T)) < 0.3, np.nan, rng.integers(1, 6, len(user_T)))
-  return build(
+  return build_from(
     "forty",
     user_T if users is None else users[user_T],
     rng.integers(0, 30, len(user_T)),

@@ -183,9 +183,7 @@ def finish(folder: Path, raw: steps.RawLog, data: DataConfig, result: steps.Resu
     as_array(result.plan.users["id"].head(0)).dtype,
     result.shards,
   )
-  return _said(
-    raw.name, after.users, items.num_items, after.interactions, len(result.shards)
-  )
+  return _said(raw.name, after.users, items.num_items, after.interactions, len(result.shards))
 
 
 def _said(name: str, users: int, items: int, interactions: int, files: int) -> str:
@@ -194,15 +192,13 @@ def _said(name: str, users: int, items: int, interactions: int, files: int) -> s
   )
 
 
-def _notes(
-  raw: steps.RawLog, data: DataConfig, result: steps.Result, num_items: int
-) -> list[str]:
+def _notes(raw: steps.RawLog, data: DataConfig, result: steps.Result, num_items: int) -> list[str]:
   """What the reader in memory, and `core_of` after it, would have noted."""
   before, after = result.before, result.after
   first = result.plan.items["item"].gather(result.first_items)
   described = raw.described.frame["item"].is_in(first.implode()).sum()
   notes = [
-    *log_notes(raw.logs[0], result.plan.met),
+    *log_notes(raw.logs[0].columns, result.plan.met, raw.logs[0].time_unit),
     *raw.described.notes,
     *rules.duplicate_notes(before.copies, before.later),
     *rules.build_notes(

@@ -15,8 +15,8 @@ import polars as pl
 from sidrec.data import shards
 from sidrec.data.prepare import steps
 from sidrec.data.sources import rules
-from sidrec.data.sources.log import met_in, named_rows, require_sound
 from sidrec.data.sources.file_lines import named_faults
+from sidrec.data.sources.log import met_in, named_rows, require_sound
 from sidrec.data.store import default_shards
 
 

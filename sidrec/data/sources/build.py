@@ -218,20 +218,6 @@ def item_table(
   return pack_items(pl.DataFrame(columns | {n: np.asarray(c, float) for n, c in numeric.items()}))
 
 
-def item_frame(items: dataset.Items) -> pl.DataFrame:
-  """The inverse of `pack_items`."""
-  names = [items.categories_of(item) for item in range(items.num_items)]
-  return pl.DataFrame(
-    {
-      "item": items.ids_N,
-      "title": items.titles_N,
-      "categories": pl.Series(names, dtype=pl.List(pl.String)),
-      "text": items.text_N,
-      **items.numeric,
-    }
-  )
-
-
 def as_array(series: pl.Series) -> np.ndarray:
   """A column without nulls as an array that may be written to; text and Enums as TEXT."""
   if series.dtype.is_numeric():

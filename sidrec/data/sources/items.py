@@ -12,9 +12,9 @@ import polars as pl
 
 from sidrec.data.sources import values
 from sidrec.data.sources.build import ITEM_SCHEMA
+from sidrec.data.sources.file_lines import named_faults
 from sidrec.data.sources.rules import counted
 from sidrec.data.sources.scan import Scan, require_columns
-from sidrec.data.sources.file_lines import named_faults
 
 Split = Callable[[str, pl.Series], pl.Series]  # column, its values → List(String), names in each
 _TEXTS = ("id", "title", "categories", "text")  # roles; all others are numbers

@@ -20,10 +20,10 @@ import polars as pl
 from sidrec.data import dataset
 from sidrec.data.sources import values
 from sidrec.data.sources.build import apply_rules, sort_ids
+from sidrec.data.sources.file_lines import named_faults
 from sidrec.data.sources.items import Described
 from sidrec.data.sources.rules import counted
 from sidrec.data.sources.scan import Scan, require_columns
-from sidrec.data.sources.file_lines import named_faults
 
 ROLES = ("user", "item", "time", "rating")
 TICKS = 10**6  # of the times of a log, in a second
@@ -83,9 +83,7 @@ def scan_log(scan: Scan, columns: Mapping[str, str], time_unit: str = "s") -> Lo
       functools.partial(values.times, unit=time_unit), return_dtype=pl.Int64, is_elementwise=True
     )
   if name := columns.get("rating"):
-    rating = pl.col(name).map_batches(
-      values.numbers, return_dtype=pl.Float64, is_elementwise=True
-    )
+    rating = pl.col(name).map_batches(values.numbers, return_dtype=pl.Float64, is_elementwise=True)
   read = table.select(
     "row",
     "faulty",
@@ -167,23 +165,23 @@ def with_times(rows: Rows, *, untimed: bool) -> Rows:
   return rows.drop_nulls("time")
 
 
-def log_notes(log: LogScan, met: Met) -> tuple[str, ...]:
-  """What reading a log assumed and dropped."""
+def log_notes(columns: Mapping[str, str], met: Met, time_unit: str = "s") -> list[str]:
+  """What reading a log assumed and dropped; columns and unit are those of `scan_log`."""
   notes = []
   if not met.timed:
-    column = log.columns.get("time")
+    column = columns.get("time")
     why = f"column {column!r} is empty" if column else "there is no column of times"
     notes.append(f"{why}: the order of the file stands for time")
   timeless = met.timeless if met.timed else 0
   for count, what in ((met.nameless, "user or item"), (timeless, "time")):
     if count:
       notes.append(f"dropped {counted(count, 'row')} without a {what}")
-  if 0 < met.early < met.timed and log.time_unit in ("ms", "us", "ns"):
+  if 0 < met.early < met.timed and time_unit in ("ms", "us", "ns"):
     notes.append(
       f"{met.early:,} of {met.timed:,} times lie before 1971; are they in another unit than "
-      f"{log.time_unit!r}?"
+      f"{time_unit!r}?"
     )
-  return tuple(notes)
+  return notes
 
 
 def read_data(
@@ -206,6 +204,7 @@ def read_data(
     ValueError: if there is no row or no user left, and in one sentence with file and line for
       what cannot be read.
   """
+  _, columns, time_unit, _ = logs[0]
   rows = pl.concat(map(read_rows, logs))
   met = met_in(rows)
   if not met.rows:
@@ -222,7 +221,7 @@ def read_data(
     log,
     described.frame.with_columns(pl.col("item").cast(items)),
     min_interactions,
-    (*log_notes(logs[0], met), *described.notes),
+    (*log_notes(columns, met, time_unit), *described.notes),
     repeats=repeats,
     ticks=TICKS,
   )

@@ -83,7 +83,11 @@ def value(piece: pl.Expr, form: str, *, bare: bool) -> pl.Expr:
   if form == "plain":
     return without_blanks
   inner = piece.str.slice(1, piece.str.len_chars() - 2).str.replace_all('""', '"', literal=True)
-  return pl.when(piece.str.starts_with('"') & piece.str.ends_with('"')).then(inner).otherwise(without_blanks)
+  return (
+    pl.when(piece.str.starts_with('"') & piece.str.ends_with('"'))
+    .then(inner)
+    .otherwise(without_blanks)
+  )
 
 
 def _closed(separator: str) -> pl.Expr:
@@ -93,9 +97,7 @@ def _closed(separator: str) -> pl.Expr:
   return pl.col("line").str.contains(f"^{value}(?:{sign}{value})*$")
 
 
-def parsed(
-  file: Path, separator: str, header: Sequence[str], names: Sequence[str]
-) -> pl.LazyFrame:
+def parsed(file: Path, separator: str, header: Sequence[str], names: Sequence[str]) -> pl.LazyFrame:
   """The columns of these names by Python's csv reader, with 'row' and 'faulty'."""
   schema = {"row": pl.UInt32, "faulty": pl.Boolean, **dict.fromkeys(names, pl.String)}
   at = [header.index(name) for name in names]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sidrec.data.sources import json_values, quoted_lines, file_lines
+from sidrec.data.sources import file_lines, json_values, quoted_lines
 
 _HEAD = 1 << 10  # rows whose names are the columns of JSON lines
 _NOT_TABLES = (".zip", ".xlsx", ".xls", ".bz2", ".xz", ".7z", ".tar", ".tgz", ".zst")

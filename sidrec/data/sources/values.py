@@ -4,6 +4,7 @@ Nothing raises here: what cannot be read is marked, for `log` and `items` to tak
 """
 
 from datetime import UTC, datetime
+
 import polars as pl
 
 _MICROSECONDS = {"s": 10**6, "ms": 10**3, "us": 1}
@@ -17,6 +18,11 @@ _NO_ID = ("", "nan", "NaN", "NULL", "null", "None", "\\N", "<NA>")
 _EXACT = 2**53  # below it, a float tells whole numbers apart
 NO_TIME, BEYOND = -(2**63), -(2**63) + 1
 _DATE = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}:\d{2})(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$"
+
+
+def is_missing(text: str) -> bool:
+  """Whether text stands for no number: empty, or NA, NaN, null, None, \\N in any case."""
+  return text.strip().lower() in _MISSING
 
 
 def _missing(text: pl.Series) -> pl.Series:
@@ -62,7 +68,12 @@ def times(column: pl.Series, unit: str) -> pl.Series:
   value = value / 1000 if unit == "ns" else value * _MICROSECONDS[unit]
   value = value.round(mode="half_to_even")
   far = (value.abs() >= _LATEST).fill_null(False)
-  other = value.set(far, 0).cast(pl.Int64).set(far, BEYOND).set(value.is_infinite().fill_null(False), NO_TIME)
+  other = (
+    value.set(far, 0)
+    .cast(pl.Int64)
+    .set(far, BEYOND)
+    .set(value.is_infinite().fill_null(False), NO_TIME)
+  )
   return time.zip_with(whole.is_not_null(), other)
 
 
@@ -99,7 +110,7 @@ def _dates(texts: pl.Series) -> pl.Series:
 
 
 def _date(text: str) -> int | None:
-  if text.lower() in _MISSING:
+  if is_missing(text):
     return None
   try:
     moment = datetime.fromisoformat(text)
@@ -132,4 +143,3 @@ def text_of(frame: pl.LazyFrame, name: str, typed: bool) -> pl.Expr:
       return known.cast(pl.Int64).cast(pl.String)
     return known.cast(pl.String)
   return column.cast(pl.String)
-

@@ -156,9 +156,7 @@ def test_other_sources_are_read_in_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("changes", "told"), [
   ({}, "no user has 3 or more interactions"), ({"k_core": 3}, "has no 3-core; use a smaller k")
 ])  # fmt: skip
-def test_a_log_of_which_nothing_is_left(
-  tmp_path: Path, changes: dict, told: str, prepared
-) -> None:
+def test_a_log_of_which_nothing_is_left(tmp_path: Path, changes: dict, told: str, prepared) -> None:
   users = 3 if changes else 2
   rows = [f"{user},{10 * user + place},{place}" for user in range(4) for place in range(users)]
   (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import build_from
 
 from sidrec.data import dataset
 from sidrec.data.sources.build import item_table
-from sidrec.data.sources.build_arrays import build_arrays as build
 
 _NO_METADATA = item_table(np.array([], int), [], [], {})
 
 
 def _build(rows: list[tuple], metadata: dataset.Items = _NO_METADATA, **kwargs) -> dataset.Dataset:
   users, items, times = map(np.array, zip(*rows, strict=True))
-  return build("small", users, items, times, np.arange(len(rows)), metadata, **kwargs)
+  return build_from("small", users, items, times, np.arange(len(rows)), metadata, **kwargs)
 
 
 def test_equal_times_keep_file_order() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sidrec.data import dataset
 from sidrec.data.settings import TableConfig
-from sidrec.data.sources import scan, table
+from sidrec.data.sources import table
 
 _NEEDS_PYARROW = pytest.mark.skipif(
   importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed"
