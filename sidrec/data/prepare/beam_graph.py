@@ -90,7 +90,7 @@ def _rows(pipeline: beam.Pipeline, files: Sequence[tuple[int, str]], table: Tabl
     pipeline
     | "files" >> beam.Create(files)
     | "spread" >> beam.Reshuffle()
-    | "read" >> beam.FlatMap(lambda file: read(*file, table))
+    | "read" >> beam.FlatMap(lambda file: read(file[0], file[1], table))
   )
 
 
@@ -123,7 +123,7 @@ def join_facts(facts: Iterable[tuple], described: Described) -> tuple[steps.Plan
     users.append(own_users)
     items.append(own_items)
   met = Met(*(int(sum(column)) for column in zip(*mets, strict=True)))
-  firsts = dict(zip(sorted(sizes), np.cumsum([0, *(sizes[t] for t in sorted(sizes))]).tolist()))
+  firsts = {table: sum(sizes[t] for t in sizes if t < table) for table in sizes}
   summed = pl.concat(users).group_by("user").agg(pl.col("len").sum())
   return steps.plan(met, summed, pl.concat(items).unique(), described), firsts
 
@@ -182,7 +182,9 @@ def _write(histories: Any, whole: Any, items: Any, place: str, num_shards: int) 
     | "in shards" >> beam.GroupByKey()
     | "write"
     >> beam.Map(
-      lambda pair, whole, counts, layout: write_shard(place, *pair, whole[0], counts, len(layout)),
+      lambda pair, whole, counts, layout: write_shard(
+        place, pair[0], pair[1], whole[0], counts, len(layout)
+      ),
       whole=whole,
       counts=AsSingleton(items),
       layout=layout,

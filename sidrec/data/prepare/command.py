@@ -196,7 +196,7 @@ def _notes(raw: steps.RawLog, data: DataConfig, result: steps.Result, num_items:
   """What the reader in memory, and `core_of` after it, would have noted."""
   before, after = result.before, result.after
   first = result.plan.items["item"].gather(result.first_items)
-  described = raw.described.frame["item"].is_in(first.implode()).sum()
+  described = int(raw.described.frame["item"].is_in(first.implode()).sum())
   notes = [
     *log_notes(raw.logs[0].columns, result.plan.met, raw.logs[0].time_unit),
     *raw.described.notes,

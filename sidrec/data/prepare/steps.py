@@ -41,7 +41,7 @@ class Plan(NamedTuple):
   @property
   def num_shares(self) -> int:
     """How many shares of users there are."""
-    return self.users["share"].max() + 1 if len(self.users) else 0
+    return self.users["share"].n_unique()
 
 
 class Result(NamedTuple):

@@ -1,4 +1,4 @@
-"""Columns of JSON lines as text: by Polars, and by Python where the two might say it differently."""
+"""Columns of JSON lines as text: by Polars, and by Python where the two may differ."""
 
 import json
 from collections.abc import Sequence

@@ -82,12 +82,9 @@ def value(piece: pl.Expr, form: str, *, bare: bool) -> pl.Expr:
   without_blanks = piece.str.strip_chars(" ") if bare else piece
   if form == "plain":
     return without_blanks
-  inner = piece.str.slice(1, piece.str.len_chars() - 2).str.replace_all('""', '"', literal=True)
-  return (
-    pl.when(piece.str.starts_with('"') & piece.str.ends_with('"'))
-    .then(inner)
-    .otherwise(without_blanks)
-  )
+  inner = piece.str.head(-1).str.slice(1).str.replace_all('""', '"', literal=True)
+  in_quotes = piece.str.contains('^"(?s:.)*"$')
+  return pl.when(in_quotes).then(inner).otherwise(without_blanks)
 
 
 def _closed(separator: str) -> pl.Expr:
@@ -122,18 +119,19 @@ def parsed(file: Path, separator: str, header: Sequence[str], names: Sequence[st
   return register_io_source(frames, schema=schema)
 
 
-def explain(file: Path, separator: str, row: int) -> list[str]:
-  """The values of the row that begins on line `row`, from 0.
+def size_of(file: Path, separator: str, row: int) -> int:
+  """How many values the row has that begins on line `row`, from 0.
 
   Raises:
     ValueError: if it is no row, for its quotes.
   """
-  return next(found for begin, found in _parsed_rows(file, separator, strict=True) if begin == row)
+  rows = _parsed_rows(file, separator, strict=True)
+  return next(len(found or ()) for begin, found in rows if begin == row)
 
 
 def _parsed_rows(
   file: Path, separator: str, strict: bool = False
-) -> Iterator[tuple[int, list[str]]]:
+) -> Iterator[tuple[int, list[str] | None]]:
   """The line where each row begins, from 0, and its values; None, once, where quotes fail."""
   with file_lines.opened(file) as stream:
     reader = _reader(stream, separator, quoted=True)

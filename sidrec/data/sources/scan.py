@@ -144,24 +144,17 @@ def _plain(file: Path, name: str, kind: Any) -> pl.Expr:
 def _text_of_bytes(file: Path, name: str) -> pl.Expr:
   """Bytes as the UTF-8 text that they are, or else as UUIDs."""
   column = pl.col(name)
-  text = column.cast(pl.String, strict=False)
-  is_text, all_16 = (
-    pl.scan_parquet(file, glob=False)
-    .filter(column.is_not_null())
-    .select(
-      (text.is_not_null() & ~text.str.contains(r"\p{Cc}")).all().alias("text"),
-      (column.bin.size() == 16).all().alias("16"),
-    )
-    .collect()
-    .row(0)
-  )
-  if is_text:
-    return text
-  if not all_16:
+  table = pl.scan_parquet(file, glob=False).select(column.drop_nulls())
+  try:
+    if not table.select(column.cast(pl.String).str.contains(r"\p{Cc}").any()).collect().item():
+      return column.cast(pl.String)
+  except pl.exceptions.ComputeError:  # not UTF-8
+    pass
+  if not table.select((column.bin.size() == 16).all()).collect().item():
     raise ValueError(f"{file}: column {name!r} holds bytes that are no UTF-8 text; cast it to text")
   digits = column.bin.encode("hex")
-  parts = [digits.str.slice(*span) for span in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
-  return pl.concat_str(parts, separator="-")
+  spans = ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))
+  return pl.concat_str([digits.str.slice(*span) for span in spans], separator="-")
 
 
 # Text.
@@ -209,9 +202,9 @@ def separated(file: Path, separator: str, quoted: bool = True) -> Scan:
 
   def explain(row: int) -> None:
     line = file_lines.line_at(file, row)
-    values = quoted_lines.explain(file, separator, row) if quoted else line.split(separator)
+    found = quoted_lines.size_of(file, separator, row) if quoted else line.count(separator) + 1
     raise ValueError(
-      f"{file}:{row + 1}: {len(values)} values for the {size} columns of the header, with "
+      f"{file}:{row + 1}: {found} values for the {size} columns of the header, with "
       f"{separator!r} between them: {line[:200]!r}"
     )
 

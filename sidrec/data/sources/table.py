@@ -60,6 +60,6 @@ def signature_table(
 ) -> dict[str, Any]:
   """What identifies the files that `read_table` would read, without reading them."""
   del repeats  # of the settings, not of the files
-  places = [path, *filter(None, [settings and settings.items_path])]
+  places = [path, *filter(None, [settings.items_path if settings else ""])]
   files = [file for place in places for file in find_files(place)]
   return {"files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]}

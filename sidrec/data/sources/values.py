@@ -68,12 +68,8 @@ def times(column: pl.Series, unit: str) -> pl.Series:
   value = value / 1000 if unit == "ns" else value * _MICROSECONDS[unit]
   value = value.round(mode="half_to_even")
   far = (value.abs() >= _LATEST).fill_null(False)
-  other = (
-    value.set(far, 0)
-    .cast(pl.Int64)
-    .set(far, BEYOND)
-    .set(value.is_infinite().fill_null(False), NO_TIME)
-  )
+  no_number = value.is_infinite().fill_null(False)
+  other = value.set(far, 0).cast(pl.Int64).set(far, BEYOND).set(no_number, NO_TIME)
   return time.zip_with(whole.is_not_null(), other)
 
 
