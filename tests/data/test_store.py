@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from tiny import assert_same, build_from, make_dataset, make_items, tiny_config
 
+from sidrec.core.settings import from_dict
 from sidrec.data import batches, shards, store
 from sidrec.data.dataset import Dataset, training_view
+from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
 from sidrec.data.sources.build import item_table
 from sidrec.run import pipeline
@@ -149,7 +151,9 @@ def test_a_sample_has_the_whole_catalogue_and_is_always_the_same(written: Path) 
 def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> None:
   """The batches that training sees are those of all users in memory."""
   config = tiny_config(tmp_path)
-  data = registry.read("table", config.data.path, **registry.settings_of(config.data))
+  data = registry.read(
+    "table", config.data.path, **registry.settings_of(from_dict(DataConfig, config.data.to_dict()))
+  )
   store.write_store(tmp_path / "store", data, 2)
   config.data.update(source="store", path=str(tmp_path / "store"))
   config.data.store.users = 20
