@@ -49,13 +49,13 @@ def read_amazon_reviews(
 ) -> dataset.Dataset:
   """Reads the reviews of one category.
 
-  What is in the files is read by the rules of `interactions` and `amazon_metadata`; each thing
+  What is in the files is read by the rules of `table` and `amazon_metadata`; each thing
   that was dropped or assumed is counted in a note of the data set. Ids are text.
 
   Args:
     path: of the reviews, plain or gzip (its name ends in .gz); the first lines tell the form.
     min_interactions: users with fewer are dropped; at least 3.
-    metadata_path: of the metadata, likewise; '' if there is none.
+    metadata_path: of the metadata, plain or gzip; '' if there is none.
     max_characters: of a title, of a category's name and of a free text, which are cut there.
     repeats: 'keep' keeps every review of an item, 'first' the first of a user of an item.
 
@@ -76,11 +76,15 @@ def read_amazon_reviews(
     items, said = read_metadata(metadata[0], log["item"].unique().to_list(), max_characters)
     notes += said
   # The order of all ids, even of those that the rules drop, tells that of the ones that stay.
-  kinds = {role: pl.Enum(sort_ids(log[role].unique())[0]) for role in ("user", "item")}
-  name = reviews.name.split(".")[0]
-  items = items.cast({"item": kinds["item"]})
+  users, ids = (pl.Enum(sort_ids(log[role].unique())[0]) for role in ("user", "item"))
   return apply_rules(
-    name, log.cast(kinds), items, min_interactions, notes, repeats=repeats, ticks=10**6
+    reviews.name.split(".")[0],
+    log.with_columns(pl.col("user").cast(users), pl.col("item").cast(ids)),
+    items.with_columns(pl.col("item").cast(ids)),
+    min_interactions,
+    notes,
+    repeats=repeats,
+    ticks=10**6,
   )
 
 
@@ -149,7 +153,7 @@ def _parse_block(
     schema = {name: _TYPES[role] for role, name in columns.items()}
     rows = pl.read_ndjson(b"\n".join(line for _, line in lines), schema=schema)
     rows = rows.select(pl.col(name).alias(role) for role, name in columns.items())
-    if (rows["time"].abs().max() or 0) < _LATEST // unit:
+    if (rows["time"].abs() < _LATEST // unit).all():
       return rows.with_columns(pl.col("user", "item").fill_null(""), pl.col("time") * unit)
   except pl.exceptions.PolarsError:
     pass

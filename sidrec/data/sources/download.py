@@ -4,6 +4,7 @@ import io
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 
 def fetch(
@@ -15,10 +16,9 @@ def fetch(
   timeout: float = 30.0,
   pause: float = 1.0,
 ) -> Path:
-  """Downloads a file once.
+  """Downloads a file, unless it is there with the right checksum.
 
-  Nothing is ever at `destination` but the whole, checked file. A file that is there already and
-  has the right checksum is not fetched again.
+  Nothing is ever at `destination` but the whole, checked file.
 
   Args:
     url: http or https.
@@ -43,14 +43,15 @@ def fetch(
     raise ValueError(f"cannot download {url!r}: only http and https are supported")
   get = pooch.HTTPDownloader(timeout=timeout, chunk_size=1 << 16)
 
-  def download(url: str, partial: str, _: object) -> None:
+  def download(url: str, partial: str, _: Any) -> None:
     with _LimitedFile(partial, max_bytes, url) as file:
       get(url, file, None)
 
   folder, name = os.path.split(destination)
+  downloader: Any = download  # pooch's own type for it has other names
   for attempt in range(retries + 1):
     try:
-      return Path(pooch.retrieve(url, f"md5:{md5}", name, folder or ".", downloader=download))
+      return Path(pooch.retrieve(url, f"md5:{md5}", name, folder or ".", downloader=downloader))
     except OSError as error:
       status = getattr(getattr(error, "response", None), "status_code", 500)
       if attempt == retries or not (status in (408, 429) or status >= 500):
@@ -68,7 +69,7 @@ class _LimitedFile(io.FileIO):
     super().__init__(path, "wb")
     self._max_bytes, self._url = max_bytes, url
 
-  def write(self, data: bytes) -> int:
+  def write(self, data: Any, /) -> int:
     if self.tell() + len(data) > self._max_bytes:
       raise ValueError(f"{self._url} is larger than the limit of {self._max_bytes:,} bytes")
     return super().write(data)
