@@ -42,10 +42,11 @@ nothing.
 
 from ml_collections import ConfigDict
 
-from sidrec.config import default_config
+from sidrec.config import check_variant, default_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
+  check_variant(__file__, variant)
   config = default_config()
   config.data.source = "amazon-beauty"
   config.features.content.weight = 0.0
@@ -102,6 +103,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.validate_every = 100
     config.train.valid_users = 500
     config.evaluate.beams = 20
-  elif variant:
-    raise ValueError(f"configs/beauty_tiger.py has no variant {variant!r}; there is 'tiny'")
   return config

@@ -72,10 +72,11 @@ last validation was the best, give more. Histories much longer than 50 want a lo
 
 from ml_collections import ConfigDict
 
-from sidrec.config import default_config
+from sidrec.config import check_variant, default_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
+  check_variant(__file__, variant)
   config = default_config()
   config.data.source = "table"
   config.tokenizer.name = "residual_kmeans"
@@ -87,6 +88,4 @@ def get_config(variant: str = "") -> ConfigDict:
   if variant == "tiny":
     config.train.steps = 100
     config.train.validate_every = 50
-  elif variant:
-    raise ValueError(f"configs/custom.py has no variant {variant!r}; there is 'tiny'")
   return config

@@ -10,10 +10,11 @@ configs/demo.py:tiny runs the same stages in under 1 minute.
 
 from ml_collections import ConfigDict
 
-from sidrec.config import default_config
+from sidrec.config import check_variant, default_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
+  check_variant(__file__, variant)
   config = default_config()
   config.data.source = "demo"
   config.tokenizer.codebook_size = 128
@@ -28,6 +29,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config.tokenizer.rqvae.steps = 200
     config.train.steps = 150
     config.train.validate_every = 75
-  elif variant:
-    raise ValueError(f"configs/demo.py has no variant {variant!r}; there is 'tiny'")
   return config

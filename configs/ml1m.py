@@ -20,10 +20,11 @@ configs/ml1m.py:tiny runs the same stages, without SASRec, on fewer steps.
 
 from ml_collections import ConfigDict
 
-from sidrec.config import default_config
+from sidrec.config import check_variant, default_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
+  check_variant(__file__, variant)
   config = default_config()
   config.data.source = "movielens-1m"
   config.tokenizer.rqvae.commitment = 0.25
@@ -45,6 +46,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.steps = 300
     config.train.validate_every = 150
     config.train.valid_users = 500
-  elif variant:
-    raise ValueError(f"configs/ml1m.py has no variant {variant!r}; there is 'tiny'")
   return config

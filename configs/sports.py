@@ -23,44 +23,17 @@ is the evaluation of all users, as on Beauty.
 
 from ml_collections import ConfigDict
 
-from sidrec.config import default_config
+from configs import common
+from sidrec.config import check_variant
 
 
 def get_config(variant: str = "") -> ConfigDict:
-  config = default_config()
-  config.data.source = "amazon-sports"
-  config.features.content.weight = 0.0
-  config.features.text.weight = 1.0
-  config.features.text.template = "{title}. {text} Categories: {categories}."
-  config.tokenizer.num_levels = 3
-  config.model.history_length = 20
-  config.model.width = 128
-  config.model.head_width = 64
-  config.model.encoder_layers = 1
-  config.model.encoder_dropout = 0.5
-  config.model.decoder_dropout = 0.3
-  config.model.item_head = True
-  config.model.item_negatives = 1024
-  config.train.batch_size = 64
-  config.train.learning_rate = 3e-3
+  check_variant(__file__, variant)
+  config = common.amazon("amazon-sports", variant)
   config.train.steps = 3600
   config.train.validate_every = 400
-  config.train.valid_users = 4000
-  config.sasrec.enabled = not variant
-  config.sasrec.model.history_length = 50
-  config.sasrec.model.width = 128
-  config.sasrec.model.dropout = 0.5
-  config.sasrec.model.negatives = 1024
-  config.sasrec.train.batch_size = 64
-  config.sasrec.train.learning_rate = 3e-3
   config.sasrec.train.steps = 2400
   config.sasrec.train.validate_every = 300
-  config.sasrec.train.valid_users = 4000
   if variant == "tiny":
-    config.tokenizer.rqvae.steps = 200
-    config.train.steps = 200
-    config.train.validate_every = 100
-    config.train.valid_users = 500
-  elif variant:
-    raise ValueError(f"configs/sports.py has no variant {variant!r}; there is 'tiny'")
+    common.shrink(config)
   return config

@@ -6,6 +6,8 @@ from ml_collections import ConfigDict
 
 from sidrec.core.settings import to_dict
 from sidrec.data.settings import DataConfig
+from sidrec.features.settings import FeaturesConfig
+from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
 
 
 def default_config() -> ConfigDict:
@@ -20,43 +22,7 @@ def default_config() -> ConfigDict:
 
   config.data = ConfigDict(to_dict(DataConfig()))
 
-  # Blocks of an item's vector; each counts by its weight, and a weight of 0 leaves it out.
-  config.features = ConfigDict()
-  config.features.content = ConfigDict()  # what the catalogue says: no behaviour needed
-  config.features.content.weight = 0.3
-  config.features.content.title_buckets = 256
-  config.features.content.max_categories = 512
-  config.features.content.tag_buckets = 0  # for categories beyond the most frequent ones
-  config.features.content.text_buckets = 0  # for words of the free text
-  config.features.content.scaling = "standard"  # of numbers; or 'quantile'
-  config.features.content.statistics = False  # mean rating and popularity in training, too
-  config.features.cooccurrence = ConfigDict()  # which items are consumed near each other
-  config.features.cooccurrence.weight = 1.0
-  config.features.cooccurrence.dim = 64
-  config.features.cooccurrence.window = 5
-  config.features.item2vec = ConfigDict()  # the same, by skip-gram with negative sampling
-  config.features.item2vec.weight = 0.0
-  config.features.item2vec.dim = 64
-  config.features.item2vec.window = 5
-  config.features.item2vec.steps = 3000
-  config.features.sasrec = ConfigDict()  # the item embeddings of a small SASRec
-  config.features.sasrec.weight = 0.0
-  config.features.sasrec.history_length = 50
-  config.features.sasrec.width = 64
-  config.features.sasrec.dropout = 0.2
-  config.features.sasrec.steps = 3000
-  config.features.text = ConfigDict()  # sentence embeddings
-  config.features.text.weight = 0.0
-  config.features.text.path = ""  # a ready file of ids and vectors; empty to embed the template
-  config.features.text.model = "sentence-transformers/all-MiniLM-L6-v2"  # or a local folder
-  config.features.text.template = "{title}. Categories: {categories}."
-  for name in ("text", "image", "audio"):
-    if name not in config.features:  # ready files only
-      config.features[name] = ConfigDict({"weight": 0.0, "path": ""})
-    config.features[name].id = "item_id"  # what the file calls its ids and its vectors
-    config.features[name].vector = "embedding"
-    config.features[name].missing = "mean"  # or 'zero' or 'error': for items not in the file
-  config.features.whiten = 0  # dimensions that PCA keeps and whitens; 0 leaves vectors as they are
+  config.features = ConfigDict(to_dict(FeaturesConfig()))
 
   config.tokenizer = ConfigDict()
   # Or residual_kmeans, hierarchical_kmeans, product_quantization, lsh, category, radix, file.
@@ -113,21 +79,7 @@ def default_config() -> ConfigDict:
   config.model.dtype = "float32"  # or 'bfloat16'; softmax and parameters stay float32
   config.model.remat = False  # blocks are computed again in the backward pass, to save memory
 
-  config.train = ConfigDict()
-  config.train.batch_size = 16
-  config.train.accumulate = 1  # micro-batches that a step's gradient is computed in
-  config.train.steps = 3000
-  config.train.steps_per_call = 10
-  config.train.learning_rate = 2e-3
-  config.train.warmup_steps = 200
-  config.train.schedule = "cosine"  # or 'inverse_sqrt': at its peak for warmup_steps, then 1/√step
-  config.train.weight_decay = 0.05
-  config.train.clip_norm = 1.0
-  config.train.average_decay = 0.999  # of the moving average of parameters; 0 keeps none
-  config.train.item_loss = 1.0  # what the item head's loss counts beside the semantic ID's
-  config.train.validate_every = 300
-  config.train.valid_users = 1500  # a random sample, so that validating stays cheap
-  config.train.patience = 3  # validations without a better NDCG@10 before stopping; 0 never stops
+  config.train = ConfigDict(to_dict(RecommenderTrainConfig()))
 
   config.sasrec = ConfigDict()  # what the recommender is compared with; not an item vector
   config.sasrec.enabled = False  # whether evaluations train it and show it
@@ -141,20 +93,7 @@ def default_config() -> ConfigDict:
   config.sasrec.model.item_bias = False  # each item's popularity
   config.sasrec.model.negatives = 0  # sampled items of the softmax in training; 0 for all items
   config.sasrec.model.dtype = "float32"
-  config.sasrec.train = ConfigDict()  # as config.train
-  config.sasrec.train.batch_size = 16
-  config.sasrec.train.accumulate = 1
-  config.sasrec.train.steps = 5000
-  config.sasrec.train.steps_per_call = 10
-  config.sasrec.train.learning_rate = 2e-3
-  config.sasrec.train.warmup_steps = 200
-  config.sasrec.train.schedule = "cosine"
-  config.sasrec.train.weight_decay = 0.05
-  config.sasrec.train.clip_norm = 1.0
-  config.sasrec.train.average_decay = 0.999
-  config.sasrec.train.validate_every = 500
-  config.sasrec.train.valid_users = 1500
-  config.sasrec.train.patience = 3
+  config.sasrec.train = ConfigDict(to_dict(SASRecTrainConfig()))
 
   config.evaluate = ConfigDict()
   config.evaluate.beams = 50  # prefixes kept at each level; more find more of the true top K
@@ -175,3 +114,10 @@ def run_name(config_path: str) -> str:
   """'configs/ml1m.py:tiny' → 'ml1m-tiny', the default folder name below runs/."""
   path, _, variant = config_path.partition(":")
   return Path(path).stem + (f"-{variant}" if variant else "")
+
+
+def check_variant(config_path: str, variant: str) -> None:
+  """Raises ValueError for what follows the colon of --config=FILE:VARIANT unless it is 'tiny'."""
+  if variant not in ("", "tiny"):
+    name = f"configs/{Path(config_path).name}"
+    raise ValueError(f"{name} has no variant {variant!r}; there is 'tiny'")

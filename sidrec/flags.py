@@ -41,13 +41,15 @@ def define(modes: list[str]) -> None:
 
 
 def parse(arguments: list[str]) -> list[str]:
-  """Parses the command line; an unknown setting ends with the nearest name, not a traceback."""
+  """Parses the command line; a mistake ends with one sentence, not a traceback."""
   try:
     return app.parse_flags_with_usage(arguments)
+  except ModuleNotFoundError as error:
+    sys.exit(f"sidrec: {error}, which the config imports; run from the folder that holds configs/")
   except (AttributeError, KeyError) as error:
-    told = error.args[0]  # an AttributeError of ml_collections wraps the KeyError
-    told = str(told.args[0] if isinstance(told, KeyError) else told)
-    sys.exit(f"sidrec: no such setting: {' '.join(told.split())}")
+    reason = error.args[0]  # an AttributeError of ml_collections wraps the KeyError
+    reason = str(reason.args[0] if isinstance(reason, KeyError) else reason)
+    sys.exit(f"sidrec: no such setting: {' '.join(reason.split())}")
 
 
 def config() -> ConfigDict:

@@ -49,10 +49,14 @@ def make(values: flags.FlagValues) -> SemanticIDManager:
       raise app.UsageError(str(error)) from None
   if given:
     raise app.UsageError(f"{', '.join(given)} with --config; leave it out, the config decides")
-  from sidrec.run import pipeline  # the simple mapping needs neither JAX nor a data set
+  # The simple mapping needs neither JAX nor a data set.
+  from sidrec.run.load import load_semantic_ids
+  from sidrec.run.stages import run_to
 
   name = run_name(config_flags.get_config_filename(values["config"]))
-  return pipeline.semantic_ids(values.config, values.workdir or Path("runs") / name)
+  workdir = values.workdir or Path("runs") / name
+  run_to("tokenize", values.config, workdir)
+  return load_semantic_ids(values.config, workdir)
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:

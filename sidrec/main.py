@@ -4,28 +4,18 @@ import traceback
 from pathlib import Path
 
 import jax
-import numpy as np
 from absl import app, logging
 from ml_collections import ConfigDict
 
 from sidrec import flags
 from sidrec.cold_start.measure import cold_start
 from sidrec.parallel import hosts, preemption
-from sidrec.run import pipeline, recommend
-from sidrec.run.evaluate import evaluate_all
+from sidrec.run import recommend
 from sidrec.run.seeds import evaluate_seeds
+from sidrec.run.stages import STAGES, run_to
 from sidrec.training.profile import enable_compilation_cache
 
-STAGES = {
-  "prepare": pipeline.prepare,
-  "tokenize": pipeline.tokenize,
-  "train": pipeline.train_recommender,
-  "sasrec": pipeline.train_sasrec,
-  "evaluate": lambda config, workdir: evaluate_seeds(config, workdir, flags.FLAGS.seeds),
-  "cold_start": cold_start,
-  "all": evaluate_all,
-}
-flags.define([*STAGES, "recommend"])
+flags.define(["all", *STAGES, "cold_start", "recommend"])
 
 
 def main(_) -> None:
@@ -59,12 +49,18 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
   if flags.FLAGS.seeds != 1 and mode != "evaluate":
     raise ValueError("--seeds goes with --mode=evaluate")
   hosts.check_shared(workdir)
-  if mode == "recommend":
-    return recommend.answer(config, workdir, flags.request())
-  STAGES[mode](config, workdir)
-  if mode == "all":
-    recommender = pipeline.load_recommender(config, workdir)
-    recommend.print_lists(recommender, recommender.dataset.histories, np.arange(3), 5)
+  match mode:
+    case "recommend":
+      recommend.answer(config, workdir, flags.request())
+    case "cold_start":
+      cold_start(config, workdir)
+    case "evaluate":
+      evaluate_seeds(config, workdir, flags.FLAGS.seeds)
+    case "all":
+      run_to("evaluate", config, workdir)
+      recommend.show_first_users(config, workdir)
+    case _:
+      run_to(mode, config, workdir)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from sidrec.config import default_config
 from sidrec.core.settings import flatten
 from sidrec.data.cache import load_dataset
 from sidrec.data.sources.demo import read_demo
-from sidrec.run import pipeline
+from sidrec.run.load import load_semantic_ids
+from sidrec.run.stages import run_to
 
 ROOT = Path(__file__).parents[1]
 CUSTOM = runpy.run_path(str(ROOT / "configs" / "custom.py"))
@@ -20,7 +21,7 @@ CUSTOM = runpy.run_path(str(ROOT / "configs" / "custom.py"))
 
 def prepared(config, workdir):
   """The data set of a config, through the stage and back from its file."""
-  pipeline.prepare(config, workdir)
+  run_to("prepare", config, workdir)
   return load_dataset(workdir / "dataset.npz")
 
 
@@ -93,11 +94,12 @@ def test_a_log_without_a_table_of_items_becomes_semantic_ids(tmp_path):
   (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
   config = CUSTOM["get_config"]("tiny")
   config.data.path = str(tmp_path / "log.csv")
-  ids = pipeline.semantic_ids(config, tmp_path)
+  run_to("tokenize", config, tmp_path)
+  ids = load_semantic_ids(config, tmp_path)
   assert ids.num_items == 30
   assert len(np.unique(ids.codes, axis=0)) == 30
 
 
 def test_without_a_path_it_says_what_is_missing(tmp_path):
   with pytest.raises(ValueError, match="a table needs a path: the file of the interactions"):
-    pipeline.prepare(CUSTOM["get_config"](), tmp_path)
+    run_to("prepare", CUSTOM["get_config"](), tmp_path)

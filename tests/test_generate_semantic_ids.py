@@ -1,14 +1,13 @@
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
 from absl import app, flags
 
-import sidrec
 from sidrec import SemanticIDManager
 from sidrec.generate_semantic_ids import define_flags, main
+from sidrec.run import load, stages
 
 SIMPLE = ("--num_items=3706", "--id_length=4", "--codebook_size=256")
 
@@ -31,17 +30,17 @@ def config(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-  """Stands in for the pipeline and notes what it was asked for."""
+  """Stands in for the stages and notes what they were asked for."""
   asked = []
 
-  def semantic_ids(config, workdir):
-    asked.append((config.size, workdir))
+  def load_semantic_ids(config, workdir):
+    assert asked[-1] == ("tokenize", config.size, workdir)
     return SemanticIDManager.from_codes([[2], [1]], config.size, [7, 3])
 
-  pipeline = types.ModuleType("sidrec.run.pipeline")
-  pipeline.semantic_ids = semantic_ids
-  monkeypatch.setitem(sys.modules, "sidrec.run.pipeline", pipeline)
-  monkeypatch.setattr(sidrec, "pipeline", pipeline, raising=False)
+  monkeypatch.setattr(
+    stages, "run_to", lambda last, config, workdir: asked.append((last, config.size, workdir))
+  )
+  monkeypatch.setattr(load, "load_semantic_ids", load_semantic_ids)
   return asked
 
 
@@ -63,7 +62,7 @@ def test_npz_output(tmp_path):
 def test_config_with_the_default_workdir(tmp_path, config, calls, capsys):
   output = tmp_path / "ids.json"
   run(f"--config={config}", f"--output={output}")
-  assert calls == [(4, Path("runs/small"))]
+  assert calls == [("tokenize", 4, Path("runs/small"))]
   assert SemanticIDManager.load_from_file(output).item_ids.tolist() == [7, 3]
   assert "2 semantic IDs" in capsys.readouterr().out
 
@@ -72,7 +71,10 @@ def test_config_with_an_argument_and_a_workdir(tmp_path, config, calls):
   output = f"--output={tmp_path / 'ids.json'}"
   run(f"--config={config}:8.0", output)
   run(f"--config={config}", f"--workdir={tmp_path}", output)
-  assert calls == [(8, Path("runs/small-8.0")), (4, str(tmp_path))]
+  assert calls == [
+    ("tokenize", 8, Path("runs/small-8.0")),
+    ("tokenize", 4, str(tmp_path)),
+  ]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_main_is_short():
 @pytest.mark.parametrize(
   ("flags", "sentence"),
   [
-    (["--mode=recommend", "--user=8"], "stage 'tokenize' is not done"),
+    (["--mode=recommend", "--user=8"], "stage 'prepare' is not done"),
     (["--mode=recommend"], "needs one of --user, --users, --history and --items"),
     (["--mode=recommend", "--user=8", "--k=70"], "add --config.evaluate.beams=70"),
     (["--config.data.source=movilens-1m"], "did you mean 'movielens-1m'?"),

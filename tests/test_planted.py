@@ -27,7 +27,8 @@ from sidrec.config import default_config
 from sidrec.data.dataset import held_out_view, training_view
 from sidrec.evaluation.baselines import evaluate_baseline, popularity
 from sidrec.evaluation.evaluate import evaluate_users
-from sidrec.run import pipeline
+from sidrec.run.load import load_recommender
+from sidrec.run.stages import run_to
 from sidrec.tokenizers.report.cluster_metrics import agreement
 
 C, M, U, S, K = 20, 12, 4000, 14, 10
@@ -103,8 +104,8 @@ def run(tmp_path_factory):
         writer.writerow([user, id_N[item_S[time]], time])
 
   config = small_config(workdir / "log.csv")
-  pipeline.train_recommender(config, workdir)
-  dataset, ids, params, recommend_users = pipeline.load_recommender(config, workdir)
+  run_to("train", config, workdir)
+  dataset, ids, params, recommend_users = load_recommender(config, workdir)
   item_N = np.argsort(id_N)[dataset.items.ids_N]  # row of the catalogue → item of the process
   held_out = held_out_view(dataset.histories, "test")
   users_U = np.arange(U)

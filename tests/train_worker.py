@@ -21,7 +21,7 @@ from sidrec.parallel.mesh import make_mesh
 from sidrec.trainers.recommender import recommender_task
 from sidrec.training.checkpoint import save_params
 from sidrec.training.logging import Logger
-from sidrec.training.loop import LoopConfig, train
+from sidrec.training.loop import LoopConfig, Records, train
 
 STEPS, PER_CALL, VALIDATE_EVERY = 24, 2, 8
 
@@ -72,8 +72,7 @@ def run(folder, kill):
     LoopConfig(STEPS, PER_CALL, VALIDATE_EVERY, "score", average_decay=0.9),
     jax.random.key(0),
     make_mesh(),
-    folder / "checkpoints",
-    lambda start: Logger(scalars, lambda *_: None, lambda: None),
+    Records(folder / "checkpoints", lambda start: Logger(scalars, lambda *_: None, lambda: None)),
   )
   save_params(folder / "params", params)
   if hosts.is_primary():

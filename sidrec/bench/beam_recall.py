@@ -31,7 +31,7 @@ from sidrec.data.batches import last_items, user_tokens, with_user_tokens
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.models.seq2seq import Seq2Seq
-from sidrec.run import pipeline
+from sidrec.run.train import make_model
 from sidrec.search import beam
 from sidrec.training.checkpoint import load_params
 
@@ -82,7 +82,7 @@ def measure(
   config = load_config(workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
-  model, trie = pipeline.make_model(config, ids)
+  model, trie = make_model(config, ids)
   params = load_params(workdir / "recommender")
   history_BxS = _draw_histories(dataset, model, num_users)
   path_NxLp1 = trie_lib.paths(trie)

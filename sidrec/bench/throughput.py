@@ -17,7 +17,7 @@ from sidrec.bench.beam_recall import load_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
-from sidrec.run import pipeline
+from sidrec.run.load import load_recommender
 
 RESULTS = 10
 
@@ -35,7 +35,7 @@ def measure(workdir: Path, repeats: int, say: Callable[[str], None] = print) -> 
   measured: dict[str, Any] = {"users": histories.num_users}
   for name, beams in (("users_per_s", config.evaluate.beams), ("users_per_s_k10", RESULTS)):
     config.evaluate.beams = beams
-    recommender = pipeline.load_recommender(config, workdir)
+    recommender = load_recommender(config, workdir)
     seconds = []
     for _ in range(repeats + 1):
       start = time.perf_counter()

@@ -22,8 +22,11 @@ from ml_collections import ConfigDict, config_flags
 from sidrec.bench.timing import hardware
 from sidrec.config import run_name
 from sidrec.core.atomic import write_whole_text
+from sidrec.core.settings import from_dict
 from sidrec.data.cache import load_dataset
-from sidrec.run import item_vectors, pipeline
+from sidrec.features.settings import FeaturesConfig
+from sidrec.run import item_vectors
+from sidrec.run.stages import run_to
 from sidrec.run.tokenize_items import tokenize_items, write_tokenized
 from sidrec.tokenizers.report.comparison import compare_markdown, compare_table
 
@@ -48,9 +51,10 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def compare(config: ConfigDict, names: Sequence[str], workdir: Path) -> dict[str, dict[str, Any]]:
   """Quality reports of tokenizers on the same item vectors; files go to a folder for each."""
-  pipeline.prepare(config, workdir)
+  run_to("prepare", config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
-  made = item_vectors.item_vectors(config.features, dataset, config.seed, workdir)
+  features = from_dict(FeaturesConfig, config.features.to_dict())
+  made = item_vectors.item_vectors(features, dataset, config.seed, workdir)
   for note in made.notes:
     print(note)
   reports = {}

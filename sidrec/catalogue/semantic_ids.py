@@ -282,7 +282,7 @@ class SemanticIDManager:
     if self._fitted is None:
       raise ValueError(
         "this map has no tokenizer to encode new items by; get it with its tokenizer from "
-        "sidrec.run.pipeline.load_semantic_ids, or "
+        "sidrec.run.load.load_semantic_ids, or "
         "SemanticIDManager.load_from_file(path, fitted=...)"
       )
     if vectors is None or len(vectors) != num_new:

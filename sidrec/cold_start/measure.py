@@ -6,7 +6,7 @@ items like them; how many of them the lists hold is chosen on validation.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from sidrec.data.cache import load_dataset
 from sidrec.data.parts import take_items
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
-from sidrec.run import pipeline
-from sidrec.run.workdir import run_stage
+from sidrec.run.prepare import PREPARE
+from sidrec.run.stage import Stage, run
+from sidrec.run.train import TRAIN
 
 Metrics = dict[str, dict[str, float]]
 
@@ -36,35 +37,41 @@ FOLDER = "cold_start"  # of the experiment's own run
 
 
 def cold_start(config: ConfigDict, workdir: Path) -> str:
-  """Trains without the held-out items, adds them, and writes how both kinds are recommended.
+  """Trains without the held-out items, adds them, and measures how both kinds are recommended.
 
-  `cold_start.json` and `cold_start.txt`, which it prints.
+  Writes `cold_start.json` and `cold_start.txt`, which it prints.
 
   Returns:
-    A fingerprint of the inputs, as every stage does.
+    The stage's fingerprint.
   """
-  prepared = pipeline.prepare(config, workdir)
   without = config.copy_and_resolve_references()
   without.cold_start.held_out = True
-  inputs = {
-    "fingerprints": [prepared, pipeline.train_recommender(without, workdir / FOLDER)],
-    "evaluate": config.evaluate.to_dict(),
-    "cold_start": config.cold_start.to_dict(),
-  }
+  trained = run(TRAIN, without, workdir / FOLDER)
 
-  def build() -> None:
+  def build(config: ConfigDict, workdir: Path) -> None:
+    del config
     told = measure(without, workdir)
+    from_primary(lambda: _write(told, workdir))
 
-    def write() -> None:
-      text = json.dumps(told, indent=2, allow_nan=False)
-      write_whole_text(workdir / "cold_start.json", f"{text}\n")
-      write_whole_text(workdir / "cold_start.txt", cold_report(told))
+  stage = Stage(
+    "cold_start",
+    after=lambda config: (PREPARE,),
+    settings=lambda config: {
+      "fingerprint_without": trained,
+      "evaluate": config.evaluate.to_dict(),
+      "cold_start": config.cold_start.to_dict(),
+    },
+    outputs=lambda config: ("cold_start.json", "cold_start.txt"),
+    build=build,
+    shows="cold_start.txt",
+  )
+  return run(stage, config, workdir)
 
-    from_primary(write)
 
-  done = run_stage(workdir, "cold_start", inputs, ["cold_start.json", "cold_start.txt"], build)
-  print((workdir / "cold_start.txt").read_text(encoding="utf-8"))
-  return done
+def _write(told: Mapping[str, Any], workdir: Path) -> None:
+  text = json.dumps(told, indent=2, allow_nan=False)
+  write_whole_text(workdir / "cold_start.json", f"{text}\n")
+  write_whole_text(workdir / "cold_start.txt", cold_report(told))
 
 
 def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from sidrec.features.unit_rows import unit_rows
 from sidrec.models.seq2seq import Seq2Seq
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.run import pipeline
-from sidrec.run.pipeline import Recommender
+from sidrec.run import load
+from sidrec.run.load import Recommender
+from sidrec.run.train import item_weight, make_model
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.results import Recommendations
 
@@ -57,7 +58,7 @@ def with_new_items(
       costs and gains.
 
   Raises:
-    ValueError: as `pipeline.new_item_vectors` and `SemanticIDManager.add_items` do, or if an item
+    ValueError: as `load.new_item_vectors` and `SemanticIDManager.add_items` do, or if an item
       is in the catalogue already.
     FileNotFoundError: if the recommender is not trained yet.
   """
@@ -101,10 +102,10 @@ def normalised(result: Recommendations) -> Recommendations:
 def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
   """Gives new items IDs and parameters, and makes the searches; see `with_new_items`."""
   workdir = Path(workdir)
-  dataset, _, params, _ = pipeline.load_recommender(config, workdir)
-  inputs_MxF = pipeline.new_item_vectors(config, workdir, new_items)
-  ids = pipeline.load_semantic_ids(config, workdir)
-  model, trained = pipeline.make_model(config, ids)
+  dataset, _, params, _ = load.load_recommender(config, workdir)
+  inputs_MxF = load.new_item_vectors(config, workdir, new_items)
+  ids = load.load_semantic_ids(config, workdir)
+  model, trained = make_model(config, ids)
   new_rows = np.arange(ids.num_items, ids.num_items + new_items.num_items)
   grown_ids = ids.add_items(inputs_MxF, new_rows)
   known_NxF = np.load(workdir / "vectors.npy")
@@ -117,7 +118,7 @@ def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
   def search_in(trie: Trie) -> Search:
     sizes = {"num_items": trie.num_items, "num_nodes": trie.num_nodes}
     resized = Seq2Seq(dataclasses.replace(model.config, **sizes))
-    mesh, weight = mesh_lib.make_mesh(), pipeline.item_weight(config)
+    mesh, weight = mesh_lib.make_mesh(), item_weight(config)
     found = make_recommend_users(resized, trie, c.beams, c.batch_size, mesh, weight)
 
     def recommend_users(params, histories, users_R, seen=None):

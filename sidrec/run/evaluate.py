@@ -1,6 +1,7 @@
 """The last stage of a run: every system on the same users, ranked and counted alike."""
 
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -15,42 +16,19 @@ from sidrec.evaluation.baselines import (
 from sidrec.evaluation.evaluate import Evaluation, evaluate_per_user
 from sidrec.evaluation.protocol import SPLITS, protocol_of
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.pipeline import (
-  item_weight,
-  load_recommender,
-  load_sasrec,
-  train_recommender,
-  train_sasrec,
-)
-from sidrec.run.workdir import run_stage
+from sidrec.run.load import load_recommender, load_sasrec
+from sidrec.run.sasrec import SASREC
+from sidrec.run.stage import Stage
+from sidrec.run.train import TRAIN, item_weight
 
 Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
 
-def evaluate_all(config: ConfigDict, workdir: Path) -> str:
-  """The recommender, SASRec if enabled, and the baselines, on both splits.
-
-  Writes `evaluation.json`, `per_user.npz` and the table, which it prints.
-
-  Returns:
-    A fingerprint of the inputs, as every stage does.
-  """
-  inputs = {
-    "fingerprint": train_recommender(config, workdir),
-    "evaluate": config.evaluate.to_dict(),
-  }
-  if config.sasrec.enabled:
-    inputs["sasrec"] = {"enabled": True, "fingerprint": train_sasrec(config, workdir)}
-
-  outputs = ["per_user.npz", "evaluation.json", "evaluation.txt"]
-  write = lambda: write_evaluations(config, workdir)
-  done = run_stage(workdir, "evaluate", inputs, outputs, write)
-  print((workdir / "evaluation.txt").read_text(encoding="utf-8"))
-  return done
-
-
 def write_evaluations(config: ConfigDict, workdir: Path) -> None:
-  """Measures every system; writes the three files."""
+  """Measures the recommender, SASRec if enabled, and the baselines, on both splits.
+
+  Writes `evaluation.json`, `per_user.npz` and the table, `evaluation.txt`.
+  """
   dataset, evaluations = evaluate_trained(config, workdir)
 
   def write() -> None:
@@ -114,3 +92,18 @@ def evaluate_baselines(config: ConfigDict, dataset: Dataset) -> Evaluations:
     }
     for name, score in baselines.items()
   }
+
+
+def _settings(config: ConfigDict) -> dict[str, Any]:
+  sasrec = {"sasrec": {"enabled": True}} if config.sasrec.enabled else {}
+  return {"evaluate": config.evaluate.to_dict(), **sasrec}
+
+
+EVALUATE = Stage(
+  "evaluate",
+  after=lambda config: (TRAIN, SASREC) if config.sasrec.enabled else (TRAIN,),
+  settings=_settings,
+  outputs=lambda config: ("per_user.npz", "evaluation.json", "evaluation.txt"),
+  build=lambda config, workdir: write_evaluations(config, workdir),
+  shows="evaluation.txt",
+)

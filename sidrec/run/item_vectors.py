@@ -4,13 +4,12 @@ Letters: N items, F vector width.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.features.behaviour import behaviour_of_neighbours
@@ -18,14 +17,16 @@ from sidrec.features.combine import Params, apply_combine, fit_combine
 from sidrec.features.content import apply_content, fit_content
 from sidrec.features.cooccurrence import cooccurrence_vectors
 from sidrec.features.item2vec import Item2vecConfig, item2vec_vectors
+from sidrec.features.settings import FeaturesConfig
 from sidrec.features.statistics import item_statistics
 from sidrec.features.text import text_vectors
 from sidrec.features.vector_file import file_vectors
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.run.workdir import file_signature
-from sidrec.trainers.sasrec import SASRecTraining, item_embeddings, train_sasrec
+from sidrec.trainers.sasrec import item_embeddings, train_sasrec
+from sidrec.trainers.settings import SASRecTrainConfig
 
-BLOCKS = ("content", "cooccurrence", "item2vec", "sasrec", "text", "image", "audio")
+FILE_BLOCKS = ("text", "image", "audio")  # from a file, or from a text encoder
 SASREC_FOLDER = "sasrec-vectors"  # of its checkpoints; 'sasrec' is the baseline's
 
 
@@ -37,13 +38,15 @@ class ItemVectors(NamedTuple):
   notes: tuple[str, ...]  # one sentence each
 
 
-def item_vectors(features: ConfigDict, dataset: Dataset, seed: int, workdir: Path) -> ItemVectors:
+def item_vectors(
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path
+) -> ItemVectors:
   """The vectors of a data set's items; only blocks with a weight above 0 are made.
 
   Behaviour is read from the training view alone.
 
   Args:
-    features: the settings of that name.
+    features: the settings.
     dataset: what a reader returned.
     seed: of what is learnt.
     workdir: takes the checkpoints and logs of a SASRec.
@@ -51,41 +54,57 @@ def item_vectors(features: ConfigDict, dataset: Dataset, seed: int, workdir: Pat
   Raises:
     ValueError: for weights that leave nothing, or as the blocks and `combine` do.
   """
-  weights = block_weights(features)
-  items, training = dataset.items, training_view(dataset.histories)
+  weights = features.weights()
   catalogue = with_statistics(features, dataset)
   blocks, notes = described_blocks(features, weights, catalogue, catalogue)
-  if "cooccurrence" in weights:
-    c = features.cooccurrence
-    blocks["cooccurrence"] = cooccurrence_vectors(training, items.num_items, c.dim, c.window)
-  if "item2vec" in weights:
-    c = features.item2vec
-    blocks["item2vec"] = item2vec_vectors(
-      jax.random.key(seed),
-      training,
-      items.num_items,
-      Item2vecConfig(dim=c.dim, window=c.window, steps=c.steps),
-    )
-  if "sasrec" in weights:
-    c = features.sasrec
-    model = SASRec(
-      SASRecConfig(
-        num_items=items.num_items,
-        history_length=c.history_length,
-        width=c.width,
-        dropout=c.dropout,
-      )
-    )
-    # Validated once, at the end: held-out items choose nothing.
-    training_config = SASRecTraining(steps=c.steps, validate_every=c.steps)
-    trained = train_sasrec(model, training_config, dataset.histories, seed, workdir, SASREC_FOLDER)
-    blocks["sasrec"] = item_embeddings(trained)
+  for name, make in BEHAVIOUR_BLOCKS.items():
+    if name in weights:
+      blocks[name] = make(features, dataset, seed, workdir)
   params = fit_combine(blocks, weights, features.whiten)
   return ItemVectors(apply_combine(params, blocks), params, notes)
 
 
+def _cooccurrence(
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path
+) -> np.ndarray:
+  del seed, workdir
+  c, training = features.cooccurrence, training_view(dataset.histories)
+  return cooccurrence_vectors(training, dataset.items.num_items, c.dim, c.window)
+
+
+def _item2vec(features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path) -> np.ndarray:
+  del workdir
+  c, training = features.item2vec, training_view(dataset.histories)
+  config = Item2vecConfig(dim=c.dim, window=c.window, steps=c.steps)
+  return item2vec_vectors(jax.random.key(seed), training, dataset.items.num_items, config)
+
+
+def _sasrec(features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path) -> np.ndarray:
+  c = features.sasrec
+  model = SASRec(
+    SASRecConfig(
+      num_items=dataset.items.num_items,
+      history_length=c.history_length,
+      width=c.width,
+      dropout=c.dropout,
+    )
+  )
+  # Validated once, at the end: held-out items choose nothing.
+  training = SASRecTrainConfig(steps=c.steps, validate_every=c.steps)
+  trained = train_sasrec(model, training, dataset.histories, seed, workdir, SASREC_FOLDER)
+  return item_embeddings(trained)
+
+
+# What behaviour says: block → (settings, data set, seed, work directory) → vectors_NxF.
+BEHAVIOUR_BLOCKS: dict[str, Callable[[FeaturesConfig, Dataset, int, Path], np.ndarray]] = {
+  "cooccurrence": _cooccurrence,
+  "item2vec": _item2vec,
+  "sasrec": _sasrec,
+}
+
+
 def new_item_vectors(
-  features: ConfigDict,
+  features: FeaturesConfig,
   dataset: Dataset,
   params: Params,
   vectors_NxF: np.ndarray,
@@ -109,7 +128,7 @@ def new_item_vectors(
   Raises:
     ValueError: as the blocks do, and where all blocks are made from behaviour.
   """
-  weights = block_weights(features)
+  weights = features.weights()
   catalogue = with_statistics(features, dataset)
   blocks, _ = described_blocks(features, weights, catalogue, new_items)
   if not blocks:
@@ -127,23 +146,7 @@ def new_item_vectors(
   return described_MxF + behaviour_of_neighbours(described_MxF, described_NxF, behaviour_NxF)
 
 
-def block_weights(features: ConfigDict) -> dict[str, float]:
-  """The blocks with a weight above 0.
-
-  Raises:
-    ValueError: if there is none, or a weight is negative.
-  """
-  weights = {name: float(features[name].weight) for name in BLOCKS}
-  for name, weight in weights.items():
-    if not weight >= 0:
-      raise ValueError(f"features.{name}.weight must be 0 or more, not {weight}")
-  used = {name: weight for name, weight in weights.items() if weight > 0}
-  if not used:
-    raise ValueError(f"all feature weights are 0; give one of {', '.join(BLOCKS)} a weight")
-  return used
-
-
-def with_statistics(features: ConfigDict, dataset: Dataset) -> Items:
+def with_statistics(features: FeaturesConfig, dataset: Dataset) -> Items:
   """The catalogue, with columns of training statistics if the settings want them."""
   items = dataset.items
   if not features.content.statistics:
@@ -154,7 +157,7 @@ def with_statistics(features: ConfigDict, dataset: Dataset) -> Items:
 
 
 def described_blocks(
-  features: ConfigDict, weights: Mapping[str, float], catalogue: Items, items: Items
+  features: FeaturesConfig, weights: Mapping[str, float], catalogue: Items, items: Items
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """The blocks that need no behaviour, for the catalogue itself or for new items."""
   blocks, notes = {}, []
@@ -162,10 +165,10 @@ def described_blocks(
     c = features.content
     widths = (c.title_buckets, c.max_categories, c.tag_buckets, c.text_buckets)
     blocks["content"] = apply_content(fit_content(catalogue, *widths, c.scaling), items)
-  for name in ("text", "image", "audio"):
+  for name in FILE_BLOCKS:
     if name not in weights:
       continue
-    c = features[name]
+    c = getattr(features, name)
     if c.path:
       blocks[name], note = file_vectors(c.path, items, c.id, c.vector, c.missing)
       notes.append(f"{name}: {note}")
@@ -176,14 +179,15 @@ def described_blocks(
   return blocks, tuple(notes)
 
 
-def checkpoint_folders(features: ConfigDict) -> list[str]:
+def checkpoint_folders(features: FeaturesConfig) -> list[str]:
   """The folders of the work directory that hold the checkpoints of trained blocks."""
   return [SASREC_FOLDER] if features.sasrec.weight > 0 else []
 
 
-def vector_files(features: ConfigDict) -> dict[str, list[int]]:
+def vector_files(features: FeaturesConfig) -> dict[str, list[int]]:
   """A JSON-able value that changes when a file of vectors changes: their sizes and times."""
-  paths = [features[name].path for name in ("text", "image", "audio") if features[name].weight > 0]
+  blocks = [getattr(features, name) for name in FILE_BLOCKS]
+  paths = [block.path for block in blocks if block.weight > 0]
   return {key: value for path in paths for key, value in file_signature(path).items()}
 
 

@@ -13,7 +13,7 @@ from sidrec.core.atomic import write_whole
 from sidrec.data.dataset import Histories, held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.pipeline import Recommender, load_recommender
+from sidrec.run.load import Recommender, load_recommender
 from sidrec.search.results import Recommendations
 
 SPLITS = ("next", "valid", "test")
@@ -63,6 +63,12 @@ def answer(config: ConfigDict, workdir: Path, request: Request) -> None:
   else:
     path = Path(request.output)
     write_lists(recommender, histories, users_R, count, request.exclude_seen, path)
+
+
+def show_first_users(config: ConfigDict, workdir: Path, users: int = 3, count: int = 5) -> None:
+  """Prints what a finished run recommends to its first users."""
+  recommender = load_recommender(config, workdir)
+  print_lists(recommender, recommender.dataset.histories, np.arange(users), count)
 
 
 def histories_before(histories: Histories, split: str) -> Histories:

@@ -14,7 +14,7 @@ from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.results import Group, group_runs, group_text, read_run
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.evaluate import evaluate_all
+from sidrec.run.stages import run_to
 
 
 def evaluate_seeds(
@@ -36,7 +36,7 @@ def evaluate_seeds(
   if num_seeds < 1:
     raise ValueError(f"--seeds must be 1 or more, not {num_seeds}")
   if num_seeds == 1:
-    evaluate_all(config, workdir)
+    run_to("evaluate", config, workdir)
     return
   folders = []
   for seed in range(config.seed, config.seed + num_seeds):
@@ -44,7 +44,7 @@ def evaluate_seeds(
     print(f"seed {seed}, in {folder}")
     seeded = config.copy_and_resolve_references()
     seeded.seed = seed
-    evaluate_all(seeded, folder)
+    run_to("evaluate", seeded, folder)
     folders.append(folder)
 
   def summarise() -> None:

@@ -1,11 +1,10 @@
 """Training a model that recommends the next item: what the recommender and SASRec share.
 
-Letters: S history length, N items, K results.
+Letters: S history length, N items, R users of the validation.
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,46 +14,42 @@ from sidrec.data.seen import seen_items
 from sidrec.evaluation.evaluate import evaluate_users
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search.batched import RecommendUsers
-from sidrec.training.logging import Logger
-from sidrec.training.loop import LoopConfig, train
+from sidrec.trainers.settings import TrainConfig
+from sidrec.training.loop import LoopConfig, Records, train
 from sidrec.training.optimizer import adamw
-from sidrec.training.profile import Trace
 from sidrec.training.task import Task
 
 
+class NextItem(NamedTuple):
+  """What is trained: a task, the batches it wants, and how its model ranks items."""
+
+  task: Task
+  make_batches: Callable[..., Callable[[int], Any]]  # `packed_batches` or `sliding_batches`
+  recommend_users: RecommendUsers  # for the validation
+  history_length: int  # S
+  num_items: int  # N
+  num_results: int  # of each list, that count in the validation
+
+
 def train_next_item(
-  task: Task,
-  make_batches: Callable[..., Callable[[int], Any]],
-  recommend_users: RecommendUsers,
-  config: Any,
+  what: NextItem,
+  config: TrainConfig,
   histories: Histories,
-  history_length: int,
-  num_items: int,
-  num_results: int,
   seed: int,
   mesh: jax.sharding.Mesh,
-  directory: Path,
-  make_logger: Callable[[int], Logger],
-  trace: Trace | None = None,
+  records: Records,
 ) -> dict:
   """Trains on the training view; keeps the parameters with the best validation NDCG@10.
 
   Validation asks for the last but one item of a random sample of users, seen items masked.
 
   Args:
-    task: what to train.
-    make_batches: `packed_batches` or `sliding_batches`, as the task wants.
-    recommend_users: ranks items for the validation.
-    config: the settings named as in `config.train`.
+    what: the model.
+    config: how to train it.
     histories: complete ones, at least 3 interactions each.
-    history_length: S.
-    num_items: N.
-    num_results: K, results of each list that count in the validation.
     seed: of parameters, dropout, batches and the sample.
     mesh: the devices.
-    directory: takes the checkpoints.
-    make_logger: start step → logger.
-    trace: as in `train`.
+    records: where to write checkpoints and logs.
 
   Returns:
     The best parameters.
@@ -64,43 +59,45 @@ def train_next_item(
     TrainingDivergedError: if the loss is not finite.
   """
   mesh_lib.check_batch_size(mesh, config.batch_size, config.accumulate)
-  batch_at = make_batches(
+  batch_at = what.make_batches(
     training_view(histories),
-    history_length,
+    what.history_length,
     config.batch_size,
     seed,
     *mesh_lib.batch_share(mesh),
   )
+  optimizer = adamw(
+    config.learning_rate,
+    config.warmup_steps,
+    config.steps,
+    config.weight_decay,
+    config.clip_norm,
+    config.schedule,
+  )
+  loop = LoopConfig(
+    steps=config.steps,
+    steps_per_call=config.steps_per_call,
+    validate_every=config.validate_every,
+    metric="ndcg@10",
+    patience=config.patience,
+    average_decay=config.average_decay,
+    accumulate=config.accumulate,
+  )
+  validate = _validation(what, histories, config.valid_users, seed)
+  return train(what.task, optimizer, batch_at, validate, loop, jax.random.key(seed), mesh, records)
+
+
+def _validation(
+  what: NextItem, histories: Histories, num_users: int, seed: int
+) -> Callable[[dict], dict[str, float]]:
+  """params → metrics of a random sample of users."""
   held_out = held_out_view(histories, "valid")
   seen = seen_items(held_out.histories)
-  order_U = np.random.default_rng(seed).permutation(histories.num_users)
-  sample_R = order_U[: config.valid_users]
-  return train(
-    task,
-    adamw(
-      config.learning_rate,
-      config.warmup_steps,
-      config.steps,
-      config.weight_decay,
-      config.clip_norm,
-      config.schedule,
-    ),
-    batch_at,
-    lambda params: evaluate_users(
-      recommend_users, params, held_out, sample_R, num_items, num_results, seen
-    ),
-    LoopConfig(
-      steps=config.steps,
-      steps_per_call=config.steps_per_call,
-      validate_every=config.validate_every,
-      metric="ndcg@10",
-      patience=config.patience,
-      average_decay=config.average_decay,
-      accumulate=config.accumulate,
-    ),
-    jax.random.key(seed),
-    mesh,
-    directory,
-    make_logger,
-    trace,
-  )
+  sample_R = np.random.default_rng(seed).permutation(histories.num_users)[:num_users]
+
+  def validate(params: dict) -> dict[str, float]:
+    return evaluate_users(
+      what.recommend_users, params, held_out, sample_R, what.num_items, what.num_results, seen
+    )
+
+  return validate

@@ -3,7 +3,6 @@
 Letters: B batch, S history length, N items, D width, K results, M seen items.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -20,48 +19,13 @@ from sidrec.models.sasrec import SASRec
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hosts import is_primary
 from sidrec.search.exact import make_sasrec_recommend_users
-from sidrec.trainers.next_item import train_next_item
+from sidrec.trainers.next_item import NextItem, train_next_item
+from sidrec.trainers.settings import SASRecTrainConfig
 from sidrec.training.logging import make_logger
+from sidrec.training.loop import Records
 from sidrec.training.task import Task
 
 _VALID_RESULTS = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class SASRecTraining:
-  """How SASRec is trained; names as in the recommender's settings.
-
-  Attributes:
-    batch_size: rows of S positions, over all processes.
-    accumulate: micro-batches that the gradient of a step is computed in.
-    steps: optimiser steps in all.
-    steps_per_call: steps run by one call to the device.
-    learning_rate: the peak.
-    warmup_steps: steps up to the peak.
-    schedule: of the learning rate; see `optimizer.adamw`.
-    weight_decay: decoupled.
-    clip_norm: of the gradient.
-    average_decay: of the moving average of parameters; 0 keeps none.
-    validate_every: steps between validations.
-    valid_users: size of the random sample of users that validates.
-    valid_batch_size: users ranked at once; 0 for what suits the devices.
-    patience: validations without a better NDCG@10 before stopping; 0 never stops.
-  """
-
-  batch_size: int = 16
-  accumulate: int = 1
-  steps: int = 5000
-  steps_per_call: int = 10
-  learning_rate: float = 2e-3
-  warmup_steps: int = 200
-  schedule: str = "cosine"
-  weight_decay: float = 0.05
-  clip_norm: float = 1.0
-  average_decay: float = 0.999
-  validate_every: int = 500
-  valid_users: int = 1500
-  valid_batch_size: int = 0
-  patience: int = 3
 
 
 def sasrec_task(model: SASRec) -> Task:
@@ -96,14 +60,15 @@ def sasrec_task(model: SASRec) -> Task:
 
 def train_sasrec(
   model: SASRec,
-  config: SASRecTraining,
+  config: SASRecTrainConfig,
   histories: Histories,
   seed: int,
   workdir: Path,
   name: str = "sasrec",
   make_batches: Callable[..., BatchAt] = packed_batches,
+  users_at_once: int = 0,
 ) -> dict:
-  """Trains SASRec, or goes on from where a run was stopped.
+  """Trains SASRec; a run that was stopped continues.
 
   Gradients see the training view alone. Validation targets choose between the states
   of this one run, by the NDCG@10 of a random sample of users, seen items masked.
@@ -116,6 +81,7 @@ def train_sasrec(
     workdir: takes `<name>/checkpoints` and the logs.
     name: of the folder, and in the logs.
     make_batches: `packed_batches`, perhaps of other users than those in memory.
+    users_at_once: ranked in one batch of the validation; 0 for what suits the devices.
 
   Returns:
     The best parameters.
@@ -125,23 +91,17 @@ def train_sasrec(
     TrainingDivergedError: if the loss is not finite.
   """
   mesh = mesh_lib.make_mesh()
-  recommend_users = make_sasrec_recommend_users(
-    model, _VALID_RESULTS, config.valid_batch_size, mesh
-  )
-  return train_next_item(
+  what = NextItem(
     sasrec_task(model),
     make_batches,
-    recommend_users,
-    config,
-    histories,
+    make_sasrec_recommend_users(model, _VALID_RESULTS, users_at_once, mesh),
     model.config.history_length,
     model.config.num_items,
     _VALID_RESULTS,
-    seed,
-    mesh,
-    workdir / name / "checkpoints",
-    functools.partial(make_logger, workdir, name, config.steps, primary=is_primary()),
   )
+  make = functools.partial(make_logger, workdir, name, config.steps, primary=is_primary())
+  records = Records(workdir / name / "checkpoints", make)
+  return train_next_item(what, config, histories, seed, mesh, records)
 
 
 def item_embeddings(params: dict) -> np.ndarray:

@@ -23,7 +23,7 @@ from sidrec.tokenizers.radix import radix
 from sidrec.tokenizers.rqvae.config import RQVAEConfig
 from sidrec.tokenizers.rqvae.rqvae import rqvae, selection_score
 from sidrec.training.logging import make_logger
-from sidrec.training.loop import LoopConfig, train
+from sidrec.training.loop import LoopConfig, Records, train
 from sidrec.training.optimizer import adamw
 from sidrec.training.task import Task
 
@@ -146,6 +146,8 @@ def train_rqvae(
     ),
     key,
     mesh,
-    workdir / "tokenizer" / "checkpoints",
-    functools.partial(make_logger, workdir, "tokenizer", config.steps, primary=is_primary()),
+    Records(
+      workdir / "tokenizer" / "checkpoints",
+      functools.partial(make_logger, workdir, "tokenizer", config.steps, primary=is_primary()),
+    ),
   )

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ PyTree = Any
 
 
 class TrainingDivergedError(FloatingPointError):
-  """The loss is not a number any more."""
+  """The loss or a score is NaN or infinite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,34 @@ class LoopConfig:
       raise ValueError(f"average_decay must lie in [0, 1), not {self.average_decay}")
 
 
+class Records(NamedTuple):
+  """Where a training writes what it does."""
+
+  directory: Path | str  # takes the checkpoints, the latest and the best
+  make_logger: Callable[[int], Logger]  # start step → logger, for progress and scores
+  trace: Trace | None = None  # from `profile.make_trace`; None traces nothing
+
+
+class Progress(NamedTuple):
+  """Holds what the validations so far have found; saved with every state."""
+
+  best: float | None = None  # the best score
+  best_step: int = 0
+  since_best: int = 0  # validations after it
+
+  def after(self, step: int, score: float, *, better: bool) -> "Progress":
+    """The progress after one more validation."""
+    if better:
+      return Progress(score, step, 0)
+    return self._replace(since_best=self.since_best + 1)
+
+  def improved_by(self, score: float, config: LoopConfig) -> bool:
+    """Whether a score is the best so far."""
+    if self.best is None:
+      return True
+    return score > self.best if config.maximise else score < self.best
+
+
 def train(
   task: Task,
   optimizer: optax.GradientTransformation,
@@ -77,11 +105,9 @@ def train(
   config: LoopConfig,
   key: jax.Array,
   mesh: jax.sharding.Mesh,
-  directory: Path | str,
-  make_logger: Callable[[int], Logger],
-  trace: Trace | None = None,
+  records: Records,
 ) -> PyTree:
-  """Trains to the end, to early stopping, or on from where a run was stopped.
+  """Trains to the end or to early stopping; a run that was stopped continues.
 
   Args:
     task: what to train.
@@ -89,11 +115,9 @@ def train(
     batch_at: step → this process's share of the batch, a dict of NumPy arrays.
     validate: params → scores; must hold `config.metric`.
     config: how long and how often.
-    key: of parameters and dropout; a resumed run goes on with the saved one.
+    key: of parameters and dropout; a resumed run continues with the saved one.
     mesh: devices; the batch is split over its 'data' axis, large parameters over 'model'.
-    directory: holds the checkpoints, the latest and the best.
-    make_logger: start step → logger, which takes progress and scores.
-    trace: from `profile.make_trace`, to trace some steps; None for no trace.
+    records: where to write.
 
   Returns:
     The parameters with the best validation score (their moving average, where kept).
@@ -107,72 +131,150 @@ def train(
   abstract = mesh_lib.with_shardings(mesh, jax.eval_shape(start, key))
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   run = make_run(task, optimizer, config, mesh, shardings)
-  sign = 1.0 if config.maximise else -1.0
-  meter: Meter | None = None
 
-  with open_checkpoints(directory) as checkpoints, while_training() as asked_here:
-    progress: dict[str, Any] = {"best": None, "best_step": 0, "since_best": 0}
-    restored = checkpoints.restore_latest(abstract)
-    if restored is not None:
-      state, progress = restored
-      best_step = checkpoints.best_step() or 0
-      if best_step != progress["best_step"]:  # its files were damaged, so it was forgotten
-        progress = {**progress, "best": checkpoints.best_metric(), "best_step": best_step}
-    else:
-      state = jax.jit(start, out_shardings=shardings)(key)
-    step = int(state.step)
-    logger = make_logger(step)
-    pending = None  # steps and metrics of the call that is running, and whether to stop
-    stop = 0
-
-    while step < config.steps and not _out_of_patience(progress, config):
-      count = min(config.steps_per_call, _steps_to_validation(step, config))
-      batches = _stacked(batch_at, step, count, mesh)
-      if meter is None:
-        meter = make_meter(task, abstract, batches, mesh)
-      if trace is not None:
-        trace(step, state)
-      state, metrics = run(state, batches)
-      asked = largest_of_all(mesh, asked_here())
-      stop = _report(pending, logger, checkpoints, meter)
-      step += count
-      pending = (step, metrics, asked)
-      to_validate = step % config.validate_every == 0 or step >= config.steps
-      if not to_validate and not stop:
-        continue
-
-      stop = _report(pending, logger, checkpoints, meter) or stop
-      pending = None
-      if not to_validate:
+  with open_checkpoints(records.directory) as checkpoints, while_training() as asked_here:
+    state, progress = _restore(checkpoints, abstract) or (
+      jax.jit(start, out_shardings=shardings)(key),
+      Progress(),
+    )
+    step, stop = int(state.step), 0
+    logger = records.make_logger(step)
+    calls = _Calls(
+      run=run,
+      batch_at=batch_at,
+      make_meter=lambda batches: make_meter(task, abstract, batches, mesh),
+      mesh=mesh,
+      asked_here=asked_here,
+      logger=logger,
+      checkpoints=checkpoints,
+      trace=records.trace,
+    )
+    while step < config.steps and not stop and not _out_of_patience(progress, config):
+      until = step + _steps_to_validation(step, config)
+      state, step, stop = calls.advance(state, step, until, config.steps_per_call)
+      if step < until:
         break
-      if trace is not None and step >= config.steps:
-        trace(step, state)
-      scores = _of_lead(validate(_kept_params(state)))
-      logger.scalars(step, {f"valid/{name}": value for name, value in scores.items()})
-      if not np.isfinite(scores[config.metric]):
-        raise TrainingDivergedError(f"{config.metric} is {scores[config.metric]} at step {step}")
-      better = progress["best"] is None or sign * (scores[config.metric] - progress["best"]) > 0
+      if step >= config.steps:
+        calls.trace_before(step, state)
+      scores = _validated(validate, state, step, config, logger)
+      better = progress.improved_by(scores[config.metric], config)
+      progress = progress.after(step, scores[config.metric], better=better)
       if better:
-        progress = {"best": float(scores[config.metric]), "best_step": step, "since_best": 0}
-        checkpoints.save_best(step, _kept_params(state), progress["best"])
-      else:
-        progress = {**progress, "since_best": progress["since_best"] + 1}
-      checkpoints.save_latest(step, state, progress)
-      if stop:
-        break
-      meter.restart(step)
+        checkpoints.save_best(step, _kept_params(state), scores[config.metric])
+      checkpoints.save_latest(step, state, progress._asdict())
+      calls.restart_meter(step)
 
     logger.close()
     if stop:
-      checkpoints.save_latest(step, state, progress)  # nothing more where it was just validated
+      checkpoints.save_latest(step, state, progress._asdict())  # a no-op right after a validation
       checkpoints.wait()
       raise Stopped(stop, f" at step {step}, which is saved; the same command goes on from there")
-    abstract_params = _kept_params(abstract)
     del state  # its buffers are not needed any more
-    best = checkpoints.restore_best(abstract_params)
-    if best is None:
-      raise ValueError(f"no best parameters are left in {directory}; delete it to train anew")
-    return best
+    return _best_params(checkpoints, abstract, records.directory)
+
+
+class _Calls:
+  """Calls to the device: each dispatches its steps before the metrics of the last are read."""
+
+  def __init__(
+    self,
+    *,
+    run: Callable[[TrainState, PyTree], tuple[TrainState, dict]],
+    batch_at: Callable[[int], PyTree],
+    make_meter: Callable[[PyTree], Meter],
+    mesh: jax.sharding.Mesh,
+    asked_here: Callable[[], int],
+    logger: Logger,
+    checkpoints: Checkpoints,
+    trace: Trace | None,
+  ):
+    self._run, self._batch_at, self._mesh, self._asked_here = run, batch_at, mesh, asked_here
+    self._logger, self._checkpoints, self._trace = logger, checkpoints, trace
+    self._make_meter = make_meter
+    self._meter: Meter | None = None
+
+  def advance(
+    self, state: TrainState, step: int, until: int, steps_per_call: int
+  ) -> tuple[TrainState, int, int]:
+    """Trains to step `until`, or until a signal comes: (state, step, the signal or 0)."""
+    stop, pending = 0, None
+    while step < until and not stop:
+      count = min(steps_per_call, until - step)
+      batches = _stacked(self._batch_at, step, count, self._mesh)
+      if self._meter is None:
+        self._meter = self._make_meter(batches)
+      self.trace_before(step, state)
+      state, metrics = self._run(state, batches)
+      asked = largest_of_all(self._mesh, self._asked_here())
+      stop = self._report(pending)
+      step += count
+      pending = (step, metrics, asked)
+    return state, step, self._report(pending) or stop
+
+  def trace_before(self, step: int, state: TrainState) -> None:
+    """Starts or ends the trace, where one is wanted."""
+    if self._trace is not None:
+      self._trace(step, state)
+
+  def restart_meter(self, step: int) -> None:
+    """Leaves the time of a validation out of the rates."""
+    if self._meter is not None:
+      self._meter.restart(step)
+
+  def _report(self, pending: tuple[int, dict, Any] | None) -> int:
+    """Writes the metrics of a finished call, waiting for it; returns the signal to stop, or 0."""
+    if pending is None or self._meter is None:
+      return 0
+    step, metrics, asked = pending
+    means = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
+    if not np.isfinite(means["loss"]):
+      saved = self._checkpoints.latest_step()
+      kept = "no checkpoint was saved yet" if saved is None else f"the one of step {saved} is kept"
+      raise TrainingDivergedError(
+        f"the loss became {means['loss']} in the steps up to {step}; {kept}. "
+        "Lower the learning rate, or clip gradients harder, and start again."
+      )
+    rates = self._meter.read(step, means.get("tokens"))
+    self._logger.scalars(step, {f"train/{name}": value for name, value in (means | rates).items()})
+    self._logger.progress(step, means["loss"], meter_lib.human(rates))
+    return int(asked)
+
+
+def _restore(checkpoints: Checkpoints, abstract: TrainState) -> tuple[TrainState, Progress] | None:
+  """The latest state and its progress, or None for a new run."""
+  restored = checkpoints.restore_latest(abstract)
+  if restored is None:
+    return None
+  state, saved = restored
+  progress = Progress(**saved)
+  best_step = checkpoints.best_step() or 0
+  if best_step != progress.best_step:  # its files were damaged, so it was forgotten
+    progress = progress._replace(best=checkpoints.best_metric(), best_step=best_step)
+  return state, progress
+
+
+def _validated(
+  validate: Callable[[PyTree], dict[str, float]],
+  state: TrainState,
+  step: int,
+  config: LoopConfig,
+  logger: Logger,
+) -> dict[str, float]:
+  """The scores of a validation, the same on all hosts, and logged."""
+  found = validate(_kept_params(state))
+  # The primary host's count for all: the last bits may differ from host to host.
+  scores = from_primary(lambda: {name: float(value) for name, value in found.items()})
+  logger.scalars(step, {f"valid/{name}": value for name, value in scores.items()})
+  if not np.isfinite(scores[config.metric]):
+    raise TrainingDivergedError(f"{config.metric} is {scores[config.metric]} at step {step}")
+  return scores
+
+
+def _best_params(checkpoints: Checkpoints, abstract: TrainState, directory: Path | str) -> PyTree:
+  best = checkpoints.restore_best(_kept_params(abstract))
+  if best is None:
+    raise ValueError(f"no best parameters are left in {directory}; delete it to train anew")
+  return best
 
 
 def make_run(
@@ -218,40 +320,16 @@ def _kept_params(state: TrainState) -> PyTree:
   return state.average if state.average != () else state.params
 
 
-def _of_lead(scores: dict[str, float]) -> dict[str, float]:
-  """The primary host's scores, for all: the last bits may differ from host to host."""
-  return from_primary(lambda: {name: float(value) for name, value in scores.items()})
-
-
 def _steps_to_validation(step: int, config: LoopConfig) -> int:
   """Steps until the next validation, which also comes after the last step."""
   return min(config.validate_every - step % config.validate_every, config.steps - step)
 
 
-def _out_of_patience(progress: dict, config: LoopConfig) -> bool:
-  return 0 < config.patience <= progress["since_best"]
+def _out_of_patience(progress: Progress, config: LoopConfig) -> bool:
+  return 0 < config.patience <= progress.since_best
 
 
 def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:
   """The batches of the next `count` steps, stacked and spread over the devices."""
   batches = [batch_at(step + i) for i in range(count)]
   return mesh_lib.to_global(mesh, jax.tree.map(lambda *x: np.stack(x), *batches), leading=1)
-
-
-def _report(pending, logger: Logger, checkpoints: Checkpoints, meter: Meter) -> int:
-  """Writes the metrics of a finished call; this waits for it. Returns the signal to stop, or 0."""
-  if pending is None:
-    return 0
-  step, metrics, asked = pending
-  means = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
-  if not np.isfinite(means["loss"]):
-    saved = checkpoints.latest_step()
-    kept = "no checkpoint was saved yet" if saved is None else f"the one of step {saved} is kept"
-    raise TrainingDivergedError(
-      f"the loss became {means['loss']} in the steps up to {step}; {kept}. "
-      "Lower the learning rate, or clip gradients harder, and start again."
-    )
-  rates = meter.read(step, means.get("tokens"))
-  logger.scalars(step, {f"train/{name}": value for name, value in (means | rates).items()})
-  logger.progress(step, means["loss"], meter_lib.human(rates))
-  return int(asked)

@@ -9,7 +9,8 @@ from sidrec.cold_start import measure, new_items
 from sidrec.config import default_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.sources.build import item_table
-from sidrec.run import pipeline, recommend
+from sidrec.run import recommend
+from sidrec.run.load import load_recommender
 
 
 def small_config():
@@ -74,7 +75,7 @@ def test_a_finished_run_recommends_new_items(done):
   run = config.copy_and_resolve_references()
   run.cold_start.held_out = True
   films = item_table(["9999999", "9999998"], ["New (2014)", "Newer (2015)"], [["Drama"]] * 2, {})
-  before = pipeline.load_recommender(run, workdir / "cold_start")
+  before = load_recommender(run, workdir / "cold_start")
   histories, users = before.dataset.histories, np.arange(40)
   old = recommend.recommend(before, histories, users, exclude_seen=True)
   count = before.dataset.items.num_items

@@ -17,7 +17,8 @@ from sidrec.data.dataset import Dataset, training_view
 from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
 from sidrec.data.sources.build import item_table
-from sidrec.run import pipeline
+from sidrec.run import train
+from sidrec.run.stages import run_to
 
 LENGTHS = np.random.default_rng(1).integers(3, 12, 40).tolist()
 
@@ -159,12 +160,12 @@ def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> N
   config.data.store.users = 20
   asked = []
 
-  def spy(task, make_batches, recommend_users, settings, histories, *rest):
-    asked.append((make_batches(training_view(histories), 8, 8, 0), histories.num_users))
+  def spy(what, settings, histories, *rest):
+    asked.append((what.make_batches(training_view(histories), 8, 8, 0), histories.num_users))
     return {"weights": np.zeros(1)}
 
-  monkeypatch.setattr(pipeline, "train_next_item", spy)
-  pipeline.train_recommender(config, tmp_path / "run")
+  monkeypatch.setattr(train, "train_next_item", spy)
+  run_to("train", config, tmp_path / "run")
   ((batch_at, num_users),) = asked
   assert num_users == 20
   expected = batches.packed_batches(training_view(data.histories), 8, 8, 0)
@@ -172,7 +173,7 @@ def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> N
     assert_same_batch(batch_at(step), expected(step))
   config.data.k_core = 3
   with pytest.raises(ValueError, match=r"k_core, .* need data\.store\.users=0"):
-    pipeline.prepare(config, tmp_path / "other")
+    run_to("prepare", config, tmp_path / "other")
 
 
 def test_readers_of_damaged_shards_are_told(copied: Path) -> None:

@@ -10,8 +10,9 @@ from sidrec.data.batches import last_items
 from sidrec.data.dataset import held_out_view
 from sidrec.evaluation.report import read_evaluation, read_per_user
 from sidrec.run import evaluate as stage
-from sidrec.run import pipeline
-from sidrec.run.evaluate import evaluate_all
+from sidrec.run.load import load_recommender, load_sasrec
+from sidrec.run.sasrec import make_sasrec
+from sidrec.run.stages import run_to
 from sidrec.search.exact import recommend
 
 BASELINES = ["item-knn", "item-knn-cosine", "popular"]
@@ -23,7 +24,7 @@ def done(tmp_path_factory):
   folder = tmp_path_factory.mktemp("run")
   config = tiny_config(folder)
   config.sasrec.enabled = True
-  evaluate_all(config, folder)
+  run_to("evaluate", config, folder)
   return config, folder
 
 
@@ -47,10 +48,10 @@ def test_sasrec_is_a_row_of_every_file_in_both_splits_and_ways(done):
 
 def test_the_row_is_the_trained_model_ranking_every_item(done):
   config, workdir = done
-  _, params = pipeline.load_sasrec(config, workdir)
-  histories = pipeline.load_recommender(config, workdir).dataset.histories
+  _, params = load_sasrec(config, workdir)
+  histories = load_recommender(config, workdir).dataset.histories
   task = held_out_view(histories, "test")
-  model = pipeline.make_sasrec(config, 30)
+  model = make_sasrec(config, 30)
   found = recommend(model, params, last_items(task.histories, 8), 10, None)
   hit_U = (np.asarray(found.item_BxK) == task.target_U[:, None]).any(axis=1)
   per_user = read_per_user(workdir / "per_user.npz")
@@ -71,25 +72,25 @@ def test_the_protocol_and_the_intervals_know_of_it(done):
 
 def test_it_is_trained_once_and_again_only_for_settings_of_its_own(done, capsys):
   config, workdir = done
-  evaluate_all(config, workdir)
+  run_to("evaluate", config, workdir)
   out = capsys.readouterr().out
   assert all(f"{s}: unchanged, kept" in out for s in ("prepare", "train", "sasrec", "evaluate"))
   before = json.loads((workdir / "sasrec.stage.json").read_text())
 
   changed = config.copy_and_resolve_references()
   changed.train.steps = 4
-  assert pipeline.train_sasrec(changed, workdir)
+  assert run_to("sasrec", changed, workdir)
   assert "sasrec: unchanged, kept" in capsys.readouterr().out
   changed.sasrec.train.steps = 4
   with pytest.raises(ValueError, match=r"sasrec\.train\.steps was 6 and is 4"):
-    pipeline.load_sasrec(changed, workdir)
+    load_sasrec(changed, workdir)
   assert json.loads((workdir / "sasrec.stage.json").read_text()) == before
 
 
 def test_the_mode_sasrec_trains_nothing_else(tmp_path):
   config = tiny_config(tmp_path)
   config.sasrec.train.update(steps=2, validate_every=2)
-  pipeline.train_sasrec(config, tmp_path)
+  run_to("sasrec", config, tmp_path)
   stages = {path.name.split(".")[0] for path in tmp_path.glob("*.stage.json")}
   assert stages == {"prepare", "sasrec"}
   lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
@@ -105,13 +106,11 @@ def test_turning_it_on_evaluates_again_and_says_why(tmp_path, monkeypatch, capsy
     for name in ["per_user.npz", "evaluation.json", "evaluation.txt"]:
       (workdir / name).touch()
 
-  monkeypatch.setattr(stage, "train_recommender", lambda *_: "trained")
-  monkeypatch.setattr(stage, "train_sasrec", lambda *_: "sasrec")
   monkeypatch.setattr(stage, "write_evaluations", write)
   config = tiny_config(tmp_path)
-  evaluate_all(config, tmp_path)
+  run_to("evaluate", config, tmp_path)
   config.sasrec.enabled = True
-  evaluate_all(config, tmp_path)
-  evaluate_all(config, tmp_path)
+  run_to("evaluate", config, tmp_path)
+  run_to("evaluate", config, tmp_path)
   assert seen == [False, True]
   assert "evaluate: done again, because sasrec.enabled was absent" in capsys.readouterr().out

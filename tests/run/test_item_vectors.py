@@ -5,6 +5,8 @@ import pytest
 from tiny import ROWS, make_dataset, make_items
 
 from sidrec.config import default_config
+from sidrec.core.settings import from_dict
+from sidrec.features.settings import FeaturesConfig
 from sidrec.run import item_vectors
 
 rng = np.random.default_rng(1)
@@ -12,7 +14,7 @@ rng = np.random.default_rng(1)
 
 def settings(**weights):
   features = default_config().features
-  for name in item_vectors.BLOCKS:
+  for name in set(features) - {"whiten"}:
     features[name].weight = weights.get(name, 0.0)
   features.cooccurrence.dim = features.item2vec.dim = 4
   features.item2vec.steps = 20
@@ -20,17 +22,21 @@ def settings(**weights):
   return features
 
 
+def typed(features):
+  return from_dict(FeaturesConfig, features.to_dict())
+
+
 @pytest.mark.parametrize("block", ["content", "cooccurrence", "item2vec", "sasrec"])
 def test_vectors_of_a_block_tell_items_apart_and_repeat(block, tmp_path):
   features = settings(**{block: 1.0})
   first, again = (
-    item_vectors.item_vectors(features, make_dataset(), 0, tmp_path / name).vectors_NxF
+    item_vectors.item_vectors(typed(features), make_dataset(), 0, tmp_path / name).vectors_NxF
     for name in "ab"
   )
   assert len(np.unique(first, axis=0)) == 30
   np.testing.assert_array_equal(first, again)
   trained = {path.parent.name for path in (tmp_path / "a").glob("*/checkpoints")}
-  assert trained == set(item_vectors.checkpoint_folders(features))
+  assert trained == set(item_vectors.checkpoint_folders(typed(features)))
   assert trained == ({"sasrec-vectors"} if block == "sasrec" else set())
 
 
@@ -39,7 +45,7 @@ def test_behaviour_blocks_do_not_see_what_is_held_out(block, tmp_path):
   features = settings(**{block: 1.0})
   other_ends = [[*row[:-2], *rng.permutation(30)[:2].tolist()] for row in ROWS]
   before, after = (
-    item_vectors.item_vectors(features, make_dataset(rows), 0, tmp_path / name).vectors_NxF
+    item_vectors.item_vectors(typed(features), make_dataset(rows), 0, tmp_path / name).vectors_NxF
     for name, rows in (("a", ROWS), ("b", other_ends))
   )
   np.testing.assert_array_equal(before, after)
@@ -47,9 +53,9 @@ def test_behaviour_blocks_do_not_see_what_is_held_out(block, tmp_path):
 
 def test_statistics_are_columns_of_content_only_if_wanted(tmp_path):
   features = settings(content=1.0)
-  plain = item_vectors.item_vectors(features, make_dataset(), 0, tmp_path).vectors_NxF
+  plain = item_vectors.item_vectors(typed(features), make_dataset(), 0, tmp_path).vectors_NxF
   features.content.statistics = True
-  more = item_vectors.item_vectors(features, make_dataset(), 0, tmp_path).vectors_NxF
+  more = item_vectors.item_vectors(typed(features), make_dataset(), 0, tmp_path).vectors_NxF
   assert more.shape[1] > plain.shape[1]
 
 
@@ -59,22 +65,22 @@ def test_a_file_of_any_modality_is_a_block(tmp_path):
   np.savez(path, item_id=np.arange(29), embedding=vectors)
   features = settings(image=2.0)
   features.image.path = str(path)
-  made = item_vectors.item_vectors(features, make_dataset(), 0, tmp_path)
+  made = item_vectors.item_vectors(typed(features), make_dataset(), 0, tmp_path)
   assert made.vectors_NxF.shape == (30, 5)
   assert made.notes[0].startswith("image: image.npz: 29 of 30 items")
   np.testing.assert_allclose(made.vectors_NxF[29], 0, atol=1e-6)  # the mean
-  assert list(item_vectors.vector_files(features)) == [str(path)]
+  assert list(item_vectors.vector_files(typed(features))) == [str(path)]
   features.image.path = ""
   with pytest.raises(ValueError, match=r"features.image.path is empty"):
-    item_vectors.item_vectors(features, make_dataset(), 0, tmp_path)
+    item_vectors.item_vectors(typed(features), make_dataset(), 0, tmp_path)
 
 
 def test_new_items_get_vectors_by_what_the_catalogue_taught(tmp_path):
   features = settings(content=1.0, cooccurrence=1.0)
   dataset = make_dataset()
-  made = item_vectors.item_vectors(features, dataset, 0, tmp_path)
+  made = item_vectors.item_vectors(typed(features), dataset, 0, tmp_path)
   give = lambda ids: item_vectors.new_item_vectors(
-    features, dataset, made.params, made.vectors_NxF, make_items(ids)
+    typed(features), dataset, made.params, made.vectors_NxF, make_items(ids)
   )
   known = give([3, 4])
   np.testing.assert_allclose(known[:, :-4], made.vectors_NxF[[3, 4], :-4], atol=1e-6)
@@ -92,13 +98,15 @@ def test_new_items_get_vectors_by_what_the_catalogue_taught(tmp_path):
 def test_new_items_need_a_description(tmp_path):
   dataset = make_dataset()
   only = settings(cooccurrence=1.0)
-  made = item_vectors.item_vectors(only, dataset, 0, tmp_path)
+  made = item_vectors.item_vectors(typed(only), dataset, 0, tmp_path)
   with pytest.raises(ValueError, match="learnt from behaviour"):
-    item_vectors.new_item_vectors(only, dataset, made.params, made.vectors_NxF, make_items([31]))
+    item_vectors.new_item_vectors(
+      typed(only), dataset, made.params, made.vectors_NxF, make_items([31])
+    )
 
 
 def test_weights_are_checked(tmp_path):
   with pytest.raises(ValueError, match="all feature weights are 0"):
-    item_vectors.item_vectors(settings(), make_dataset(), 0, tmp_path)
+    item_vectors.item_vectors(typed(settings()), make_dataset(), 0, tmp_path)
   with pytest.raises(ValueError, match=r"features.text.weight must be 0 or more, not -1"):
-    item_vectors.item_vectors(settings(text=-1), make_dataset(), 0, tmp_path)
+    item_vectors.item_vectors(typed(settings(text=-1)), make_dataset(), 0, tmp_path)

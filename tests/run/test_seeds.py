@@ -20,7 +20,7 @@ PROTOCOL = Protocol("tiny", 40, 30, 20, 20, {"valid": 0, "test": 0}, {"valid": 0
 RESAMPLES = 100
 
 
-def made_up(config, workdir):
+def made_up(last, config, workdir):
   """Writes what a run's last stage writes; the baseline is the same for every seed."""
   workdir.mkdir(parents=True, exist_ok=True)
   (workdir / "config.json").write_text(config.to_json_best_effort())
@@ -44,7 +44,7 @@ def made_up(config, workdir):
 @pytest.fixture
 def three(tmp_path, monkeypatch, capsys):
   """Seeds 5, 6 and 7, made up: (the folder of the summary, what was printed)."""
-  monkeypatch.setattr(module, "evaluate_all", made_up)
+  monkeypatch.setattr(module, "run_to", made_up)
   config = tiny_config(tmp_path)
   config.seed = 5
   config.lock()
@@ -104,9 +104,9 @@ def test_every_system_is_compared_by_users_averaged_over_the_seeds(three):
 
 def test_one_seed_stays_in_the_folder_itself(tmp_path, monkeypatch):
   asked = []
-  monkeypatch.setattr(module, "evaluate_all", lambda config, workdir: asked.append(workdir))
+  monkeypatch.setattr(module, "run_to", lambda last, config, workdir: asked.append((last, workdir)))
   evaluate_seeds(tiny_config(tmp_path), tmp_path / "run", 1)
-  assert asked == [tmp_path / "run"]
+  assert asked == [("evaluate", tmp_path / "run")]
   assert not (tmp_path / "run").exists()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidrec.run.workdir import changes, require_done, run_stage
+from sidrec.run.workdir import changes, check_done, run_stage
 
 
 def stage(tmp_path, inputs, log, fail=False):
@@ -59,7 +59,7 @@ def test_an_interrupted_stage_with_other_settings_starts_afresh(tmp_path):
 
 
 def test_changes_of_an_earlier_stage_are_told_as_such():
-  assert changes({"fingerprint": "x", "a": 1}, {"fingerprint": "y", "a": 1}) == (
+  assert changes({"fingerprints": {"a": "x"}, "a": 1}, {"fingerprints": {"a": "y"}, "a": 1}) == (
     "an earlier stage changed"
   )
   many = changes({}, dict.fromkeys("abcdef", 1))
@@ -67,14 +67,25 @@ def test_changes_of_an_earlier_stage_are_told_as_such():
   assert many.endswith("(and 2 more settings)")
 
 
-def test_require_done(tmp_path):
+def test_check_done(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"stage 'cook' is not done in .*--mode=all"):
-    require_done(tmp_path, "cook", {})
+    check_done(tmp_path, "cook", {})
   with pytest.raises(RuntimeError):
     stage(tmp_path, {}, [], fail=True)
   with pytest.raises(FileNotFoundError):
-    require_done(tmp_path, "cook", {})
+    check_done(tmp_path, "cook", {})
   stage(tmp_path, {"a": {"b": 1}, "c": 2}, [])
-  require_done(tmp_path, "cook", {"a": {"b": 1}})
-  with pytest.raises(ValueError, match=r"other settings: a.b was 1 and is 3; give the config"):
-    require_done(tmp_path, "cook", {"a": {"b": 3}})
+  check_done(tmp_path, "cook", {"a": {"b": 1}})
+  with pytest.raises(
+    ValueError, match=r"made from something else: a.b was 1 and is 3; give the config"
+  ):
+    check_done(tmp_path, "cook", {"a": {"b": 3}})
+
+
+def test_a_folder_of_another_version_is_refused_and_kept(tmp_path):
+  (tmp_path / "out.txt").write_text("old")
+  (tmp_path / "cook.stage.json").write_text('{"inputs": {"a": 1}, "done": true}')
+  for attempt in (lambda: stage(tmp_path, {"a": 2}, []), lambda: check_done(tmp_path, "cook", {})):
+    with pytest.raises(ValueError, match=r"another version of sidrec.*another --workdir"):
+      attempt()
+  assert (tmp_path / "out.txt").read_text() == "old"

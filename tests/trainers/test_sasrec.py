@@ -17,7 +17,8 @@ from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.parallel.mesh import make_mesh
 from sidrec.search.exact import make_sasrec_recommend_users, recommend
 from sidrec.trainers import next_item
-from sidrec.trainers.sasrec import SASRecTraining, item_embeddings, sasrec_task, train_sasrec
+from sidrec.trainers.sasrec import item_embeddings, sasrec_task, train_sasrec
+from sidrec.trainers.settings import SASRecTrainConfig
 
 NUM_ITEMS = 30
 LENGTHS = [3, 0, 20, 5, 25, 1, 4, 2, 26, 6, 8]
@@ -30,8 +31,8 @@ def small_model(**changes):
 
 def short_training(**changes):
   settings = {"batch_size": 16, "steps": 4, "steps_per_call": 4, "validate_every": 4}
-  settings |= {"warmup_steps": 10, "valid_batch_size": 16, "average_decay": 0.9}
-  return SASRecTraining(**{**settings, **changes})
+  settings |= {"warmup_steps": 10, "average_decay": 0.9}
+  return SASRecTrainConfig(**{**settings, **changes})
 
 
 def cyclic_histories(count, length):
@@ -140,6 +141,7 @@ def test_batches_give_what_single_users_get(masked):
 def test_batch_sizes_must_fit_the_devices(tmp_path):
   with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
     make_sasrec_recommend_users(small_model(), 5, 12, make_mesh())
-  for name in ("batch_size", "valid_batch_size"):
+  for changes, users_at_once in (({"batch_size": 12}, 0), ({}, 12)):
+    config, histories = short_training(**changes), cyclic_histories(4, 5)
     with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
-      train_sasrec(small_model(), short_training(**{name: 12}), cyclic_histories(4, 5), 0, tmp_path)
+      train_sasrec(small_model(), config, histories, 0, tmp_path, users_at_once=users_at_once)

@@ -20,7 +20,7 @@ from sidrec.trainers.recommender import recommender_task
 from sidrec.training import loop
 from sidrec.training.checkpoint import open_checkpoints
 from sidrec.training.logging import Logger
-from sidrec.training.loop import LoopConfig, TrainingDivergedError, train
+from sidrec.training.loop import LoopConfig, Records, TrainingDivergedError, train
 from sidrec.training.optimizer import adamw
 from sidrec.training.profile import make_trace
 from sidrec.training.state import init_state
@@ -118,7 +118,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
   validate = lambda params: {"ndcg@10": float(jnp.abs(params["start"]).sum())}
   args = (config, jax.random.key(0), make_mesh())
   run = lambda folder, validate: train(
-    task, optimizer, batch_at, validate, *args, tmp_path / folder, SILENT
+    task, optimizer, batch_at, validate, *args, Records(tmp_path / folder, SILENT)
   )
   whole = run("whole", validate)
   with pytest.raises(InterruptedRunError):
@@ -159,7 +159,7 @@ def test_a_signal_saves_the_step_and_the_next_run_goes_on(tmp_path, monkeypatch,
       validated[folder].append(float(params["w"]))
       return {"loss": float(jnp.square(params["w"] - 3))}
 
-    args = (validate, config, jax.random.key(0), make_mesh(), tmp_path / folder, SILENT)
+    args = (validate, config, jax.random.key(0), make_mesh(), Records(tmp_path / folder, SILENT))
     return train(task, optax.adam(0.3), batch_at, *args)
 
   def signalled(step):
@@ -192,7 +192,7 @@ def test_a_run_goes_on_where_files_of_its_checkpoints_were_damaged(tmp_path):
     return {"score": -abs(seen[-1] - 1.2)}  # the best is that of step 12
 
   def run(validate):
-    args = (config, jax.random.key(0), make_mesh(), tmp_path / "run", SILENT)
+    args = (config, jax.random.key(0), make_mesh(), Records(tmp_path / "run", SILENT))
     return float(train(task, optax.sgd(0.06), batch_at, validate, *args)["w"])
 
   with pytest.raises(InterruptedRunError):
@@ -240,8 +240,7 @@ def test_one_device_trains_like_eight_and_like_four_by_two(tmp_path):
       config,
       jax.random.key(0),
       mesh,
-      tmp_path / name,
-      make_logger,
+      Records(tmp_path / name, make_logger),
     )
     losses.append([x for x in lines if x is not None])
     results.append(params)
@@ -267,8 +266,7 @@ def test_a_run_goes_on_with_its_tables_spread_otherwise(tmp_path):
   validate = lambda params: {"score": -float(jnp.square(params["item"]).sum())}
   run = lambda folder, mesh, validate: train(
     *(task, optax.adam(0.1), batch_at, validate, config, jax.random.key(0), mesh),
-    tmp_path / folder,
-    SILENT,
+    Records(tmp_path / folder, SILENT),
   )
   whole = run("whole", make_mesh(), validate)
   with pytest.raises(InterruptedRunError):
@@ -303,8 +301,7 @@ def test_best_parameters_are_returned_not_the_last(tmp_path):
     LoopConfig(steps=40, steps_per_call=1, validate_every=2, metric="score"),
     jax.random.key(0),
     make_mesh(),
-    tmp_path,
-    SILENT,
+    Records(tmp_path, SILENT),
   )
   best = min(values, key=lambda w: abs(w - 1.0))
   assert float(params["w"]) == best != values[-1]
@@ -327,8 +324,7 @@ def test_minimised_metric(tmp_path):
     LoopConfig(steps=6, steps_per_call=2, validate_every=2, metric="score", maximise=False),
     jax.random.key(0),
     make_mesh(),
-    tmp_path,
-    SILENT,
+    Records(tmp_path, SILENT),
   )
   assert float(params["w"]) == seen[1]
 
@@ -343,7 +339,7 @@ def test_early_stopping_counts_validations_without_improvement(tmp_path):
     return {"score": scores[len(calls) - 1]}
 
   config = LoopConfig(steps=100, steps_per_call=1, validate_every=1, metric="score", patience=2)
-  args = (config, jax.random.key(0), make_mesh(), tmp_path, SILENT)
+  args = (config, jax.random.key(0), make_mesh(), Records(tmp_path, SILENT))
   train(task, optax.sgd(0.1), batch_at, validate, *args)
   assert len(calls) == 4
   # A run that had stopped stays stopped.
@@ -362,11 +358,13 @@ def test_validation_comes_every_n_steps_and_at_the_end(tmp_path):
     LoopConfig(steps=11, steps_per_call=3, validate_every=4, metric="score"),
     jax.random.key(0),
     make_mesh(),
-    tmp_path,
-    lambda start: Logger(
-      lambda step, values: lines.append((step, "valid/score" in values)),
-      lambda *_: None,
-      lambda: None,
+    Records(
+      tmp_path,
+      lambda start: Logger(
+        lambda step, values: lines.append((step, "valid/score" in values)),
+        lambda *_: None,
+        lambda: None,
+      ),
     ),
   )
   assert [step for step, valid in lines if valid] == [4, 8, 11]
@@ -390,8 +388,7 @@ def test_divergence_stops_with_the_last_good_checkpoint(tmp_path):
       config,
       jax.random.key(0),
       make_mesh(),
-      tmp_path,
-      SILENT,
+      Records(tmp_path, SILENT),
     )
   with open_checkpoints(tmp_path) as checkpoints:
     assert checkpoints.latest_step() == 4
@@ -408,8 +405,7 @@ def test_moving_average_is_kept_and_validated(tmp_path):
     LoopConfig(steps=1, steps_per_call=1, validate_every=1, metric="score", average_decay=0.9),
     jax.random.key(0),
     make_mesh(),
-    tmp_path,
-    SILENT,
+    Records(tmp_path, SILENT),
   )
   with open_checkpoints(tmp_path) as checkpoints:
     abstract = jax.eval_shape(
@@ -446,13 +442,15 @@ def test_rates_and_a_trace_of_some_steps(tmp_path):
     LoopConfig(steps=12, steps_per_call=2, validate_every=6, metric="score"),
     jax.random.key(0),
     make_mesh(),
-    tmp_path / "checkpoints",
-    lambda start: Logger(
-      lambda step, values: lines.append((step, values)),
-      lambda *args: told.append(args[2]),
-      lambda: 0,
+    Records(
+      tmp_path / "checkpoints",
+      lambda start: Logger(
+        lambda step, values: lines.append((step, values)),
+        lambda *args: told.append(args[2]),
+        lambda: 0,
+      ),
+      make_trace(tmp_path / "profile", 4, 12),
     ),
-    make_trace(tmp_path / "profile", 4, 12),
   )
   train_lines = {
     step: {name.removeprefix("train/"): value for name, value in values.items()}

@@ -14,9 +14,9 @@ from sidrec.config import default_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
-from sidrec.run import evaluate as stage
-from sidrec.run import item_vectors, pipeline, recommend
-from sidrec.run.evaluate import evaluate_all
+from sidrec.run import evaluate, item_vectors, recommend
+from sidrec.run.load import load_recommender, load_semantic_ids
+from sidrec.run.stages import run_to
 
 
 def small_config():
@@ -38,7 +38,7 @@ def done(tmp_path_factory):
   """A finished run."""
   workdir = tmp_path_factory.mktemp("run")
   config = small_config()
-  evaluate_all(config, workdir)
+  run_to("evaluate", config, workdir)
   return config, workdir
 
 
@@ -105,14 +105,14 @@ def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(
     written.append(config.evaluate.results)
     (workdir / "evaluation.txt").touch()
 
-  monkeypatch.setattr(stage, "write_evaluations", write)
+  monkeypatch.setattr(evaluate, "write_evaluations", write)
   capsys.readouterr()
-  evaluate_all(config, workdir)
+  run_to("evaluate", config, workdir)
   out = capsys.readouterr().out
   assert all(f"{s}: unchanged, kept" in out for s in ("prepare", "tokenize", "train", "evaluate"))
   changed = config.copy_and_resolve_references()
   changed.evaluate.results = 10
-  evaluate_all(changed, workdir)
+  run_to("evaluate", changed, workdir)
   out = capsys.readouterr().out
   assert "train: unchanged, kept" in out
   assert "evaluate: done again, because evaluate.results was 20 and is 10" in out
@@ -121,7 +121,7 @@ def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(
 
 def test_written_lists_give_the_metrics_of_the_table(done, tmp_path):
   config, workdir = done
-  recommender = pipeline.load_recommender(config, workdir)
+  recommender = load_recommender(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   histories = recommend.histories_before(dataset.histories, "test")
   users = np.arange(histories.num_users)
@@ -144,7 +144,7 @@ def test_written_lists_give_the_metrics_of_the_table(done, tmp_path):
 
 def test_a_user_who_has_seen_almost_everything(done):
   config, workdir = done
-  recommender = pipeline.load_recommender(config, workdir)
+  recommender = load_recommender(config, workdir)
   histories = recommend.history_of_items(np.arange(2414 - 3))
   result = recommend.recommend(recommender, histories, np.array([0]), exclude_seen=True)
   assert sorted(result.item_BxK[0, :3]) == [2411, 2412, 2413]
@@ -153,7 +153,7 @@ def test_a_user_who_has_seen_almost_everything(done):
 
 def test_printed_recommendations(done, capsys):
   config, workdir = done
-  recommender = pipeline.load_recommender(config, workdir)
+  recommender = load_recommender(config, workdir)
   rows = recommend.rows_of_titles("The Matrix, Nosuchfilm (1900)", recommender)
   assert recommender.dataset.items.titles_N[rows[0]] == "The Matrix (1999)"
   assert "not in the catalogue: 'Nosuchfilm (1900)'" in capsys.readouterr().out
@@ -180,7 +180,7 @@ def test_beam_recall_of_a_run(done, monkeypatch):
 
 def test_unknown_ids_and_titles_are_refused(done):
   config, workdir = done
-  recommender = pipeline.load_recommender(config, workdir)
+  recommender = load_recommender(config, workdir)
   with pytest.raises(ValueError, match="item '12' is not in the data set"):
     recommend.rows_of_ids("12", recommender.dataset.items.ids_N, "item")
   with pytest.raises(ValueError, match="none of the titles"):
@@ -192,18 +192,19 @@ def test_recommending_with_other_settings_is_refused(done):
   other = config.copy_and_resolve_references()
   other.model.width = 32
   with pytest.raises(ValueError, match=r"model.width was 16 and is 32"):
-    pipeline.load_recommender(other, workdir)
+    load_recommender(other, workdir)
 
 
 def test_recommending_before_training_says_what_to_do(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"stage 'tokenize' is not done .*--mode=all"):
-    pipeline.load_recommender(small_config(), tmp_path)
+  with pytest.raises(FileNotFoundError, match=r"stage 'prepare' is not done .*--mode=all"):
+    load_recommender(small_config(), tmp_path)
 
 
 def test_radix_ids_need_no_digit(tmp_path):
   config = small_config()
   config.tokenizer.update(name="radix", num_levels=2, codebook_size=64)
-  ids = pipeline.semantic_ids(config, tmp_path)
+  run_to("tokenize", config, tmp_path)
+  ids = load_semantic_ids(config, tmp_path)
   assert ids.get_semantic_id(520) == [8, 8]
   assert ids.id_length == 2
 
@@ -221,10 +222,10 @@ def test_item_vectors_of_other_settings_do_not_go_on_from_the_checkpoints(tmp_pa
   config = tiny_config(tmp_path)
   config.features.cooccurrence.weight = 0.0
   config.features.sasrec.weight = 1.0
-  pipeline.tokenize(config, tmp_path)
-  pipeline.tokenize(config, tmp_path)
+  run_to("tokenize", config, tmp_path)
+  run_to("tokenize", config, tmp_path)
   config.features.sasrec.steps = 7
-  pipeline.tokenize(config, tmp_path)
+  run_to("tokenize", config, tmp_path)
   assert found == [False, False]
 
 
@@ -248,11 +249,11 @@ def test_the_tiger_setting_trains_and_recommends(tmp_path, paper, capsys):
     config.mesh.model = 2
     config.train.accumulate = 2
     config.model.remat = True
-  pipeline.train_recommender(config, tmp_path)
+  run_to("train", config, tmp_path)
   # How a run is computed may change; what it computes is not done again for that.
   config.mesh.model, config.train.accumulate, config.model.remat = 4, 1, False
-  assert "train: unchanged, kept" in told(capsys, pipeline.train_recommender, config, tmp_path)
-  recommender = pipeline.load_recommender(config, tmp_path)
+  assert "train: unchanged, kept" in told(capsys, run_to, "train", config, tmp_path)
+  recommender = load_recommender(config, tmp_path)
   result = recommend.recommend(
     recommender, recommend.history_of_items([0, 1]), np.array([0]), exclude_seen=True
   )
@@ -264,7 +265,7 @@ def test_unknown_tokenizer_names_the_nearest(tmp_path):
   config = small_config()
   config.tokenizer.name = "rqva"
   with pytest.raises(ValueError, match="did you mean 'rqvae'"):
-    pipeline.tokenize(config, tmp_path)
+    run_to("tokenize", config, tmp_path)
 
 
 def test_batch_sizes_must_fit_the_devices(tmp_path):
@@ -273,4 +274,4 @@ def test_batch_sizes_must_fit_the_devices(tmp_path):
   config.train.batch_size = 30
   assert jax.device_count() == 8
   with pytest.raises(ValueError, match=r"batch size 30 .* 8 devices; use 24 or 32"):
-    pipeline.train_recommender(config, tmp_path)
+    run_to("train", config, tmp_path)

@@ -1,0 +1,92 @@
+"""Stage 1: raw files → dataset.npz, and items.tsv, which names the item of each row."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sidrec.core.settings import from_dict
+from sidrec.data.cache import save_dataset
+from sidrec.data.dataset import Dataset
+from sidrec.data.held_out_items import draw_items, without_items
+from sidrec.data.k_core import core_of
+from sidrec.data.settings import DataConfig
+from sidrec.data.sources import registry
+from sidrec.data.tie_breaking import shuffle_ties
+from sidrec.parallel.hosts import from_primary
+from sidrec.run.stage import Stage
+
+
+def prepare(config: ConfigDict, workdir: Path) -> None:
+  """Reads the raw files and writes the data set."""
+  # Nothing here needs a device: the primary host alone reads the raw files.
+  from_primary(lambda: _write(read(config), workdir))
+
+
+def read(config: ConfigDict) -> Dataset:
+  """The data set that the config describes.
+
+  Raises:
+    ValueError: for malformed files, or settings that exclude each other.
+    FileNotFoundError: if the files are not there.
+  """
+  data, cold = config.data, config.cold_start
+  if samples_users(config) and (data.k_core or data.shuffle_ties >= 0 or cold.held_out):
+    raise ValueError(
+      "with data.store.users only a sample is in memory, and training reads the shards as they "
+      "are: k_core, shuffle_ties and cold starts need data.store.users=0 (give --k_core to "
+      "sidrec.data.prepare)"
+    )
+  settings = registry.settings_of(from_dict(DataConfig, data.to_dict()))
+  dataset = registry.read(data.source, data.path, data.min_interactions, **settings)
+  if data.k_core:
+    dataset = core_of(dataset, data.k_core)
+  if data.shuffle_ties >= 0:
+    dataset = shuffle_ties(dataset, data.shuffle_ties)
+  if cold.held_out:
+    drawn_N = draw_items(dataset.items.num_items, cold.fraction, cold.seed)
+    dataset = without_items(dataset, drawn_N)
+  return dataset
+
+
+def samples_users(config: ConfigDict) -> bool:
+  """Whether only a sample of the users is in memory."""
+  return config.data.source == "store" and config.data.store.users > 0
+
+
+def _write(dataset: Dataset, workdir: Path) -> None:
+  save_dataset(workdir / "dataset.npz", dataset)
+  items = dataset.items
+  lines = [f"{row}\t{items.ids_N[row]}\t{items.titles_N[row]}" for row in range(items.num_items)]
+  text = "\n".join(["row\titem_id\ttitle", *lines]) + "\n"
+  (workdir / "items.tsv").write_text(text, encoding="utf-8")
+  print(
+    f"prepare: {dataset.name}: {dataset.histories.num_users:,} users, {items.num_items:,} items, "
+    f"{len(dataset.histories.item_T):,} interactions"
+  )
+  for note in dataset.notes:
+    print(f"  {note}")
+
+
+def _settings(config: ConfigDict) -> dict[str, Any]:
+  cold = config.cold_start
+  return {
+    "data": {**config.data.to_dict(), "path": str(config.data.path)},
+    **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
+  }
+
+
+def _files(config: ConfigDict) -> dict[str, Any]:
+  data = config.data
+  settings = registry.settings_of(from_dict(DataConfig, data.to_dict()))
+  return registry.signature(data.source, data.path, **settings)
+
+
+PREPARE = Stage(
+  "prepare",
+  after=lambda config: (),
+  settings=_settings,
+  files=_files,
+  outputs=lambda config: ("dataset.npz", "items.tsv"),
+  build=prepare,
+)

@@ -1,0 +1,37 @@
+"""How the recommender and SASRec are trained."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """The settings of a training on histories."""
+
+  batch_size: int = 16  # rows of S positions, over all processes
+  accumulate: int = 1  # micro-batches that a step's gradient is computed in
+  steps: int = 3000
+  steps_per_call: int = 10  # that one call to the device runs
+  learning_rate: float = 2e-3  # the peak
+  warmup_steps: int = 200
+  schedule: str = "cosine"  # or 'inverse_sqrt': at its peak for warmup_steps, then 1/√step
+  weight_decay: float = 0.05
+  clip_norm: float = 1.0
+  average_decay: float = 0.999  # of the moving average of parameters; 0 keeps none
+  validate_every: int = 300
+  valid_users: int = 1500  # a random sample, so that validating stays cheap
+  patience: int = 3  # validations without a better NDCG@10 before stopping; 0 never stops
+
+
+@dataclasses.dataclass(frozen=True)
+class RecommenderTrainConfig(TrainConfig):
+  """The settings of `config.train`."""
+
+  item_loss: float = 1.0  # weight of the item head's loss, added to the semantic ID's
+
+
+@dataclasses.dataclass(frozen=True)
+class SASRecTrainConfig(TrainConfig):
+  """The settings of `config.sasrec.train`."""
+
+  steps: int = 5000
+  validate_every: int = 500
