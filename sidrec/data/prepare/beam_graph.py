@@ -52,8 +52,10 @@ def run(
   place, repeats, shortest = str(folder), raw.repeats, data.min_interactions
   described = raw.described  # not `raw`: what a step names is sent to the workers with it
   files = [(n, str(log.scan.file)) for n, log in enumerate(raw.logs)]
+  # Beam takes what annotations say of many elements for what each of them is.
+  runner = PipelineOptions(list(options), pipeline_type_check=False)
   try:
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+    with beam.Pipeline(options=runner) as pipeline:
       rows = _rows(pipeline, files, data.table)
       whole = AsSingleton(_plan(rows, described))
       counted = (
