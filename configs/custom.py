@@ -56,7 +56,7 @@ What happens to your rows; `prepare` prints the counts, and --mode=prepare stops
   * Users with fewer than 3 interactions are dropped; --config.data.k_core=5 drops rare users and
     items.
   * Ids may be any text, and are compared as they are written, without blanks around them. If all
-    are whole numbers, they count as numbers. nan, NULL, null, None and \\N in text files are none.
+    are whole numbers, they count as numbers. nan, NULL, null, None and \N in text files are none.
   * Items that the table of items lacks keep their id alone; those without an interaction are left
     out.
   * What is no number, no date or no such column ends with one sentence that names file and line.
