@@ -39,7 +39,8 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
 
 The end of the name tells the form: .csv, .tsv, .jsonl, .parquet; other names are text with tabs.
 Text is UTF-8, names its columns on line 1 and may be compressed (.gz). A folder, or a pattern with
-*, stands for its files in the order of their names. A copy of this file may name several columns of categories or text, and more numbers:
+*, stands for its files in the order of their names. A copy of this file may name several columns of
+categories or text, and more numbers:
 
   config.data.table.item_columns = ConfigDict(
     {"id": "sku", "title": "name", "categories": ("kind", "brand"), "price": "price"}

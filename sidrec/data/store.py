@@ -14,7 +14,6 @@ bit, for any number of processes; only the items of a batch are read, when it is
 Letters: U users, W windows, R users that are read.
 """
 
-import functools
 import json
 import zipfile
 from collections.abc import Callable, Sequence
@@ -165,7 +164,7 @@ def open_store(path: str | Path) -> Store:
       raise ValueError("the lengths are not those of store.json")
   except (EOFError, LookupError, ValueError, zipfile.BadZipFile) as error:
     raise ValueError(f"{folder / 'lengths.npz'} is damaged ({error}); copy it again") from error
-  read = _reader(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
+  read = shards.reader_of(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
   return Store(
     folder, meta["name"], tuple(meta["notes"]), lengths_U, _ID_TYPES[meta["user_id"]], read
   )
@@ -311,42 +310,6 @@ def _metadata(folder: Path) -> dict[str, Any]:
       f"{folder} has store format {version}, but this version reads {_FORMAT}; prepare it again"
     )
   return meta
-
-
-def _reader(files: Sequence[Path], ends_K: np.ndarray) -> Callable[[np.ndarray], list[bytes]]:
-  """Reads examples by user rows; shard k ends before row ends_K[k]."""
-  starts_K = np.concatenate([[0], ends_K])
-
-  @functools.cache
-  def opened(shard: int) -> Any:
-    # Imported here because it takes a while, and most runs do not need it.
-    from array_record.python import array_record_module  # pyrefly: ignore[missing-import]
-
-    # An example has a few hundred bytes: reading more at once, or ahead, is wasted.
-    return array_record_module.ArrayRecordReader(
-      str(files[shard]),
-      options="readahead_buffer_size:0,max_parallelism:0",
-      file_reader_buffer_size=2048,
-    )
-
-  def read(row_R: np.ndarray) -> list[bytes]:
-    # By runs of neighbours in one file: a reader that is asked for a list of records, as Grain's
-    # source asks it, walks through the index of its whole file every time.
-    shard_R = np.searchsorted(ends_K, row_R, side="right")
-    begins = np.flatnonzero((np.diff(row_R, prepend=-2) != 1) | (np.diff(shard_R, prepend=-1) != 0))
-    at_P = row_R[begins] - starts_K[shard_R[begins]]
-    size_P = np.diff(begins, append=len(row_R))
-    records: list[bytes] = []
-    for shard, at, size in zip(*(x.tolist() for x in (shard_R[begins], at_P, size_P)), strict=True):
-      try:
-        records += opened(shard).read(at, at + size)
-      except (RuntimeError, IndexError, ValueError) as error:
-        raise ValueError(
-          f"{files[shard]} is damaged, copy or prepare it again: {str(error)[:300]}"
-        ) from error
-    return records
-
-  return read
 
 
 def _histories(store: Store, users_R: np.ndarray) -> Histories:

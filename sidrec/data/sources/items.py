@@ -114,16 +114,15 @@ def _rows(scan: Scan, named: Mapping[str, Sequence[str]]) -> pl.DataFrame:
   if len(faulty := rows.filter("faulty")):
     scan.explain(faulty["row"][0])
   lazy = rows.lazy()
-  text = lambda name, typed=True: values.text_of(lazy, name, typed)
   numbers = {role: values.numbers(rows[n[0]]) for role, n in named.items() if role not in _TEXTS}
   for role, column in numbers.items():
     if len(at := column.is_infinite().arg_true()):
       shown, row = str(rows[named[role][0]][at[0]])[:200], rows["row"][at[0]]
       raise ValueError(f"{scan.where(row)}: the {role} {shown!r} is no number")
   return rows.select(
-    text(named["id"][0], scan.typed).alias("id"),
+    values.text_of(lazy, named["id"][0], scan.typed).alias("id"),
     *(
-      text(name).alias(f"{role} {k}")
+      values.text_of(lazy, name, typed=True).alias(f"{role} {k}")
       for role in _TEXTS[1:]
       for k, name in enumerate(named.get(role, ()))
     ),

@@ -184,8 +184,8 @@ def _split(types: Mapping[str, str], column: str, texts: pl.Series) -> pl.Series
   """The names in each value of a column of categories."""
   if types[column] != "token_seq":
     return split_at("")(column, texts)
-  contains = lambda separator: texts.str.contains(separator, literal=True).any()
-  separator = next(filter(contains, (", ", "|")), " ")
+  found = (s for s in (", ", "|") if texts.str.contains(s, literal=True).any())
+  separator = next(found, " ")
   is_list = texts.str.contains(_QUOTED_LIST)
   names = texts.str.extract_all(_QUOTED).list.eval(pl.element().str.head(-1).str.slice(1))
   return names.zip_with(is_list, split_at(separator)(column, texts))

@@ -107,9 +107,9 @@ def histories(
 
 def counts_of(log: pl.DataFrame) -> Counts:
   """The users, interactions and ties of a log that `in_order` has sorted."""
-  same = lambda name: pl.col(name) == pl.col(name).shift()
+  same_user, same_time = (pl.col(name) == pl.col(name).shift() for name in ("user", "time"))
   users, ties = log.select(
-    (~same("user")).sum().alias("users"), (same("user") & same("time")).sum().alias("ties")
+    (~same_user).sum().alias("users"), (same_user & same_time).sum().alias("ties")
   ).row(0)
   return Counts(users=users + bool(len(log)), interactions=len(log), ties=ties)
 

@@ -210,8 +210,12 @@ def separated(file: Path, separator: str, quoted: bool = True) -> Scan:
 
   others = [sign for sign in ",;\t|" if sign != separator and sign in header[0]]
   hint = f"; it was split at {separator!r}: set the separator to {others[0]!r}?" if others else ""
-  where = lambda row: f"{file}:{row + 1}"
-  return Scan(file, header, frame, where, explain, False, hint=hint if size == 1 else "")
+  hint = hint if size == 1 else ""
+  return Scan(file, header, frame, _line_in(file), explain, False, hint=hint)
+
+
+def _line_in(file: Path) -> Callable[[int], str]:
+  return lambda row: f"{file}:{row + 1}"
 
 
 def _json_lines(file: Path) -> Scan:
@@ -233,7 +237,7 @@ def _json_lines(file: Path) -> Scan:
   def explain(row: int) -> None:
     json_values.object_of(file, row + 1, file_lines.line_at(file, row))
 
-  return Scan(file, names, frame, lambda row: f"{file}:{row + 1}", explain, has_later=has_later)
+  return Scan(file, names, frame, _line_in(file), explain, has_later=has_later)
 
 
 def _filled(file: Path) -> Iterator[tuple[int, str]]:
