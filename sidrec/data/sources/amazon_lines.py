@@ -50,8 +50,3 @@ def parse_line(file: Path, number: int, line: bytes) -> dict[str, Any]:
   if isinstance(found, dict):
     return found
   raise ValueError(f"{file}:{number}: {fault}: {line[:200].decode('utf-8', 'replace')!r}")
-
-
-def is_missing(text: str) -> bool:
-  """Whether a text stands for no value: empty, or NA, NaN, null, None, \\N in any case."""
-  return text.strip().lower() in ("", "na", "n/a", "nan", "null", "none", "\\n")

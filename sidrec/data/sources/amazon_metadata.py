@@ -26,7 +26,7 @@ from typing import Any
 import polars as pl
 
 from sidrec.data.sources.amazon import free_text
-from sidrec.data.sources.amazon_lines import is_missing, numbered_lines, parse_line
+from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
 from sidrec.data.sources.rules import counted
 
 _SCHEMA = {
@@ -40,12 +40,13 @@ _SCHEMA = {
 _IDS = re.compile(rb"""asin["']\s*:\s*["']([^"'\\]*)["']""")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _PRICE = re.compile(r"\$?\s*([0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
+_MISSING = ("", "na", "n/a", "nan", "null", "none", "\\n")
 _SCRIPT = "getTime()"  # what the titles that are no titles hold
 
 
 def read_metadata(
   file: Path, wanted: Collection[str], max_characters: int
-) -> tuple[pl.DataFrame, list[str]]:
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
   """Reads what a file says about the wanted items.
 
   Args:
@@ -81,7 +82,7 @@ def read_metadata(
     if id_ in items or id_ not in wanted:
       continue
     price = _price(row.get("price"))
-    if price is None and not is_missing(said := _plain(row.get("price"))):
+    if price is None and (said := _plain(row.get("price"))).lower() not in _MISSING:
       odd_prices.append(said[:60])
     items[id_] = (
       id_,
@@ -108,7 +109,7 @@ def read_metadata(
     f"the price of {len(odd_prices):,} of these is not one number, such as "
     f"{next(iter(odd_prices), '')!r}": len(odd_prices),
   }
-  return frame, [note for note, count in notes.items() if count]
+  return frame, tuple(note for note, count in notes.items() if count)
 
 
 def _title(row: dict[str, Any], max_characters: int) -> str:

@@ -15,8 +15,7 @@ arXiv:2403.03952 (2023).
 """
 
 import itertools
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,20 @@ import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.sources import rules
-from sidrec.data.sources.amazon_lines import is_missing, numbered_lines, parse_line
+from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
 from sidrec.data.sources.amazon_metadata import read_metadata
-from sidrec.data.sources.build import NO_ITEMS, apply_rules, sort_ids
+from sidrec.data.sources.items import NOTHING, Described
+from sidrec.data.sources.log import read_data, scan_log
+from sidrec.data.sources.scan import Scan
 
-# Of 2023, and of 2014 and 2018: columns by role, and the microseconds in a unit of time.
+# Of 2023, and of 2014 and 2018: columns by role, and the unit of time.
 _FORMS = (
-  ({"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}, 10**3),
-  ({"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}, 10**6),
+  ({"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}, "ms"),
+  ({"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}, "s"),
 )
 _TYPES = {"user": pl.String, "item": pl.String, "time": pl.Int64, "rating": pl.Float64}
 _HEAD_LINES = 1 << 10  # tell the form
 _BLOCK_LINES = 1 << 14
-_LATEST = 253_402_300_800 * 10**6  # the year 10000
 
 
 def read_amazon_reviews(
@@ -49,7 +49,7 @@ def read_amazon_reviews(
 ) -> dataset.Dataset:
   """Reads the reviews of one category.
 
-  What is in the files is read by the rules of `table` and `amazon_metadata`; each thing
+  What is in the files is read by the rules of `log` and `amazon_metadata`; each thing
   that was dropped or assumed is counted in a note of the data set. Ids are text.
 
   Args:
@@ -70,21 +70,30 @@ def read_amazon_reviews(
   if max_characters < 1:
     raise ValueError(f"max_characters is {max_characters}; it must be at least 1")
   reviews, *metadata = _files(path, metadata_path)
-  log, notes = _read_log(reviews)
-  items = NO_ITEMS.cast({"item": pl.String})
+  names, columns, unit = _form(reviews)
+  lacking = [name for name in columns.values() if name not in names]  # `scan_log` says so
+  table = pl.DataFrame() if lacking else _table(reviews, columns)
+
+  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
+    del ids
+    return table.lazy().select("row", pl.lit(False).alias("faulty"), *names)
+
+  def where(row: int) -> str:
+    number, _ = next(itertools.islice(numbered_lines(reviews), row, None))
+    return f"{reviews}:{number}"
+
+  log = scan_log(Scan(reviews, names, frame, where), columns, unit)
+  described = NOTHING
   if metadata:
-    items, said = read_metadata(metadata[0], log["item"].unique().to_list(), max_characters)
-    notes += said
-  # The order of all ids, even of those that the rules drop, tells that of the ones that stay.
-  users, ids = (pl.Enum(sort_ids(log[role].unique())[0]) for role in ("user", "item"))
-  return apply_rules(
-    reviews.name.split(".")[0],
-    log.with_columns(pl.col("user").cast(users), pl.col("item").cast(ids)),
-    items.with_columns(pl.col("item").cast(ids)),
-    min_interactions,
-    notes,
-    repeats=repeats,
-    ticks=10**6,
+    wanted = table[columns["item"]].drop_nulls().unique().to_list()
+    described = Described(*read_metadata(metadata[0], wanted, max_characters), metadata[0])
+  name = reviews.name.split(".")[0]
+  data = read_data(name, [log], described, min_interactions, repeats)
+  # Some ids are all digits, and if all of a category were, they would have become numbers.
+  histories, items = data.histories, data.items
+  return data._replace(
+    histories=histories._replace(user_ids_U=histories.user_ids_U.astype(dataset.TEXT)),
+    items=items._replace(ids_N=items.ids_N.astype(dataset.TEXT)),
   )
 
 
@@ -108,36 +117,13 @@ def _files(path: str, metadata_path: str) -> list[Path]:
   return files
 
 
-def _read_log(file: Path) -> tuple[pl.DataFrame, list[str]]:
-  """Reviews with a user, an item and a time: these in microseconds, and the rating; and notes."""
-  columns, unit = _form(file)
-  lines, blocks = numbered_lines(file), []
-  while block := list(itertools.islice(lines, _BLOCK_LINES)):
-    blocks.append(_parse_block(file, block, columns, unit))
-  log, notes = pl.concat(blocks), []
-  if not log["time"].count():  # a second each, so that no two rows are at the same time
-    log = log.with_columns(time=pl.int_range(pl.len(), dtype=pl.Int64) * 10**6)
-    notes.append(f"column {columns['time']!r} is empty: the order of the file stands for time")
-  named = log.filter(pl.col("user") != "", pl.col("item") != "")
-  timed = named.drop_nulls("time")
-  for count, what in ((len(log) - len(named), "user or item"), (len(named) - len(timed), "time")):
-    if count:
-      notes.append(f"dropped {rules.counted(count, 'row')} without a {what}")
-  return timed, notes
-
-
-def _form(file: Path) -> tuple[dict[str, str], int]:
-  """The columns by role, and the microseconds in a unit of time, as the first lines tell."""
+def _form(file: Path) -> tuple[list[str], dict[str, str], str]:
+  """The names in the first lines, the columns by role, and the unit of time."""
   head = itertools.islice(numbered_lines(file), _HEAD_LINES)
-  names = dict.fromkeys(name for line in head for name in parse_line(file, *line))
+  names = list(dict.fromkeys(name for line in head for name in parse_line(file, *line)))
   for columns, unit in _FORMS:
     if {columns["user"], columns["item"]} <= set(names):
-      for role, name in columns.items():
-        if name not in names:
-          raise ValueError(
-            f"{file} has no column {name!r}, which was to be its {role}; it has: {', '.join(names)}"
-          )
-      return columns, unit
+      return names, columns, unit
   known = " or ".join(f"{columns['user']} and {columns['item']}" for columns, _ in _FORMS)
   raise ValueError(
     f"{file} holds no Amazon reviews: its first lines name no {known}, but "
@@ -145,40 +131,21 @@ def _form(file: Path) -> tuple[dict[str, str], int]:
   )
 
 
-def _parse_block(
-  file: Path, lines: list[tuple[int, bytes]], columns: Mapping[str, str], unit: int
-) -> pl.DataFrame:
-  """The reviews on some numbered lines: user and item ('' for none), time and rating."""
-  try:  # Polars reads plain JSON whose values are of the usual types
-    schema = {name: _TYPES[role] for role, name in columns.items()}
-    rows = pl.read_ndjson(b"\n".join(line for _, line in lines), schema=schema)
-    rows = rows.select(pl.col(name).alias(role) for role, name in columns.items())
-    if (rows["time"].abs() < _LATEST // unit).all():
-      return rows.with_columns(pl.col("user", "item").fill_null(""), pl.col("time") * unit)
-  except pl.exceptions.PolarsError:
-    pass
-  reviews = []
-  for number, line in lines:
-    row, where = parse_line(file, number, line), f"{file}:{number}"
-    user, item, time, rating = (row.get(name) for name in columns.values())
-    ids = ["" if id_ is None else str(id_) for id_ in (user, item)]
-    seconds, stars = _number(time, "time", where), _number(rating, "rating", where)
-    ticks = None if seconds is None else round(seconds * unit)
-    if ticks is not None and abs(ticks) >= _LATEST:
-      raise ValueError(f"{where}: the time {str(time)!r} lies beyond the year 9999")
-    reviews.append((*ids, ticks, stars))
-  return pl.DataFrame(reviews, _TYPES, orient="row")
+def _table(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
+  """The columns of all reviews, and 'row'; of text where a value is not of the usual type."""
+  schema = {name: _TYPES[role] for role, name in columns.items()}
+  lines, blocks = numbered_lines(file), []
+  while block := list(itertools.islice(lines, _BLOCK_LINES)):
+    try:
+      rows = pl.read_ndjson(b"\n".join(line for _, line in block), schema=schema)
+    except pl.exceptions.PolarsError:
+      objects = [parse_line(file, *line) for line in block]
+      texts = {name: [_text(row.get(name)) for row in objects] for name in schema}
+      rows = pl.DataFrame(texts, dict.fromkeys(schema, pl.String))
+    blocks.append(rows)
+  table = pl.concat(blocks, how="vertical_relaxed")
+  return table.with_row_index("row").with_columns(pl.col("row").cast(pl.UInt32))
 
 
-def _number(value: Any, what: str, where: str) -> int | float | None:
-  """A finite number, or None for a missing one."""
-  text = "" if value is None else str(value)
-  if is_missing(text):
-    return None
-  try:
-    number = float(text)
-  except ValueError:
-    number = math.nan
-  if "_" in text or not math.isfinite(number):  # Python reads 1_000 as a number
-    raise ValueError(f"{where}: the {what} {text[:200]!r} is no number")
-  return value if type(value) is int else number
+def _text(value: Any) -> str | None:
+  return value if value is None else str(value)

@@ -363,10 +363,10 @@ def test_unusual_spellings_of_ids_are_found(tmp_path: Path) -> None:
   lines.append(r'{"asin": "\u007a"}')
   found, notes = read_metadata(Path(_write(tmp_path / "m.json", lines)), ["a", "b", "3"], 9)
   assert found["item"].to_list() == ["a", "b", "3"]
-  assert notes[:2] == [
+  assert notes[:2] == (
     "left out 1 line of m.json about items without interactions",
     "dropped 2 lines of m.json without an id",
-  ]
+  )
 
 
 def test_blank_lines_line_ends_and_a_byte_order_mark_do_not_matter(tmp_path: Path) -> None:
