@@ -97,19 +97,26 @@ def read_metadata(
       "metadata of another category or year?"
     )
   frame = pl.DataFrame(list(items.values()), _SCHEMA, orient="row")
-  left_out = f"of {file.name} about items"
-  described = f"of {len(items):,} described items have no"
-  untitled, priceless = int((frame["title"] == "").sum()), frame["price"].null_count()
+  about = f"of {file.name} about items"
   notes = {
-    f"left out {counted(skipped, 'line')} {left_out} without interactions": skipped,
+    f"left out {counted(skipped, 'line')} {about} without interactions": skipped,
     f"dropped {counted(nameless, 'line')} of {file.name} without an id": nameless,
-    f"dropped {counted(repeated, 'line')} {left_out} that an earlier describes": repeated,
-    f"{untitled:,} {described} title": untitled,
-    f"{priceless:,} {described} price": priceless,
-    f"the price of {len(odd_prices):,} of these is not one number, such as "
-    f"{next(iter(odd_prices), '')!r}": len(odd_prices),
+    f"dropped {counted(repeated, 'line')} {about} that an earlier describes": repeated,
+    **_missing_values(frame, odd_prices),
   }
   return frame, tuple(note for note, count in notes.items() if count)
+
+
+def _missing_values(items: pl.DataFrame, odd_prices: list[str]) -> dict[str, int]:
+  """Notes on titles and prices, and what each counts."""
+  untitled, priceless = int((items["title"] == "").sum()), items["price"].null_count()
+  described = f"of {len(items):,} described items have no"
+  odd = f"the price of {len(odd_prices):,} of these is not one number, such as "
+  return {
+    f"{untitled:,} {described} title": untitled,
+    f"{priceless:,} {described} price": priceless,
+    f"{odd}{next(iter(odd_prices), '')!r}": len(odd_prices),
+  }
 
 
 def _title(row: dict[str, Any], max_characters: int) -> str:
