@@ -40,8 +40,8 @@ def main(_) -> None:
       raise
     if not isinstance(error, jax.errors.JaxRuntimeError):  # which others' ends cause, too
       traceback.print_exc()
-    told = str(error).partition("\n")[0]
-    hosts.end(f"sidrec: process {jax.process_index()} failed: {type(error).__name__}: {told}")
+    reason = str(error).partition("\n")[0]
+    hosts.end(f"sidrec: process {jax.process_index()} failed: {type(error).__name__}: {reason}")
 
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:

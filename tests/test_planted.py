@@ -113,7 +113,7 @@ def run(tmp_path_factory):
   assert lists.valid_BxK.all()
   found = lambda *_: lists  # the search has been made
   metrics = evaluate_users(found, params, held_out, users_U, N, K, None)
-  popular = evaluate_baseline(popularity(training_view(dataset.histories), N), held_out, N, K)
+  popular = evaluate_baseline(popularity(training_view(dataset.histories), N), held_out, N, K).means
   last_U = held_out.histories.item_T[held_out.histories.offsets_Up1[1:] - 1]
   return Run(
     next_CxN,

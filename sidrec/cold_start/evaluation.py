@@ -1,4 +1,4 @@
-"""How new items are recommended: to whom they are the target, and what they take from the others.
+"""How well new items are recommended, and what the others lose by it.
 
 Letters: U users, N items of a catalogue in which new items follow the known ones, K results.
 """
@@ -73,12 +73,12 @@ def cold_metrics(
   wanted = {f"recall@{AT}": metrics[f"recall@{AT}"], f"ndcg@{AT}": metrics[f"ndcg@{AT}"]}
   wanted[f"new@{AT}"] = new_U
   cold_U = target_U >= num_known
-  told = {}
+  found = {}
   for name, of_U in (("cold", cold_U), ("warm", ~cold_U), ("all", np.ones_like(cold_U))):
     if of_U.any():
       means = summarise({metric: value_U[of_U] for metric, value_U in wanted.items()})
-      told[name] = {**means, "users": int(of_U.sum())}
-  return told
+      found[name] = {**means, "users": int(of_U.sum())}
+  return found
 
 
 def choose_share(candidates: Sequence[Candidate], largest_loss: float) -> Candidate:
@@ -96,31 +96,32 @@ def choose_share(candidates: Sequence[Candidate], largest_loss: float) -> Candid
   return max(allowed, key=lambda candidate: (candidate.cold_recall, -candidate.share))
 
 
-def cold_report(told: Mapping[str, Any]) -> str:
+def cold_report(measured: Mapping[str, Any]) -> str:
   """What was measured, as text.
 
   Args:
-    told: 'dataset'; 'items' → 'known' and 'new', how many; 'users_left_out' → split → how many;
+    measured: 'dataset'; 'items' → 'known' and 'new', how many; 'users_left_out' → split → how many;
       'largest_loss'; 'share', which was chosen; 'valid' → share → as `cold_metrics` returns it;
-      'test' → system → likewise.
+      'test' → system → the same.
   """
   rows = [("split", "lists", "target", "users", f"recall@{AT}", f"ndcg@{AT}", f"new in top {AT}")]
   for split in ("valid", "test"):
-    for name, kinds in told[split].items():
+    for name, kinds in measured[split].items():
       label = f"share {name}" if split == "valid" else name
       for kind in ("cold", "warm"):
         if kind in kinds:
           m = kinds[kind]
           values = (f"{m[f'recall@{AT}']:.4f}", f"{m[f'ndcg@{AT}']:.4f}", f"{m[f'new@{AT}']:.1%}")
           rows.append((split, label, kind, f"{m['users']:,}", *values))
-  left_out = told["users_left_out"]
+  left_out = measured["users_left_out"]
+  items, share = measured["items"], measured["share"]
   facts = [
-    f"{told['dataset']}: {told['items']['new']:,} items were held out of the catalogue, all "
-    f"histories, features, tokenizer and training; {told['items']['known']:,} were trained on. "
-    "They got IDs from their vectors, and nothing was trained again.",
+    f"{measured['dataset']}: {items['new']:,} items were held out of the catalogue, all histories, "
+    f"features, tokenizer and training; {items['known']:,} were trained on. They got IDs from "
+    "their vectors, and nothing was trained again.",
     "share: how likely the next item is a new one, before anything is known of the user. Chosen on "
-    f"validation: {told['share']:g}, which finds most new items while users of a known one lose at "
-    f"most {told['largest_loss']:.1%} of their recall@{AT}.",
+    f"validation: {share:g}, which finds most new items while users of a known one lose at most "
+    f"{measured['largest_loss']:.1%} of their recall@{AT}.",
     "Training sees each user's interactions without the last two of the whole history, and "
     "without held-out items; where one of the last two is held out, fewer. Histories are asked "
     f"about without held-out items; users with none left ({left_out['valid']:,} in valid, "

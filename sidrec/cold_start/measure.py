@@ -8,7 +8,7 @@ items like them; how many of them the lists hold is chosen on validation.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -20,10 +20,11 @@ from sidrec.cold_start.evaluation import (
   cold_report,
   cold_task,
 )
-from sidrec.cold_start.merge import mix
-from sidrec.cold_start.new_items import grow, lists_of_both, params_of_both
+from sidrec.cold_start.merge import merge
+from sidrec.cold_start.new_items import Grown, grow, params_of_both, recommend_both
 from sidrec.core.atomic import write_whole_text
 from sidrec.data.cache import load_dataset
+from sidrec.data.dataset import Dataset, HeldOut
 from sidrec.data.parts import take_items
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
@@ -50,8 +51,8 @@ def cold_start(config: ConfigDict, workdir: Path) -> str:
 
   def build(config: ConfigDict, workdir: Path) -> None:
     del config
-    told = measure(without, workdir)
-    from_primary(lambda: _write(told, workdir))
+    measured = measure(without, workdir)
+    from_primary(lambda: _write(measured, workdir))
 
   stage = Stage(
     "cold_start",
@@ -68,14 +69,52 @@ def cold_start(config: ConfigDict, workdir: Path) -> str:
   return run(stage, config, workdir)
 
 
-def _write(told: Mapping[str, Any], workdir: Path) -> None:
-  text = json.dumps(told, indent=2, allow_nan=False)
+def _write(measured: Mapping[str, Any], workdir: Path) -> None:
+  text = json.dumps(measured, indent=2, allow_nan=False)
   write_whole_text(workdir / "cold_start.json", f"{text}\n")
-  write_whole_text(workdir / "cold_start.txt", cold_report(told))
+  write_whole_text(workdir / "cold_start.txt", cold_report(measured))
+
+
+class _Experiment(NamedTuple):
+  """A grown catalogue, and the tasks of users who may want its new items."""
+
+  grown: Grown
+  num_known: int  # rows from here on are new
+  tasks: dict[str, HeldOut]  # by split, with rows of the grown catalogue
+
+  def wants_new(self, split: str) -> np.ndarray:
+    """Whether each user's target is a new item: bool [U].
+
+    Raises:
+      ValueError: if all targets are new, or none.
+    """
+    new_U = self.tasks[split].target_U >= self.num_known
+    if new_U.all() or not new_U.any():
+      raise ValueError(
+        f"of the {len(new_U)} users asked in {split}, {new_U.sum()} took a held-out item; "
+        "both kinds are needed: choose another cold_start.fraction or seed"
+      )
+    return new_U
+
+  def with_shares(self, split: str, users_R: np.ndarray, shares: Sequence[float]) -> list[Metrics]:
+    """The metrics of merged lists, for each share of new items."""
+    task = self.tasks[split]
+    seen, params = seen_items(task.histories), params_of_both(self.grown)
+    known, new = recommend_both(self.grown, params, task.histories, users_R, seen)
+    target_R = task.target_U[users_R]
+    return [cold_metrics(merge(known, new, share), target_R, self.num_known) for share in shares]
+
+  def in_one_trie(self, split: str, users_R: np.ndarray) -> Metrics:
+    """What the constrained search alone gives to items that were never trained."""
+    task, search = self.tasks[split], self.grown.all
+    found = search.recommend_users(
+      search.params, task.histories, users_R, seen_items(task.histories)
+    )
+    return cold_metrics(found, task.target_U[users_R], self.num_known)
 
 
 def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
-  """What `cold_start.json` holds: see `evaluation.cold.cold_report`.
+  """What `cold_start.json` holds: see `evaluation.cold_report`.
 
   Args:
     config: of the run without the held-out items.
@@ -83,61 +122,51 @@ def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
   """
   c = config.cold_start
   whole = load_dataset(workdir / "dataset.npz")
+  experiment = _grow(config, workdir, whole)
+  new_U = experiment.wants_new("valid")
+  known_V = np.random.default_rng(config.seed).permutation(np.flatnonzero(~new_U))
+  valid_V = np.concatenate([np.flatnonzero(new_U), known_V[: config.train.valid_users]])
+  shares = (0.0, *sorted(c.shares))
+  by_share = dict(zip(shares, experiment.with_shares("valid", valid_V, shares), strict=True))
+  candidates = [
+    Candidate(share, metrics["cold"]["recall@10"], metrics["warm"]["recall@10"])
+    for share, metrics in by_share.items()
+  ]
+  chosen = choose_share(candidates, c.largest_loss)
+  test_new_U = experiment.wants_new("test")
+  before, after = experiment.with_shares("test", np.arange(len(test_new_U)), (0.0, chosen.share))
+  return {
+    "dataset": whole.name,
+    "items": {
+      "known": experiment.num_known,
+      "new": whole.items.num_items - experiment.num_known,
+    },
+    "users_left_out": {
+      split: whole.histories.num_users - task.histories.num_users
+      for split, task in experiment.tasks.items()
+    },
+    "largest_loss": c.largest_loss,
+    "share": chosen.share,
+    "valid": {f"{share:g}": metrics for share, metrics in by_share.items()},
+    "test": {
+      "known items alone": before,
+      "one trie of all": experiment.in_one_trie("test", np.flatnonzero(test_new_U)),
+      f"share {chosen.share:g}": after,
+    },
+  }
+
+
+def _grow(config: ConfigDict, workdir: Path, whole: Dataset) -> _Experiment:
+  """Adds the held-out items to the run that was trained without them."""
   trained_ids_N = load_dataset(workdir / FOLDER / "dataset.npz").items.ids_N
   new_M = np.flatnonzero(~np.isin(whole.items.ids_N, trained_ids_N))
   grown = grow(config, workdir / FOLDER, take_items(whole.items, new_M))
-  num_known = len(trained_ids_N)
   # Where each item of the whole catalogue stands in the grown one, which holds them all.
   grown_ids_N = grown.dataset.items.ids_N
   order_N = np.argsort(grown_ids_N)
   row_N = order_N[np.searchsorted(grown_ids_N, whole.items.ids_N, sorter=order_N)]
+  num_known = len(trained_ids_N)
   tasks = {
     split: cold_task(whole.histories, row_N, num_known, split) for split in ("valid", "test")
   }
-
-  def mixed(split: str, users_R: np.ndarray, shares: Sequence[float]) -> list[Metrics]:
-    histories = tasks[split].histories
-    seen, params = seen_items(histories), params_of_both(grown)
-    known, new = lists_of_both(grown, params, histories, users_R, seen)
-    target_R = tasks[split].target_U[users_R]
-    return [cold_metrics(mix(known, new, share), target_R, num_known) for share in shares]
-
-  is_cold = {split: task.target_U >= num_known for split, task in tasks.items()}
-  for split, is_cold_U in is_cold.items():
-    if is_cold_U.all() or not is_cold_U.any():
-      raise ValueError(
-        f"of the {len(is_cold_U)} users asked in {split}, {is_cold_U.sum()} took a held-out item; "
-        "both kinds are needed: choose another cold_start.fraction or seed"
-      )
-  warm_V = np.random.default_rng(config.seed).permutation(np.flatnonzero(~is_cold["valid"]))
-  valid_V = np.concatenate([np.flatnonzero(is_cold["valid"]), warm_V[: config.train.valid_users]])
-  shares = (0.0, *sorted(c.shares))
-  validated = mixed("valid", valid_V, shares)
-  chosen = choose_share(
-    [
-      Candidate(share, told["cold"]["recall@10"], told["warm"]["recall@10"])
-      for share, told in zip(shares, validated, strict=True)
-    ],
-    c.largest_loss,
-  )
-  before, after = mixed("test", np.arange(len(is_cold["test"])), (0.0, chosen.share))
-  # What constrained search alone gives to items that were never trained.
-  cold_C = np.flatnonzero(is_cold["test"])
-  histories = tasks["test"].histories
-  unmixed = grown.all.recommend_users(grown.all.params, histories, cold_C, seen_items(histories))
-  one_trie = cold_metrics(unmixed, tasks["test"].target_U[cold_C], num_known)
-  return {
-    "dataset": whole.name,
-    "items": {"known": num_known, "new": len(new_M)},
-    "users_left_out": {
-      split: whole.histories.num_users - task.histories.num_users for split, task in tasks.items()
-    },
-    "largest_loss": c.largest_loss,
-    "share": chosen.share,
-    "valid": {f"{share:g}": told for share, told in zip(shares, validated, strict=True)},
-    "test": {
-      "known items alone": before,
-      "one trie of all": one_trie,
-      f"share {chosen.share:g}": after,
-    },
-  }
+  return _Experiment(grown, num_known, tasks)

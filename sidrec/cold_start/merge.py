@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from sidrec.search.results import Recommendations
 
 
-def mix(known: Recommendations, new: Recommendations, share: jax.Array | float) -> Recommendations:
+def merge(
+  known: Recommendations, new: Recommendations, share: jax.Array | float
+) -> Recommendations:
   """The K best of both lists, if the next item is a new one with probability `share`.
 
   p(item) = (1 - share) p(item | known) for a known item, share p(item | new) for a new one:
@@ -19,7 +21,7 @@ def mix(known: Recommendations, new: Recommendations, share: jax.Array | float) 
 
   Args:
     known: results [B, K] among known items, scores in nats.
-    new: results [B, J] among new items, likewise.
+    new: results [B, J] among new items, scores in nats.
     share: in [0, 1]; 0 returns the known results alone, 1 the new ones alone.
 
   Returns:

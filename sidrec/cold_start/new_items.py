@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie, build_trie
-from sidrec.cold_start.merge import mix
+from sidrec.cold_start.merge import merge
 from sidrec.cold_start.similarity import by_similarity
 from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.parts import join_items
@@ -54,7 +54,7 @@ def with_new_items(
     workdir: its folder.
     new_items: their ids, titles, categories, numbers and text; see `data.build.item_table`.
     share: how likely the next item is a new one, before anything is known of the user, in
-      [0, 1]: the larger, the more of them; see `mix`. `--mode=cold_start` measures what a share
+      [0, 1]: the larger, the more of them; see `merge`. `--mode=cold_start` measures what a share
       costs and gains.
 
   Raises:
@@ -65,25 +65,25 @@ def with_new_items(
   grown = grow(config, workdir, new_items)
 
   def recommend_users(params, histories, users_R, seen=None):
-    known, new = lists_of_both(grown, params, histories, users_R, seen)
-    return jax.tree.map(np.asarray, mix(known, new, share))
+    known, new = recommend_both(grown, params, histories, users_R, seen)
+    return jax.tree.map(np.asarray, merge(known, new, share))
 
   return Recommender(grown.dataset, grown.ids, params_of_both(grown), recommend_users)
 
 
 def params_of_both(grown: Grown) -> dict:
-  """What `lists_of_both` searches with."""
+  """What `recommend_both` searches with."""
   return {"known": grown.known.params, "new": grown.new.params}
 
 
-def lists_of_both(
+def recommend_both(
   grown: Grown, params: dict, histories: Histories, users_R: np.ndarray, seen: SeenItems | None
 ) -> tuple[Recommendations, Recommendations]:
-  """The best known and the best new items of each user, with scores that `mix` compares.
+  """The best known and the best new items of each user, with scores that `merge` compares.
 
   What was never trained has no popularity and no partners yet: the semantic ID says
   which part of the catalogue a user wants, and the vector which item of it. So a new item
-  stands by its likeness to the history, in relation to that of the best known items.
+  is scored by its similarity to the history, compared with that of the best known items.
   """
   known = grown.known.recommend_users(params["known"], histories, users_R, seen)
   new = grown.new.recommend_users(params["new"], histories, users_R, seen)

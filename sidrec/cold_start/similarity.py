@@ -1,4 +1,4 @@
-"""How alike items are to the latest items of a history, by their vectors.
+"""How similar items are to the latest items of a history, by their vectors.
 
 Letters: R users, S latest items of a history, B users in memory at once, K items of each, A known
 ones, J new ones, N items of the catalogue, F vector width.
@@ -11,10 +11,10 @@ from sidrec.data.dataset import Histories
 from sidrec.search.results import Recommendations
 
 LATEST = 10  # items of a history that are looked at
-DECAY = 0.7  # weight of an item beside that of the one after it
+DECAY = 0.7  # weight of an item relative to the one after it
 TEMPERATURE = 0.05  # of a cosine
 AMONG = 10  # known items that a new one is compared with
-SEARCH_WEIGHT = 0.4  # of the search's log probabilities of new items beside their likeness
+SEARCH_WEIGHT = 0.4  # of the search's log probability; the similarity has weight 1
 
 _USERS_AT_ONCE = 128
 
@@ -26,7 +26,7 @@ def by_similarity(
   users_R: np.ndarray,
   unit_NxF: np.ndarray,
 ) -> Recommendations:
-  """The new items found, by how much more like the history they are than the known ones found.
+  """Ranks new items by their similarity to the history, compared with the known items found.
 
   Args:
     known: results [R, K] among known items, best first.
@@ -37,17 +37,21 @@ def by_similarity(
 
   Returns:
     Recommendations [R, J], best first. The score is SEARCH_WEIGHT times the search's, plus the
-    log of the ratio of the item's likeness to the sum of the first AMONG known items' likeness.
+    log of the item's similarity over the sum of those of the first AMONG known items.
   """
   item_RxJ, score_RxJ, valid_RxJ = map(np.asarray, new)
   known_RxA, valid_RxA = (np.asarray(x)[:, :AMONG] for x in (known.item_BxK, known.valid_BxK))
   item_RxJA = np.concatenate([item_RxJ, known_RxA], axis=1)
-  like_RxJA = log_likeness(histories, users_R, item_RxJA, unit_NxF)
-  like_RxJ, like_RxA = np.split(like_RxJA, [item_RxJ.shape[1]], axis=1)
-  like_RxA = np.where(valid_RxA, like_RxA, -np.inf)
-  like_Rx1 = np.logaddexp.reduce(like_RxA, axis=1, keepdims=True)
-  like_Rx1 = np.where(np.isfinite(like_Rx1), like_Rx1, 0.0)  # no known item at all
-  score_RxJ = np.where(valid_RxJ, SEARCH_WEIGHT * score_RxJ + like_RxJ - like_Rx1, -np.inf)
+  similarity_RxJA = log_similarity(histories, users_R, item_RxJA, unit_NxF)
+  similarity_RxJ, similarity_RxA = np.split(similarity_RxJA, [item_RxJ.shape[1]], axis=1)
+  similarity_RxA = np.where(valid_RxA, similarity_RxA, -np.inf)
+  similarity_Rx1 = np.logaddexp.reduce(similarity_RxA, axis=1, keepdims=True)
+  similarity_Rx1 = np.where(
+    np.isfinite(similarity_Rx1), similarity_Rx1, 0.0
+  )  # no known item at all
+  score_RxJ = np.where(
+    valid_RxJ, SEARCH_WEIGHT * score_RxJ + similarity_RxJ - similarity_Rx1, -np.inf
+  )
   order_RxJ = np.argsort(-score_RxJ, axis=1, kind="stable")
   ordered = (
     np.take_along_axis(x, order_RxJ, axis=1)
@@ -56,7 +60,7 @@ def by_similarity(
   return Recommendations(*ordered)  # pyrefly: ignore
 
 
-def log_likeness(
+def log_similarity(
   histories: Histories, users_R: np.ndarray, item_RxK: np.ndarray, unit_NxF: np.ndarray
 ) -> np.ndarray:
   """log of the weighted mean of exp((cos(item, s) - 1) / TEMPERATURE) over the latest items s.

@@ -45,7 +45,7 @@ def item_knn(training: Histories, num_items: int, window: int = 20, last: int = 
     training: the training view.
     num_items: N.
     window: see `following_counts`.
-    last: how many of a user's latest items speak.
+    last: number of a user's latest items that count.
 
   Returns:
     A baseline; items without similarity to any of the user's last items are not recommended.
@@ -61,7 +61,7 @@ def item_knn(training: Histories, num_items: int, window: int = 20, last: int = 
     row_P, age_P = np.nonzero(position_BxA >= histories.offsets_Up1[users_B][:, None])
     item_P = histories.item_T[position_BxA[row_P, age_P]]
     weight_P = (1.0 / (age_P + 1.0)).astype(np.float32)
-    # An item that occurs twice among the last ones speaks twice.
+    # An item that occurs twice among the last ones counts twice.
     query_BxN = sp.csr_array((weight_P, (row_P, item_P)), shape=(len(users_B), num_items))
     scores_BxN = (query_BxN @ similarity_NxN).toarray()
     return np.where(scores_BxN > 0, scores_BxN, -np.inf)
@@ -75,7 +75,7 @@ def item_knn_cosine(training: Histories, num_items: int) -> ScoreBlock:
   The similarity of i and j is c(i, j) / sqrt(c(i, i) c(j, j)), where c(i, j) counts the users
   whose training histories hold both: the cosine of two columns of the binary user-item matrix.
   An item's score is the sum of its similarities to the user's distinct items, itself left out,
-  so that an item of the history is recommended again only for its likeness to the others.
+  so that an item of the history is recommended again only if it is similar to the others.
 
   Unlike `item_knn` it knows neither order nor distance nor age. The similarities of all pairs
   that occur are held at once: at most N² of them, 8 bytes each.
@@ -152,7 +152,7 @@ def evaluate_baseline(
   num_items: int,
   num_results: int = 20,
   block_size: int = 512,
-) -> dict[str, dict[str, float]]:
+) -> Evaluation:
   """Ranks the whole catalogue for every user, with and without the items of the history.
 
   Args:
@@ -163,23 +163,12 @@ def evaluate_baseline(
     block_size: users scored at once; memory is in proportion to block_size × N.
 
   Returns:
-    {'masked': metrics, 'unmasked': metrics}, coverage@10 among them. Masked, a target that the
+    The means, coverage@10 among them, and the metrics of each user. Masked, a target that the
     user has seen counts as a miss.
 
   Raises:
     ValueError: if there are no users.
   """
-  return evaluate_baseline_per_user(score_block, held_out, num_items, num_results, block_size).means
-
-
-def evaluate_baseline_per_user(
-  score_block: ScoreBlock,
-  held_out: HeldOut,
-  num_items: int,
-  num_results: int = 20,
-  block_size: int = 512,
-) -> Evaluation:
-  """What `evaluate_baseline` returns, and what its means are means of; arguments as there."""
   seen = seen_items(held_out.histories)
   num_users = held_out.histories.num_users
   rank_U = {way: np.full(num_users, -1) for way in ("masked", "unmasked")}

@@ -41,7 +41,7 @@ def evaluate_users(
   num_results: int,
   seen: SeenItems | None,
 ) -> dict[str, float]:
-  """Metrics over the given users, each counted once.
+  """Means over the given users, each counted once.
 
   Args:
     recommend_users: the search.
@@ -62,19 +62,8 @@ def evaluate(
   held_out: HeldOut,
   num_items: int,
   num_results: int,
-) -> dict[str, dict[str, float]]:
-  """Metrics of all users, seen items masked and not: {'masked': …, 'unmasked': …}."""
-  return evaluate_per_user(recommend_users, params, held_out, num_items, num_results).means
-
-
-def evaluate_per_user(
-  recommend_users: RecommendUsers,
-  params: dict,
-  held_out: HeldOut,
-  num_items: int,
-  num_results: int,
 ) -> Evaluation:
-  """What `evaluate` returns, and what its means are means of.
+  """How a recommender does on every user, seen items masked and not.
 
   Args:
     recommend_users: the search.

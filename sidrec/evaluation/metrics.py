@@ -48,7 +48,7 @@ def per_user_metrics(
     rank_U: int [U]; negative where the target is absent.
     num_results: length of the lists; a rank from there on counts as absent.
     recall_at: cut-offs of recall; those beyond num_results cannot be measured and are left out.
-    ndcg_at: cut-offs of ndcg, likewise.
+    ndcg_at: cut-offs of ndcg.
 
   Returns:
     'recall@k', 'ndcg@k', 'mrr' → float64 [U].

@@ -84,12 +84,12 @@ def protocol_of(
   ties = Protocol._field_defaults["time_ties"]
   if tie_seed >= 0:
     ties = f"interactions at the same time stand in random order (seed {tie_seed})"
-  told = {
+  facts = {
     field: f"{Protocol._field_defaults[field]}; {text}" for field, text in SASREC.items() if sasrec
   }
   if item_weight:
     of_beams = f"{item_weight:g} × the item head's score of each item that the beams found"
-    told["scores"] = f"{Protocol._field_defaults['scores']} + {of_beams}"
+    facts["scores"] = f"{Protocol._field_defaults['scores']} + {of_beams}"
   return Protocol(
     dataset=dataset.name,
     num_users=dataset.histories.num_users,
@@ -99,7 +99,7 @@ def protocol_of(
     cold_targets=cold_targets,
     tied_targets={split: tied_share(dataset.histories, split) for split in SPLITS},
     time_ties=ties,
-    **told,
+    **facts,
   )
 
 

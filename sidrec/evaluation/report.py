@@ -1,4 +1,4 @@
-"""The results table with its intervals, `evaluation.json`, and `per_user.npz` beside it.
+"""The results table with its intervals, `evaluation.json` and `per_user.npz`.
 
 Results are nested as system → split → 'masked' | 'unmasked' → metric → value. In `per_user.npz`
 the same path names a float32 array [U], as in 'sidrec/test/masked/recall@10'.

@@ -21,6 +21,7 @@ from sidrec.evaluation import intervals, report
 from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_mean
 from sidrec.evaluation.intervals import COLUMNS, REFERENCE, TITLES, interval_text
 from sidrec.evaluation.protocol import SPLITS
+from sidrec.evaluation.published import PROTOCOLS, PUBLISHED
 from sidrec.evaluation.seeds import SeedResults, over_seeds
 from sidrec.evaluation.tables import aligned_table
 
@@ -28,69 +29,7 @@ from sidrec.evaluation.tables import aligned_table
 FREE_SETTINGS = ("seed", "data.path")
 
 
-class Published(NamedTuple):
-  """A figure of others, test set, the last item of each user, full ranking."""
-
-  system: str
-  recall: float  # @10
-  ndcg: float  # @10
-  protocol: str  # a key of PROTOCOLS
-
-
-# How the published figures were measured, and where they stand.
-PROTOCOLS = {
-  "HSTU README": (
-    "seen items masked; MovieLens ties in time reordered, so that a quarter of the test items "
-    "differ. README of meta-recsys/generative-recommenders (Zhai et al., ICML 2024, "
-    "arXiv:2402.17152), the masking from its research/data/eval.py"
-  ),
-  "eSASRec README": (
-    "seen items masked; users and targets without training interactions removed. 'Calculated' "
-    "columns in the README of blondered/transformer_benchmark (eSASRec), the masking from its "
-    "src/evaluation/common.py and src/val_schemes/leave_one_out.py; HSTU and FuXi-α were trained "
-    "with their own code and measured again there, their masking not verified"
-  ),
-  "TIGER paper": (
-    "masking not stated, so taken as not masked. Rajput et al., NeurIPS 2023, arXiv:2305.05065, "
-    "as quoted in the 'Reported' columns of the README of blondered/transformer_benchmark"
-  ),
-  "ActionPiece paper": (
-    "masking not stated, so taken as not masked. 'Reported' columns in the README of "
-    "blondered/transformer_benchmark"
-  ),
-}
-PUBLISHED = {
-  "movielens-1m": (
-    Published("SASRec, sampled softmax", 0.2853, 0.1603, "HSTU README"),
-    Published("HSTU", 0.3097, 0.1720, "HSTU README"),
-    Published("HSTU-large", 0.3294, 0.1893, "HSTU README"),
-    Published("SASRec, sampled softmax", 0.2929, 0.1684, "eSASRec README"),
-    Published("eSASRec", 0.3133, 0.1772, "eSASRec README"),
-    Published("HSTU", 0.3037, 0.1719, "eSASRec README"),
-    Published("FuXi-α", 0.3164, 0.1813, "eSASRec README"),
-  ),
-  "amazon-beauty": (
-    Published("SASRec", 0.0605, 0.0318, "TIGER paper"),
-    Published("TIGER", 0.0648, 0.0384, "TIGER paper"),
-    Published("ActionPiece", 0.0775, 0.0424, "ActionPiece paper"),
-    Published("SASRec, sampled softmax", 0.0921, 0.0531, "eSASRec README"),
-    Published("eSASRec", 0.0928, 0.0523, "eSASRec README"),
-    Published("HSTU", 0.0788, 0.0439, "eSASRec README"),
-    Published("FuXi-α", 0.0809, 0.0451, "eSASRec README"),
-  ),
-  "amazon-sports": (
-    Published("SASRec", 0.0350, 0.0192, "TIGER paper"),
-    Published("TIGER", 0.0400, 0.0225, "TIGER paper"),
-    Published("ActionPiece", 0.0500, 0.0264, "ActionPiece paper"),
-    Published("SASRec, sampled softmax", 0.0569, 0.0314, "eSASRec README"),
-    Published("eSASRec", 0.0560, 0.0323, "eSASRec README"),
-    Published("HSTU", 0.0437, 0.0243, "eSASRec README"),
-    Published("FuXi-α", 0.0437, 0.0244, "eSASRec README"),
-  ),
-}
-
-
-class Run(NamedTuple):
+class FinishedRun(NamedTuple):
   """A finished run, read from its work directory."""
 
   folder: str
@@ -105,11 +44,11 @@ class Group(NamedTuple):
 
   dataset: str
   config_name: str
-  runs: Sequence[Run]
+  runs: Sequence[FinishedRun]
   results: SeedResults
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> FinishedRun:
   """Reads config.json, evaluation.json and, where it is there, per_user.npz.
 
   Raises:
@@ -129,16 +68,16 @@ def read_run(folder: Path) -> Run:
     if found is None or abs(found - value_U.mean(dtype=np.float64)) > 1e-6:
       raise ValueError(f"{kept} and evaluation.json disagree on {name}; run --mode=evaluate again")
   config_name = re.sub(r"-seed-?\d+$", "", folder.resolve().name)
-  return Run(str(folder), config_name, settings, evaluation, per_user)
+  return FinishedRun(str(folder), config_name, settings, evaluation, per_user)
 
 
-def group_runs(runs: Sequence[Run]) -> list[Group]:
+def group_runs(runs: Sequence[FinishedRun]) -> list[Group]:
   """Groups in the order in which their first runs are given.
 
   Raises:
     ValueError: if runs of one group differ in their protocol or settings, or share a seed.
   """
-  grouped: dict[tuple[str, str], list[Run]] = {}
+  grouped: dict[tuple[str, str], list[FinishedRun]] = {}
   for run in runs:
     key = (run.evaluation["protocol"]["dataset"], run.config_name)
     grouped.setdefault(key, []).append(run)
@@ -150,7 +89,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
   return groups
 
 
-def _check_settings(runs: Sequence[Run]) -> None:
+def _check_settings(runs: Sequence[FinishedRun]) -> None:
   first, seeds = runs[0], {}
   for run in runs:
     for key in {**first.settings, **run.settings}:

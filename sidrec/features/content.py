@@ -67,7 +67,7 @@ def content_vectors(
       column that is 1 where the value is known;
     * titles: idf-weighted words hashed with a sign into `title_buckets` columns
       (Weinberger et al. 2009), rows of L2 norm 1. The hash is CRC-32: equal everywhere, always;
-    * free text: likewise, into `text_buckets` columns.
+    * free text: the same, into `text_buckets` columns.
 
   The idf is log((1 + N) / (1 + df)) + 1, df being the number of items with the word or category.
 

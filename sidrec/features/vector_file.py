@@ -151,7 +151,7 @@ def _read_parquet(path: Path, id_name: str, vector_name: str) -> VectorTable:
     bad = [x for x in wanted if not _is_number(table.schema.field(x).type)]
     if bad or not wanted:
       raise ValueError(
-        f"{path} has neither a column {vector_name!r} nor number columns only beside {id_name!r}: "
+        f"{path} has neither a column {vector_name!r} nor only number columns besides {id_name!r}: "
         f"{', '.join(f'{x} is {table.schema.field(x).type}' for x in bad) or 'it has no other'}"
       )
     # An empty cell becomes NaN, which is refused later by the name of its item.

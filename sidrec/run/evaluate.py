@@ -8,12 +8,12 @@ from ml_collections import ConfigDict
 from sidrec.data.dataset import Dataset, held_out_view, training_view
 from sidrec.evaluation import report
 from sidrec.evaluation.baselines import (
-  evaluate_baseline_per_user,
+  evaluate_baseline,
   item_knn,
   item_knn_cosine,
   popularity,
 )
-from sidrec.evaluation.evaluate import Evaluation, evaluate_per_user
+from sidrec.evaluation.evaluate import Evaluation, evaluate
 from sidrec.evaluation.protocol import SPLITS, protocol_of
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.load import load_recommender, load_sasrec
@@ -69,7 +69,7 @@ def evaluate_trained(config: ConfigDict, workdir: Path) -> tuple[Dataset, Evalua
   num_items, num_results = dataset.items.num_items, config.evaluate.results
   return dataset, {
     name: {
-      split: evaluate_per_user(recommend_users, params, task, num_items, num_results)
+      split: evaluate(recommend_users, params, task, num_items, num_results)
       for split, task in tasks.items()
     }
     for name, (recommend_users, params) in trained.items()
@@ -87,7 +87,7 @@ def evaluate_baselines(config: ConfigDict, dataset: Dataset) -> Evaluations:
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   return {
     name: {
-      split: evaluate_baseline_per_user(score, task, num_items, config.evaluate.results)
+      split: evaluate_baseline(score, task, num_items, config.evaluate.results)
       for split, task in tasks.items()
     }
     for name, score in baselines.items()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sidrec.cold_start.merge import mix
+from sidrec.cold_start.merge import merge
 from sidrec.search.results import Recommendations
 
 rng = np.random.default_rng(0)
@@ -22,7 +22,7 @@ KNOWN, NEW = results(0, 12), results(100, 8)
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_it_ranks_by_the_mixture(share):
-  mixed = mix(KNOWN, NEW, share)
+  mixed = merge(KNOWN, NEW, share)
   for user in range(20):
     p = dict(zip(KNOWN.item_BxK[user], (1 - share) * np.exp(KNOWN.score_BxK[user]), strict=True))
     p |= dict(zip(NEW.item_BxK[user], share * np.exp(NEW.score_BxK[user]), strict=True))
@@ -32,7 +32,7 @@ def test_it_ranks_by_the_mixture(share):
 
 
 def test_a_share_of_zero_returns_the_known_list_and_one_the_new():
-  none, all_new = mix(KNOWN, NEW, 0.0), mix(KNOWN, NEW, 1.0)
+  none, all_new = merge(KNOWN, NEW, 0.0), merge(KNOWN, NEW, 1.0)
   np.testing.assert_array_equal(none.item_BxK, KNOWN.item_BxK)
   np.testing.assert_allclose(none.score_BxK, KNOWN.score_BxK, rtol=1e-6)
   np.testing.assert_array_equal(all_new.item_BxK[:, :8], NEW.item_BxK)
@@ -42,7 +42,7 @@ def test_a_share_of_zero_returns_the_known_list_and_one_the_new():
 
 def test_a_larger_share_never_shows_fewer_new_items():
   counts = [
-    (np.asarray(mix(KNOWN, NEW, share).item_BxK)[:, :5] >= 100).sum(axis=1)
+    (np.asarray(merge(KNOWN, NEW, share).item_BxK)[:, :5] >= 100).sum(axis=1)
     for share in np.linspace(0, 1, 21)
   ]
   assert (np.diff(counts, axis=0) >= 0).all()
@@ -57,5 +57,5 @@ def test_missing_results_stay_missing():
     np.where(valid, KNOWN.score_BxK, -np.inf),
     np.broadcast_to(valid, (20, 12)),
   )
-  mixed = mix(known, NEW, 0.3)
+  mixed = merge(known, NEW, 0.3)
   assert (np.asarray(mixed.valid_BxK).sum(axis=1) == 11).all()

@@ -10,7 +10,7 @@ from sidrec.cold_start.similarity import (
   SEARCH_WEIGHT,
   TEMPERATURE,
   by_similarity,
-  log_likeness,
+  log_similarity,
 )
 from sidrec.search.results import Recommendations
 
@@ -30,7 +30,7 @@ def by_hand(history, item):
 def test_it_is_the_formula():
   users = np.array([1, 0])
   items = np.array([[30, 5, 39], [2, 4, 35]])
-  got = log_likeness(HISTORIES, users, items, UNIT)
+  got = log_similarity(HISTORIES, users, items, UNIT)
   expected = [
     [by_hand(HISTORIES.of(user).tolist(), item) for item in row]
     for user, row in zip(users, items, strict=True)
@@ -39,14 +39,14 @@ def test_it_is_the_formula():
 
 
 def test_the_newest_item_is_the_likest_of_a_history():
-  got = log_likeness(HISTORIES, np.array([0]), np.array([[3, 1, 4]]), UNIT)
+  got = log_similarity(HISTORIES, np.array([0]), np.array([[3, 1, 4]]), UNIT)
   assert got.argmax() == 2
   assert (got <= 1e-5).all()
 
 
 def test_an_empty_history_likes_nothing_more():
-  assert (log_likeness(HISTORIES, np.array([2]), np.array([[0, 1, -1]]), UNIT) == 0).all()
-  assert log_likeness(HISTORIES, np.zeros(0, int), np.zeros((0, 3), int), UNIT).shape == (0, 3)
+  assert (log_similarity(HISTORIES, np.array([2]), np.array([[0, 1, -1]]), UNIT) == 0).all()
+  assert log_similarity(HISTORIES, np.zeros(0, int), np.zeros((0, 3), int), UNIT).shape == (0, 3)
 
 
 def results(items, scores):
@@ -54,7 +54,7 @@ def results(items, scores):
   return Recommendations(np.array(items), scores, np.isfinite(scores))
 
 
-def test_new_items_stand_by_their_likeness_against_the_best_known_ones():
+def test_new_items_are_compared_with_the_best_known_ones():
   known = results([list(range(AMONG + 5))], [-np.arange(AMONG + 5.0)])
   new = results([[30, 35, 31, -1]], [[-1.0, -2.0, -3.0, -np.inf]])
   result = by_similarity(known, new, HISTORIES, np.array([1]), UNIT)
@@ -72,7 +72,7 @@ def test_new_items_stand_by_their_likeness_against_the_best_known_ones():
   assert result.valid_BxK.tolist() == [[True, True, True, False]]
 
 
-def test_without_any_known_item_the_likeness_stands_alone():
+def test_without_any_known_item_the_similarity_alone_counts():
   known, new = results([[-1, -1]], [[-np.inf] * 2]), results([[30, 35]], [[0.0, 0.0]])
   result = by_similarity(known, new, HISTORIES, np.array([0]), UNIT)
   likeness = [by_hand([3, 1, 4], item) for item in result.item_BxK[0]]

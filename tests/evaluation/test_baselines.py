@@ -7,7 +7,6 @@ from tiny import make_histories
 from sidrec.data.dataset import HeldOut, held_out_view, training_view
 from sidrec.evaluation.baselines import (
   evaluate_baseline,
-  evaluate_baseline_per_user,
   item_knn,
   item_knn_cosine,
   popularity,
@@ -49,7 +48,7 @@ def test_masked_and_unmasked_against_brute_force(seed, num_items, block_size):
   scores_UxN[rng.random(scores_UxN.shape) < 0.2] = -np.inf
   results = evaluate_baseline(
     lambda _, users_B: scores_UxN[users_B], held_out, num_items, 6, block_size
-  )
+  ).means
   for way in ["masked", "unmasked"]:
     names = ["recall@1", "recall@5", "ndcg@5", "mrr", "coverage@10"]
     expected = brute_force(scores_UxN, held_out, 6, way == "masked")
@@ -59,7 +58,8 @@ def test_masked_and_unmasked_against_brute_force(seed, num_items, block_size):
 def test_a_seen_target_is_a_miss_only_when_masked():
   held_out = HeldOut(make_histories([[0, 1]]), np.array([1], np.int32))
   score_N = np.array([1.0, 9.0, 2.0])
-  results = evaluate_baseline(lambda _, users_B: np.tile(score_N, (len(users_B), 1)), held_out, 3)
+  found = evaluate_baseline(lambda _, users_B: np.tile(score_N, (len(users_B), 1)), held_out, 3)
+  results = found.means
   assert results["unmasked"]["recall@1"] == 1
   assert results["masked"]["recall@20"] == 0
 
@@ -148,8 +148,9 @@ def test_the_means_of_a_baseline_are_means_of_its_users():
   held_out = random_held_out(rng, 12)
   scores_UxN = rng.random((7, 12))
   score_block = lambda _, users_B: scores_UxN[users_B]
-  found = evaluate_baseline_per_user(score_block, held_out, 12, 10, block_size=3)
-  assert found.means == evaluate_baseline(score_block, held_out, 12, 10, block_size=3)
+  found = evaluate_baseline(score_block, held_out, 12, 10, block_size=3)
+  whole = evaluate_baseline(score_block, held_out, 12, 10)
+  assert found.means == whole.means
   for way in ["masked", "unmasked"]:
     assert set(found.per_user[way]) == {"recall@10", "ndcg@10"}
     for metric, value_U in found.per_user[way].items():
@@ -170,7 +171,7 @@ def test_baselines_beat_chance_on_planted_data(split):
   training, held_out = training_view(histories), held_out_view(histories, split)
   rng_scores = rng.random((300, 100))
   chance, popular, knn = (
-    evaluate_baseline(score_block, held_out, 100)["masked"]
+    evaluate_baseline(score_block, held_out, 100).means["masked"]
     for score_block in [
       lambda _, users_B: rng_scores[users_B],
       popularity(training, 100),

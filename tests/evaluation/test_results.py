@@ -9,10 +9,9 @@ from tiny import means_of
 from sidrec.evaluation import results
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.protocol import Protocol
+from sidrec.evaluation.published import PROTOCOLS, PUBLISHED
 from sidrec.evaluation.report import write_evaluation, write_per_user
 from sidrec.evaluation.results import (
-  PROTOCOLS,
-  PUBLISHED,
   difference_rows,
   group_runs,
   group_text,

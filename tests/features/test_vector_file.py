@@ -129,7 +129,7 @@ def test_parquet_with_fixed_size_lists(tmp_path):
   ("columns", "message"),
   [
     ({"id": [1], "embedding": [[1.0]]}, "no column 'item_id'; it has id, embedding"),
-    ({"item_id": [1], "brand": ["x"]}, "beside 'item_id': brand is string"),
+    ({"item_id": [1], "brand": ["x"]}, "besides 'item_id': brand is string"),
     ({"item_id": [1]}, "it has no other"),
     ({"item_id": [1, 2, 3], "embedding": [[1.0, 2.0], [1.0], [3.0, 4.0]]}, "item 2 has 1 numbers"),
     ({"item_id": [1, 2, 3], "embedding": [[1.0, 2.0], None, [3.0, 4.0]]}, "item 2 has 0 numbers"),

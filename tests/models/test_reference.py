@@ -1,0 +1,229 @@
+"""The models compute what the formulas say: compared with `tests/numpy_reference.py` to 1e-5."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy_reference import (
+  bucket,
+  dense_log_likelihood,
+  item_scores,
+  log_softmax,
+  sasrec_states,
+  tiger_log_likelihood,
+)
+from reference_models import (
+  HISTORIES,
+  MODELS,
+  NUM_ITEMS,
+  TARGETS,
+  USERS,
+  RecordedDropout,
+  as_float64,
+  draw_sasrec,
+  draw_seq2seq,
+  make_codes,
+  make_sasrec,
+  make_seq2seq,
+  padded,
+)
+
+from sidrec.data.batches import NO_ITEM
+from sidrec.models import layers
+from sidrec.models.positions import buckets
+from sidrec.search.exact import recommend
+from sidrec.trainers.recommender import recommender_task
+from sidrec.trainers.sasrec import sasrec_task
+
+CODES = make_codes()
+USER_B = [0, 3, 4, 1]
+assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="method")
+def apply(model, params, *args, method):
+  return model.apply({"params": params}, *args, method=method)
+
+
+def packed():
+  """HISTORIES as training packs them: two rows of several histories, one filled up.
+
+  A history's items but the last predict what follows; the last one predicts its target.
+  """
+  rows = [[0, 1], [2, 3]]
+  history_2xS, target_2xS, segment_2xS = [], [], []
+  for row in rows:
+    items = [item for at in row for item in HISTORIES[at]]
+    targets = [item for at in row for item in [*HISTORIES[at][1:], TARGETS[at]]]
+    segments = [number for number, at in enumerate(row) for _ in HISTORIES[at]]
+    fill = 13 - len(items)
+    history_2xS.append(items + [NO_ITEM] * fill)
+    target_2xS.append(targets + [NO_ITEM] * fill)
+    segment_2xS.append(segments + [len(row)] * fill)
+  return tuple(np.array(x, np.int32) for x in (history_2xS, target_2xS, segment_2xS))
+
+
+def prefixes():
+  """(row, position, items so far, target) of every target of `packed`."""
+  for row, ats in enumerate([[0, 1], [2, 3]]):
+    start = 0
+    for at in ats:
+      items, targets = HISTORIES[at], [*HISTORIES[at][1:], TARGETS[at]]
+      for place, target in enumerate(targets):
+        yield row, start + place, items[: place + 1], target
+      start += len(items)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("dense")])
+def test_dense(name):
+  """Every position of packed rows predicts as its history alone does, unpacked and unpadded."""
+  check_dense(*make_seq2seq(**MODELS[name]))
+
+
+def test_dense_in_blocks_of_queries(monkeypatch):
+  """Rows of more positions than a block of a causal mask holds."""
+  monkeypatch.setattr(layers, "CAUSAL_BLOCK", 5)
+  # One layer, so that nothing compiled for whole rows is taken.
+  check_dense(*make_seq2seq(item_head=True, encoder_layers=1, decoder_layers=1))
+
+
+def check_dense(model, trie, path):
+  params = draw_seq2seq(model, trie, path)
+  history, target, segment = packed()
+  method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"
+  found = apply(model, params, history, target, trie, path, segment, method=method)
+  level_2xSxL, item_2xS = found if model.config.item_head else (found, None)
+  reference = (as_float64(params), model.config, CODES, np.asarray(path))
+  for row, place, items, item in prefixes():
+    logp_L, score_N = dense_log_likelihood(*reference, items, item)
+    assert_close(level_2xSxL[row, place], logp_L)
+    if item_2xS is not None:
+      assert_close(item_2xS[row, place], log_softmax(score_N)[item])
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("tiger")])
+def test_tiger(name):
+  model, trie, path = make_seq2seq(**MODELS[name])
+  params = draw_seq2seq(model, trie, path)
+  history = padded(HISTORIES, 8)
+  if model.config.user_tokens:
+    history = np.concatenate([np.array(USER_B, np.int32)[:, None], history], axis=1)
+  target_Bx1 = np.array(TARGETS, np.int32)[:, None]
+  found_Bx1xL = apply(model, params, history, target_Bx1, trie, path, method="log_likelihood")
+  reference = (as_float64(params), model.config, CODES, np.asarray(path))
+  for row, (items, target) in enumerate(zip(HISTORIES, TARGETS, strict=True)):
+    user = USER_B[row] if model.config.user_tokens else None
+    assert_close(found_Bx1xL[row, 0], tiger_log_likelihood(*reference, items, target, user))
+
+
+@pytest.mark.parametrize("item_bias", [False, True])
+def test_sasrec(item_bias):
+  model = make_sasrec(item_bias=item_bias)
+  params = draw_sasrec_all(model)
+  history, target, segment = packed()
+  logp_2xS = apply(model, params, history, target, segment, method="log_likelihood")
+  reference = as_float64(params)
+  for row, place, items, item in prefixes():
+    score_N = item_scores(reference, sasrec_states(reference, model.config, items)[-1])
+    assert_close(logp_2xS[row, place], log_softmax(score_N)[item])
+  found = recommend(model, params, jnp.asarray(padded(HISTORIES, 8)), NUM_ITEMS)
+  for row, items in enumerate(HISTORIES):
+    states_SxD = sasrec_states(reference, model.config, items)
+    logp_N = log_softmax(item_scores(reference, states_SxD[-1]))
+    np.testing.assert_array_equal(np.sort(found.item_BxK[row]), np.arange(NUM_ITEMS))
+    assert_close(found.score_BxK[row], logp_N[found.item_BxK[row]])
+    assert_close(found.score_BxK[row], np.sort(logp_N)[::-1])
+
+
+def draw_sasrec_all(model):
+  """Parameters with the item bias, which `states` alone does not make."""
+  params = draw_sasrec(model)
+  if model.config.item_bias:
+    bias_N = np.random.default_rng(1).normal(size=NUM_ITEMS)
+    params["item_bias"] = jnp.asarray(bias_N, jnp.float32)
+  return params
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_t5_buckets(bidirectional):
+  """To distances beyond the last bucket's start."""
+  expected = [[bucket(x - q, bidirectional) for x in range(200)] for q in range(200)]
+  np.testing.assert_array_equal(buckets(200, bidirectional), expected)
+  assert np.max(expected) == 31
+
+
+def test_dense_training_drops(monkeypatch):
+  """Training's loss is the reference's with the same masks: none is missing, none is too many."""
+  changes = {"encoder_dropout": 0.25, "decoder_dropout": 0.2, "item_head": True}
+  model, trie, path = make_seq2seq(**changes)
+  params, dropout = draw_seq2seq(model, trie, path), RecordedDropout()
+  dropout.install(monkeypatch)
+  items, targets = HISTORIES[-1], [*HISTORIES[-1][1:], TARGETS[-1]]
+  batch = {"history_BxS": jnp.array([items]), "target_BxS": jnp.array([targets])}
+  batch["segment_BxS"] = jnp.zeros((1, 8), jnp.int32)
+  task = recommender_task(model, trie, item_loss=0.7)
+  loss, _ = jax.jit(task.loss)(params, (), batch, jax.random.key(0))
+  assert dropout.sites() == {
+    "encoder_drop": (1, 0.25),
+    **{f"encoder_{layer}/drop": (2, 0.25) for layer in range(2)},
+    "decoder_drop": (1, 0.2),
+    **{f"decoder_{layer}/drop": (3, 0.2) for layer in range(2)},
+  }
+  expected = []
+  for place, target in enumerate(targets):
+    reference = (as_float64(params), model.config, CODES, np.asarray(path))
+    drop = dropout.for_row(0, place)
+    logp_L, score_N = dense_log_likelihood(*reference, items[: place + 1], target, drop)
+    expected.append(-logp_L.sum() - 0.7 * log_softmax(score_N)[target])
+  assert_close(loss, np.mean(expected))
+
+
+def test_tiger_training_drops(monkeypatch):
+  settings = {**MODELS["tiger"], "encoder_dropout": 0.3, "decoder_dropout": 0.4}
+  model, trie, path = make_seq2seq(**settings)
+  params, dropout = draw_seq2seq(model, trie, path), RecordedDropout()
+  dropout.install(monkeypatch)
+  history = np.concatenate([[[USERS - 1]], padded(HISTORIES[2:3], 8)], axis=1)
+  batch = {"history_BxS": jnp.asarray(history), "target_Bx1": jnp.array([[TARGETS[2]]])}
+  loss, _ = jax.jit(recommender_task(model, trie).loss)(params, (), batch, jax.random.key(0))
+  assert len(dropout.sites()) == 2 + 2 + 2
+  reference = (as_float64(params), model.config, CODES, np.asarray(path))
+  drop = dropout.for_row(0, 0)
+  logp_L = tiger_log_likelihood(*reference, HISTORIES[2], TARGETS[2], USERS - 1, drop)
+  assert_close(loss, -logp_L.sum())
+
+
+def test_sasrec_training_drops(monkeypatch):
+  model, dropout = make_sasrec(dropout=0.35), RecordedDropout()
+  params = draw_sasrec(model)
+  dropout.install(monkeypatch)
+  items, targets = HISTORIES[-1], [*HISTORIES[-1][1:], TARGETS[-1]]
+  batch = {"history_BxS": jnp.array([items]), "target_BxS": jnp.array([targets])}
+  batch["segment_BxS"] = jnp.zeros((1, 8), jnp.int32)
+  loss, _ = jax.jit(sasrec_task(model).loss)(params, (), batch, jax.random.key(0))
+  assert dropout.sites() == {
+    "drop": (1, 0.35),
+    "blocks_0/drop": (2, 0.35),
+    "blocks_1/drop": (2, 0.35),
+  }
+  reference = as_float64(params)
+  states_SxD = sasrec_states(reference, model.config, items, dropout.for_row(0))
+  logp = [
+    log_softmax(item_scores(reference, state_D))[target]
+    for state_D, target in zip(states_SxD, targets, strict=True)
+  ]
+  assert_close(loss, -np.mean(logp))
+
+
+@pytest.mark.parametrize("setting", ["dense", "tiger"])
+def test_nothing_is_dropped_outside_training(monkeypatch, setting):
+  model, trie, path = make_seq2seq(setting=setting, encoder_dropout=0.5, decoder_dropout=0.5)
+  params, dropout = draw_seq2seq(model, trie, path), RecordedDropout()
+  dropout.install(monkeypatch)
+  history, target = padded(HISTORIES[-1:], 8), np.array([[TARGETS[0]]], np.int32)
+  target = np.repeat(target, 8, axis=1) if setting == "dense" else target
+  apply(model, params, history, target, trie, path, method="log_likelihood")
+  apply(model, params, history, trie.codes_NxL, method="remember")
+  assert dropout.sites() == {}

@@ -1,0 +1,218 @@
+"""README and docs: every command's flags exist, and what runs on small data runs there.
+
+Each ```bash and ```python block is taken. A block that cannot run says so to the reader in the
+line above it: `<!-- not run: reason -->`. Python blocks of one file share their names, in order.
+What is only checked, because another test runs it or it measures speed, is in CHECKED_ONLY.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import readme_data
+
+import sidrec
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# In a command's words → why its flags are checked, but it is not run here.
+CHECKED_ONLY = {
+  r"sidrec\.bench\.": "measures speed; tests/bench",
+  r"--seeds": "tests/run/test_seeds.py",
+  r"--mode=sasrec|sasrec\.enabled": "tests/run/test_evaluate.py",
+  r"mesh\.model": "tests/parallel/test_mesh.py",
+  r"accumulate": "tests/training",
+  r"--profile": "tests/training/test_profile.py",
+  r"sidrec\.data\.prepare|data\.source=store": "needs the extra 'beam'; tests/data/prepare",
+  r"sidrec\.evaluation\.results": "tests/evaluation/test_results.py",
+  r"generate_semantic_ids --config": "tests/test_generate_semantic_ids.py",
+  r"configs/(beauty|sports)": "needs other data; as ml1m.py, which runs",
+  r"train\.steps|\.py:tiny": "as the same command without",
+}
+NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
+
+
+class Block(NamedTuple):
+  """A fenced block that nobody marked as not run."""
+
+  name: str  # file:line of its first line
+  language: str
+  text: str
+
+
+class Command(NamedTuple):
+  """One command of a bash block."""
+
+  name: str  # file:line of its block
+  words: list[str]
+
+  @property
+  def module(self):
+    """What `python -m` runs, or None."""
+    return self.words[2] if self.words[:2] == ["python", "-m"] else None
+
+
+def blocks_of(text, name):
+  """Fenced blocks of bash and Python."""
+  lines, blocks = text.split("\n"), []
+  for start, line in enumerate(lines):
+    language = line.strip().removeprefix("```")
+    if not line.strip().startswith("```") or language not in ("bash", "python"):
+      continue
+    stop = next(at for at in range(start + 1, len(lines)) if lines[at].strip() == "```")
+    if start and NOT_RUN.fullmatch(lines[start - 1].strip()):
+      continue
+    blocks.append(Block(f"{name}:{start + 2}", language, "\n".join(lines[start + 1 : stop])))
+  return blocks
+
+
+def commands_of(block):
+  """The commands of a bash block, comments and joined lines resolved."""
+  commands = []
+  for line in block.text.replace("\\\n", " ").split("\n"):
+    words = shlex.split(line, comments=True)
+    while words:
+      stop = words.index("&&") if "&&" in words else len(words)
+      commands.append(Command(block.name, words[:stop]))
+      words = words[stop + 1 :]
+  return commands
+
+
+BLOCKS = [
+  block
+  for document in DOCUMENTS
+  for block in blocks_of(document.read_text(encoding="utf-8"), str(document.relative_to(ROOT)))
+]
+COMMANDS = [c for block in BLOCKS if block.language == "bash" for c in commands_of(block)]
+PYTHON_FILES = list(dict.fromkeys(b.name.split(":")[0] for b in BLOCKS if b.language == "python"))
+
+
+def is_run(command):
+  text = shlex.join(command.words)
+  return command.module is not None and not any(re.search(x, text) for x in CHECKED_ONLY)
+
+
+def python_of(file):
+  """The Python of a file as one program, each line where it stands in the file."""
+  lines = []
+  for block in BLOCKS:
+    if block.language == "python" and block.name.startswith(f"{file}:"):
+      lines += [""] * (int(block.name.split(":")[1]) - 1 - len(lines)) + block.text.split("\n")
+  return "\n".join(lines)
+
+
+def work(jobs, folder, **environment):
+  """Results of jobs; see `readme_worker.py`."""
+  paths = [str(folder), str(ROOT), str(ROOT / "tests")]
+  done = subprocess.run(
+    [sys.executable, str(ROOT / "tests" / "readme_worker.py")],
+    input=json.dumps(jobs),
+    cwd=folder,
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
+    capture_output=True,
+    text=True,
+    timeout=900,
+  )
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+def flags_of(command):
+  """(module, flags) whose flags can be checked, or None."""
+  if command.module:
+    return command.words[2:]
+  if command.words[0].startswith("launch/"):
+    return ["sidrec.main", *command.words[1:]]
+  return None
+
+
+@pytest.fixture(scope="module")
+def checked():
+  """Results of parsing each command's flags against the real configs."""
+  jobs = [flags_of(command) for command in COMMANDS]
+  known = [argv for argv in jobs if argv]
+  results = iter(work([{"do": "check", "argv": argv} for argv in known], ROOT))
+  return [next(results) if argv else None for argv in jobs]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+  """Results of all that runs: commands first, in the documents' order, then Python by file."""
+  folder = tmp_path_factory.mktemp("readme")
+  readme_data.make_folder(folder)
+  jobs = {number: command.words[2:] for number, command in enumerate(COMMANDS) if is_run(command)}
+  work_on = [{"do": "run", "argv": argv} for argv in jobs.values()]
+  work_on += [{"do": "run", "code": python_of(file), "name": file} for file in PYTHON_FILES]
+  results = work(work_on, folder, JAX_NUM_CPU_DEVICES="1")
+  return dict(zip([*jobs, *PYTHON_FILES], results, strict=True))
+
+
+def named(numbers):
+  return [
+    pytest.param(n, id=f"{COMMANDS[n].name} {' '.join(COMMANDS[n].words[:4])}") for n in numbers
+  ]
+
+
+@pytest.mark.parametrize("number", named(range(len(COMMANDS))))
+def test_commands_are_known(checked, number):
+  """Module, flags, config file and settings exist; of other programs, what is theirs here."""
+  command = COMMANDS[number]
+  if checked[number] is not None:
+    assert checked[number]["status"] == 0, checked[number]["output"]
+  if command.words[0].startswith("launch/"):
+    assert os.access(ROOT / command.words[0], os.X_OK)
+  elif command.words[:2] == ["pip", "install"]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = re.findall(r"\[([\w,]+)\]", command.words[-1])
+    assert all(set(e.split(",")) <= set(project["optional-dependencies"]) for e in extras)
+  elif not command.module:
+    assert command.words == ["pytest"], "mark the block: <!-- not run: reason -->"
+
+
+@pytest.mark.parametrize("number", named(n for n, c in enumerate(COMMANDS) if is_run(c)))
+def test_commands_run(ran, number):
+  assert ran[number]["status"] == 0, ran[number]["output"]
+
+
+@pytest.mark.skipif(not hasattr(sidrec, "load"), reason="the documented API is not there yet")
+@pytest.mark.parametrize("file", PYTHON_FILES)
+def test_python_runs(ran, file):
+  assert ran[file]["status"] == 0, ran[file]["output"]
+
+
+def test_what_is_only_checked_is_needed():
+  """No pattern of CHECKED_ONLY is left over."""
+  texts = [shlex.join(command.words) for command in COMMANDS]
+  for pattern in CHECKED_ONLY:
+    assert any(re.search(pattern, text) for text in texts), pattern
+
+
+EXAMPLE = """
+```bash
+pip install x && python -m sidrec.main --config=a.py \\
+  --history="A, B"  # comment
+```
+<!-- not run: no data -->
+```bash
+rm -rf /
+```
+```python
+f(1)
+```
+"""
+
+
+def test_blocks_are_found_and_marked_ones_left_out():
+  bash, python = blocks_of(EXAMPLE, "a.md")
+  assert (bash.name, python.text) == ("a.md:3", "f(1)")
+  assert [command.words for command in commands_of(bash)] == [
+    ["pip", "install", "x"],
+    ["python", "-m", "sidrec.main", "--config=a.py", "--history=A, B"],
+  ]
