@@ -37,9 +37,10 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
   item_columns.categories, .text, .year    empty: none
   category_separator     '|', between categories in one value; empty: a value is one category
 
-The end of the name tells the form: .csv, .tsv, .jsonl, .parquet (pip install -e '.[parquet]');
-other names are text with tabs. Text is UTF-8, names its columns on line 1 and may be compressed
-(.gz). A copy of this file may name several columns of categories or text, and more numbers:
+The end of the name tells the form: .csv, .tsv, .jsonl, .parquet; other names are text with tabs.
+Text is UTF-8, names its columns on line 1 and may be compressed (.gz). A folder, or a pattern with
+*, stands for its files in the order of their names. A copy of this file may name several columns of
+categories or text, and more numbers:
 
   config.data.table.item_columns = ConfigDict(
     {"id": "sku", "title": "name", "categories": ("kind", "brand"), "price": "price"}
@@ -55,8 +56,8 @@ What happens to your rows; `prepare` prints the counts, and --mode=prepare stops
     --config.data.repeats=first keeps the first time only.
   * Users with fewer than 3 interactions are dropped; --config.data.k_core=5 drops rare users and
     items.
-  * Ids may be any text, and are compared as they are written. If all are whole numbers, they count
-    as numbers.
+  * Ids may be any text, and are compared as they are written, without blanks around them. If all
+    are whole numbers, they count as numbers. nan, NULL, null, None and \N in text files are none.
   * Items that the table of items lacks keep their id alone; those without an interaction are left
     out.
   * What is no number, no date or no such column ends with one sentence that names file and line.

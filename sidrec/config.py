@@ -5,7 +5,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from sidrec.core.settings import to_dict
-from sidrec.data.settings import default_data
+from sidrec.data.settings import DataConfig
 from sidrec.features.settings import FeaturesConfig
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search.settings import SearchConfig
@@ -22,7 +22,7 @@ def default_config() -> ConfigDict:
   config.mesh.model = 1  # devices that large parameters are spread over; the others share batches
   config.profile_steps = 0  # steps of the recommender's training to trace into <workdir>/profile
 
-  config.data = default_data()
+  config.data = ConfigDict(to_dict(DataConfig()))
 
   config.features = ConfigDict(to_dict(FeaturesConfig()))
 

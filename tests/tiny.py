@@ -5,11 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.config import default_config
-from sidrec.data.dataset import Dataset, Histories
-from sidrec.data.sources.build import item_table
+from sidrec.data.dataset import TEXT, Dataset, Histories
+from sidrec.data.sources.build import build, item_table
 from sidrec.models import recommender
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 
@@ -45,6 +46,26 @@ def make_dataset(rows=ROWS):
   return Dataset("tiny", make_histories(rows), make_items(list(range(30))), ())
 
 
+def item_frame(items):
+  """Items as the frame that `build` takes."""
+  names = [items.categories_of(item) for item in range(items.num_items)]
+  columns = {"item": items.ids_N, "title": items.titles_N, "text": items.text_N, **items.numeric}
+  return pl.DataFrame({**columns, "categories": pl.Series(names, dtype=pl.List(pl.String))})
+
+
+def build_from(name, users, items, times, ratings, metadata, *args, **kwargs):
+  """`build` from columns and an `Items`."""
+  log = pl.DataFrame(
+    {
+      "user": np.asarray(users),
+      "item": np.asarray(items),
+      "time": np.asarray(times, np.int64),
+      "rating": np.asarray(ratings, np.float32),
+    }
+  )
+  return build(name, log, item_frame(metadata), *args, **kwargs)
+
+
 def assert_same(found, expected):
   """Asserts that two data sets are equal in every bit, types of arrays included."""
   assert (found.name, found.notes) == (expected.name, expected.notes)
@@ -53,7 +74,10 @@ def assert_same(found, expected):
   for name, column in columns(expected).items():
     if name != "numeric":
       assert columns(found)[name].dtype == column.dtype, name
-      assert columns(found)[name].tobytes() == column.tobytes(), name
+      if column.dtype == TEXT:
+        assert columns(found)[name].tolist() == column.tolist(), name
+      else:
+        assert columns(found)[name].tobytes() == column.tobytes(), name
 
 
 def all_codes(levels, codebook_size):

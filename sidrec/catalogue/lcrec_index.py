@@ -86,7 +86,7 @@ def align_index(index: Index, item_ids: ArrayLike, offset: int = 0) -> np.ndarra
     ValueError: if the index lacks an item; says how many and names the first.
   """
   ids_N = np.asarray(item_ids)
-  if ids_N.ndim != 1 or not (np.issubdtype(ids_N.dtype, np.integer) or ids_N.dtype.kind == "U"):
+  if ids_N.ndim != 1 or not (np.issubdtype(ids_N.dtype, np.integer) or ids_N.dtype.kind in "UT"):
     raise ValueError(
       f"item ids of shape {ids_N.shape} and type {ids_N.dtype} cannot be looked up in an index; "
       "give one axis of integers or text"
@@ -98,7 +98,7 @@ def align_index(index: Index, item_ids: ArrayLike, offset: int = 0) -> np.ndarra
         f"{len(ids_N)} (offset {offset}); give the IDs of this catalogue, and offset 0"
       )
     ids_N = np.arange(len(ids_N))
-  if offset and ids_N.dtype.kind == "U":
+  if offset and ids_N.dtype.kind in "UT":
     raise ValueError(f"an offset of {offset} cannot be added to item ids that are text; give 0")
   ids = ids_N.tolist()
   row_of = {key: row for row, key in enumerate(index.keys)}

@@ -25,7 +25,7 @@ from sidrec.cold_start.new_items import Grown, grow, params_of_both, recommend_b
 from sidrec.core.atomic import write_whole_text
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset, HeldOut
-from sidrec.data.item_parts import take_items
+from sidrec.data.parts import take_items
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.prepare import PREPARE

@@ -12,7 +12,7 @@ from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.cold_start.merge import merge
 from sidrec.cold_start.similarity import by_similarity
 from sidrec.data.dataset import Dataset, Histories, Items
-from sidrec.data.item_parts import join_items
+from sidrec.data.parts import join_items
 from sidrec.data.seen import SeenItems
 from sidrec.features.unit_rows import unit_rows
 from sidrec.models.settings import CatalogueSizes

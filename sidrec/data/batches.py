@@ -232,8 +232,9 @@ def packed_batches(
     place = (at_W[of_T], column_W[of_T] + within_T)
     items = source.items_of(start_W, stop_W)
     at_T = np.arange(len(of_T)) + of_T  # each window has one item more than positions
-    empty = lambda value: np.full((len(row_B), history_length), value, np.int32)
-    history_BxS, target_BxS, segment_BxS = empty(NO_ITEM), empty(NO_ITEM), empty(0)
+    shape = (len(row_B), history_length)
+    history_BxS, target_BxS = np.full(shape, NO_ITEM, np.int32), np.full(shape, NO_ITEM, np.int32)
+    segment_BxS = np.zeros(shape, np.int32)
     history_BxS[place] = items[at_T]
     target_BxS[place] = items[at_T + 1]
     segment_BxS[place] = segment_W[of_T]

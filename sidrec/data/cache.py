@@ -1,7 +1,6 @@
 """A parsed `Dataset`, or its `Items`, in one .npz file, without pickle.
 
-A text column is stored as its strings' UTF-8 bytes and lengths: an array of fixed width
-would make every string as wide as the longest.
+A text column is stored as its strings' UTF-8 bytes and lengths.
 """
 
 import itertools
@@ -17,7 +16,7 @@ import numpy as np
 
 from sidrec.data import dataset
 
-_FORMAT = 1
+_FORMAT = 2  # 1 had text of fixed width
 
 Column = Callable[[str], np.ndarray]  # name → the column of that name
 
@@ -75,11 +74,11 @@ def _items(header: dict, column: Column) -> dataset.Items:
 
 
 def _save(path: Path, header: dict, columns: Mapping[str, np.ndarray]) -> None:
-  widths = {name: c.dtype.itemsize // 4 for name, c in columns.items() if c.dtype.kind == "U"}
-  header = {"format": _FORMAT, **header, "widths": widths}
+  text = [name for name, column in columns.items() if column.dtype == dataset.TEXT]
+  header = {"format": _FORMAT, **header, "text": text}
   arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
   for name, column in columns.items():
-    arrays |= _pack(name, column) if name in widths else {name: column}
+    arrays |= _pack(name, column) if name in text else {name: column}
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.npz")
   try:
@@ -95,11 +94,8 @@ def _load(path: str | os.PathLike, read: Callable[[dict, Column], Any]) -> Any:
       header = json.loads(arrays["header"].tobytes())
       version = header["format"]
       if version == _FORMAT:
-        widths = header["widths"]
-        return read(
-          header,
-          lambda name: _unpack(name, arrays, widths[name]) if name in widths else arrays[name],
-        )
+        text = header["text"]
+        return read(header, lambda name: _unpack(name, arrays) if name in text else arrays[name])
   except FileNotFoundError:
     raise
   except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
@@ -117,7 +113,7 @@ def _pack(name: str, strings: np.ndarray) -> dict[str, np.ndarray]:
   }
 
 
-def _unpack(name: str, arrays: Mapping[str, np.ndarray], width: int) -> np.ndarray:
+def _unpack(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
   blob = arrays[f"{name}_bytes"].tobytes()
   ends = np.cumsum(arrays[f"{name}_lengths"]).tolist()
-  return np.array([blob[i:j].decode() for i, j in itertools.pairwise([0, *ends])], f"<U{width}")
+  return np.array([blob[i:j].decode() for i, j in itertools.pairwise([0, *ends])], dataset.TEXT)

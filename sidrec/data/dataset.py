@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+TEXT = np.dtypes.StringDType()  # of all text: strings of any length, without padding
+
 
 class Histories(NamedTuple):
   """Packed interactions: user u owns the slice offsets_Up1[u]:offsets_Up1[u + 1]."""
@@ -24,7 +26,7 @@ class Histories(NamedTuple):
   item_T: np.ndarray  # int32 [T], rows of Items
   time_T: np.ndarray  # int64 [T], seconds; non-decreasing within a user
   rating_T: np.ndarray  # float32 [T], NaN where the log has none
-  user_ids_U: np.ndarray  # [U], original ids, int64 or str
+  user_ids_U: np.ndarray  # [U], original ids, int64 or TEXT
 
   @property
   def num_users(self) -> int:
@@ -44,13 +46,13 @@ class Histories(NamedTuple):
 class Items(NamedTuple):
   """The catalogue: one row per item."""
 
-  ids_N: np.ndarray  # [N], original ids, int64 or str
-  titles_N: np.ndarray  # str [N], '' where unknown
-  categories_C: np.ndarray  # str [C], distinct category names
+  ids_N: np.ndarray  # [N], original ids, int64 or TEXT
+  titles_N: np.ndarray  # TEXT [N], '' where unknown
+  categories_C: np.ndarray  # TEXT [C], distinct category names
   category_offsets_Np1: np.ndarray  # int64 [N + 1], into category_E
   category_E: np.ndarray  # int32 [E], rows of categories_C, in the source's order
   numeric: Mapping[str, np.ndarray]  # name → float32 [N], NaN where unknown; 'year' is one
-  text_N: np.ndarray  # str [N], free text, '' where unknown
+  text_N: np.ndarray  # TEXT [N], free text, '' where unknown
 
   @property
   def num_items(self) -> int:
@@ -115,7 +117,7 @@ def held_out_view(histories: Histories, split: str) -> HeldOut:
   if back is None:
     raise ValueError(f"split must be 'valid' or 'test', not {split!r}")
   if len(histories.lengths_U) and histories.lengths_U.min() < 3:
-    user = histories.user_ids_U[int(histories.lengths_U.argmin())].item()
+    user = histories.user_ids_U.item(int(histories.lengths_U.argmin()))
     raise ValueError(f"user {user!r} has fewer than 3 interactions; leave-last-out needs 3")
   target_U = histories.item_T[histories.offsets_Up1[1:] - back]
   return HeldOut(without_last(histories, back), target_U)

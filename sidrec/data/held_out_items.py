@@ -3,7 +3,8 @@
 import numpy as np
 
 from sidrec.data.dataset import Dataset
-from sidrec.data.sources.build import build
+from sidrec.data.parts import interactions_of, with_interactions
+from sidrec.data.sources import rules
 
 
 def draw_items(num_items: int, share: float, seed: int) -> np.ndarray:
@@ -40,24 +41,15 @@ def without_items(dataset: Dataset, gone_N: np.ndarray) -> Dataset:
     ValueError: if no user has 3 interactions left.
   """
   histories, items = dataset.histories, dataset.items
-  user_T = np.repeat(np.arange(histories.num_users), histories.lengths_U)
-  keep_T = ~gone_N[histories.item_T]
-  # Rows stand for ids, for they sort alike and faster; the catalogue describes itself.
-  built = build(
-    dataset.name,
-    user_T[keep_T],
-    histories.item_T[keep_T].astype(np.int64),
-    histories.time_T[keep_T],
-    histories.rating_T[keep_T],
-    items._replace(ids_N=np.arange(items.num_items)),
-  )
+  log = interactions_of(histories)
+  kept, counts = rules.histories(log.filter(~gone_N[histories.item_T]), "", 3)
+  if not len(kept):
+    raise ValueError(f"data set {dataset.name!r}: no user has 3 interactions with the items left")
+  left = with_interactions(dataset, kept)
+  gone = int(gone_N[histories.item_T].sum())
   note = (
-    f"held out {int(gone_N.sum()):,} of {items.num_items:,} items and {int((~keep_T).sum()):,} of "
-    f"{len(keep_T):,} interactions with them; {built.histories.num_users:,} of "
+    f"held out {int(gone_N.sum()):,} of {items.num_items:,} items and {gone:,} of "
+    f"{len(log):,} interactions with them; {left.histories.num_users:,} of "
     f"{histories.num_users:,} users have 3 or more left"
   )
-  return built._replace(
-    histories=built.histories._replace(user_ids_U=histories.user_ids_U[built.histories.user_ids_U]),
-    items=built.items._replace(ids_N=items.ids_N[built.items.ids_N]),
-    notes=(*dataset.notes, note, built.notes[-1]),
-  )
+  return left._replace(notes=(*dataset.notes, note, rules.tie_note(counts)))

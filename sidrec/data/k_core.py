@@ -1,10 +1,8 @@
 """The k-core of a data set: users and items with at least k interactions each."""
 
-import numpy as np
-
 from sidrec.data.dataset import Dataset
-from sidrec.data.sources.build import build
-from sidrec.data.sources.rules import k_core
+from sidrec.data.parts import interactions_of, with_interactions
+from sidrec.data.sources import rules
 
 
 def core_of(dataset: Dataset, k: int) -> Dataset:
@@ -22,30 +20,17 @@ def core_of(dataset: Dataset, k: int) -> Dataset:
   """
   histories, items = dataset.histories, dataset.items
   check_core(k)
-  user_T = np.repeat(np.arange(histories.num_users), histories.lengths_U)
-  keep_T = k_core(user_T, histories.item_T, k)
-  if not keep_T.any():
+  kept = rules.k_core(interactions_of(histories), k)
+  if not len(kept):
     raise no_core(dataset.name, k)
+  core = with_interactions(dataset, kept)
   note = core_note(
     k,
-    (len(np.unique(user_T[keep_T])), histories.num_users),
-    (len(np.unique(histories.item_T[keep_T])), items.num_items),
-    (int(keep_T.sum()), len(keep_T)),
+    (core.histories.num_users, histories.num_users),
+    (core.items.num_items, items.num_items),
+    (len(kept), len(histories.item_T)),
   )
-  # Rows stand for ids, for they sort alike and faster; the catalogue describes itself.
-  built = build(
-    dataset.name,
-    user_T[keep_T],
-    histories.item_T[keep_T].astype(np.int64),
-    histories.time_T[keep_T],
-    histories.rating_T[keep_T],
-    items._replace(ids_N=np.arange(items.num_items)),
-  )
-  return built._replace(
-    histories=built.histories._replace(user_ids_U=histories.user_ids_U[built.histories.user_ids_U]),
-    items=built.items._replace(ids_N=items.ids_N[built.items.ids_N]),
-    notes=(*dataset.notes, note, built.notes[-1]),
-  )
+  return core._replace(notes=(*dataset.notes, note, rules.tie_note(rules.counts_of(kept))))
 
 
 def check_core(k: int) -> None:

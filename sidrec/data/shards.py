@@ -17,13 +17,13 @@ Letters: U users, T interactions, R users that are read.
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sidrec.data.dataset import Histories
+from sidrec.data.dataset import TEXT, Histories
 
 DATASET, SPLIT = "histories", "users"  # as TFDS calls them; the split has whole histories
 COLUMNS = {"item": np.dtype("<i4"), "time": np.dtype("<i8"), "rating": np.dtype("<f4")}
@@ -67,7 +67,7 @@ def examples(histories: Histories) -> Iterable[bytes]:
     for (name, dtype), array in zip(COLUMNS.items(), arrays, strict=True)
   ]
   offsets = histories.offsets_Up1.tolist()
-  text = histories.user_ids_U.dtype.kind == "U"
+  text = histories.user_ids_U.dtype == TEXT
   for user, user_id in enumerate(histories.user_ids_U.tolist()):
     example = _example_class()()
     feature = example.features.feature
@@ -79,6 +79,45 @@ def examples(histories: Histories) -> Iterable[bytes]:
     for name, blob, width in columns:
       feature[name].bytes_list.value.append(blob[width * start : width * stop])
     yield example.SerializeToString()
+
+
+def reader_of(files: Sequence[Path], ends_K: np.ndarray) -> Callable[[np.ndarray], list[bytes]]:
+  """A function that reads examples by user rows [R]; shard k ends before row ends_K[k].
+
+  It raises ValueError for a damaged file.
+  """
+  starts_K = np.concatenate([[0], ends_K])
+
+  @functools.cache
+  def opened(shard: int) -> Any:
+    # Imported here because it takes a while, and most runs do not need it.
+    from array_record.python import array_record_module  # pyrefly: ignore[missing-import]
+
+    # An example has a few hundred bytes: reading more at once, or ahead, is wasted.
+    return array_record_module.ArrayRecordReader(
+      str(files[shard]),
+      options="readahead_buffer_size:0,max_parallelism:0",
+      file_reader_buffer_size=2048,
+    )
+
+  def read(row_R: np.ndarray) -> list[bytes]:
+    # By runs of neighbours in one file: a reader that is asked for a list of records, as Grain's
+    # source asks it, walks through the index of its whole file every time.
+    shard_R = np.searchsorted(ends_K, row_R, side="right")
+    begins = np.flatnonzero((np.diff(row_R, prepend=-2) != 1) | (np.diff(shard_R, prepend=-1) != 0))
+    at_P = row_R[begins] - starts_K[shard_R[begins]]
+    size_P = np.diff(begins, append=len(row_R))
+    records: list[bytes] = []
+    for shard, at, size in zip(*(x.tolist() for x in (shard_R[begins], at_P, size_P)), strict=True):
+      try:
+        records += opened(shard).read(at, at + size)
+      except (RuntimeError, IndexError, ValueError) as error:
+        raise ValueError(
+          f"{files[shard]} is damaged, copy or prepare it again: {str(error)[:300]}"
+        ) from error
+    return records
+
+  return read
 
 
 def column_of(records: Iterable[bytes], name: str) -> list[bytes]:
@@ -93,10 +132,10 @@ def column_of(records: Iterable[bytes], name: str) -> list[bytes]:
 
 
 def user_ids_of(records: Iterable[bytes], dtype: np.dtype) -> np.ndarray:
-  """The original ids of the examples' users: int64 or str [R]."""
+  """The original ids of the examples' users: int64 or TEXT [R]."""
   parse = _example_class().FromString
   ids = [parse(record).features.feature["user_id"] for record in records]
-  if dtype.kind == "U":
+  if dtype == TEXT:
     return np.array([value.bytes_list.value[0].decode() for value in ids], dtype)
   return np.array([value.int64_list.value[0] for value in ids], dtype)
 

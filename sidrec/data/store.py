@@ -14,7 +14,6 @@ bit, for any number of processes; only the items of a batch are read, when it is
 Letters: U users, W windows, R users that are read.
 """
 
-import functools
 import json
 import zipfile
 from collections.abc import Callable, Sequence
@@ -27,10 +26,11 @@ from sidrec.core.atomic import whole_folder, write_whole_text
 from sidrec.data import shards
 from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, save_items
-from sidrec.data.dataset import Dataset, Histories, Items, validate
+from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
 from sidrec.data.prefetch import prefetched
 
-_FORMAT = 1
+_FORMAT = 2  # 1 had text of fixed width
+_ID_TYPES = {"text": TEXT, "int64": np.dtype(np.int64)}
 _USERS_AT_ONCE = 1 << 12
 _SHARD_BYTES = 1 << 27  # of histories before they are compressed: what TFDS aims at
 _HELD_OUT = 2  # of each user's interactions; see `dataset.training_view`
@@ -117,17 +117,17 @@ def write_metadata(
     notes: of the data set.
     items: the catalogue.
     lengths_U: int [U], the interactions of each user, in the order of the shards.
-    id_dtype: of user ids: int64, or str of the width of the longest.
+    id_dtype: of user ids: int64 or TEXT.
     written: what `write_shard` returned for each file.
   """
   save_items(folder / "items.npz", items)
   np.savez(folder / "lengths.npz", length_U=np.asarray(lengths_U, np.int32))
-  shards.write_tfds_metadata(folder, written, id_dtype.kind == "U")
+  shards.write_tfds_metadata(folder, written, id_dtype == TEXT)
   meta = {
     "format": _FORMAT,
     "name": name,
     "notes": list(notes),
-    "user_id": id_dtype.str,
+    "user_id": "text" if id_dtype == TEXT else "int64",
     "users": len(lengths_U),
     "items": items.num_items,
     "interactions": int(np.sum(lengths_U, dtype=np.int64)),
@@ -164,9 +164,9 @@ def open_store(path: str | Path) -> Store:
       raise ValueError("the lengths are not those of store.json")
   except (EOFError, LookupError, ValueError, zipfile.BadZipFile) as error:
     raise ValueError(f"{folder / 'lengths.npz'} is damaged ({error}); copy it again") from error
-  read = _reader(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
+  read = shards.reader_of(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
   return Store(
-    folder, meta["name"], tuple(meta["notes"]), lengths_U, np.dtype(meta["user_id"]), read
+    folder, meta["name"], tuple(meta["notes"]), lengths_U, _ID_TYPES[meta["user_id"]], read
   )
 
 
@@ -310,42 +310,6 @@ def _metadata(folder: Path) -> dict[str, Any]:
       f"{folder} has store format {version}, but this version reads {_FORMAT}; prepare it again"
     )
   return meta
-
-
-def _reader(files: Sequence[Path], ends_K: np.ndarray) -> Callable[[np.ndarray], list[bytes]]:
-  """Reads examples by user rows; shard k ends before row ends_K[k]."""
-  starts_K = np.concatenate([[0], ends_K])
-
-  @functools.cache
-  def opened(shard: int) -> Any:
-    # Imported here because it takes a while, and most runs do not need it.
-    from array_record.python import array_record_module  # pyrefly: ignore[missing-import]
-
-    # An example has a few hundred bytes: reading more at once, or ahead, is wasted.
-    return array_record_module.ArrayRecordReader(
-      str(files[shard]),
-      options="readahead_buffer_size:0,max_parallelism:0",
-      file_reader_buffer_size=2048,
-    )
-
-  def read(row_R: np.ndarray) -> list[bytes]:
-    # By runs of neighbours in one file: a reader that is asked for a list of records, as Grain's
-    # source asks it, walks through the index of its whole file every time.
-    shard_R = np.searchsorted(ends_K, row_R, side="right")
-    begins = np.flatnonzero((np.diff(row_R, prepend=-2) != 1) | (np.diff(shard_R, prepend=-1) != 0))
-    at_P = row_R[begins] - starts_K[shard_R[begins]]
-    size_P = np.diff(begins, append=len(row_R))
-    records: list[bytes] = []
-    for shard, at, size in zip(*(x.tolist() for x in (shard_R[begins], at_P, size_P)), strict=True):
-      try:
-        records += opened(shard).read(at, at + size)
-      except (RuntimeError, IndexError, ValueError) as error:
-        raise ValueError(
-          f"{files[shard]} is damaged, copy or prepare it again: {str(error)[:300]}"
-        ) from error
-    return records
-
-  return read
 
 
 def _histories(store: Store, users_R: np.ndarray) -> Histories:

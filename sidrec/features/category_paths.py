@@ -110,7 +110,7 @@ def _values(items: Items, name: str) -> np.ndarray:
 def _nth_category(items: Items, place: int) -> np.ndarray:
   at_N = items.category_offsets_Np1[:-1] + place - 1
   has_N = at_N < items.category_offsets_Np1[1:]
-  values_N = np.full(items.num_items, "", items.categories_C.dtype if has_N.any() else "U1")
+  values_N = np.full(items.num_items, "", items.categories_C.dtype)
   values_N[has_N] = items.categories_C[items.category_E[at_N[has_N]]]
   return values_N
 

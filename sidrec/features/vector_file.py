@@ -80,7 +80,7 @@ def file_vectors(
     found_FxF = table.vectors_RxF[row_N[found_N]].astype(np.float32)
   finite = np.isfinite(found_FxF).all(axis=1)
   if not finite.all():
-    item = items.ids_N[found_N][finite.argmin()].item()
+    item = items.ids_N[found_N].item(int(finite.argmin()))
     raise ValueError(
       f"{path}: the vector of item {item!r} holds NaN or infinity; mend it or leave its row out"
     )
@@ -225,7 +225,7 @@ def _check_table(path: Path, table: VectorTable, items: Items) -> None:
 
 def _rows(path: Path, ids_R: np.ndarray, ids_N: np.ndarray) -> np.ndarray:
   """The file's row of each item of the catalogue, -1 where it has none: int64 [N]."""
-  as_numbers = (ids_R.dtype.kind in "US") != (ids_N.dtype.kind in "US")
+  as_numbers = (ids_R.dtype.kind in "US") != (ids_N.dtype.kind in "UST")
   row_of: dict[str, int] = {}
   for row, key in enumerate(_keys(ids_R, as_numbers)):
     if row_of.setdefault(key, row) != row:

@@ -5,10 +5,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from sidrec.core.settings import from_dict
 from sidrec.data.cache import save_dataset
 from sidrec.data.dataset import Dataset
 from sidrec.data.held_out_items import draw_items, without_items
 from sidrec.data.k_core import core_of
+from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
 from sidrec.data.tie_breaking import shuffle_ties
 from sidrec.parallel.hosts import from_primary
@@ -35,7 +37,7 @@ def read(config: ConfigDict) -> Dataset:
       "are: k_core, shuffle_ties and cold starts need data.store.users=0 (give --k_core to "
       "sidrec.data.prepare)"
     )
-  settings = registry.settings_of(data)
+  settings = registry.settings_of(from_dict(DataConfig, data.to_dict()))
   dataset = registry.read(data.source, data.path, data.min_interactions, **settings)
   if data.k_core:
     dataset = core_of(dataset, data.k_core)
@@ -76,7 +78,8 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
 
 def _files(config: ConfigDict) -> dict[str, Any]:
   data = config.data
-  return registry.signature(data.source, data.path, **registry.settings_of(data))
+  settings = registry.settings_of(from_dict(DataConfig, data.to_dict()))
+  return registry.signature(data.source, data.path, **settings)
 
 
 PREPARE = Stage(

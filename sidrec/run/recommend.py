@@ -163,7 +163,7 @@ def write_lists(
     for user, item_K, score_K, valid_K in zip(users_R, *result, strict=True):
       kept = np.flatnonzero(valid_K)[:count]
       line = {
-        "user": user_ids[user].item(),
+        "user": user_ids.item(user),
         "items": item_ids[item_K[kept]].tolist(),
         "scores": [round(float(score), 5) for score in score_K[kept]],
       }

@@ -100,7 +100,7 @@ def test_an_item_that_is_there_already_is_refused(done):
   config, workdir = done
   run = config.copy_and_resolve_references()
   run.cold_start.held_out = True
-  there = load_dataset(workdir / "cold_start" / "dataset.npz").items.ids_N[0].item()
+  there = load_dataset(workdir / "cold_start" / "dataset.npz").items.ids_N.item(0)
   film = item_table([there], ["Old (2014)"], [["Drama"]], {})
   with pytest.raises(ValueError, match="is in the catalogue already"):
     new_items.with_new_items(run, workdir / "cold_start", film, 0.1)

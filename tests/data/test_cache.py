@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import build_from
 
 from sidrec.data import cache, dataset
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
 from sidrec.data.sources.demo import read_demo
 
 
@@ -24,7 +25,7 @@ def _small(titles: list[str] = ["Zoë 映画", "", "c"], users: str = "uv") -> d
   user_T = np.repeat(list(users), 3)
   item_T = np.tile([1, 2, 3], len(users))
   rating_T = np.where(item_T == 2, np.nan, item_T)
-  return build("small", user_T, item_T, item_T * 10**12, rating_T, metadata, notes=["ä note"])
+  return build_from("small", user_T, item_T, item_T * 10**12, rating_T, metadata, notes=["ä note"])
 
 
 def _content(data: dataset.Dataset) -> list:
@@ -44,7 +45,7 @@ def test_round_trip_of_the_demo(tmp_path: Path) -> None:
 def test_round_trip_keeps_missing_values_and_integer_and_text_ids(tmp_path: Path) -> None:
   data = _small()
   assert data.items.ids_N.dtype.kind == "i"
-  assert data.histories.user_ids_U.dtype.kind == "U"
+  assert data.histories.user_ids_U.dtype.kind == "T"
   path = tmp_path / "new folder" / "cache"  # the name is kept as it is
   cache.save_dataset(path, data)
   assert _content(cache.load_dataset(path)) == _content(data)
@@ -52,7 +53,7 @@ def test_round_trip_keeps_missing_values_and_integer_and_text_ids(tmp_path: Path
 
 
 def test_round_trip_of_items_about_which_nothing_is_known(tmp_path: Path) -> None:
-  data = build("bare", [1, 1, 1], [5, 6, 7], [1, 2, 3], [1, 2, 3], item_table([], [], [], {}))
+  data = build_from("bare", [1, 1, 1], [5, 6, 7], [1, 2, 3], [1, 2, 3], item_table([], [], [], {}))
   assert len(data.items.categories_C) == 0
   cache.save_dataset(tmp_path / "bare.npz", data)
   assert _content(cache.load_dataset(tmp_path / "bare.npz")) == _content(data)
@@ -114,7 +115,7 @@ def test_other_files_are_an_error(tmp_path: Path) -> None:
 def test_another_format_is_an_error(tmp_path: Path) -> None:
   header = np.frombuffer(json.dumps({"format": 0}).encode(), np.uint8)
   np.savez(tmp_path / "old.npz", header=header)
-  with pytest.raises(ValueError, match=r"old\.npz has cache format 0, but this version reads 1"):
+  with pytest.raises(ValueError, match=r"old\.npz has cache format 0, but this version reads 2"):
     cache.load_dataset(tmp_path / "old.npz")
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from tiny import build_from
 
 from sidrec.data import dataset, k_core
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
 
 
 def _dataset(num_rows: int) -> dataset.Dataset:
@@ -19,7 +20,8 @@ def _dataset(num_rows: int) -> dataset.Dataset:
   )
   names_T = np.array(ids)[item_T]
   users_T = np.array([f"u{user}" for user in range(30)])[user_T]
-  return build("d", users_T, names_T, rng.integers(0, 5, num_rows), np.arange(num_rows), metadata)
+  times_T = rng.integers(0, 5, num_rows)
+  return build_from("d", users_T, names_T, times_T, np.arange(num_rows), metadata)
 
 
 def _rows(data: dataset.Dataset) -> list[tuple]:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import assert_same, make_dataset, make_items, tiny_config
+from tiny import assert_same, build_from, make_dataset, make_items, tiny_config
 
+from sidrec.core.settings import from_dict
 from sidrec.data import batches, shards, store
 from sidrec.data.dataset import Dataset, training_view
+from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
 from sidrec.run import train
 from sidrec.run.stages import run_to
 
@@ -27,7 +29,7 @@ def data_set(text_ids: bool = False) -> Dataset:
   user_T = np.repeat(np.arange(len(LENGTHS)), LENGTHS)
   users = np.array([f"käthe {number}" for number in range(len(LENGTHS))]) if text_ids else None
   rating_T = np.where(rng.random(len(user_T)) < 0.3, np.nan, rng.integers(1, 6, len(user_T)))
-  return build(
+  return build_from(
     "forty",
     user_T if users is None else users[user_T],
     rng.integers(0, 30, len(user_T)),
@@ -150,7 +152,9 @@ def test_a_sample_has_the_whole_catalogue_and_is_always_the_same(written: Path) 
 def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> None:
   """The batches that training sees are those of all users in memory."""
   config = tiny_config(tmp_path)
-  data = registry.read("table", config.data.path, **registry.settings_of(config.data))
+  data = registry.read(
+    "table", config.data.path, **registry.settings_of(from_dict(DataConfig, config.data.to_dict()))
+  )
   store.write_store(tmp_path / "store", data, 2)
   config.data.update(source="store", path=str(tmp_path / "store"))
   config.data.store.users = 20
@@ -221,7 +225,7 @@ def test_what_is_no_store_is_an_error(copied: Path, tmp_path: Path) -> None:
     registry.signature("store", str(tmp_path / "empty"))
   meta = json.loads((copied / "store.json").read_text())
   (copied / "store.json").write_text(json.dumps({**meta, "format": 0}))
-  with pytest.raises(ValueError, match="has store format 0, but this version reads 1"):
+  with pytest.raises(ValueError, match="has store format 0, but this version reads 2"):
     store.open_store(copied)
   (copied / "store.json").write_text("{")
   with pytest.raises(ValueError, match=r"store\.json is damaged"):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tiny import build_from
 
 from sidrec.data import dataset, tie_breaking
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
 
 _USERS = st.lists(
   st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=3, max_size=6),
@@ -22,7 +23,7 @@ def _dataset(users: list[list[tuple[int, int]]]) -> dataset.Dataset:
   rows = [(user, time, item) for user, pairs in enumerate(users) for time, item in pairs]
   user_T, time_T, item_T = np.array(rows).T
   metadata = item_table(ids=np.arange(3), titles=["a", "b", "c"], categories=[[]] * 3, numeric={})
-  return build("d", user_T, item_T, time_T, np.arange(len(rows)), metadata)
+  return build_from("d", user_T, item_T, time_T, np.arange(len(rows)), metadata)
 
 
 @settings(max_examples=100, deadline=None)

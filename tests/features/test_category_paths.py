@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidrec.data.sources.build import item_table
-from sidrec.data.sources.movielens import parse_movies
+from sidrec.data.sources.build import item_table, pack_items
+from sidrec.data.sources.movielens_movies import parse_movies
 from sidrec.features.category_paths import category_paths, paths_with
 
 NAN = float("nan")
@@ -128,7 +128,7 @@ def test_movielens_genres_and_decades():
   file = Path(__file__).resolve().parents[2] / "../shared/data/ml-1m/movies.dat"
   if not file.is_file():
     pytest.skip(f"no {file}")
-  items = parse_movies(file)
+  items = pack_items(parse_movies(file))
   path, labels = category_paths(items, ["category_1", "decade"], 64)
   for row in range(0, items.num_items, 97):
     genre, decade = names_of(labels, path[row : row + 1])[0]

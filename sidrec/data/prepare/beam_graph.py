@@ -1,237 +1,263 @@
-"""The Apache Beam pipeline that turns a raw log into shards: `grouping`, wired up.
+"""The steps as an Apache Beam pipeline, for a cluster.
 
-  parts → blocks → shares by user → histories → k-core, round by round → shards
+  files → batches of rows → shares of users → histories → k-core, round by round → shards
 
-Elements are blocks of thousands of rows. The k-core's rounds hand over the histories that are
-left and the counts of items alone; no round groups anything again.
+Elements are frames of many rows. The k-core's rounds hand over the histories that are left and
+the counts of items alone; no round groups anything again.
 """
 
-import collections
-import json
+import pickle
+import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton
 
 from sidrec.data import shards
-from sidrec.data.dataset import Histories
-from sidrec.data.prepare import grouping
-from sidrec.data.prepare.log_parts import RawLog
+from sidrec.data.prepare import steps
+from sidrec.data.settings import DataConfig, TableConfig
+from sidrec.data.sources import rules
+from sidrec.data.sources.items import Described
+from sidrec.data.sources.log import Met, met_in, named_rows, require_sound, scan_log
+from sidrec.data.sources.scan import open_scans
 from sidrec.data.store import default_shards
 
-RESULT = "prepared.npz"  # what the pipeline found, for the caller
-_SHARE_BYTES = 1 << 26
+_RESULT = "prepared.pickle"
 
 
 def run(
-  log: RawLog,
+  raw: steps.RawLog,
+  data: DataConfig,
   folder: Path,
-  min_interactions: int,
-  k_core: int,
   core_rounds: int,
   num_shards: int,
   options: Sequence[str],
-) -> None:
-  """Writes shards and RESULT into a folder that all workers reach.
+) -> steps.Result:
+  """Writes shards into a folder that all workers reach.
 
   Args:
-    log: what to read.
+    raw: what to read.
+    data: its settings.
     folder: where to.
-    min_interactions: users with fewer are dropped first.
-    k_core: k; 0 for none.
     core_rounds: how often to drop what is rare.
     num_shards: 0 for files of the usual size.
     options: of Beam and its runner, as on a command line.
   """
-  place = str(folder)
-  with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-    blocks = _blocks(pipeline, log)
-    summary = _summary(blocks, log)
-    counted = _by_user(blocks, summary, log, min_interactions)
-    before = (
-      counted | "counts" >> beam.Map(lambda pair: pair[1]) | "sum" >> _adding(grouping.add_up)
-    )
-    histories = counted | "without counts" >> beam.Map(lambda pair: pair[0])
-    first = _item_counts(histories, "all")
-    histories, items = _core(histories, first, k_core, core_rounds if k_core else 0)
-    after = (
-      histories
-      | "counts left" >> beam.Map(lambda grouped: grouping.counts_of(grouped))
-      | "sum left" >> _adding(grouping.add_up)
-    )
-    layout = (
-      histories
-      | "users" >> beam.Map(lambda grouped: grouped.user_ids_U)
-      | "all users" >> beam.combiners.ToList()
-      | "layout"
-      >> beam.Map(
-        lambda ids, s, total: grouping.lay_out(
-          ids, s.user_kind, num_shards or default_shards(total.interactions)
-        ),
-        s=AsSingleton(summary),
-        total=AsSingleton(after),
+  place, repeats, shortest = str(folder), raw.repeats, data.min_interactions
+  described = raw.described  # not `raw`: what a step names is sent to the workers with it
+  files = [(n, str(log.scan.file)) for n, log in enumerate(raw.logs)]
+  # Beam takes what annotations say of many elements for what each of them is.
+  runner = PipelineOptions(list(options), pipeline_type_check=False)
+  try:
+    with beam.Pipeline(options=runner) as pipeline:
+      rows = _rows(pipeline, files, data.table)
+      whole = AsSingleton(_plan(rows, described))
+      counted = (
+        rows
+        | "by user" >> beam.FlatMap(by_share, whole=whole)
+        | "shares" >> beam.GroupByKey()
+        | "histories"
+        >> beam.Map(lambda pair: steps.histories_of(pl.concat(pair[1]), repeats, shortest))
       )
-    )
-    written = _write(histories, summary, layout, items, place)
-    sides = (AsSingleton(found) for found in (summary, before, after, first, items))
-    _ = written | "result" >> beam.Map(
-      lambda found, *rest: write_result(place, found, *rest), *sides
-    )
+      histories = counted | "without counts" >> beam.Map(lambda pair: pair[0])
+      before = counted | "counts" >> beam.Map(lambda pair: pair[1])
+      first = _item_counts(histories, whole, "all")
+      histories, items = _core(histories, first, whole, data.k_core, core_rounds)
+      after = histories | "counts left" >> beam.Map(rules.counts_of)
+      written = _write(histories, whole, items, place, num_shards)
+      sums = (
+        part | f"sum {k}" >> beam.CombineGlobally(steps.add_counts)
+        for k, part in enumerate((before, after))
+      )
+      sides = (whole, *map(AsSingleton, (*sums, first, items)))
+      _ = written | "result" >> beam.Map(
+        lambda found, *rest: write_result(place, found, *rest), *sides
+      )
+  except Exception as error:
+    raise _sentence(error) or error from error
+  file = folder / _RESULT
+  result = pickle.loads(file.read_bytes())
+  file.unlink()
+  return result
 
 
-def _blocks(pipeline: beam.Pipeline, log: RawLog) -> Any:
-  read, quotes = log.read, log.quotes
-  parts = pipeline | "parts" >> beam.Create(log.parts) | "spread" >> beam.Reshuffle()
-  if quotes is None:
-    return parts | "read" >> beam.Map(lambda part: read(part, 0))
-  counts = (
-    parts
-    | "quotes" >> beam.Map(lambda part: (part.index, part.file, quotes(part)))
-    | "all quotes" >> beam.combiners.ToList()
-    | "quotes before" >> beam.Map(lambda found: quotes_before(found))
-  )
-  return parts | "read" >> beam.Map(
-    lambda part, before: read(part, before[part.index]), before=AsSingleton(counts)
-  )
-
-
-def quotes_before(found: Iterable[tuple[int, str, int]]) -> dict[int, int]:
-  """From each part's number, file and quotes: the quotes before it in its file."""
-  before, so_far = {}, collections.Counter()
-  for index, file, count in sorted(found):
-    before[index] = so_far[file]
-    so_far[file] += count
-  return before
-
-
-def _summary(blocks: Any, log: RawLog) -> Any:
-  # Not `log` as a whole: what a step names is sent to the workers with it.
-  kinds, metadata_ids = log.id_kinds, log.metadata_ids
+def _rows(pipeline: beam.Pipeline, files: Sequence[tuple[int, str]], table: TableConfig) -> Any:
   return (
-    blocks
-    | "facts" >> beam.Map(lambda block: grouping.facts_of(block))
+    pipeline
+    | "files" >> beam.Create(files)
+    | "spread" >> beam.Reshuffle()
+    | "read" >> beam.FlatMap(lambda file: read(file[0], file[1], table))
+  )
+
+
+def read(number: int, file: str, table: TableConfig) -> Iterator[pl.DataFrame]:
+  """The rows of one file in batches: those of `LogScan`, 'table' and 'place' in the file."""
+  (scan,) = open_scans(file, table.separator)
+  log = scan_log(scan, table.columns, table.time_unit)
+  place = pl.col("place").cast(pl.Int64)
+  frame = log.frame.with_row_index("place").with_columns(place, pl.lit(number).alias("table"))
+  for batch in frame.collect_batches():
+    require_sound(log, batch)
+    yield batch
+
+
+def facts_of(rows: pl.DataFrame) -> tuple:
+  """What `join_facts` needs to know of a batch."""
+  named = named_rows(rows)
+  sizes = {rows["table"][0]: len(rows)} if len(rows) else {}
+  return sizes, met_in(rows), named.group_by("user").len(), named["item"].unique()
+
+
+def join_facts(facts: Iterable[tuple], described: Described) -> tuple[steps.Plan, dict[int, int]]:
+  """The plan of the whole log, and how many rows stand before each file's."""
+  sizes: dict[int, int] = {}
+  mets, users, items = [Met()], [], []
+  for size, met, own_users, own_items in facts:
+    for table, count in size.items():
+      sizes[table] = sizes.get(table, 0) + count
+    mets.append(met)
+    users.append(own_users)
+    items.append(own_items)
+  met = Met(*(int(sum(column)) for column in zip(*mets, strict=True)))
+  firsts = {table: sum(sizes[t] for t in sizes if t < table) for table in sizes}
+  summed = pl.concat(users).group_by("user").agg(pl.col("len").sum())
+  return steps.plan(met, summed, pl.concat(items).unique(), described), firsts
+
+
+def _plan(rows: Any, described: Described) -> Any:
+  return (
+    rows
+    | "facts" >> beam.Map(facts_of)
     | "all facts" >> beam.combiners.ToList()
-    | "summary" >> beam.Map(lambda facts: grouping.summarise(facts, kinds, metadata_ids))
+    | "plan" >> beam.Map(lambda facts: join_facts(facts, described))
   )
 
 
-def _by_user(blocks: Any, summary: Any, log: RawLog, min_interactions: int) -> Any:
-  """Histories in shares by user, and what was met."""
-  num_shares = int(np.clip(log.num_bytes // _SHARE_BYTES, 4, 4096))
-  ticks, repeats = log.ticks, log.repeats
-  return (
-    blocks
-    | "by user" >> beam.FlatMap(lambda block: grouping.by_user(block, num_shares))
-    | "shares" >> beam.GroupByKey()
-    | "histories"
-    >> beam.Map(
-      lambda pair, s: grouping.group(pair[1], s, ticks, repeats, min_interactions),
-      s=AsSingleton(summary),
-    )
-  )
+def by_share(
+  rows: pl.DataFrame, whole: tuple[steps.Plan, dict[int, int]]
+) -> Iterator[tuple[int, pl.DataFrame]]:
+  """A batch in shares of users."""
+  plan, firsts = whole
+  placed = rows.with_columns(pl.col("place") + pl.col("table").replace_strict(firsts))
+  numbered = steps.in_numbers(placed.lazy(), plan).collect()
+  for (share,), own in numbered.partition_by("share", as_dict=True).items():
+    yield int(share), own
 
 
-def _core(histories: Any, items: Any, k: int, rounds: int) -> tuple[Any, Any]:
+def _core(histories: Any, items: Any, whole: Any, k: int, rounds: int) -> tuple[Any, Any]:
   """What is left after so many rounds, and its item counts."""
-  for number in range(rounds):
+  for number in range(rounds if k else 0):
     histories = histories | f"round {number}" >> beam.Map(
-      lambda grouped, counts: grouping.drop_rare(grouped, counts, k), counts=AsSingleton(items)
+      lambda log, counts: steps.drop_rare(log, counts, k), counts=AsSingleton(items)
     )
-    items = _item_counts(histories, f"left {number}")
+    items = _item_counts(histories, whole, f"left {number}")
   return histories, items
 
 
-def _item_counts(histories: Any, name: str) -> Any:
+def _item_counts(histories: Any, whole: Any, name: str) -> Any:
   return (
     histories
-    | f"items {name}" >> beam.Map(lambda grouped: grouping.item_counts(grouped))
-    | f"sum items {name}" >> _adding(grouping.add_item_counts)
+    | f"items {name}"
+    >> beam.Map(lambda log, whole: steps.item_counts(log, len(whole[0].items)), whole=whole)
+    | f"sum items {name}" >> beam.CombineGlobally(lambda found: sum(found, 0))
   )
 
 
-def _adding(add: Any) -> Any:
-  return beam.CombineGlobally(lambda found: add(found))
-
-
-def _write(histories: Any, summary: Any, layout: Any, items: Any, place: str) -> Any:
+def _write(histories: Any, whole: Any, items: Any, place: str, num_shards: int) -> Any:
   """Writes the shards; a list of what each holds."""
+  lengths = (
+    histories
+    | "users" >> beam.Map(lambda log: log.group_by("user").len())
+    | "all users" >> beam.combiners.ToList()
+    | "layout" >> beam.Map(lambda found: lay_out(found, num_shards))
+  )
+  layout = AsSingleton(lengths)
   return (
     histories
-    | "by shard"
-    >> beam.FlatMap(
-      lambda grouped, plan, s: grouping.by_shard(grouped, plan, s.user_kind),
-      plan=AsSingleton(layout),
-      s=AsSingleton(summary),
-    )
+    | "by shard" >> beam.FlatMap(by_shard, layout=layout)
     | "in shards" >> beam.GroupByKey()
     | "write"
     >> beam.Map(
-      lambda pair, plan, s, counts: write_shard(place, pair[0], pair[1], plan, s, counts),
-      plan=AsSingleton(layout),
-      s=AsSingleton(summary),
+      lambda pair, whole, counts, layout: write_shard(
+        place, pair[0], pair[1], whole[0], counts, len(layout)
+      ),
+      whole=whole,
       counts=AsSingleton(items),
+      layout=layout,
     )
     | "all shards" >> beam.combiners.ToList()
   )
 
 
+def lay_out(lengths: Sequence[pl.DataFrame], num_shards: int) -> list[int]:
+  """The first user of each shard."""
+  found = pl.concat(lengths).sort("user") if lengths else pl.DataFrame({"user": [], "len": []})
+  count = num_shards or default_shards(int(found["len"].sum()))
+  return found["user"].gather(steps.bounds(len(found), count)[:-1]).to_list()
+
+
+def by_shard(log: pl.DataFrame, layout: list[int]) -> Iterator[tuple[int, pl.DataFrame]]:
+  """The histories of a share by the shard that holds them."""
+  shard = np.searchsorted(layout, log["user"].to_numpy(), side="right") - 1
+  parts = log.with_columns(shard=shard).partition_by("shard", as_dict=True, include_key=False)
+  for (number,), own in parts.items():
+    yield int(number), own
+
+
 def write_shard(
   folder: str,
   shard: int,
-  found: Iterable[grouping.Grouped],
-  layout: grouping.Layout,
-  summary: grouping.Summary,
-  counts: tuple[np.ndarray, np.ndarray],
-) -> tuple[int, shards.Shard, np.ndarray]:
+  found: Iterable[pl.DataFrame],
+  whole: steps.Plan,
+  counts: np.ndarray,
+  num_shards: int,
+) -> tuple:
   """Writes the users of a shard; a worker that does it again writes the same file."""
-  grouped = grouping.in_order(found, summary.user_kind)
-  order_N = np.argsort(grouping.order_keys(counts[0], summary.item_kind))
-  row_N = np.empty(len(order_N), np.int32)
-  row_N[order_N] = np.arange(len(order_N))
-  local_N = row_N[np.searchsorted(counts[0], grouped.item_ids_N)]
-  histories = Histories(
-    grouped.offsets_Up1,
-    local_N[grouped.item_T],
-    grouped.time_T,
-    grouped.rating_T,
-    grouped.user_ids_U,
-  )
-  path = Path(folder) / shards.shard_name(shard, layout.num_shards)
+  path = Path(folder) / shards.shard_name(shard, num_shards)
   draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-  written = shards.write_shard(draft, histories)
+  log = pl.concat(found).sort("user", maintain_order=True)
+  written, users, lengths = steps.write_shard(draft, log, whole, counts)
   draft.replace(path)
-  return shard, written, histories.lengths_U
+  return shard, written, users, lengths
 
 
 def write_result(
   folder: str,
-  found: list[tuple[int, shards.Shard, np.ndarray]],
-  summary: grouping.Summary,
-  before: grouping.Counts,
-  after: grouping.Counts,
-  first: tuple[np.ndarray, np.ndarray],
-  items: tuple[np.ndarray, np.ndarray],
+  found: list[tuple],
+  whole: tuple[steps.Plan, dict[int, int]],
+  before: rules.Counts,
+  after: rules.Counts,
+  first: np.ndarray,
+  items: np.ndarray,
 ) -> None:
   """Writes what the caller needs to finish the store."""
   found = sorted(found, key=lambda shard: shard[0])
-  header = summary._replace(first_row={})._asdict() | {
-    "before": before._asdict(),
-    "after": after._asdict(),
-  }
-  order_N = np.argsort(grouping.order_keys(items[0], summary.item_kind))
-  order_M = np.argsort(grouping.order_keys(first[0], summary.item_kind))
-  np.savez(
-    Path(folder) / RESULT,
-    allow_pickle=False,
-    header=np.frombuffer(json.dumps(header).encode(), np.uint8),
-    item_ids_N=items[0][order_N],
-    item_count_N=items[1][order_N],
-    item_ids_M=first[0][order_M],
-    shards=np.array([shard for _, shard, _ in found], np.int64).reshape(-1, 3),
-    length_U=np.concatenate([np.zeros(0, np.int64), *(lengths for _, _, lengths in found)]),
+  none = np.zeros(0, np.int64)
+  result = steps.Result(
+    whole[0],
+    before,
+    after,
+    np.flatnonzero(first),
+    np.zeros(len(whole[0].items), np.int64) + items,
+    np.concatenate([none, *(shard[2] for shard in found)]),
+    np.concatenate([none, *(shard[3] for shard in found)]),
+    [shard[1] for shard in found],
   )
+  (Path(folder) / _RESULT).write_bytes(pickle.dumps(result))
+
+
+def _sentence(error: Exception) -> Exception | None:
+  """The error that a worker met, which Beam wraps into its own with all of its traceback."""
+  found = re.search(
+    r"\b(ValueError|FileNotFoundError|OSError|ImportError): (.*?)(?: \[while running|\n|$)",
+    str(error),
+  )
+  if isinstance(error, ValueError | OSError | ImportError):
+    return type(error)(str(error).split(" [while running")[0])
+  return ValueError(found[2]) if found else None

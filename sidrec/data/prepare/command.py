@@ -1,39 +1,40 @@
-"""Raw logs of any size → a store of ArrayRecord shards, through Apache Beam.
+"""Raw logs of any size → a store of ArrayRecord shards.
 
   python -m sidrec.data.prepare --source=movielens-1m --path=ml-1m --output=DIR
   python -m sidrec.data.prepare --config=configs/custom.py --output=DIR --k_core=5
-  python -m sidrec.data.prepare --source=table --path='logs/part-*.csv' --output=DIR \\
+  python -m sidrec.data.prepare --source=table --path='logs/part-*.csv' --output=DIR --beam \\
     --runner=DataflowRunner --project=… --temp_location=gs://…
 
 The store holds what the reader of the source would have read into memory, row by row:
 histories by user and time, of users with at least `min_interactions`, cut to the k-core, and
 the catalogue. Train from it with config.data.source = "store", config.data.path = DIR.
 
-Flags that are not listed here go to Beam and its runner (DirectRunner, on this machine, by
-default; --direct_num_workers=2 --direct_running_mode=multi_processing takes two processes). All
-workers must reach the raw files and DIR under the same paths.
+Tables may be larger than memory: Polars reads them in batches, and what is on the way waits on
+disk, in a folder next to DIR. All other sources are read into memory.
+
+With --beam, Apache Beam reads tables on a cluster, a file at a time. Flags that are not listed
+here then go to Beam and its runner. All workers must reach the raw files and DIR under the same
+paths.
 """
 
-import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from sidrec.core.atomic import whole_folder
-from sidrec.data import shards, store
-from sidrec.data.dataset import Items
-from sidrec.data.k_core import check_core, core_note, no_core
-from sidrec.data.prepare import grouping, log_parts
-from sidrec.data.settings import default_data
-from sidrec.data.sources import registry
-from sidrec.data.sources.build import build_notes, describe
-from sidrec.data.sources.rules import check_repeats, duplicate_notes
+from sidrec.core.settings import from_dict
+from sidrec.data import store
+from sidrec.data.k_core import check_core, core_note, core_of, no_core
+from sidrec.data.prepare import local, steps
+from sidrec.data.settings import DataConfig
+from sidrec.data.sources import registry, rules
+from sidrec.data.sources.build import as_array, describe
+from sidrec.data.sources.log import log_notes, scan_log
+from sidrec.data.sources.scan import name_of, open_scans
+from sidrec.data.sources.table import describe_items
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -42,7 +43,6 @@ def define_flags(values: flags.FlagValues) -> None:
     "config", None, "Such as configs/custom.py; its `data` is what to read.", flag_values=values
   )
   flags.DEFINE_string("output", None, "The new folder of the store.", flag_values=values)
-  data = default_data()
   for name, help_text in {
     "source": "A name in sidrec.data.sources.registry.READERS, instead of the config's.",
     "path": "Where the raw files are, instead of the config's.",
@@ -50,33 +50,26 @@ def define_flags(values: flags.FlagValues) -> None:
   }.items():
     flags.DEFINE_string(name, None, help_text, flag_values=values)
   for name, help_text in {
-    "min_interactions": f"Users with fewer are dropped; default {data.min_interactions}.",
+    "min_interactions": f"Users with fewer are dropped; default {DataConfig.min_interactions}.",
     "k_core": "Drops users and items with fewer interactions, repeatedly; default: the config's.",
   }.items():
     flags.DEFINE_integer(name, None, help_text, flag_values=values)
   flags.DEFINE_integer(
-    "core_rounds", 10, "How often to drop, at most.", lower_bound=1, flag_values=values
-  )
-  flags.DEFINE_integer(
     "shards", 0, "Files; 0 for about 128 MiB each.", lower_bound=0, flag_values=values
   )
+  flags.DEFINE_bool("beam", False, "Read tables through Apache Beam.", flag_values=values)
+  flags.DEFINE_integer(
+    "core_rounds", 10, "With --beam: how often to drop.", lower_bound=1, flag_values=values
+  )
 
 
-def prepare(
-  data: ConfigDict,
-  output: Path,
-  core_rounds: int = 10,
-  num_shards: int = 0,
-  options: Sequence[str] = (),
-) -> str:
-  """Reads a raw log through Beam and writes a store, all of it or nothing.
+def prepare(data: DataConfig, output: Path, num_shards: int = 0) -> str:
+  """Reads a raw log on this machine and writes a store, all of it or nothing.
 
   Args:
-    data: which log, as in `config.data`.
+    data: which log.
     output: the new folder.
-    core_rounds: how often to drop rare users and items on the way to the k-core, at most.
     num_shards: files; 0 for about 128 MiB each.
-    options: of Beam and its runner, as on a command line.
 
   Returns:
     One line that says what the store holds.
@@ -84,140 +77,155 @@ def prepare(
   Raises:
     FileExistsError: if there is something at `output`.
     FileNotFoundError, ValueError: as the source's reader raises them.
-    ImportError: without Apache Beam.
+  """
+  _check(data)
+  if data.source == "table":
+    with whole_folder(output) as draft:
+      raw = open_log(data)
+      result = local.run(raw, draft, data.min_interactions, data.k_core, num_shards)
+      return finish(draft, raw, data, result)
+  dataset = registry.read(
+    data.source, data.path, data.min_interactions, **registry.settings_of(data)
+  )
+  if data.k_core:
+    dataset = core_of(dataset, data.k_core)
+  store.write_store(output, dataset, num_shards)
+  histories = dataset.histories
+  files = len([*output.glob("*.array_record*")])
+  return _said(
+    dataset.name, histories.num_users, dataset.items.num_items, len(histories.item_T), files
+  )
+
+
+def prepare_by_beam(
+  data: DataConfig,
+  output: Path,
+  core_rounds: int = 10,
+  num_shards: int = 0,
+  options: Sequence[str] = (),
+) -> str:
+  """`prepare` for tables, through Apache Beam.
+
+  Args:
+    data: which log.
+    output: the new folder.
+    core_rounds: how often to drop rare users and items on the way to the k-core, at most.
+    num_shards: files; 0 for about 128 MiB each.
+    options: of Beam and its runner, as on a command line.
+
+  Returns, Raises:
+    as `prepare`; also ImportError without Apache Beam, and ValueError for other sources and for a
+    core that is not reached.
   """
   try:
-    from sidrec.data.prepare import beam_graph  # large, optional, and only this command needs it
+    from sidrec.data.prepare import beam_graph  # large, optional, and only clusters need it
   except ImportError as error:
-    raise ImportError(
-      "preparing a store from raw logs needs Apache Beam: pip install 'sidrec[beam]'"
-    ) from error
+    raise ImportError("--beam needs Apache Beam: pip install 'sidrec[beam]'") from error
   _check(data)
+  if data.source != "table":
+    raise ValueError(f"source {data.source!r} fits one machine; leave --beam away")
   with whole_folder(output) as draft:
-    log = log_parts.open_log(
-      data.source, data.path, data.min_interactions, registry.settings_of(data)
-    )
-    arguments = (log, draft, data.min_interactions, data.k_core, core_rounds, num_shards, options)
-    try:
-      beam_graph.run(*arguments)
-    except Exception as error:
-      raise _sentence(error) or error from error
-    with np.load(draft / beam_graph.RESULT, allow_pickle=False) as arrays:
-      result = dict(arrays)
-    (draft / beam_graph.RESULT).unlink()
-    return _finish(draft, log, data, core_rounds, result)
+    raw = open_log(data)
+    result = beam_graph.run(raw, data, draft, core_rounds, num_shards, options)
+    counts = result.item_counts[result.item_counts > 0]
+    if data.k_core and len(counts) and int(counts.min()) < data.k_core:
+      raise ValueError(
+        f"the {data.k_core}-core was not reached within --core_rounds={core_rounds}; give more"
+      )
+    return finish(draft, raw, data, result)
 
 
-def _check(data: ConfigDict) -> None:
-  if data.min_interactions < 3:
-    raise ValueError(f"min_interactions is {data.min_interactions}; it must be at least 3")
+def open_log(data: DataConfig) -> steps.RawLog:
+  """Opens the tables of a source 'table'.
+
+  Raises:
+    FileNotFoundError, ValueError: as the reader of tables.
+  """
+  table = data.table
+  scans = open_scans(data.path, table.separator)
+  return steps.RawLog(
+    name_of(data.path),
+    [scan_log(scan, table.columns, table.time_unit) for scan in scans],
+    describe_items(table),
+    data.repeats,
+  )
+
+
+def _check(data: DataConfig) -> None:
+  rules.check_min_interactions(data.min_interactions)
   if data.k_core:
     check_core(data.k_core)
-  check_repeats(data.repeats)
+  rules.check_repeats(data.repeats)
   if data.shuffle_ties >= 0:
     raise ValueError("a store keeps file order among equal times; set data.shuffle_ties=-1")
   if data.source == "store":
     raise ValueError("source 'store' is prepared already")
 
 
-def _finish(
-  folder: Path,
-  log: log_parts.RawLog,
-  data: ConfigDict,
-  core_rounds: int,
-  result: dict[str, np.ndarray],
-) -> str:
-  """Writes catalogue and metadata beside the shards."""
-  header = json.loads(result["header"].tobytes())
-  before, after = (grouping.Counts(**header[name]) for name in ("before", "after"))
+def finish(folder: Path, raw: steps.RawLog, data: DataConfig, result: steps.Result) -> str:
+  """Writes catalogue and metadata next to the shards; says what the store holds."""
+  before, after = result.before, result.after
   if not before.users:
     raise ValueError(
-      f"data set {log.name!r}: no user has {data.min_interactions} or more interactions"
+      f"data set {raw.name!r}: no user has {data.min_interactions} or more interactions"
     )
   if not after.users:
-    raise no_core(log.name, data.k_core)
-  if data.k_core and int(result["item_count_N"].min()) < data.k_core:
-    raise ValueError(
-      f"the {data.k_core}-core was not reached within --core_rounds={core_rounds}; give more"
-    )
-  id_dtype = {
-    of: np.dtype(np.int64 if header[f"{of}_kind"] == "whole" else f"<U{header[f'{of}_width']}")
-    for of in ("user", "item")
-  }
-  metadata = log.metadata(header["item_kind"])
-  ids_N, ids_M = (result[name].astype(id_dtype["item"]) for name in ("item_ids_N", "item_ids_M"))
-  items, _ = describe(log.name, metadata, ids_N)
+    raise no_core(raw.name, data.k_core)
+  ids = result.plan.items["id"]
+  table = raw.described.frame.with_columns(item=raw.described.frame["item"].cast(ids.dtype))
+  items, _ = describe(raw.name, table, ids.filter(result.item_counts > 0))
   store.write_metadata(
     folder,
-    log.name,
-    _notes(log, data, header, before, after, metadata, ids_M, len(ids_N)),
+    raw.name,
+    _notes(raw, data, result, items.num_items),
     items,
-    result["length_U"],
-    id_dtype["user"],
-    [shards.Shard(*map(int, row)) for row in result["shards"]],
+    result.lengths_U,
+    as_array(result.plan.users["id"].head(0)).dtype,
+    result.shards,
   )
+  return _said(raw.name, after.users, items.num_items, after.interactions, len(result.shards))
+
+
+def _said(name: str, users: int, items: int, interactions: int, files: int) -> str:
   return (
-    f"{log.name}: {after.users:,} users, {items.num_items:,} items, "
-    f"{after.interactions:,} interactions in {len(result['shards'])} shards"
+    f"{name}: {users:,} users, {items:,} items, {interactions:,} interactions in {files} shards"
   )
 
 
-def _notes(
-  log: log_parts.RawLog,
-  data: ConfigDict,
-  header: dict[str, Any],
-  before: grouping.Counts,
-  after: grouping.Counts,
-  metadata: Items,
-  ids_M: np.ndarray,
-  num_items: int,
-) -> list[str]:
+def _notes(raw: steps.RawLog, data: DataConfig, result: steps.Result, num_items: int) -> list[str]:
   """What the reader in memory, and `core_of` after it, would have noted."""
-  notes = log.notes(header["untimed"], header["nameless"], before.timeless)
-  if not log.built:
-    _, described = describe(log.name, metadata, ids_M)
-    notes = [
-      *notes,
-      *duplicate_notes(before.copies, before.later),
-      *build_notes(
-        before.short,
-        data.min_interactions,
-        metadata.num_items,
-        described,
-        len(ids_M),
-        before.ties,
-        before.interactions,
-      ),
-    ]
+  before, after = result.before, result.after
+  first = result.plan.items["item"].gather(result.first_items)
+  described = int(raw.described.frame["item"].is_in(first.implode()).sum())
+  notes = [
+    *log_notes(raw.logs[0].columns, result.plan.met, raw.logs[0].time_unit),
+    *raw.described.notes,
+    *rules.duplicate_notes(before.copies, before.later),
+    *rules.build_notes(
+      before, data.min_interactions, len(raw.described.frame), described, len(first)
+    ),
+  ]
   if data.k_core:
-    left = zip(
-      (after.users, num_items, after.interactions),
-      (before.users, len(ids_M), before.interactions),
-      strict=True,
-    )
-    ties = build_notes(0, 3, 0, 0, 0, after.ties, after.interactions)
-    notes = [*notes, core_note(data.k_core, *left), *ties]
+    notes += [
+      core_note(
+        data.k_core,
+        (after.users, before.users),
+        (num_items, len(first)),
+        (after.interactions, before.interactions),
+      ),
+      rules.tie_note(after),
+    ]
   return notes
 
 
-def _sentence(error: Exception) -> Exception | None:
-  """The error that a worker met, which Beam wraps into its own with all of its traceback."""
-  found = re.search(
-    r"\b(ValueError|FileNotFoundError|OSError|ImportError): (.*?)(?: \[while running|\n|$)",
-    str(error),
-  )
-  if isinstance(error, ValueError | OSError | ImportError):
-    return type(error)(str(error).split(" [while running")[0])
-  return ValueError(found[2]) if found else None
-
-
-def read_flags(values: flags.FlagValues) -> ConfigDict:
+def read_flags(values: flags.FlagValues) -> DataConfig:
   """`config.data` with what the flags say instead."""
-  data = (values.config.data if values.config else default_data()).copy_and_resolve_references()
-  for name in ("source", "path", "repeats", "min_interactions", "k_core"):
-    if values[name].value is not None:
-      data[name] = values[name].value
-  return data
+  given = {
+    name: values[name].value
+    for name in ("source", "path", "repeats", "min_interactions", "k_core")
+    if values[name].value is not None
+  }
+  return from_dict(DataConfig, {**(values.config.data.to_dict() if values.config else {}), **given})
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
@@ -226,9 +234,13 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   try:
     if not values.output:
       raise ValueError("give --output, the new folder of the store")
-    told = prepare(
-      read_flags(values), Path(values.output), values.core_rounds, values.shards, argv[1:]
-    )
+    data, output = read_flags(values), Path(values.output)
+    if values.beam:
+      said = prepare_by_beam(data, output, values.core_rounds, values.shards, argv[1:])
+    elif argv[1:]:
+      raise ValueError(f"unknown flag {argv[1]}; those of a runner need --beam")
+    else:
+      said = prepare(data, output, values.shards)
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"sidrec: {error}")
-  print(f"prepare: {told} → {values.output}")
+  print(f"prepare: {said} → {values.output}")

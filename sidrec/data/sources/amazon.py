@@ -1,41 +1,47 @@
-"""Amazon reviews of 2014, 5-core, in sequence form: a folder of two files to a `Dataset`.
+"""Sequences of items, such as Amazon's reviews of 2014 (5-core): a file to a `Dataset`.
 
-  Beauty.txt or .txt.gz     `user item item …`, one user a line, oldest first, ids from 1
-  items.tsv or .tsv.gz      item_id, title, brand, categories ('a > b > c') and keywords, in any
-                            order, among other columns; may be absent
+  *.txt or *.txt.gz         `user item item …`, one user a line, oldest first
+  items.tsv or .tsv.gz      in the same folder: item_id, title, brand, categories ('a > b > c')
+                            and keywords, in any order, among other columns; may be absent
 
-The first is the file of S3-Rec (Zhou et al., CIKM 2020, arXiv:2008.07873), on which TIGER and the
-work after it are measured. No licence is stated for the reviews: they may be used for research
+S3-Rec (Zhou et al., CIKM 2020, arXiv:2008.07873) published the files that TIGER and the work
+after it are measured on. No licence is stated for the reviews: they may be used for research
 and not be redistributed; cite McAuley et al., 'Image-based Recommendations on Styles and
 Substitutes', SIGIR 2015, arXiv:1506.04757. For the reviews as published see `amazon_reviews`.
-
-Letters: T interactions.
 """
 
-import gzip
 import html
 import os
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import polars as pl
 
 from sidrec.data import dataset
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import NO_ITEMS, build
+from sidrec.data.sources.line_frames import (
+  plain_or_gz,
+  read_lines,
+  refuse,
+  stamps,
+  with_fields,
+  with_number,
+)
 
-# Source → name of its sequence file.
-SEQUENCES = {"amazon-beauty": "Beauty.txt", "amazon-sports": "Sports_and_Outdoors.txt"}
+# Source → name of its sequence file; '' for any. Items of the named ones count from 1.
+SEQUENCES = {
+  "amazon-beauty": "Beauty.txt",
+  "amazon-sports": "Sports_and_Outdoors.txt",
+  "sequences": "",
+}
 _ITEMS = "items.tsv"
 _COLUMNS = ("item_id", "title", "brand", "categories", "keywords")
-_MAX_DIGITS = 18  # any such number fits int64
-_NO_BRAND = ("", "Unknown")  # how the table says that it has none
+_WHOLE = "[0-9]{1,18}"  # any such number fits int64
 
 
-def read_amazon_sequences(
-  source: str, path: str = "", min_interactions: int = 3
-) -> dataset.Dataset:
-  """Reads one category's sequences and item table.
+def read_sequences(source: str, path: str = "", min_interactions: int = 3) -> dataset.Dataset:
+  """Reads the sequences of one category and its item table.
 
   Titles, categories (the path from the root, in order) and free text (brand and keywords) are
   missing where the item table has none. A time is an interaction's place in its user's history,
@@ -43,165 +49,146 @@ def read_amazon_sequences(
 
   Args:
     source: a name in SEQUENCES.
-    path: the folder of the files; where it is empty, $SIDREC_DATA_DIR/<source>.
+    path: the folder of the files, and for 'sequences' also the file, of any name; where it is
+      empty, $SIDREC_DATA_DIR/<source>.
     min_interactions: users with fewer are dropped.
 
+  Returns:
+    A data set that is called as the source is, or for 'sequences' as the file is.
+
   Raises:
-    FileNotFoundError: if there is no such folder, or no sequence file in it.
-    ValueError: for a malformed line, naming file, line number and content.
+    FileNotFoundError: if there is no such folder or file, or no sequence file in the folder.
+    ValueError: for a malformed line, naming file, line number and content, or if a folder holds
+      several files that may be meant.
   """
-  sequences, table = _files(source, path)
-  user_T, item_T, place_T = parse_sequences(sequences)
+  file, table = _files(source, path)
+  any_file = not SEQUENCES[source]
+  interactions = parse_sequences(file, first_item=0 if any_file else 1)
   notes = [
     "the source has no times: a time is the interaction's place in its user's history",
     "the source has no ratings",
   ]
-  if table is None:
-    notes.append(f"{sequences.parent} has no {_ITEMS}: nothing is known of the items")
-    items = item_table(np.zeros(0, np.int64), [], [], {})
+  if table.is_file():
+    items = parse_items(table, required=_COLUMNS[:1] if any_file else _COLUMNS)
+    if untitled := int((items["title"] == "").sum()):
+      notes.append(f"{untitled:,} of {len(items):,} items have no title")
   else:
-    items = parse_items(table)
-    untitled = int((items.titles_N == "").sum())
-    if untitled:
-      notes.append(f"{untitled:,} of {items.num_items:,} items have no title")
-  rating_T = np.full(len(item_T), np.nan, np.float32)
-  return build(source, user_T, item_T, place_T, rating_T, items, min_interactions, notes)
+    items = NO_ITEMS
+    notes.append(f"{file.parent} has no {_ITEMS}: nothing is known of the items")
+  name = file.name.split(".")[0] if any_file else source
+  return build(name, interactions, items, min_interactions, notes)
 
 
-def signature_amazon_sequences(source: str, path: str = "") -> dict[str, Any]:
-  """What identifies the raw files that `read_amazon_sequences` would read, without reading them."""
-  files = [file for file in _files(source, path) if file is not None]
-  return {
-    "folder": str(files[0].parent.resolve()),
-    "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-  }
+def signature_sequences(source: str, path: str = "") -> dict[str, Any]:
+  """What identifies the raw files that `read_sequences` would read, without reading them."""
+  files = [file for file in _files(source, path) if file.is_file()]
+  return {"folder": str(files[0].parent.resolve()), "files": stamps(files)}
 
 
 # Where the data is.
 
 
-def _files(source: str, path: str) -> tuple[Path, Path | None]:
-  """The sequence file, and the item table or None."""
-  named = os.environ.get("SIDREC_DATA_DIR")
+def _files(source: str, path: str) -> tuple[Path, Path]:
+  """The sequence file, and where the item table is if there is one."""
+  name, named = SEQUENCES[source], os.environ.get("SIDREC_DATA_DIR")
   if path:
     folder, origin = Path(path).expanduser(), "the path given"
   elif named:
     folder, origin = Path(named).expanduser() / source, "SIDREC_DATA_DIR"
   else:
     raise FileNotFoundError(
-      f"{source} is not shipped or downloaded: give the path of a folder with {SEQUENCES[source]}, "
+      f"{source} is not shipped or downloaded: give the path of a folder with {name or 'a .txt'}, "
       f"or put that folder at $SIDREC_DATA_DIR/{source}"
     )
+  if not name and folder.is_file():
+    return folder, plain_or_gz(folder.parent, _ITEMS)
   if not folder.is_dir():
-    raise FileNotFoundError(f"{folder} ({origin}) is not a folder")
-  sequences = _plain_or_gzip(folder / SEQUENCES[source])
-  if sequences is None:
-    name = SEQUENCES[source]
+    raise FileNotFoundError(
+      f"{folder} ({origin}) is not a {'folder' if name else 'file or folder'}"
+    )
+  files = sorted(file for end in ("", ".gz") for file in folder.glob(f"{name or '*.txt'}{end}"))
+  if not files:
+    name = name or "file of sequences, *.txt"
     raise FileNotFoundError(f"{folder} ({origin}) has no {name} or {name}.gz")
-  return sequences, _plain_or_gzip(folder / _ITEMS)
-
-
-def _plain_or_gzip(file: Path) -> Path | None:
-  choices = file, file.with_name(f"{file.name}.gz")
-  return next((choice for choice in choices if choice.is_file()), None)
+  if len(files) > 1 and not name:
+    names = ", ".join(file.name for file in files)
+    raise ValueError(f"{folder} ({origin}) has several files that may be meant; name one: {names}")
+  return files[0], plain_or_gz(folder, _ITEMS)  # a plain file before a compressed one
 
 
 # What the files say.
 
 
-def parse_sequences(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def parse_sequences(file: Path, first_item: int = 0) -> pl.DataFrame:
   """Parses lines `user item item …`, plain or gzip.
 
+  Args:
+    file: its path.
+    first_item: 1 where item ids count from 1, 0 where they may be 0.
+
   Returns:
-    user_T, item_T and place_T (in the user's line, from 0), int64, in file order.
+    user, item and time (the place in the user's line, from 0; all Int64), in file order.
 
   Raises:
     ValueError: naming file, line number and content of the first malformed line: other than
-      whole numbers, an item 0, no item, or a user who stands on an earlier line already.
+      whole numbers, an item 0 where they count from 1, no item, or a user who stands on an
+      earlier line already.
   """
-  line_of: dict[int, int] = {}
-  items: list[np.ndarray] = []
-  for number, line in enumerate(_lines(file), 1):
-    fields = line.split()
-    if len(fields) < 2:
-      fault = f"{len(fields)} fields instead of `user item item …`"
-    elif not all(map(_is_number, fields)):
-      fault = "a field is not a whole number"
-    elif int(fields[0]) in line_of:
-      fault = f"user {int(fields[0])} stands on line {line_of[int(fields[0])]} already"
-    else:
-      items.append(np.array(fields[1:]).astype(np.int64))
-      if items[-1].min() > 0:
-        line_of[int(fields[0])] = number
-        continue
-      fault = "item ids count from 1, but one is 0"
-    raise ValueError(f"{file}:{number}: {fault}: {_shown(line)}")
-  lengths_U = np.array([len(item_S) for item_S in items])
-  user_T = np.repeat(np.array(list(line_of), np.int64), lengths_U)
-  place_T = np.arange(len(user_T)) - np.repeat(np.cumsum(lengths_U) - lengths_U, lengths_U)
-  return user_T, np.concatenate(items), place_T
+  lines = read_lines(file)
+  if not len(lines):
+    lines = pl.DataFrame({"number": [1], "line": [""]})
+  fields = pl.col("line").str.extract_all(r"\S+")
+  rows = lines.with_columns(fields.alias("fields"), fields.list.len().alias("count"))
+  rows = with_number(rows.with_columns(pl.col("fields").list.first().alias("user")), "user")
+  faults = {
+    "{count} fields instead of `user item item …`": pl.col("count") < 2,
+    "a field is not a whole number": ~pl.col("line").str.contains(rf"^\s*({_WHOLE}(\s+|$))+$"),
+    "user {whole} stands on line {first} already": pl.col("number") != pl.col("first"),
+  }
+  if first_item:
+    faults["item ids count from 1, but one is 0"] = pl.col("line").str.contains(r"\s0+(\s|$)")
+  refuse(file, rows, faults)
+  items = pl.col("fields").list.slice(1).cast(pl.List(pl.Int64)).alias("item")
+  places = pl.int_ranges(pl.col("count") - 1, dtype=pl.Int64).alias("time")
+  return rows.select(pl.col("whole").alias("user"), items, places).explode("item", "time")
 
 
-def parse_items(file: Path) -> dataset.Items:
+def parse_items(file: Path, required: Sequence[str] = _COLUMNS) -> pl.DataFrame:
   """Parses the item table, plain or gzip: tab-separated UTF-8 under a line of column names.
 
   Brands lose their HTML entities ('L&#39;Oreal'); the brand 'Unknown' counts as none.
 
+  Args:
+    file: its path.
+    required: columns that must be there; what others would say is missing.
+
+  Returns:
+    item (Int64), title, categories and text, as `build.build` takes them.
+
   Raises:
     ValueError: naming file, line number and content of the first malformed line.
   """
-  header, *rows = _lines(file)
-  names = header.decode("utf-8", "replace").split("\t")
-  lacking = [name for name in _COLUMNS if name not in names]
-  if lacking:
-    raise ValueError(f"{file}:1: no column {', '.join(lacking)}: {_shown(header)}")
-  ids, titles, categories, texts = {}, [], [], []
-  for number, line in enumerate(rows, 2):
-    fields = line.split(b"\t")
-    row = dict(zip(names, fields, strict=False))
-    if len(fields) != len(names):
-      fault = f"{len(fields)} fields instead of {len(names)}"
-    elif not _is_number(row["item_id"]):
-      fault = "the item id is not a whole number"
-    elif int(row["item_id"]) in ids:
-      fault = f"item {int(row['item_id'])} stands on line {ids[int(row['item_id'])]} already"
-    elif (text := _decoded(row)) is None:
-      fault = "not UTF-8"
-    else:
-      ids[int(row["item_id"])] = number
-      titles.append(text["title"].strip())
-      categories.append([name for name in text["categories"].split(" > ") if name])
-      texts.append(free_text(html.unescape(text["brand"]).strip(), text["keywords"].strip()))
-      continue
-    raise ValueError(f"{file}:{number}: {fault}: {_shown(line)}")
-  return item_table(np.array(list(ids), np.int64), titles, categories, {}, texts)
+  lines = read_lines(file)
+  header = next(iter(lines["line"]), "")
+  names = header.split("\t")
+  if lacking := [name for name in required if name not in names]:
+    raise ValueError(f"{file}:1: no column {', '.join(lacking)}: {header[:200]!r}")
+  known = [name if name in _COLUMNS else f"column {place}" for place, name in enumerate(names)]
+  rows = with_number(with_fields(lines[1:], "\t", known), "item_id")
+  faults = {
+    f"{{count}} fields instead of {len(names)}": pl.col("count") != len(names),
+    "the item id is not a whole number": ~pl.col("item_id").str.contains(f"^{_WHOLE}$"),
+    "item {whole} stands on line {first} already": pl.col("number") != pl.col("first"),
+  }
+  refuse(file, rows, faults)
+  rows = rows.with_columns(pl.lit("").alias(name) for name in _COLUMNS if name not in names)
+  brands = (html.unescape(brand).strip() for brand in rows["brand"])
+  text = list(map(free_text, brands, rows["keywords"].str.strip_chars()))
+  path = pl.col("categories").str.split(" > ").list.eval(pl.element().filter(pl.element() != ""))
+  title = pl.col("title").str.strip_chars()
+  return rows.select(pl.col("whole").alias("item"), title, path, pl.Series("text", text, pl.String))
 
 
 def free_text(brand: str, words: str) -> str:
-  """'Brand: OPI. nail lacquer simmer and shimmer', or what there is of it."""
-  return ". ".join(filter(None, ["" if brand in _NO_BRAND else f"Brand: {brand}", words]))
-
-
-def _lines(file: Path) -> list[bytes]:
-  data = file.read_bytes()
-  if file.suffix == ".gz":
-    try:
-      data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-      raise ValueError(f"{file} is not a readable gzip file: {error}") from error
-  return data.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
-
-
-def _decoded(row: dict[str, bytes]) -> dict[str, str] | None:
-  try:
-    return {name: value.decode("utf-8") for name, value in row.items()}
-  except UnicodeDecodeError:
-    return None
-
-
-def _is_number(field: bytes) -> bool:
-  return field.isdigit() and len(field) <= _MAX_DIGITS
-
-
-def _shown(line: bytes) -> str:
-  return repr(line[:200].decode("utf-8", "replace"))
+  """'Brand: OPI. nail lacquer simmer and shimmer', or what there is of it; no 'Brand: Unknown'."""
+  return ". ".join(filter(None, ["" if brand in ("", "Unknown") else f"Brand: {brand}", words]))

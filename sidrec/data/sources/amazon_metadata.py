@@ -18,28 +18,35 @@ Rules, each with a note that counts what it met:
 """
 
 import html
-import math
 import re
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import polars as pl
 
 from sidrec.data.sources.amazon import free_text
 from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
-from sidrec.data.sources.item_rows import Described
-from sidrec.data.sources.text_numbers import is_missing
+from sidrec.data.sources.rules import counted
 
+_SCHEMA = {
+  "item": pl.String,
+  "title": pl.String,
+  "categories": pl.List(pl.String),
+  "text": pl.String,
+  "price": pl.Float64,
+}
 # Finds every id that is written without escapes, and perhaps more: asin': 'B000…'
 _IDS = re.compile(rb"""asin["']\s*:\s*["']([^"'\\]*)["']""")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _PRICE = re.compile(r"\$?\s*([0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
+_MISSING = ("", "na", "n/a", "nan", "null", "none", "\\n")
 _SCRIPT = "getTime()"  # what the titles that are no titles hold
 
 
-def read_metadata(file: Path, wanted: Collection[str], max_characters: int) -> Described:
+def read_metadata(
+  file: Path, wanted: Collection[str], max_characters: int
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
   """Reads what a file says about the wanted items.
 
   Args:
@@ -48,17 +55,16 @@ def read_metadata(file: Path, wanted: Collection[str], max_characters: int) -> D
     max_characters: of a title, of a category's name and of a free text, which are cut there.
 
   Returns:
-    Of the wanted items that are described: title, categories, 'price' and free text, such as
-    'Brand: OPI. Dries fast Nail lacquer …'.
+    Of the wanted items that are described, in file order: item, title, categories, free text,
+    such as 'Brand: OPI. Dries fast Nail lacquer …', and price; and notes.
 
   Raises:
     ValueError: if it describes none of the wanted items, and with file and line for a line that
       is no object, or a review.
   """
-  asked = {id_.encode("utf-8", "replace") for id_ in wanted}
   wanted = frozenset(wanted)
-  ids: dict[str, None] = {}
-  titles, categories, prices, texts = [], [], [], []
+  asked = {id_.encode("utf-8", "replace") for id_ in wanted}
+  items: dict[str, tuple] = {}
   skipped = nameless = repeated = 0
   odd_prices: list[str] = []
   for number, line in numbered_lines(file):
@@ -71,45 +77,46 @@ def read_metadata(file: Path, wanted: Collection[str], max_characters: int) -> D
       raise ValueError(f"{file}:{number} is a review; metadata has a line for each item")
     id_ = str(row.get("parent_asin") or row.get("asin") or "")
     nameless += not id_
-    repeated += id_ in ids
+    repeated += id_ in items
     skipped += bool(id_) and id_ not in wanted
-    if id_ in ids or id_ not in wanted:
+    if id_ in items or id_ not in wanted:
       continue
-    ids[id_] = None
-    titles.append(_title(row, max_characters))
-    categories.append([sys.intern(name) for name in _categories(row, max_characters)])
-    prices.append(_price(row.get("price")))
-    texts.append(_free_text(row, max_characters))
-    if math.isnan(prices[-1]) and not is_missing(said := _plain(row.get("price"))):
+    price = _price(row.get("price"))
+    if price is None and (said := _plain(row.get("price"))).lower() not in _MISSING:
       odd_prices.append(said[:60])
-  if not ids:
+    items[id_] = (
+      id_,
+      _title(row, max_characters),
+      _categories(row, max_characters),
+      _free_text(row, max_characters),
+      price,
+    )
+  if not items:
     raise ValueError(
       f"{file} describes none of the {len(wanted):,} items that were interacted with; is it the "
       "metadata of another category or year?"
     )
-  counts = (
-    (skipped, f"left out {_lines(skipped)} of {file.name} about items without interactions"),
-    (nameless, f"dropped {_lines(nameless)} of {file.name} without an id"),
-    (repeated, f"dropped {_lines(repeated)} of {file.name} about items that an earlier describes"),
-    (titles.count(""), f"{titles.count(''):,} of {len(ids):,} described items have no title"),
-    (
-      missing := int(np.isnan(prices).sum()),
-      f"{missing:,} of {len(ids):,} described items have no price",
-    ),
-    (
-      len(odd_prices),
-      f"the price of {len(odd_prices):,} of these is not one number, such as "
-      f"{next(iter(odd_prices), '')!r}",
-    ),
-  )
-  return Described(
-    ids=list(ids),
-    titles=titles,
-    categories=categories,
-    numeric={"price": np.array(prices, np.float64)},
-    text=texts,
-    notes=tuple(note for count, note in counts if count),
-  )
+  frame = pl.DataFrame(list(items.values()), _SCHEMA, orient="row")
+  about = f"of {file.name} about items"
+  notes = {
+    f"left out {counted(skipped, 'line')} {about} without interactions": skipped,
+    f"dropped {counted(nameless, 'line')} of {file.name} without an id": nameless,
+    f"dropped {counted(repeated, 'line')} {about} that an earlier describes": repeated,
+    **_missing_values(frame, odd_prices),
+  }
+  return frame, tuple(note for note, count in notes.items() if count)
+
+
+def _missing_values(items: pl.DataFrame, odd_prices: list[str]) -> dict[str, int]:
+  """Notes on titles and prices, and what each counts."""
+  untitled, priceless = int((items["title"] == "").sum()), items["price"].null_count()
+  described = f"of {len(items):,} described items have no"
+  odd = f"the price of {len(odd_prices):,} of these is not one number, such as "
+  return {
+    f"{untitled:,} {described} title": untitled,
+    f"{priceless:,} {described} price": priceless,
+    f"{odd}{next(iter(odd_prices), '')!r}": len(odd_prices),
+  }
 
 
 def _title(row: dict[str, Any], max_characters: int) -> str:
@@ -130,10 +137,10 @@ def _categories(row: dict[str, Any], max_characters: int) -> list[str]:
   return [name for name in cut if name]
 
 
-def _price(value: Any) -> float:
-  """One number, NaN for anything else."""
+def _price(value: Any) -> float | None:
+  """One number, None for anything else."""
   match = _PRICE.fullmatch(_plain(value))
-  return float(match[1].replace(",", "")) if match else math.nan
+  return float(match[1].replace(",", "")) if match else None
 
 
 def _free_text(row: dict[str, Any], max_characters: int) -> str:
@@ -158,7 +165,3 @@ def _cut(text: str, max_characters: int) -> str:
 
 def _as_list(value: Any) -> list[Any]:
   return value if isinstance(value, list) else [value]
-
-
-def _lines(number: int) -> str:
-  return f"{number:,} line{'' if number == 1 else 's'}"

@@ -15,23 +15,28 @@ arXiv:2403.03952 (2023).
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.sources import rules
 from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
 from sidrec.data.sources.amazon_metadata import read_metadata
-from sidrec.data.sources.interactions import assemble, read_log
-from sidrec.data.sources.item_rows import NOTHING
-from sidrec.data.sources.rows import BLOCK_ROWS, Block, Rows
+from sidrec.data.sources.items import NOTHING, Described
+from sidrec.data.sources.log import read_data, scan_log
+from sidrec.data.sources.scan import Scan
 
 # Of 2023, and of 2014 and 2018: columns by role, and the unit of time.
 _FORMS = (
   ({"user": "user_id", "item": "parent_asin", "time": "timestamp", "rating": "rating"}, "ms"),
   ({"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "rating": "overall"}, "s"),
 )
+_TYPES = {"user": pl.String, "item": pl.String, "time": pl.Int64, "rating": pl.Float64}
+_HEAD_LINES = 1 << 10  # tell the form
+_BLOCK_LINES = 1 << 14
 
 
 def read_amazon_reviews(
@@ -44,13 +49,13 @@ def read_amazon_reviews(
 ) -> dataset.Dataset:
   """Reads the reviews of one category.
 
-  What is in the files is read by the rules of `interactions` and `amazon_metadata`; each thing
+  What is in the files is read by the rules of `log` and `amazon_metadata`; each thing
   that was dropped or assumed is counted in a note of the data set. Ids are text.
 
   Args:
     path: of the reviews, plain or gzip (its name ends in .gz); the first lines tell the form.
     min_interactions: users with fewer are dropped; at least 3.
-    metadata_path: of the metadata, likewise; '' if there is none.
+    metadata_path: of the metadata, plain or gzip; '' if there is none.
     max_characters: of a title, of a category's name and of a free text, which are cut there.
     repeats: 'keep' keeps every review of an item, 'first' the first of a user of an item.
 
@@ -65,16 +70,30 @@ def read_amazon_reviews(
   if max_characters < 1:
     raise ValueError(f"max_characters is {max_characters}; it must be at least 1")
   reviews, *metadata = _files(path, metadata_path)
-  rows = _review_rows(reviews)
-  columns, time_unit = _form(rows)
-  log = read_log(rows, columns, time_unit)
-  described = read_metadata(metadata[0], log.items, max_characters) if metadata else NOTHING
-  data = assemble(reviews.name.split(".")[0], log, described, min_interactions, repeats)
+  names, columns, unit = _form(reviews)
+  lacking = [name for name in columns.values() if name not in names]  # `scan_log` says so
+  table = pl.DataFrame() if lacking else _table(reviews, columns)
+
+  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
+    del ids
+    return table.lazy().select("row", pl.lit(False).alias("faulty"), *names)
+
+  def where(row: int) -> str:
+    number, _ = next(itertools.islice(numbered_lines(reviews), row, None))
+    return f"{reviews}:{number}"
+
+  log = scan_log(Scan(reviews, names, frame, where), columns, unit)
+  described = NOTHING
+  if metadata:
+    wanted = table[columns["item"]].drop_nulls().unique().to_list()
+    described = Described(*read_metadata(metadata[0], wanted, max_characters), metadata[0])
+  name = reviews.name.split(".")[0]
+  data = read_data(name, [log], described, min_interactions, repeats)
   # Some ids are all digits, and if all of a category were, they would have become numbers.
   histories, items = data.histories, data.items
   return data._replace(
-    histories=histories._replace(user_ids_U=histories.user_ids_U.astype(str)),
-    items=items._replace(ids_N=items.ids_N.astype(str)),
+    histories=histories._replace(user_ids_U=histories.user_ids_U.astype(dataset.TEXT)),
+    items=items._replace(ids_N=items.ids_N.astype(dataset.TEXT)),
   )
 
 
@@ -98,38 +117,35 @@ def _files(path: str, metadata_path: str) -> list[Path]:
   return files
 
 
-def _form(rows: Rows) -> tuple[dict[str, str], str]:
-  """The columns by role, and the unit of time."""
-  for columns, time_unit in _FORMS:
-    if {columns["user"], columns["item"]} <= set(rows.names):
-      return columns, time_unit
+def _form(file: Path) -> tuple[list[str], dict[str, str], str]:
+  """The names in the first lines, the columns by role, and the unit of time."""
+  head = itertools.islice(numbered_lines(file), _HEAD_LINES)
+  names = list(dict.fromkeys(name for line in head for name in parse_line(file, *line)))
+  for columns, unit in _FORMS:
+    if {columns["user"], columns["item"]} <= set(names):
+      return names, columns, unit
   known = " or ".join(f"{columns['user']} and {columns['item']}" for columns, _ in _FORMS)
   raise ValueError(
-    f"{rows.file} holds no Amazon reviews: its first lines name no {known}, but "
-    f"{', '.join(rows.names) or 'nothing'}"
+    f"{file} holds no Amazon reviews: its first lines name no {known}, but "
+    f"{', '.join(names) or 'nothing'}"
   )
 
 
-def _review_rows(file: Path) -> Rows:
-  """The reviews as a table; its columns are the names in the first lines."""
-
-  def reviews() -> Iterator[dict[str, Any]]:
-    return (parse_line(file, number, line) for number, line in numbered_lines(file))
-
-  def blocks(names: Sequence[str]) -> Iterator[Block]:
-    rows = reviews()
-    while block := list(itertools.islice(rows, BLOCK_ROWS)):
-      yield [[_text(row.get(name)) for row in block] for name in names]
-
-  def where(row: int) -> str:
-    number, _ = next(itertools.islice(numbered_lines(file), row, None))
-    return f"{file}:{number}"
-
-  head = itertools.islice(reviews(), BLOCK_ROWS)
-  return Rows(file, list(dict.fromkeys(name for row in head for name in row)), blocks, where)
+def _table(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
+  """The columns of all reviews, and 'row'; of text where a value is not of the usual type."""
+  schema = {name: _TYPES[role] for role, name in columns.items()}
+  lines, blocks = numbered_lines(file), []
+  while block := list(itertools.islice(lines, _BLOCK_LINES)):
+    try:
+      rows = pl.read_ndjson(b"\n".join(line for _, line in block), schema=schema)
+    except pl.exceptions.PolarsError:
+      objects = [parse_line(file, *line) for line in block]
+      texts = {name: [_text(row.get(name)) for row in objects] for name in schema}
+      rows = pl.DataFrame(texts, dict.fromkeys(schema, pl.String))
+    blocks.append(rows)
+  table = pl.concat(blocks, how="vertical_relaxed")
+  return table.with_row_index("row").with_columns(pl.col("row").cast(pl.UInt32))
 
 
-def _text(value: Any) -> str:
-  if type(value) is str:  # the usual case, and this is done for every value
-    return value
-  return "" if value is None else str(value)
+def _text(value: Any) -> str | None:
+  return value if value is None else str(value)

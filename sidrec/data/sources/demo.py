@@ -4,16 +4,15 @@
 `movietweetings/README.md`.
 """
 
-import gzip
 import hashlib
 from importlib import resources
 from typing import Any
 
-import numpy as np
+import polars as pl
 
 from sidrec.data import dataset
-from sidrec.data.sources.build import build, item_table
-from sidrec.data.sources.movielens import title_year
+from sidrec.data.sources.build import build
+from sidrec.data.sources.movielens_movies import title_year
 
 _FILES = ("demo_5core.tsv.gz", "demo_items.tsv.gz")
 
@@ -29,20 +28,19 @@ def read_demo(path: str = "", min_interactions: int = 3) -> dataset.Dataset:
     ValueError: if a path is given.
   """
   _refuse(path)
-  ratings, films = map(_columns, _FILES)
-  metadata = item_table(
-    ids=np.array(films["item_id"]),
-    titles=films["title"],
-    categories=[[genre for genre in genres.split("|") if genre] for genres in films["genres"]],
-    numeric={"year": [title_year(title) for title in films["title"]]},
-  )
+  ratings, films = map(_table, _FILES)
+  genres = pl.col("genres").str.split("|").list.eval(pl.element().filter(pl.element() != ""))
   return build(
     "demo",
-    np.array(ratings["user_id"]).astype(np.int64),
-    np.array(ratings["item_id"]),
-    np.array(ratings["timestamp"]).astype(np.int64),
-    np.array(ratings["rating"]).astype(np.float32),
-    metadata,
+    ratings.select(
+      pl.col("user_id").cast(pl.Int64).alias("user"),
+      pl.col("item_id").alias("item"),
+      pl.col("timestamp").cast(pl.Int64).alias("time"),
+      pl.col("rating").cast(pl.Float32),
+    ),
+    films.select(
+      pl.col("item_id").alias("item"), "title", genres.alias("categories"), title_year()
+    ),
     min_interactions,
   )
 
@@ -62,8 +60,6 @@ def _packed(name: str) -> bytes:
   return resources.files("sidrec.data").joinpath("movietweetings", name).read_bytes()
 
 
-def _columns(name: str) -> dict[str, tuple[str, ...]]:
-  """The columns of a tab-separated file by the names in its header."""
-  lines = gzip.decompress(_packed(name)).decode("utf-8").rstrip("\n").split("\n")
-  header, *rows = [line.split("\t") for line in lines]
-  return dict(zip(header, zip(*rows, strict=True), strict=True))
+def _table(name: str) -> pl.DataFrame:
+  """A tab-separated file, all columns as text."""
+  return pl.read_csv(_packed(name), separator="\t", quote_char=None, infer_schema=False)

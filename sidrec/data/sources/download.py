@@ -1,15 +1,10 @@
 """Downloads that are complete, checked and atomic, or fail with one sentence."""
 
-import hashlib
-import http.client
+import io
 import os
 import time
-import urllib.error
-import urllib.request
-import uuid
 from pathlib import Path
-
-_CHUNK = 1 << 16
+from typing import Any
 
 
 def fetch(
@@ -21,10 +16,9 @@ def fetch(
   timeout: float = 30.0,
   pause: float = 1.0,
 ) -> Path:
-  """Downloads a file once.
+  """Downloads a file, unless it is there with the right checksum.
 
-  Nothing is ever at `destination` but the whole, checked file: it is written beside it and
-  renamed. A file that is there already and has the right checksum is not fetched again.
+  Nothing is ever at `destination` but the whole, checked file.
 
   Args:
     url: http or https.
@@ -43,61 +37,39 @@ def fetch(
     ConnectionError: if no attempt brought the file.
     ValueError: if the file is too large, has another checksum, or the URL is not http(s).
   """
-  destination = Path(destination)
+  import pooch  # here, because few runs download anything
+
   if not url.startswith(("http://", "https://")):
     raise ValueError(f"cannot download {url!r}: only http and https are supported")
-  if destination.is_file() and _md5(destination) == md5:
-    return destination
-  destination.parent.mkdir(parents=True, exist_ok=True)
-  partial = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}")
-  try:
-    for attempt in range(retries + 1):
-      try:
-        _transfer(url, partial, max_bytes, timeout)
-        break
-      except (OSError, http.client.HTTPException) as error:
-        if attempt == retries or not _may_pass(error):
-          raise ConnectionError(
-            f"could not download {url} ({attempt + 1} attempts): {_reason(error)}"
-          ) from error
-        time.sleep(pause * 2**attempt)
-    found = _md5(partial)
-    if found != md5:
-      raise ValueError(f"{url} has md5 {found}, expected {md5}: another file, or a damaged one")
-    os.replace(partial, destination)
-  finally:
-    partial.unlink(missing_ok=True)
-  return destination
+  get = pooch.HTTPDownloader(timeout=timeout, chunk_size=1 << 16)
+
+  def download(url: str, partial: str, _: Any) -> None:
+    with _LimitedFile(partial, max_bytes, url) as file:
+      get(url, file, None)
+
+  folder, name = os.path.split(destination)
+  downloader: Any = download  # pooch's own type for it has other names
+  for attempt in range(retries + 1):
+    try:
+      return Path(pooch.retrieve(url, f"md5:{md5}", name, folder or ".", downloader=downloader))
+    except OSError as error:
+      status = getattr(getattr(error, "response", None), "status_code", 500)
+      if attempt == retries or not (status in (408, 429) or status >= 500):
+        raise ConnectionError(
+          f"could not download {url} ({attempt + 1} attempts): {error or type(error).__name__}"
+        ) from error
+      time.sleep(pause * 2**attempt)
+  raise AssertionError("the last attempt returns or raises")
 
 
-def _transfer(url: str, partial: Path, max_bytes: int, timeout: float) -> None:
-  """One attempt: the answer's body into the file `partial`."""
-  with urllib.request.urlopen(url, timeout=timeout) as answer, open(partial, "wb") as file:
-    length = answer.headers.get("Content-Length")
-    received = 0
-    while chunk := answer.read(_CHUNK):
-      received += len(chunk)
-      if received > max_bytes:
-        raise ValueError(f"{url} is larger than the limit of {max_bytes:,} bytes")
-      file.write(chunk)
-  # Reading in chunks does not notice a connection that ends early.
-  if length is not None and received != int(length):
-    raise ConnectionError(f"the transfer ended after {received:,} of {int(length):,} bytes")
+class _LimitedFile(io.FileIO):
+  """A new file that refuses to grow too large."""
 
+  def __init__(self, path: str, max_bytes: int, url: str) -> None:
+    super().__init__(path, "wb")
+    self._max_bytes, self._url = max_bytes, url
 
-def _may_pass(error: Exception) -> bool:
-  if isinstance(error, urllib.error.HTTPError):
-    return error.code in (408, 429) or error.code >= 500
-  return True
-
-
-def _reason(error: Exception) -> str:
-  reason = error.reason if isinstance(error, urllib.error.URLError) else error
-  if isinstance(error, urllib.error.HTTPError):
-    reason = f"HTTP {error.code} {error.reason}"
-  return str(reason) or type(error).__name__
-
-
-def _md5(path: Path) -> str:
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "md5").hexdigest()
+  def write(self, data: Any, /) -> int:
+    if self.tell() + len(data) > self._max_bytes:
+      raise ValueError(f"{self._url} is larger than the limit of {self._max_bytes:,} bytes")
+    return super().write(data)

@@ -2,51 +2,49 @@
 
 The data may be used for research and not be redistributed; cite Harper and Konstan, 'The
 MovieLens Datasets: History and Context', ACM TiiS 5(4), 2015, doi:10.1145/2827872.
-
-Letters: T ratings, M movies.
 """
 
 import functools
 import os
 import shutil
-import uuid
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import polars as pl
 
 from sidrec.data import dataset
-from sidrec.data.sources import rules
 from sidrec.data.sources.build import build
 from sidrec.data.sources.download import fetch
+from sidrec.data.sources.line_frames import plain_or_gz, stamps
 from sidrec.data.sources.movielens_movies import (
   parse_movies,
   parse_movies_csv,
   parse_tags,
   parse_u_item,
-  title_year,
 )
 from sidrec.data.sources.movielens_ratings import RatingsForm, parse_ratings
 from sidrec.data.sources.movielens_tfds import read_tfds
 
 _TFDS_FOLDER = "movielens/1m-ratings/0.1.1"
+_TFDS_FILES = ("dataset_info.json", "features.json", "movie_genres.labels.txt", "*.array_record*")
 
 
 class Edition(NamedTuple):
   """What the files of an edition are called, and what they look like."""
 
   folder: str  # below $SIDREC_DATA_DIR and the cache, and the archive's name
-  md5: str  # of the archive, as published beside it
+  md5: str  # of the archive, as published
   members: str  # the folder in the archive
   ratings: str
   movies: str
   tags: str  # '' where the edition has none
-  extra: tuple[str, ...]  # files that are kept beside the others, for people
+  extra: tuple[str, ...]  # files that are kept with the others, for people
   form: RatingsForm
-  parse_movies: Callable[[Path], dataset.Items]
+  parse_movies: Callable[[Path], pl.DataFrame]
   max_megabytes: int  # of the archive and, times five, of a file in it
 
   @property
@@ -54,53 +52,27 @@ class Edition(NamedTuple):
     """The official archive."""
     return f"https://files.grouplens.org/datasets/movielens/{self.folder}.zip"
 
+  @property
+  def files(self) -> list[str]:
+    """The files that are read."""
+    return [name for name in (self.ratings, self.movies, self.tags) if name]
 
-def _csv_edition(folder: str, md5: str, max_megabytes: int) -> Edition:
-  form = RatingsForm(b",", b"userId,movieId,rating,timestamp", halves=True)
-  names = ("ratings.csv", "movies.csv", "tags.csv", ("links.csv",))
-  return Edition(folder, md5, folder, *names, form, parse_movies_csv, max_megabytes)
 
-
+# Ratings, movies, tags, extra, form and parser of an edition.
+_100K = ("u.data", "u.item", "", ("u.user",), RatingsForm("\t"), parse_u_item)
+_1M = ("ratings.dat", "movies.dat", "", ("users.dat",), RatingsForm("::"), parse_movies)
+_10M_MOVIES = functools.partial(parse_movies, encoding="utf-8")
+_10M_RATINGS = RatingsForm("::", halves=True)
+_10M = ("ratings.dat", "movies.dat", "tags.dat", (), _10M_RATINGS, _10M_MOVIES)
+_CSV_RATINGS = RatingsForm(",", "userId,movieId,rating,timestamp", halves=True)
+_CSV = ("ratings.csv", "movies.csv", "tags.csv", ("links.csv",), _CSV_RATINGS, parse_movies_csv)
 EDITIONS = {
-  "movielens-100k": Edition(
-    folder="ml-100k",
-    md5="0e33842e24a9c977be4e0107933c0723",
-    members="ml-100k",
-    ratings="u.data",
-    movies="u.item",
-    tags="",
-    extra=("u.user",),
-    form=RatingsForm(b"\t"),
-    parse_movies=parse_u_item,
-    max_megabytes=16,
-  ),
-  "movielens-1m": Edition(
-    folder="ml-1m",
-    md5="c4d9eecfca2ab87c1945afe126590906",
-    members="ml-1m",
-    ratings="ratings.dat",
-    movies="movies.dat",
-    tags="",
-    extra=("users.dat",),
-    form=RatingsForm(b"::"),
-    parse_movies=parse_movies,
-    max_megabytes=16,
-  ),
-  "movielens-10m": Edition(
-    folder="ml-10m",
-    md5="ce571fd55effeba0271552578f2648bd",
-    members="ml-10M100K",
-    ratings="ratings.dat",
-    movies="movies.dat",
-    tags="tags.dat",
-    extra=(),
-    form=RatingsForm(b"::", halves=True),
-    parse_movies=functools.partial(parse_movies, encoding="utf-8"),
-    max_megabytes=128,
-  ),
-  "movielens-20m": _csv_edition("ml-20m", "cd245b17a1ae2cc31bb14903e1204af3", 256),
-  "movielens-25m": _csv_edition("ml-25m", "6b51fb2759a8657d3bfcbfc42b592ada", 512),
-  "movielens-32m": _csv_edition("ml-32m", "d472be332d4daa821edc399621853b57", 512),
+  "movielens-100k": Edition("ml-100k", "0e33842e24a9c977be4e0107933c0723", "ml-100k", *_100K, 16),
+  "movielens-1m": Edition("ml-1m", "c4d9eecfca2ab87c1945afe126590906", "ml-1m", *_1M, 16),
+  "movielens-10m": Edition("ml-10m", "ce571fd55effeba0271552578f2648bd", "ml-10M100K", *_10M, 128),
+  "movielens-20m": Edition("ml-20m", "cd245b17a1ae2cc31bb14903e1204af3", "ml-20m", *_CSV, 256),
+  "movielens-25m": Edition("ml-25m", "6b51fb2759a8657d3bfcbfc42b592ada", "ml-25m", *_CSV, 512),
+  "movielens-32m": Edition("ml-32m", "d472be332d4daa821edc399621853b57", "ml-32m", *_CSV, 512),
 }
 
 
@@ -132,62 +104,32 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
     FileNotFoundError: if a folder that was named lacks a file, or no place has the data.
     ValueError: for a malformed line, naming file, line number and content.
   """
-  source = find_source(name, path)
-  notes = []
+  source, edition = find_source(name, path), EDITIONS[name]
   if source.kind == "tfds":
-    ratings = read_tfds(source.folder)
-    years = {"year": np.array([title_year(title) for title in ratings.movies.titles_N], np.float32)}
-    movies = ratings.movies._replace(numeric=years)
-    if not ratings.in_file_order:
-      notes.append("the TFDS copy has lost the order of ratings.dat: file order is the copy's own")
+    ratings, movies, notes = read_tfds(source.folder)
   else:
-    file, movies, notes = ratings_and_movies(name, source)
-    ratings = parse_ratings(file, EDITIONS[name].form, movies.ids_N)
-  columns = (ratings.user_T, ratings.movie_T, ratings.time_T, ratings.rating_T)
-  columns, dropped = rules.without_duplicates(*columns)
-  return build(name, *columns, movies, min_interactions, [*notes, *dropped])
-
-
-def ratings_and_movies(name: str, source: Source) -> tuple[Path, dataset.Items, list[str]]:
-  """The file of an edition's ratings, its movies, and notes; not for a TFDS copy.
-
-  An archive that is not here yet is downloaded.
-  """
-  edition, notes = EDITIONS[name], []
-  folder = source.folder if source.kind == "folder" else _unpacked_archive(name, source)
-  movies = edition.parse_movies(_member(folder, edition.movies))
-  if edition.tags and (tags := _member(folder, edition.tags)).is_file():
-    movies = parse_tags(tags, movies)
-    notes.append(f"the movies' text is the words of {tags.name}, whenever they were given")
-  return _member(folder, edition.ratings), movies, notes
+    folder = source.folder if source.kind == "folder" else _unpacked_archive(name, source)
+    file, tags = plain_or_gz(folder, edition.ratings), plain_or_gz(folder, edition.tags)
+    movies, notes = edition.parse_movies(plain_or_gz(folder, edition.movies)), []
+    if edition.tags and tags.is_file():
+      text = parse_tags(tags, movies["item"])
+      movies = movies.join(text, on="item", how="left", maintain_order="left")
+      notes = [f"the movies' text is the words of {tags.name}, whenever they were given"]
+    ratings = parse_ratings(file, edition.form, movies["item"])
+  return build(name, ratings, movies, min_interactions, notes)
 
 
 def signature_movielens(name: str, path: str = "") -> dict[str, Any]:
   """What identifies the raw files that `read_movielens` would read, without reading them."""
-  source = find_source(name, path)
-  edition = EDITIONS[name]
+  source, edition = find_source(name, path), EDITIONS[name]
   if source.kind == "archive":
     return {"kind": "archive", "url": edition.url, "md5": edition.md5}
   if source.kind == "tfds":
     files = sorted(source.folder.iterdir())
   else:
-    names = [edition.ratings, edition.movies, *([edition.tags] if edition.tags else [])]
-    files = [file for file in (_member(source.folder, n) for n in names) if file.is_file()]
-  return {
-    "kind": source.kind,
-    "folder": str(source.folder.resolve()),
-    "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-  }
-
-
-def read_movielens_1m(path: str = "", min_interactions: int = 3) -> dataset.Dataset:
-  """Reads MovieLens-1M: see `read_movielens`."""
-  return read_movielens("movielens-1m", path, min_interactions)
-
-
-def signature_movielens_1m(path: str = "") -> dict[str, Any]:
-  """The signature of MovieLens-1M: see `signature_movielens`."""
-  return signature_movielens("movielens-1m", path)
+    files = [plain_or_gz(source.folder, member) for member in edition.files]
+  folder = str(source.folder.resolve())
+  return {"kind": source.kind, "folder": folder, "files": stamps(f for f in files if f.is_file())}
 
 
 # Where the data is.
@@ -216,10 +158,9 @@ def find_source(name: str, path: str = "") -> Source:
   if name == "movielens-1m":
     folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     folder /= _TFDS_FOLDER
-    wanted = ["dataset_info.json", "features.json", "movie_genres.labels.txt", "*.array_record*"]
     if not folder.is_dir():
       passed_over.append(f"TFDS: {folder} does not exist")
-    elif lacking := [name for name in wanted if not any(folder.glob(name))]:
+    elif lacking := [name for name in _TFDS_FILES if not any(folder.glob(name))]:
       passed_over.append(f"TFDS: {folder} has no {', '.join(lacking)}")
     else:
       return Source("tfds", folder, tuple(passed_over))
@@ -232,15 +173,9 @@ def _checked_folder(edition: Edition, folder: Path, origin: str) -> Path:
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} ({origin}) is not a folder")
   for name in (edition.ratings, edition.movies):
-    if not _member(folder, name).is_file():
+    if not plain_or_gz(folder, name).is_file():
       raise FileNotFoundError(f"{folder} ({origin}) has no {name} or {name}.gz")
   return folder
-
-
-def _member(folder: Path, name: str) -> Path:
-  """The path of a file: as it is, or compressed where only that is there."""
-  plain = folder / name
-  return plain if plain.is_file() else folder / f"{name}.gz"
 
 
 def _unpacked_archive(name: str, source: Source) -> Path:
@@ -248,17 +183,18 @@ def _unpacked_archive(name: str, source: Source) -> Path:
   edition, folder = EDITIONS[name], source.folder
   if folder.is_dir():  # it appears under this name only when it is complete
     return folder
-  unpacking = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
   try:
     zipped = folder.with_name(f"{folder.name}.zip")
     archive = fetch(edition.url, zipped, edition.md5, edition.max_megabytes << 20)
-    unpacking.mkdir()
-    unpack(archive, unpacking, edition)
-    try:
-      unpacking.rename(folder)
-    except OSError:
-      if not folder.is_dir():  # else another process was faster
-        raise
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+      unpacking = Path(temporary, folder.name)
+      unpacking.mkdir()
+      unpack(archive, unpacking, edition)
+      try:
+        unpacking.rename(folder)
+      except OSError:
+        if not folder.is_dir():  # else another process was faster
+          raise
   except (OSError, ValueError) as error:
     ways = [*source.passed_over, f"download into {folder.parent}: {error}"]
     tfds = "prepare the TFDS data set movielens/1m-ratings with file_format='array_record', "
@@ -269,8 +205,6 @@ def _unpacked_archive(name: str, source: Source) -> Path:
       f"at $SIDREC_DATA_DIR/{edition.folder}, {tfds if name == 'movielens-1m' else ''}"
       f"or let {edition.url} be downloaded."
     ) from error
-  finally:
-    shutil.rmtree(unpacking, ignore_errors=True)
   return folder
 
 
@@ -280,10 +214,9 @@ def unpack(archive: Path, folder: Path, edition: Edition) -> None:
   Raises:
     ValueError: if the archive is damaged, lacks one of them or holds one that is too large.
   """
-  tags = [edition.tags] if edition.tags else []
   try:
     with zipfile.ZipFile(archive) as members:
-      for name in [edition.ratings, edition.movies, *tags, *edition.extra]:
+      for name in [*edition.files, *edition.extra]:
         member = members.getinfo(f"{edition.members}/{name}")
         if member.file_size > 5 * edition.max_megabytes << 20:
           raise ValueError(f"{archive}: {member.filename} has {member.file_size:,} bytes, too many")

@@ -1,21 +1,22 @@
 """What the files of every MovieLens edition say about movies: titles, years, genres, tags.
 
-Letters: M movies.
+All functions take plain or compressed (.gz) files and return frames as `build.build` takes them:
+of movies item (Int64), title, categories and year (null where the title names none), in file
+order. They raise ValueError naming file, line number and content of the first malformed line.
 """
 
-import csv
-import gzip
-import io
-import re
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 
-from sidrec.data import dataset
-from sidrec.data.sources.build import item_table
+from sidrec.data.sources.line_frames import (
+  read_bytes,
+  read_lines,
+  refuse,
+  with_fields,
+  with_number,
+)
 
 # The flags of u.item, in order. The first means that no genre is known.
 # fmt: off
@@ -26,166 +27,110 @@ _GENRES_100K = (
 )
 # fmt: on
 _NO_GENRES = "(no genres listed)"
-_TAG_WORDS = 20  # per movie; arrays of text are as wide as their longest
+_TAG_WORDS = 20  # per movie
 _MAX_WORD = 32  # characters
 
 
-def parse_movies(file: Path, encoding: str = "latin-1") -> dataset.Items:
-  """Parses movies.dat: lines `MovieID::Title (Year)::Genre|Genre`.
-
-  Args:
-    file: its path; plain or compressed (.gz), as for all functions here.
-    encoding: of its text; MovieLens-1M has latin-1, MovieLens-10M utf-8.
-
-  Raises:
-    ValueError: naming file, line number and content of the first malformed line.
-  """
-  rows = ((number, line, line.split("::")) for number, line in _lines(file, encoding))
-  return _movies(file, rows, 3, "MovieID::Title (Year)::Genre|Genre", _listed_genres)
+def parse_movies(file: Path, encoding: str = "latin-1") -> pl.DataFrame:
+  """Parses movies.dat: lines `MovieID::Title (Year)::Genre|Genre`, in utf-8 for 10M."""
+  rows = with_fields(read_lines(file, encoding), "::", ["id", "title", "genres"])
+  return _movies(file, rows, "MovieID::Title (Year)::Genre|Genre", 3, listed("genres"))
 
 
-def parse_movies_csv(file: Path) -> dataset.Items:
-  """Parses movies.csv: quoted UTF-8 rows `movieId,title,genres` below a header.
-
-  Raises:
-    ValueError: naming file, line number and content of the first malformed row.
-  """
-  rows = _csv_rows(file, ["movieId", "title", "genres"])
-  return _movies(file, rows, 3, "movieId,title,genres", _listed_genres)
+def parse_movies_csv(file: Path) -> pl.DataFrame:
+  """Parses movies.csv: quoted UTF-8 rows `movieId,title,genres` below a header."""
+  rows = _csv_rows(file, ["movieId", "title", "genres"]).rename({"movieId": "id"})
+  return _movies(file, rows, "movieId,title,genres", 3, listed("genres"))
 
 
-def parse_u_item(file: Path) -> dataset.Items:
-  """Parses u.item of MovieLens-100K: latin-1 lines with a flag for each of 19 genres.
-
-  Raises:
-    ValueError: naming file, line number and content of the first malformed line.
-  """
-  names = "movie id|title|release date|video date|URL|19 genre flags"
-  rows = ((number, line, line.split("|")) for number, line in _lines(file, "latin-1"))
-  return _movies(file, rows, 24, names, _flagged_genres)
-
-
-def _listed_genres(fields: list[str]) -> list[str]:
-  return [genre for genre in fields[2].split("|") if genre and genre != _NO_GENRES]
+def parse_u_item(file: Path) -> pl.DataFrame:
+  """Parses u.item of MovieLens-100K: latin-1 lines with a flag for each of 19 genres."""
+  names = ["id", "title", "released", "on video", "url", *_GENRES_100K]
+  rows = with_fields(read_lines(file, "latin-1"), "|", names)
+  genres = pl.concat_list(pl.when(pl.col(g) == "1").then(pl.lit(g)) for g in _GENRES_100K[1:])
+  described = "movie id|title|release date|video date|URL|19 genre flags"
+  odd = {"a genre flag is neither 0 nor 1": ~pl.col("line").str.contains(r"(\|[01]){19}$")}
+  return _movies(file, rows, described, 24, genres.list.drop_nulls(), odd)
 
 
-def _flagged_genres(fields: list[str]) -> list[str] | None:
-  """The genres whose flag is 1, or None if a flag is neither 0 nor 1."""
-  flags = fields[5:]
-  if not set(flags) <= {"0", "1"}:
-    return None
-  pairs = zip(_GENRES_100K, flags, strict=True)
-  return [genre for genre, flag in pairs if flag == "1" and genre != "unknown"]
+def listed(column: str) -> pl.Expr:
+  """The names in texts such as 'Drama|War': List(String)."""
+  is_genre = ~pl.element().is_in(["", _NO_GENRES])
+  return pl.col(column).str.split("|").list.eval(pl.element().filter(is_genre))
+
+
+def title_year() -> pl.Expr:
+  """'year': the one that ends a 'title' such as 'Toy Story (1995)', or null; Float32."""
+  return pl.col("title").str.extract(r"\(([0-9]{4})\)\s*$").cast(pl.Float32).alias("year")
 
 
 def _movies(
   file: Path,
-  rows: Iterable[tuple[int, str, list[str]]],
+  rows: pl.DataFrame,
+  described: str,
   num_fields: int,
-  names: str,
-  genres_of: Callable[[list[str]], list[str] | None],
-) -> dataset.Items:
-  """Movies from (line number, line, fields), of which the first two are id and title."""
-  ids, titles, genres = {}, [], []
-  for number, line, fields in rows:
-    if len(fields) != num_fields:
-      fault = f"{len(fields)} fields instead of the {num_fields} of {names}"
-    elif not (fields[0].isascii() and fields[0].isdigit() and len(fields[0]) <= 16):
-      fault = f"the movie id {fields[0]!r} is not a whole number"
-    elif int(fields[0]) in ids:
-      fault = f"movie {fields[0]} stands on line {ids[int(fields[0])]} already"
-    elif (found := genres_of(fields)) is None:
-      fault = "a genre flag is neither 0 nor 1"
-    else:
-      ids[int(fields[0])] = number
-      titles.append(fields[1])
-      genres.append(found)
-      continue
-    raise ValueError(f"{file}:{number}: {fault}: {line[:200]!r}")
-  if not ids:
+  genres: pl.Expr,
+  more_faults: dict[str, pl.Expr] | None = None,
+) -> pl.DataFrame:
+  """Movies from lines with their fields, of which 'id' and 'title' are two."""
+  rows = with_number(rows, "id")
+  faults = {
+    f"{{count}} fields instead of the {num_fields} of {described}": pl.col("count") != num_fields,
+    "the movie id {id!r} is not a whole number": ~pl.col("id").str.contains("^[0-9]{1,16}$"),
+    "movie {id} stands on line {first} already": pl.col("number") != pl.col("first"),
+  }
+  refuse(file, rows, faults | (more_faults or {}))
+  if not len(rows):
     raise ValueError(f"{file} describes no movie; fetch the file again")
-  return item_table(
-    ids=np.array(list(ids), np.int64),
-    titles=titles,
-    categories=genres,
-    numeric={"year": [title_year(title) for title in titles]},
-  )
+  item, categories = pl.col("whole").alias("item"), genres.alias("categories")
+  return rows.select(item, "title", categories, title_year())
 
 
-def title_year(title: str) -> float:
-  """The year that ends a title such as 'Toy Story (1995)'; NaN where there is none."""
-  match = re.search(r"\((\d{4})\)\s*$", title)
-  return float(match[1]) if match else float("nan")
-
-
-def parse_tags(file: Path, movies: dataset.Items) -> dataset.Items:
-  """Adds the words that users tagged a movie with, the most frequent ones first, as its text.
+def parse_tags(file: Path, movies: pl.Series) -> pl.DataFrame:
+  """Reads the words that users tagged each movie with, the most frequent ones first.
 
   Args:
     file: tags.csv, with the header `userId,movieId,tag,timestamp`, or tags.dat, with
       '::' between the same fields.
-    movies: the table to describe; tags of other movies are left out.
+    movies: ids of the movies to describe; tags of other movies are left out.
 
   Returns:
-    The movies with at most 20 words each in text_N, in lower case; words of equal
-    frequency stand in the order of the file.
-
-  Raises:
-    ValueError: naming file and line number of the first malformed row.
+    item (Int64) and text: at most 20 words in lower case, of equal frequency in the order of the
+    file. Movies without a tag are left out.
   """
   names = ["userId", "movieId", "tag", "timestamp"]
   if ".csv" in file.suffixes:
     rows = _csv_rows(file, names)
-  else:
-    lines = _lines(file, "utf-8")
-    # A tag may hold the separator.
-    rows = ((n, line, [*line.split("::", 2)[:2], *_tag_and_time(line)]) for n, line in lines)
-  words = {movie: Counter() for movie in movies.ids_N.tolist()}
-  for number, line, fields in rows:
-    if len(fields) != len(names) or not (fields[1].isascii() and fields[1].isdigit()):
-      raise ValueError(
-        f"{file}:{number}: expected {', '.join(names)} with a whole number as movieId: "
-        f"{line[:200]!r}"
-      )
-    counter = words.get(int(fields[1]))
-    if counter is not None:
-      counter.update(word for word in fields[2].casefold().split() if len(word) <= _MAX_WORD)
-  text = [" ".join(w for w, _ in counter.most_common(_TAG_WORDS)) for counter in words.values()]
-  return movies._replace(text_N=np.array(text, dtype=str))
+  else:  # a tag may hold the separator
+    fields = pl.col("line").str.extract_groups("^.*?::(?<movieId>.*?)::(?<tag>.*)::")
+    rows = read_lines(file).with_columns(fields.struct.unnest(), pl.lit(4).alias("count"))
+  is_number = pl.col("movieId").str.contains("^[0-9]+$").fill_null(False)
+  sentence = f"expected {', '.join(names)} with a whole number as movieId"
+  refuse(file, rows, {sentence: (pl.col("count") != len(names)) | ~is_number})
+
+  tags = rows.select(pl.col("movieId").cast(pl.Int64, strict=False).alias("item"), "tag")
+  tags = tags.filter(pl.col("item").is_in(movies.implode()))
+  distinct = tags["tag"].unique()  # Polars folds no case, and tags repeat
+  folded = pl.Series([" ".join(tag.casefold().split()) for tag in distinct], dtype=pl.String)
+  words_of = pl.DataFrame({"tag": distinct, "word": folded.str.split(" ")})
+  words = tags.join(words_of, on="tag", how="left", maintain_order="left").explode("word")
+  words = words.filter(pl.col("word").str.len_chars().is_between(1, _MAX_WORD))
+  counted = words.group_by("item", "word", maintain_order=True).len()
+  ranked = counted.sort("len", descending=True, maintain_order=True)
+  return ranked.group_by("item").agg(pl.col("word").head(_TAG_WORDS).str.join(" ").alias("text"))
 
 
-def _tag_and_time(line: str) -> list[str]:
-  return line.split("::", 2)[-1].rsplit("::", 1)
-
-
-def _lines(file: Path, encoding: str) -> Iterator[tuple[int, str]]:
-  """The numbered lines of a text file, without blank ones at its end."""
-  lines = _text(file, encoding).replace("\r\n", "\n").rstrip("\n").split("\n")
-  return iter([] if lines == [""] else enumerate(lines, 1))
-
-
-def _csv_rows(file: Path, header: list[str]) -> Iterator[tuple[int, str, list[str]]]:
-  """The numbered rows of a quoted CSV file, below its header."""
-  reader = csv.reader(io.StringIO(_text(file, "utf-8-sig"), newline=""))
+def _csv_rows(file: Path, names: Sequence[str]) -> pl.DataFrame:
+  """The lines of a quoted CSV file below its header, with their fields."""
   try:
-    found = next(reader, [])
-    if found != header:
-      raise ValueError(f"{file}:1: the header is {','.join(found)!r}, not {','.join(header)!r}")
-    for fields in reader:
-      yield reader.line_num, ",".join(fields), fields
-  except csv.Error as error:
-    raise ValueError(f"{file}:{reader.line_num}: {error}") from error
-
-
-def _text(file: Path, encoding: str) -> str:
-  data = file.read_bytes()
-  if file.suffix == ".gz":
-    try:
-      data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-      raise ValueError(f"{file} is not a readable gzip file: {error}") from error
-  try:
-    return data.decode(encoding)
-  except UnicodeDecodeError as error:
-    line = data.count(b"\n", 0, error.start) + 1
-    raise ValueError(f"{file}:{line}: the text is not {encoding}: {error.reason}") from error
+    rows = pl.read_csv(read_bytes(file), infer_schema=False)
+    if rows.columns == names and not any(rows.null_count().row(0)):
+      line, count = pl.concat_str(names, separator=","), pl.lit(len(names))
+      return rows.with_row_index("number", 2).with_columns(line=line, count=count)
+  except pl.exceptions.PolarsError:
+    pass  # the lines, one by one, tell what is wrong
+  lines, header = read_lines(file), ",".join(names)
+  found = next(iter(lines["line"]), "")
+  if found != header:
+    raise ValueError(f"{file}:1: the header is {found!r}, not {header!r}")
+  return with_fields(lines[1:], ",", names)

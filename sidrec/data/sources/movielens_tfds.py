@@ -3,39 +3,30 @@
 TFDS stores one rating per row, with its movie's title and genres, and sorts the rows by
 a hash of their number in ratings.dat. That shuffles a user's ratings of the same second;
 the hash is known, so the order of ratings.dat is restored here.
-
-Letters: T ratings.
 """
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import polars as pl
 
-from sidrec.data import dataset
-from sidrec.data.sources.build import item_table
+from sidrec.data.sources.movielens_movies import title_year
 
 _BATCH_ROWS = 1 << 16
 _SPELLING = {"Children": "Children's"}  # TFDS renames this genre
 
 
-class Ratings(NamedTuple):
-  """The columns of ratings.dat, and a table of the movies that it names."""
-
-  user_T: np.ndarray  # int64 [T]
-  movie_T: np.ndarray  # int64 [T]
-  rating_T: np.ndarray  # float32 [T]
-  time_T: np.ndarray  # int64 [T]
-  movies: dataset.Items  # without years
-  in_file_order: bool  # whether the rows stand as in ratings.dat
-
-
-def read_tfds(folder: Path) -> Ratings:
+def read_tfds(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
   """Reads a prepared `movielens/1m-ratings` in array_record format.
 
   Args:
     folder: holds dataset_info.json, features.json and the array_record files.
+
+  Returns:
+    Ratings as in ratings.dat, the movies that they name, and a note if the order of ratings.dat
+    is lost.
 
   Raises:
     ValueError: if the folder cannot be read as such a data set.
@@ -48,53 +39,44 @@ def read_tfds(folder: Path) -> Ratings:
   from tensorflow_datasets.proto import tf_example_pb2
 
   parse = tf_example_pb2.Example.FromString  # pyrefly: ignore[missing-attribute]
-  users, movies, ratings, times = [], [], [], []
-  movie_rows = {}  # movie → the first row that names it
+  rows: list[tuple[int, int, int, float]] = []
+  movies: dict[int, tuple[int, str, list[int]]] = {}
   try:
     builder = tfds.builder_from_directory(folder)
-    rows: Any = builder.as_data_source(
+    source: Any = builder.as_data_source(
       split="train", deserialize_method=decode.DeserializeMethod.RAW_BYTES
     )
-    for start in range(0, len(rows), _BATCH_ROWS):
-      for raw in rows.__getitems__(range(start, min(start + _BATCH_ROWS, len(rows)))):
+    for start in range(0, len(source), _BATCH_ROWS):
+      for raw in source.__getitems__(range(start, min(start + _BATCH_ROWS, len(source)))):
         # The bare message: a tenth of the time that TFDS's own decoding takes.
         row = parse(raw).features.feature
         movie = int(row["movie_id"].bytes_list.value[0])
-        movies.append(movie)
-        users.append(int(row["user_id"].bytes_list.value[0]))
-        ratings.append(row["user_rating"].float_list.value[0])
-        times.append(row["timestamp"].int64_list.value[0])
-        if movie not in movie_rows:
-          movie_rows[movie] = row
+        user, time = int(row["user_id"].bytes_list.value[0]), row["timestamp"].int64_list.value[0]
+        rows.append((user, movie, time, row["user_rating"].float_list.value[0]))
+        if movie not in movies:
+          title = row["movie_title"].bytes_list.value[0].decode()
+          movies[movie] = (movie, title, list(row["movie_genres"].int64_list.value))
     names = builder.info.features["movie_genres"].feature.names
     genres = [_SPELLING.get(name, name) for name in names]
-    table = item_table(
-      ids=np.array(list(movie_rows), np.int64),
-      titles=[row["movie_title"].bytes_list.value[0].decode() for row in movie_rows.values()],
-      categories=[
-        [genres[genre] for genre in row["movie_genres"].int64_list.value]
-        for row in movie_rows.values()
-      ],
-      numeric={},
-    )
+    described = [
+      (movie, title, [genres[k] for k in which]) for movie, title, which in movies.values()
+    ]
   except (OSError, RuntimeError, ValueError, LookupError, DecodeError, ParseError) as error:
     raise ValueError(
       f"{folder} is not a readable TFDS copy of movielens/1m-ratings in array_record format: "
       f"{error or type(error).__name__}"
     ) from error
-
-  user_T = np.array(users, np.int64)
-  order_T = _file_order(len(user_T))
-  if not _is_ascending(user_T[order_T]):  # as ratings.dat is: these rows were not hashed
-    order_T = np.arange(len(user_T))
-  return Ratings(
-    user_T=user_T[order_T],
-    movie_T=np.array(movies, np.int64)[order_T],
-    rating_T=np.array(ratings, np.float32)[order_T],
-    time_T=np.array(times, np.int64)[order_T],
-    movies=table,
-    in_file_order=_is_ascending(user_T[order_T]),
-  )
+  numbers = dict.fromkeys(("user", "item", "time"), pl.Int64)
+  stored = pl.DataFrame(rows, {**numbers, "rating": pl.Float32}, orient="row")
+  item_schema = {"item": pl.Int64, "title": pl.String, "categories": pl.List(pl.String)}
+  items = pl.DataFrame(described, item_schema, orient="row").with_columns(title_year())
+  ratings = stored[_file_order(len(stored))]
+  if not ratings["user"].is_sorted():  # as in ratings.dat: these rows were not hashed
+    ratings = stored
+  if ratings["user"].is_sorted():
+    return ratings, items, []
+  lost = "the TFDS copy has lost the order of ratings.dat: file order is the copy's own"
+  return ratings, items, [lost]
 
 
 def _file_order(num_rows: int) -> np.ndarray:
@@ -105,9 +87,5 @@ def _file_order(num_rows: int) -> np.ndarray:
     digest = salted.copy()
     digest.update(b"%d" % row)
     digests.append(digest.digest())
-  high_T, low_T = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).T
-  return np.argsort(np.lexsort((low_T, high_T)))
-
-
-def _is_ascending(ids_T: np.ndarray) -> bool:
-  return bool((np.diff(ids_T) >= 0).all())
+  high, low = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).T
+  return np.argsort(np.lexsort((low, high)))

@@ -7,18 +7,17 @@ See https://recbole.io/docs/user_guide/data/atomic_files.html.
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.sources import rules
-from sidrec.data.sources.interactions import assemble, read_log
-from sidrec.data.sources.item_rows import NOTHING, Described, read_items, split_at
-from sidrec.data.sources.rows import Block, Rows
-from sidrec.data.sources.text_rows import separated_rows
+from sidrec.data.sources.items import NOTHING, Described, read_items, split_at
+from sidrec.data.sources.log import read_data, scan_log
+from sidrec.data.sources.scan import Scan, separated
 
 COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -28,7 +27,7 @@ _CATEGORIES = re.compile(r"categor|genre|class|tags?$|brand|type$")
 _TEXT = re.compile(r"text|description|summary|abstract|overview")
 _YEAR = re.compile(r"(^|_)year$")
 _QUOTED = r"""(?:'[^']*'|"[^"]*")"""
-_QUOTED_LIST = re.compile(rf"\[?{_QUOTED}(?:, ?{_QUOTED})*\]?")
+_QUOTED_LIST = rf"^\[?{_QUOTED}(?:, ?{_QUOTED})*\]?$"
 
 
 def read_atomic(
@@ -40,7 +39,7 @@ def read_atomic(
 ) -> dataset.Dataset:
   """Reads atomic files.
 
-  What is in the files is read by the rules of `interactions` and `item_rows`; each thing that
+  What is in the files is read by the rules of `log` and `items`; each thing that
   was dropped or assumed is counted in a note of the data set. Of the .item file:
     * a token or token_seq column whose name speaks of a title (or is 'name') is the title;
     * such columns whose names speak of categories (category, genre, class, tag, brand, type)
@@ -66,11 +65,12 @@ def read_atomic(
   """
   rules.check_repeats(repeats)
   inter, item = find_files(path)
-  rows, types = _typed_rows(inter)
+  scan, types = _typed_scan(inter)
   optional = {r: c for r, c in columns.items() if r in ("user", "item") or c in types}
-  log = read_log(rows, optional, "s")
+  log = scan_log(scan, optional, "s")
   described = _described(item) if item else NOTHING
-  return assemble(inter.name.split(".inter")[0], log, described, min_interactions, repeats)
+  name = inter.name.split(".inter")[0]
+  return read_data(name, [log], described, min_interactions, repeats)
 
 
 def signature_atomic(path: str, **settings: Any) -> dict[str, Any]:
@@ -106,11 +106,11 @@ def find_files(path: str) -> tuple[Path, Path | None]:
   return place, next((file for file in items if file.is_file()), None)
 
 
-def _typed_rows(file: Path) -> tuple[Rows, dict[str, str]]:
-  """A file's rows with bare column names, and name → type."""
-  rows = separated_rows(file, "\t", quoted=False)
+def _typed_scan(file: Path) -> tuple[Scan, dict[str, str]]:
+  """A file with bare column names, and name → type."""
+  scan = separated(file, "\t", quoted=False)
   types = {}
-  for column in rows.names:
+  for column in scan.names:
     name, _, kind = column.rpartition(":")
     if kind not in _TYPES or not name:
       raise ValueError(
@@ -121,14 +121,30 @@ def _typed_rows(file: Path) -> tuple[Rows, dict[str, str]]:
       raise ValueError(f"{file}:1: two columns are called {name!r}; rename one")
     types[name] = kind
 
-  def blocks(names: Sequence[str]) -> Iterator[Block]:
-    return rows.blocks([f"{name}:{types[name]}" for name in names])
+  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
+    full = {f"{name}:{types[name]}": name for name in names}
+    return scan.frame(list(full), [f"{name}:{types[name]}" for name in ids]).rename(full)
 
-  return Rows(file, list(types), blocks, rows.where), types
+  return scan._replace(names=list(types), frame=frame), types
 
 
 def _described(file: Path) -> Described:
-  rows, types = _typed_rows(file)
+  scan, types = _typed_scan(file)
+  columns, unused = _roles(types)
+  year = columns.get("year", "")
+  if types.get(year) == "token":
+    scan = _only_whole_numbers(scan, year)
+  described = read_items(scan, columns, functools.partial(_split, types))
+  notes = list(described.notes)
+  if year and (missing := described.frame["year"].null_count()):
+    notes.append(f"{missing:,} of {len(described.frame):,} items of {file.name} have no {year}")
+  if unused:
+    notes.append(f"columns of {file.name} that are not used: {', '.join(unused)}")
+  return described._replace(notes=tuple(notes))
+
+
+def _roles(types: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+  """Role → column or columns of an .item file, and the columns that have none."""
   id_column = COLUMNS["item"]
   columns: dict[str, Any] = {"id": id_column, "categories": [], "text": []}
   unused = []
@@ -139,7 +155,7 @@ def _described(file: Path) -> Described:
       continue
     if is_year:
       columns["year"] = name
-    elif kind == "float" and name not in ("id", "title", "categories", "text"):
+    elif kind == "float" and name not in ("id", "item", "title", "categories", "text"):
       columns[name] = name
     elif kind in ("float", "float_seq"):
       unused.append(name)
@@ -151,38 +167,25 @@ def _described(file: Path) -> Described:
       columns["text"].append(name)
     else:
       unused.append(name)
-  year = columns.get("year", "")
-  if types.get(year) == "token":
-    rows = _only_whole_numbers(rows, year)
-  described = read_items(rows, columns, functools.partial(_split, types))
-  notes = list(described.notes)
-  if year and (missing := int(np.isnan(described.numeric["year"]).sum())):
-    notes.append(f"{missing:,} of {len(described.ids):,} items of {file.name} have no {year}")
-  if unused:
-    notes.append(f"columns of {file.name} that are not used: {', '.join(unused)}")
-  return described._replace(notes=tuple(notes))
+  return columns, unused
 
 
-def _only_whole_numbers(rows: Rows, column: str) -> Rows:
-  """The rows, with nothing in a column where it is no whole number."""
+def _only_whole_numbers(scan: Scan, column: str) -> Scan:
+  """The table, with nothing in a column where it is no whole number."""
+  whole = pl.when(pl.col(column).str.contains(r"^\p{Nd}+$")).then(pl.col(column))
 
-  def blocks(names: Sequence[str]) -> Iterator[Block]:
-    for block in rows.blocks(names):
-      yield [
-        [value if value.isdecimal() else "" for value in values] if name == column else values
-        for name, values in zip(names, block, strict=True)
-      ]
+  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
+    return scan.frame(names, ids).with_columns(whole.alias(column)).select("row", "faulty", *names)
 
-  return rows._replace(blocks=blocks)
+  return scan._replace(frame=frame)
 
 
-def _split(types: Mapping[str, str], column: str, values: Sequence[str]) -> list[list[str]]:
+def _split(types: Mapping[str, str], column: str, texts: pl.Series) -> pl.Series:
   """The names in each value of a column of categories."""
-  separator = ""
-  if types[column] == "token_seq":
-    separator = next((s for s in (", ", "|") if any(s in value for value in values)), " ")
-  found = split_at(separator)(column, values)
-  for item, value in enumerate(values):
-    if separator and _QUOTED_LIST.fullmatch(value):
-      found[item] = [quoted[1:-1] for quoted in re.findall(_QUOTED, value)]
-  return found
+  if types[column] != "token_seq":
+    return split_at("")(column, texts)
+  found = (s for s in (", ", "|") if texts.str.contains(s, literal=True).any())
+  separator = next(found, " ")
+  is_list = texts.str.contains(_QUOTED_LIST)
+  names = texts.str.extract_all(_QUOTED).list.eval(pl.element().str.head(-1).str.slice(1))
+  return names.zip_with(is_list, split_at(separator)(column, texts))

@@ -1,15 +1,14 @@
 """Readers by name: what the config's `data.source` may be."""
 
 import difflib
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
+from sidrec.core.settings import to_dict
 from sidrec.data import dataset, store
-from sidrec.data.sources import amazon, amazon_reviews, movielens, recbole, table
-from sidrec.data.sources.demo import read_demo, signature_demo
+from sidrec.data.settings import DataConfig
+from sidrec.data.sources import amazon, amazon_reviews, demo, movielens, recbole, table
 
 
 class Reader(NamedTuple):
@@ -19,25 +18,17 @@ class Reader(NamedTuple):
   signature: Callable[..., dict[str, Any]]  # (path, **settings); reads no data, JSON-able
 
 
+def _named(names: Iterable[str], read: Callable, signature: Callable) -> dict[str, Reader]:
+  """Sources that one reader reads, which takes the source's name first."""
+  return {name: Reader(partial(read, name), partial(signature, name)) for name in names}
+
+
+_REVIEWS = Reader(amazon_reviews.read_amazon_reviews, amazon_reviews.signature_amazon_reviews)
 READERS = {
-  "demo": Reader(read_demo, signature_demo),
-  **{
-    edition: Reader(
-      functools.partial(movielens.read_movielens, edition),
-      functools.partial(movielens.signature_movielens, edition),
-    )
-    for edition in movielens.EDITIONS
-  },
-  **{
-    source: Reader(
-      functools.partial(amazon.read_amazon_sequences, source),
-      functools.partial(amazon.signature_amazon_sequences, source),
-    )
-    for source in amazon.SEQUENCES
-  },
-  "amazon-reviews": Reader(
-    amazon_reviews.read_amazon_reviews, amazon_reviews.signature_amazon_reviews
-  ),
+  "demo": Reader(demo.read_demo, demo.signature_demo),
+  **_named(movielens.EDITIONS, movielens.read_movielens, movielens.signature_movielens),
+  **_named(amazon.SEQUENCES, amazon.read_sequences, amazon.signature_sequences),
+  "amazon-reviews": _REVIEWS,
   "atomic": Reader(recbole.read_atomic, recbole.signature_atomic),
   "store": Reader(store.read_store, store.signature_store),
   "table": Reader(table.read_table, table.signature_table),
@@ -80,11 +71,15 @@ def _reader(source: str) -> Reader:
   raise ValueError(f"unknown data source {source!r}; {hint}known sources: {', '.join(READERS)}")
 
 
-def settings_of(data: ConfigDict) -> dict[str, Any]:
-  """What the reader of a config's source takes beside path and min_interactions."""
-  if data.source == "store":
-    return data.store.to_dict()
-  own = {"amazon-reviews": data.amazon, "atomic": ConfigDict(), "table": data.table}
-  if data.source not in own:
-    return {}
-  return {**own[data.source].to_dict(), "repeats": data.repeats}
+def settings_of(data: DataConfig) -> dict[str, Any]:
+  """What the reader of a config's source takes besides path and min_interactions."""
+  match data.source:
+    case "store":
+      return to_dict(data.store)
+    case "amazon-reviews":
+      return {**to_dict(data.amazon), "repeats": data.repeats}
+    case "atomic":
+      return {"repeats": data.repeats}
+    case "table":
+      return {"settings": data.table, "repeats": data.repeats}
+  return {}

@@ -1,89 +1,39 @@
-"""Rules that every reader applies to raw interactions, and filters to choose from.
+"""Rules that every log goes through, as Polars expressions: in memory, and in shares by user.
+
+A log is a frame with one interaction a row, in file order: 'user' and 'item' (UInt32, numbers
+that stand for ids and sort alike), 'time' (Int64, in ticks of any length) and 'rating' (Float32,
+NaN where there is none).
 
   * Exact duplicates (same user, item, time and rating) are one interaction, written twice.
   * Repeats (same user and item at different times) are real: people watch, buy and listen
-    again. They stay, unless a reader is told to keep the first of them only.
+    again. They stay unless repeats='first' keeps only the oldest.
+  * Users with fewer than `min_interactions` are dropped.
+  * A history is ordered by time; equal times keep file order.
   * The k-core leaves users and items with at least k interactions each.
 
-Every rule returns `keep_T`, which interactions stay, and leaves their order alone.
-
-Letters: T interactions, P those of pairs of user and item that come more than once.
+All rules but the k-core look at one user at a time, so a part of the log that holds all
+interactions of its users may go through them alone. The k-core needs the counts of items over
+all parts (see `drop_rare`).
 """
 
+from typing import NamedTuple
+
 import numpy as np
+import polars as pl
 
 REPEATS = ("keep", "first")
+_PAIR = pl.col("user").cast(pl.UInt64) * 2**32 + pl.col("item")
 
 
-def distinct_rows(
-  user_T: np.ndarray, item_T: np.ndarray, time_T: np.ndarray, rating_T: np.ndarray
-) -> np.ndarray:
-  """Keeps the first of interactions that agree in everything: bool [T].
+class Counts(NamedTuple):
+  """What the rules met in a log; adds up over parts by user."""
 
-  Ids may be of any type that sorts; ratings may be NaN, and NaN equals NaN.
-  """
-  keep_T = np.ones(len(user_T), bool)
-  pair_T = _pairs(user_T, item_T)
-  at_P = np.flatnonzero(_is_repeated(pair_T))
-  # Only these can be duplicates, and most logs have few.
-  rating_P = np.nan_to_num(rating_T[at_P].astype(np.float64), nan=np.inf)
-  order_P = np.lexsort((rating_P, time_T[at_P], pair_T[at_P]))  # stable: the first comes first
-  columns = (pair_T[at_P][order_P], time_T[at_P][order_P], rating_P[order_P])
-  if len(at_P):
-    same_P = np.all([column[1:] == column[:-1] for column in columns], axis=0)
-    keep_T[at_P[order_P[1:][same_P]]] = False
-  return keep_T
-
-
-def first_of_pairs(user_T: np.ndarray, item_T: np.ndarray, time_T: np.ndarray) -> np.ndarray:
-  """Keeps each user's earliest interaction with an item, of equal times the first: bool [T]."""
-  keep_T = np.ones(len(user_T), bool)
-  pair_T = _pairs(user_T, item_T)
-  at_P = np.flatnonzero(_is_repeated(pair_T))
-  order_P = np.lexsort((time_T[at_P], pair_T[at_P]))
-  pair_P = pair_T[at_P][order_P]
-  keep_T[at_P[order_P[1:][pair_P[1:] == pair_P[:-1]]]] = False
-  return keep_T
-
-
-def without_duplicates(
-  user_T: np.ndarray,
-  item_T: np.ndarray,
-  time_T: np.ndarray,
-  rating_T: np.ndarray,
-  repeats: str = "keep",
-) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], list[str]]:
-  """Drops exact duplicates and, with repeats='first', every later interaction with an item.
-
-  Returns:
-    The four columns without them, and one sentence for each kind that there was.
-
-  Raises:
-    ValueError: if `repeats` is neither 'keep' nor 'first'.
-  """
-  check_repeats(repeats)
-  keep_T = distinct_rows(user_T, item_T, time_T, rating_T)
-  copies, later = int((~keep_T).sum()), 0
-  if copies:
-    user_T, item_T, time_T, rating_T = (c[keep_T] for c in (user_T, item_T, time_T, rating_T))
-  if repeats == "first":
-    keep_T = first_of_pairs(user_T, item_T, time_T)
-    if later := int((~keep_T).sum()):
-      user_T, item_T, time_T, rating_T = (c[keep_T] for c in (user_T, item_T, time_T, rating_T))
-  return (user_T, item_T, time_T, rating_T), duplicate_notes(copies, later)
-
-
-def duplicate_notes(copies: int, later: int) -> list[str]:
-  """What was dropped: exact duplicates, and later interactions with an item."""
-  notes = []
-  if copies:
-    notes.append(
-      f"dropped {_rows(copies)} that repeat{'s' if copies == 1 else ''} another in user, item, "
-      "time and rating"
-    )
-  if later:
-    notes.append(f"dropped {_rows(later)} with an item that the user had met before")
-  return notes
+  copies: int = 0  # exact duplicates
+  later: int = 0  # later interactions with an item, where the first is kept
+  short: int = 0  # users with too few interactions
+  users: int = 0  # that are left
+  interactions: int = 0  # that are left
+  ties: int = 0  # interactions at the time of their user's previous one
 
 
 def check_repeats(repeats: str) -> None:
@@ -92,47 +42,162 @@ def check_repeats(repeats: str) -> None:
     raise ValueError(f"repeats must be 'keep' or 'first', not {repeats!r}")
 
 
-def k_core(user_T: np.ndarray, item_T: np.ndarray, k: int) -> np.ndarray:
-  """Keeps the largest set of interactions in which every user and item has k or more: bool [T].
+def check_min_interactions(min_interactions: int) -> None:
+  """Raises ValueError for fewer than 3."""
+  if min_interactions < 3:
+    raise ValueError(
+      f"min_interactions is {min_interactions}; it must be at least 3, for each user's last item "
+      "tests, the last but one validates and the rest trains"
+    )
+
+
+def without_duplicates(log: pl.DataFrame) -> pl.DataFrame:
+  """Keeps the first of interactions that agree in everything; a missing rating equals another."""
+  # Only these can be duplicates, and most logs have few.
+  at = log.select(_PAIR.is_duplicated()).to_series().arg_true()
+  if not len(at):
+    return log
+  keep = np.ones(len(log), bool)
+  first = pl.struct(_PAIR, "time", "rating").is_first_distinct()
+  keep[at.to_numpy()] = log[at].select(first).to_series().to_numpy()
+  return log if keep.all() else log.filter(keep)
+
+
+def first_of_pairs(log: pl.DataFrame) -> pl.DataFrame:
+  """Keeps each user's earliest interaction with an item, of equal times the first."""
+  order = log.select(_PAIR.alias("pair"), "time").with_row_index().sort("time", maintain_order=True)
+  return log[order.filter(pl.col("pair").is_first_distinct())["index"].sort()]
+
+
+def in_order(log: pl.DataFrame) -> pl.DataFrame:
+  """Sorts by user and time; equal times keep file order."""
+  return log.sort("user", "time", maintain_order=True)
+
+
+def histories(
+  log: pl.DataFrame, repeats: str, min_interactions: int, ticks: int = 1
+) -> tuple[pl.DataFrame, Counts]:
+  """Applies all rules of one user to a log, or to a part of it that has whole users.
+
+  Args:
+    log: as the module says.
+    repeats: 'keep' or 'first'; '' where duplicates have been dropped before.
+    min_interactions: users with fewer are dropped.
+    ticks: of the times, in a second. Finer ticks still order; the result has seconds.
+
+  Returns:
+    The log that is left, by user and time in seconds, and what was met.
+  """
+  size = len(log)
+  if repeats:
+    log = without_duplicates(log)
+  copies, size = size - len(log), len(log)
+  if repeats == "first":
+    log = first_of_pairs(log)
+  later = size - len(log)
+  lengths = log.group_by("user").len()
+  long = lengths.filter(pl.col("len") >= min_interactions).select("user")
+  if len(long) < len(lengths):
+    log = log.join(long, on="user", how="semi", maintain_order="left")
+  log = in_order(log)
+  if ticks > 1:
+    log = log.with_columns(pl.col("time") // ticks)
+  return log, counts_of(log)._replace(copies=copies, later=later, short=len(lengths) - len(long))
+
+
+def counts_of(log: pl.DataFrame) -> Counts:
+  """The users, interactions and ties of a log that `in_order` has sorted."""
+  same_user, same_time = (pl.col(name) == pl.col(name).shift() for name in ("user", "time"))
+  users, ties = log.select(
+    (~same_user).sum().alias("users"), (same_user & same_time).sum().alias("ties")
+  ).row(0)
+  return Counts(users=users + bool(len(log)), interactions=len(log), ties=ties)
+
+
+def item_counts(log: pl.DataFrame) -> pl.DataFrame:
+  """How often each item comes: 'item' and 'len'."""
+  return log.group_by("item").len()
+
+
+def drop_rare(log: pl.DataFrame, counts: pl.DataFrame, k: int) -> pl.DataFrame:
+  """Drops items that come fewer than k times in all, then users with fewer than k interactions.
+
+  Args:
+    log: all interactions of its users.
+    counts: `item_counts`, summed over all parts of the log.
+    k: of the core.
+  """
+  rare = counts.filter(pl.col("len") < k)
+  if len(rare):
+    log = log.join(rare, on="item", how="anti", maintain_order="left")
+  short = log.group_by("user").len().filter(pl.col("len") < k)
+  return log.join(short, on="user", how="anti", maintain_order="left") if len(short) else log
+
+
+def k_core(log: pl.DataFrame, k: int) -> pl.DataFrame:
+  """The largest part of a log in which every user and item has k or more interactions.
 
   Users and items with fewer are dropped in turn until none is left to drop. Repeats count.
   """
-  _, user_T = np.unique(user_T, return_inverse=True)
-  _, item_T = np.unique(item_T, return_inverse=True)
-  at_K = np.arange(len(user_T))  # what is kept so far
-  while True:
-    enough_K = np.ones(len(at_K), bool)
-    for row_T in (user_T, item_T):
-      enough_K &= (np.bincount(row_T[at_K]) >= k)[row_T[at_K]]
-    if enough_K.all():
-      break
-    at_K = at_K[enough_K]
-  keep_T = np.zeros(len(user_T), bool)
-  keep_T[at_K] = True
-  return keep_T
+  while len(left := drop_rare(log, item_counts(log), k)) < len(log):
+    log = left
+  return left
 
 
-def _pairs(user_T: np.ndarray, item_T: np.ndarray) -> np.ndarray:
-  """One number for each pair of user and item: int64 [T]."""
-  user_T, _ = _numbered(user_T)
-  item_T, num_items = _numbered(item_T)
-  return user_T * num_items + item_T
+# What the rules say of themselves.
 
 
-def _numbered(ids_T: np.ndarray) -> tuple[np.ndarray, int]:
-  """Distinct numbers for distinct ids, and a bound on them. Small whole numbers stay."""
-  if len(ids_T) and ids_T.dtype.kind == "i" and ids_T.min() >= 0 and ids_T.max() < 1 << 31:
-    return ids_T.astype(np.int64), int(ids_T.max()) + 1
-  ids, row_T = np.unique(ids_T, return_inverse=True)
-  return row_T, len(ids)
+def duplicate_notes(copies: int, later: int) -> list[str]:
+  """What was dropped: exact duplicates, and later interactions with an item."""
+  notes = []
+  if copies:
+    notes.append(
+      f"dropped {counted(copies, 'interaction')} that repeat{'s' if copies == 1 else ''} another "
+      "in user, item, time and rating"
+    )
+  if later:
+    notes.append(
+      f"dropped {counted(later, 'interaction')} with an item that the user had met before"
+    )
+  return notes
 
 
-def _is_repeated(pair_T: np.ndarray) -> np.ndarray:
-  """Which pairs come more than once: bool [T]."""
-  sorted_T = np.sort(pair_T)
-  repeated = np.unique(sorted_T[1:][sorted_T[1:] == sorted_T[:-1]])
-  return np.isin(pair_T, repeated) if len(repeated) else np.zeros(len(pair_T), bool)
+def build_notes(
+  counts: Counts, min_interactions: int, num_metadata: int, described: int, num_items: int
+) -> list[str]:
+  """What building a data set dropped or assumed.
+
+  Args:
+    counts: of the whole log.
+    min_interactions: what a user must have.
+    num_metadata: items that the metadata describes.
+    described: how many of them are in the catalogue.
+    num_items: of the catalogue.
+  """
+  notes = []
+  unused, unknown = num_metadata - described, num_items - described
+  if counts.short:
+    notes.append(
+      f"dropped {counted(counts.short, 'user')} with fewer than {min_interactions} interactions"
+    )
+  if unused:
+    notes.append(
+      f"{unused:,} of {counted(num_metadata, 'item')} have no interaction left and are not in "
+      "the catalogue"
+    )
+  if unknown:
+    notes.append(f"the metadata lacks {counted(unknown, 'item')} of the catalogue")
+  return [*notes, tie_note(counts)]
 
 
-def _rows(number: int) -> str:
-  return f"{number:,} interaction{'' if number == 1 else 's'}"
+def tie_note(counts: Counts) -> str:
+  """How many interactions share a time with the one before."""
+  return (
+    f"{counts.ties:,} of {counted(counts.interactions, 'interaction')} share their user's previous "
+    "timestamp; equal timestamps keep file order"
+  )
+
+
+def counted(number: int, noun: str) -> str:
+  """'1 item', '2,000 items'."""
+  return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -292,8 +292,8 @@ def test_metadata_of_2023(tmp_path: Path, end: str) -> None:
 )
 def test_a_price_is_one_number(tmp_path: Path, price: Any, expected: float | None) -> None:
   file = Path(_write(tmp_path / "m.json", [json.dumps({"asin": "a", "price": price})]))
-  found = read_metadata(file, ["a"], 9).numeric["price"]
-  np.testing.assert_array_equal(found, [np.nan if expected is None else expected])
+  found, _ = read_metadata(file, ["a"], 9)
+  assert found["price"].to_list() == [expected]
 
 
 def test_text_is_cut(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_text_is_cut(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_pair_does_not_reach_the_data_set(tmp_path: Path) -> None:
   file = Path(_write(tmp_path / "m.json", [r'{"asin": "a", "title": "x \ud83d y \ud83d\ude00"}']))
-  assert read_metadata(file, ["a"], 99).titles == ["x ? y \U0001f600"]
+  assert read_metadata(file, ["a"], 99)[0]["title"].to_list() == ["x ? y \U0001f600"]
 
 
 _SNIPPETS = st.sampled_from(
@@ -339,8 +339,8 @@ def test_skipping_lines_unparsed_changes_nothing(tmp_path_factory, rows) -> None
     with pytest.raises(ValueError, match="describes none of the 2 items"):
       read_metadata(file, ["a", "c"], 999)
     return
-  found = read_metadata(file, ["a", "c"], 999)
-  assert dict(zip(found.ids, found.titles, strict=True)) == expected
+  found, _ = read_metadata(file, ["a", "c"], 999)
+  assert dict(found.select("item", "title").iter_rows()) == expected
 
 
 def test_lines_of_other_items_are_not_parsed(
@@ -353,17 +353,17 @@ def test_lines_of_other_items_are_not_parsed(
     lambda *line: parsed.append(line[1]) or parse(*line),
   )
   lines = [repr({"asin": f"B{number:09}", "title": "it's"}) for number in range(1, 99)]
-  found = read_metadata(Path(_write(tmp_path / "m.json", lines)), ["B000000007"], 9)
-  assert found.ids == ["B000000007"]
+  found, _ = read_metadata(Path(_write(tmp_path / "m.json", lines)), ["B000000007"], 9)
+  assert found["item"].to_list() == ["B000000007"]
   assert parsed == [7]
 
 
 def test_unusual_spellings_of_ids_are_found(tmp_path: Path) -> None:
   lines = [r'{"\u0061sin": "a"}', '{"asin" :\t"\\u0062"}', '{"asin": 3}', '{"title": "x"}', "{}"]
   lines.append(r'{"asin": "\u007a"}')
-  found = read_metadata(Path(_write(tmp_path / "m.json", lines)), ["a", "b", "3"], 9)
-  assert found.ids == ["a", "b", "3"]
-  assert found.notes[:2] == (
+  found, notes = read_metadata(Path(_write(tmp_path / "m.json", lines)), ["a", "b", "3"], 9)
+  assert found["item"].to_list() == ["a", "b", "3"]
+  assert notes[:2] == (
     "left out 1 line of m.json about items without interactions",
     "dropped 2 lines of m.json without an id",
   )

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import build_from
 
 from sidrec.data import dataset
-from sidrec.data.sources.build import build, item_table
+from sidrec.data.sources.build import item_table
 
 _NO_METADATA = item_table(np.array([], int), [], [], {})
 
 
 def _build(rows: list[tuple], metadata: dataset.Items = _NO_METADATA, **kwargs) -> dataset.Dataset:
   users, items, times = map(np.array, zip(*rows, strict=True))
-  return build("small", users, items, times, np.arange(len(rows)), metadata, **kwargs)
+  return build_from("small", users, items, times, np.arange(len(rows)), metadata, **kwargs)
 
 
 def test_equal_times_keep_file_order() -> None:
@@ -107,7 +108,7 @@ def test_types_are_those_of_the_contract() -> None:
   assert (histories.item_T.dtype, histories.rating_T.dtype) == (np.int32, np.float32)
   assert (items.category_offsets_Np1.dtype, items.category_E.dtype) == (np.int64, np.int32)
   assert {items.titles_N.dtype.kind, items.text_N.dtype.kind, items.categories_C.dtype.kind} == {
-    "U"
+    "T"
   }
 
 

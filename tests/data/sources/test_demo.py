@@ -19,7 +19,7 @@ def test_counts_and_columns() -> None:
   assert np.bincount(histories.item_T).min() == 5
   assert (histories.rating_T.min(), histories.rating_T.max()) == (0, 10)
   assert histories.user_ids_U.dtype == np.int64
-  assert items.ids_N.dtype.kind == "U"
+  assert items.ids_N.dtype.kind == "T"
   assert items.ids_N[0] == "0013442"
   assert items.titles_N[0] == "Nosferatu, eine Symphonie des Grauens (1922)"
   assert items.numeric["year"][0] == 1922

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sidrec.data.sources import movielens, movielens_movies, movielens_ratings
 
 _EDITION = movielens.EDITIONS["movielens-1m"]
-_ML_1M = Path(__file__).resolve().parents[2] / "../shared/data/ml-1m"
+_ML_1M = Path(__file__).resolve().parents[3] / "../shared/data/ml-1m"
 _MOVIES = (
   "3::Zoë, la misérable (2001)::Drama|Children's\n"
   "1::Toy Story (1995)::Animation|Children's|Comedy\n"
@@ -50,7 +51,7 @@ def _write(folder: Path, ratings: str = _RATINGS, movies: str = _MOVIES) -> str:
 
 
 def test_the_files_become_a_data_set(tmp_path: Path) -> None:
-  data = movielens.read_movielens_1m(_write(tmp_path))
+  data = movielens.read_movielens("movielens-1m", _write(tmp_path))
   items, histories = data.items, data.histories
   assert items.ids_N.tolist() == [1, 3, 20]
   assert items.titles_N.tolist() == ["Toy Story (1995)", "Zoë, la misérable (2001)", "No Year"]
@@ -72,13 +73,13 @@ def test_the_files_become_a_data_set(tmp_path: Path) -> None:
 
 
 def test_gzip_line_ends_and_a_missing_last_newline_do_not_matter(tmp_path: Path) -> None:
-  plain = movielens.read_movielens_1m(_write(tmp_path / "plain"))
+  plain = movielens.read_movielens("movielens-1m", _write(tmp_path / "plain"))
   folder = tmp_path / "other"
   _write(folder, movies=_MOVIES.replace("\n", "\r\n"))
   (folder / "ratings.dat").unlink()
   text = _RATINGS.replace("\n", "\r\n").removesuffix("\r\n")
   (folder / "ratings.dat.gz").write_bytes(gzip.compress(text.encode()))
-  other = movielens.read_movielens_1m(str(folder))
+  other = movielens.read_movielens("movielens-1m", str(folder))
   for expected, found in zip(plain.histories, other.histories, strict=True):
     np.testing.assert_array_equal(expected, found)
   np.testing.assert_array_equal(plain.items.titles_N, other.items.titles_N)
@@ -118,21 +119,16 @@ def test_a_malformed_rating_is_named(tmp_path: Path, line: str, fault: str) -> N
   path = _write(tmp_path, "\n".join([*lines[:4], line, *lines[4:]]))
   pattern = f"^{re.escape(f'{tmp_path}/ratings.dat:5: {fault}')}.*{re.escape(f': {line!r}')}$"
   with pytest.raises(ValueError, match=pattern):
-    movielens.read_movielens_1m(path)
+    movielens.read_movielens("movielens-1m", path)
 
 
-def test_the_line_is_named_whatever_blocks_the_file_is_read_in(
-  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  whole = movielens.read_movielens_1m(_write(tmp_path, _RATINGS + "\n\n"))
+def test_blank_lines_at_the_end_do_not_matter_and_the_line_is_named(tmp_path: Path) -> None:
+  whole = movielens.read_movielens("movielens-1m", _write(tmp_path))
+  parts = movielens.read_movielens("movielens-1m", _write(tmp_path, _RATINGS + "\n\n"))
+  np.testing.assert_equal(parts.histories._asdict(), whole.histories._asdict())
   faulty = _RATINGS.replace("10::3::4::2", "10::3::4")
-  for size in range(1, len(_RATINGS) + 3):
-    monkeypatch.setattr(movielens_ratings, "_BLOCK_BYTES", size)
-    _write(tmp_path, _RATINGS + "\n\n")
-    parts = movielens.read_movielens_1m(str(tmp_path))
-    np.testing.assert_equal(parts.histories._asdict(), whole.histories._asdict())
-    with pytest.raises(ValueError, match=r"ratings\.dat:7: 3 fields"):
-      movielens.read_movielens_1m(_write(tmp_path, faulty))
+  with pytest.raises(ValueError, match=r"ratings\.dat:7: 3 fields"):
+    movielens.read_movielens("movielens-1m", _write(tmp_path, faulty))
 
 
 @settings(max_examples=300, deadline=None)
@@ -164,12 +160,12 @@ def test_all_lines_at_once_accepts_what_line_by_line_accepts(
     )
 
   lines = [line.split("::") for line in data.decode()[:-1].split("\n")]
-  form = movielens_ratings.RatingsForm(b"::", halves=halves)
-  columns = movielens_ratings._parse_block(data, form)
-  assert (columns is not None) == all(map(is_sound, lines))
-  if columns is not None:
-    for column, field in zip(columns, range(4), strict=True):
-      assert column.tolist() == [float(line[field]) for line in lines]
+  form = movielens_ratings.RatingsForm("::", halves=halves)
+  ratings_frame = movielens_ratings.parse_text(data, form)
+  assert (ratings_frame is not None) == all(map(is_sound, lines))
+  if ratings_frame is not None:
+    for name, field in (("user", 0), ("item", 1), ("rating", 2), ("time", 3)):
+      assert ratings_frame[name].to_list() == [float(line[field]) for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -184,26 +180,28 @@ def test_all_lines_at_once_accepts_what_line_by_line_accepts(
 def test_a_malformed_movie_is_named(tmp_path: Path, line: str, fault: str) -> None:
   pattern = f"^{re.escape(f'{tmp_path}/movies.dat:5: {fault}')}.*{re.escape(f': {line!r}')}$"
   with pytest.raises(ValueError, match=pattern):
-    movielens.read_movielens_1m(_write(tmp_path, movies=_MOVIES + line + "\n"))
+    movielens.read_movielens("movielens-1m", _write(tmp_path, movies=_MOVIES + line + "\n"))
 
 
 def test_damaged_or_empty_ratings_are_named(tmp_path: Path) -> None:
   for empty in ("", "\n\n"):
     path = _write(tmp_path, ratings=empty)
     with pytest.raises(ValueError, match=r"ratings\.dat holds no rating"):
-      movielens.read_movielens_1m(path)
+      movielens.read_movielens("movielens-1m", path)
   (tmp_path / "ratings.dat").unlink()
   for content in (b"no gzip", gzip.compress(_RATINGS.encode())[:-12]):
     (tmp_path / "ratings.dat.gz").write_bytes(content)
     with pytest.raises(ValueError, match=r"ratings\.dat\.gz is not a readable gzip file"):
-      movielens.read_movielens_1m(path)
+      movielens.read_movielens("movielens-1m", path)
 
 
 @pytest.mark.parametrize(
   ("title", "year"), [("A (1999)", 1999), ("B (1980) (2001) ", 2001), ("C (19) x", np.nan)]
 )
 def test_title_year(title: str, year: float) -> None:
-  np.testing.assert_equal(movielens_movies.title_year(title), year)
+  found = pl.DataFrame({"title": [title]}).select(movielens_movies.title_year())["year"]
+  assert found.dtype == pl.Float32
+  np.testing.assert_equal(found.fill_null(np.nan).item(), year)
 
 
 def test_places_are_tried_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,24 +230,24 @@ def test_a_folder_that_is_named_but_wrong_is_an_error(
   _write(tmp_path / "data/ml-1m")
   monkeypatch.setenv("SIDREC_DATA_DIR", str(tmp_path / "data"))  # would do, if asked
   with pytest.raises(FileNotFoundError, match=r"nowhere \(the path given\) is not a folder"):
-    movielens.read_movielens_1m(str(tmp_path / "nowhere"))
+    movielens.read_movielens("movielens-1m", str(tmp_path / "nowhere"))
   (tmp_path / "half").mkdir()
   with pytest.raises(FileNotFoundError, match=r"half \(the path given\) has no ratings\.dat or"):
-    movielens.signature_movielens_1m(str(tmp_path / "half"))
+    movielens.signature_movielens("movielens-1m", str(tmp_path / "half"))
   (tmp_path / "half/ratings.dat").touch()
   with pytest.raises(FileNotFoundError, match=r"half \(the path given\) has no movies\.dat or"):
-    movielens.read_movielens_1m(str(tmp_path / "half"))
+    movielens.read_movielens("movielens-1m", str(tmp_path / "half"))
   (tmp_path / "data/ml-1m/movies.dat").unlink()
   with pytest.raises(FileNotFoundError, match=r"ml-1m \(SIDREC_DATA_DIR\) has no movies\.dat"):
-    movielens.read_movielens_1m()
+    movielens.read_movielens("movielens-1m")
   monkeypatch.setenv("SIDREC_DATA_DIR", str(tmp_path / "typo"))
   with pytest.raises(FileNotFoundError, match=r"ml-1m \(SIDREC_DATA_DIR\) is not a folder"):
-    movielens.read_movielens_1m()
+    movielens.read_movielens("movielens-1m")
 
 
 def test_one_message_names_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
   with pytest.raises(FileNotFoundError) as error:
-    movielens.read_movielens_1m()
+    movielens.read_movielens("movielens-1m")
   for part in (
     "no path was given",
     "SIDREC_DATA_DIR is not set",
@@ -262,7 +260,7 @@ def test_one_message_names_all_places(tmp_path: Path, monkeypatch: pytest.Monkey
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
   (tmp_path / "tfds/movielens/1m-ratings/0.1.1").mkdir(parents=True)
   with pytest.raises(FileNotFoundError) as error:
-    movielens.read_movielens_1m()
+    movielens.read_movielens("movielens-1m")
   assert f"SIDREC_DATA_DIR: {tmp_path} has no folder ml-1m\n" in str(error.value)
   assert "0.1.1 has no dataset_info.json, features.json, movie_genres.labels.txt, *.array_rec" in (
     str(error.value)
@@ -290,8 +288,8 @@ def test_the_archive_is_downloaded_and_unpacked_once(
     return made
 
   monkeypatch.setattr(movielens, "fetch", fetch)
-  data = movielens.read_movielens_1m()
-  again = movielens.read_movielens_1m()
+  data = movielens.read_movielens("movielens-1m")
+  again = movielens.read_movielens("movielens-1m")
   assert calls == [(_EDITION.url, tmp_path / "cache/ml-1m.zip", _EDITION.md5)]
   assert data.items.ids_N.tolist() == again.items.ids_N.tolist() == [1, 3, 20]
   written = {str(f.relative_to(tmp_path)) for f in (tmp_path / "cache").rglob("*") if f.is_file()}
@@ -305,29 +303,29 @@ def test_a_bad_archive_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
   monkeypatch.setattr(movielens, "fetch", lambda *args: made)
   _archive(made, ratings_dat=_RATINGS, movies_dat=_MOVIES)
   with pytest.raises(FileNotFoundError, match=r"is not the archive ml-1m\.zip.*users\.dat"):
-    movielens.read_movielens_1m()
+    movielens.read_movielens("movielens-1m")
   made.write_bytes(b"no zip")
   with pytest.raises(FileNotFoundError, match=r"is not the archive ml-1m\.zip"):
-    movielens.read_movielens_1m()
+    movielens.read_movielens("movielens-1m")
   _archive(made, ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat="1::F")
   small = {"movielens-1m": _EDITION._replace(max_megabytes=0)}
   monkeypatch.setattr(movielens, "EDITIONS", small)
   with pytest.raises(FileNotFoundError, match=r"ml-1m/ratings\.dat has \d+ bytes, too many"):
-    movielens.read_movielens_1m()
+    movielens.read_movielens("movielens-1m")
   assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_the_signature_changes_with_the_files(tmp_path: Path) -> None:
   path = _write(tmp_path)
-  first = movielens.signature_movielens_1m(path)
-  assert movielens.signature_movielens_1m(path) == first
+  first = movielens.signature_movielens("movielens-1m", path)
+  assert movielens.signature_movielens("movielens-1m", path) == first
   _write(tmp_path, movies=_MOVIES + "8::Late (2003)::War\n")
-  second = movielens.signature_movielens_1m(path)
+  second = movielens.signature_movielens("movielens-1m", path)
   (tmp_path / "ratings.dat").rename(tmp_path / "kept.dat")
   (tmp_path / "ratings.dat.gz").write_bytes(gzip.compress(_RATINGS.encode()))
-  third = movielens.signature_movielens_1m(path)
+  third = movielens.signature_movielens("movielens-1m", path)
   assert first != second != third != first
-  assert movielens.signature_movielens_1m() == {
+  assert movielens.signature_movielens("movielens-1m") == {
     "kind": "archive",
     "url": _EDITION.url,
     "md5": _EDITION.md5,
@@ -337,7 +335,7 @@ def test_the_signature_changes_with_the_files(tmp_path: Path) -> None:
 @pytest.mark.skipif(not _ML_1M.is_dir(), reason="MovieLens-1M is not beside the checkout")
 def test_the_real_data() -> None:
   start = time.perf_counter()
-  data = movielens.read_movielens_1m(str(_ML_1M))
+  data = movielens.read_movielens("movielens-1m", str(_ML_1M))
   print(f"read MovieLens-1M in {time.perf_counter() - start:.2f} s")
   assert data.histories.num_users == 6040
   assert data.items.num_items == 3706

@@ -10,7 +10,7 @@ import pytest
 
 from sidrec.data.sources import movielens
 
-_ML_100K = Path(__file__).resolve().parents[2] / "../shared/data/ml-100k"
+_ML_100K = Path(__file__).resolve().parents[3] / "../shared/data/ml-100k"
 _CSV_EDITIONS = ("movielens-20m", "movielens-25m", "movielens-32m")
 _FILMS = {7: ('Zoë, "la" misérable (2001)', "Drama|War"), 30: ("八月 (1988)", ""), 4: ("No", "War")}
 _LOG = [

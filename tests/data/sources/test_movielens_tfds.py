@@ -49,7 +49,7 @@ def _write_dat(folder: Path) -> dataset.Dataset:
   movies = [f"{movie}::{title}::{'|'.join(g)}\n" for movie, (title, g) in _MOVIES.items()]
   (folder / "ratings.dat").write_text("".join(lines))
   (folder / "movies.dat").write_text("".join(movies), encoding="latin-1")
-  return movielens.read_movielens_1m(str(folder))
+  return movielens.read_movielens("movielens-1m", str(folder))
 
 
 def _write_rows(folder: Path, rows: list[dict]) -> None:
@@ -121,17 +121,17 @@ def test_a_copy_that_tfds_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
   # TFDS did shuffle the rows, so that their order had to be restored.
   stored = [row["user_id"] for row in builder.as_data_source("train")]
   assert stored != sorted(stored, key=int)
-  expected, found = _write_dat(tmp_path / "dat"), movielens.read_movielens_1m()
+  expected, found = _write_dat(tmp_path / "dat"), movielens.read_movielens("movielens-1m")
   _same(expected, found)
   assert found.notes == expected.notes
 
 
 def test_a_copy_in_file_order(tmp_path: Path) -> None:
   _write_rows(tmp_path / "tfds" / _FOLDER, _rows())
-  expected, found = _write_dat(tmp_path / "dat"), movielens.read_movielens_1m()
+  expected, found = _write_dat(tmp_path / "dat"), movielens.read_movielens("movielens-1m")
   _same(expected, found)
   assert found.notes == expected.notes
-  signature = movielens.signature_movielens_1m()
+  signature = movielens.signature_movielens("movielens-1m")
   assert signature["kind"] == "tfds"
   assert "movielens-train.array_record-00000-of-00001" in [name for name, *_ in signature["files"]]
 
@@ -139,7 +139,7 @@ def test_a_copy_in_file_order(tmp_path: Path) -> None:
 def test_a_copy_that_lost_the_order_says_so(tmp_path: Path) -> None:
   rows = _rows()
   _write_rows(tmp_path / "tfds" / _FOLDER, rows[60:] + rows[:60])
-  expected, found = _write_dat(tmp_path / "dat"), movielens.read_movielens_1m()
+  expected, found = _write_dat(tmp_path / "dat"), movielens.read_movielens("movielens-1m")
   _same(expected, found)  # users moved as wholes, so their own rows stayed in order
   assert "has lost the order of ratings.dat" in found.notes[0]
   assert found.notes[1:] == expected.notes
@@ -152,4 +152,4 @@ def test_a_damaged_copy_is_named(tmp_path: Path, damage: str) -> None:
   name = "dataset_info.json" if damage == "metadata" else "*.array_record*"
   next(folder.glob(name)).write_bytes(b"{" * 100)
   with pytest.raises(ValueError, match=r"1m-ratings/0\.1\.1 is not a readable TFDS copy"):
-    movielens.read_movielens_1m()
+    movielens.read_movielens("movielens-1m")

@@ -21,6 +21,7 @@ def test_every_source_reads(tmp_path: Path) -> None:
   assert registry.read("amazon-beauty", str(tmp_path)).histories.lengths_U.tolist() == [3, 4]
   assert registry.read("amazon-beauty", str(tmp_path), 4).histories.lengths_U.tolist() == [4]
   assert registry.read("amazon-sports", str(tmp_path)).name == "amazon-sports"
+  assert registry.read("sequences", str(tmp_path / "Beauty.txt")).name == "Beauty"
   assert registry.read("demo", min_interactions=100).histories.lengths_U.min() >= 100
 
 
@@ -45,7 +46,8 @@ def test_an_unknown_source_names_the_nearest_and_all(function) -> None:
   editions = ", ".join(
     f"movielens-{edition}" for edition in ("100k", "1m", "10m", "20m", "25m", "32m")
   )
-  known = f"demo, {editions}, amazon-beauty, amazon-sports, amazon-reviews, atomic, store, table"
+  others = "amazon-beauty, amazon-sports, sequences, amazon-reviews, atomic, store, table"
+  known = f"demo, {editions}, {others}"
   nearest = f"'movielens1m'; did you mean 'movielens-1m'. known sources: {known}$"
   with pytest.raises(ValueError, match=nearest):
     function("movielens1m")

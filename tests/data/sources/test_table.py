@@ -9,16 +9,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidrec.data import dataset
-from sidrec.data.sources import rows, table
+from sidrec.data.settings import TableConfig
+from sidrec.data.sources import table
 
 _NEEDS_PYARROW = pytest.mark.skipif(
   importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed"
 )
+_MANY = 3000
 _HEADER = "user_id,item_id,timestamp,rating\n"
 _LOG = [("u1", "b", 30, 4.0), ("u1", "a", 10, 3.5), ("u1", "c", 20, 1.0)]
 _COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
@@ -30,8 +33,9 @@ def _csv(file: Path, log: list[tuple] = _LOG, header: str = _HEADER) -> str:
   return str(file)
 
 
-def _read(path: str, **settings) -> dataset.Dataset:
-  return table.read_table(path, **{"columns": _COLUMNS, **settings})
+def _read(path: str, repeats: str = "keep", **settings) -> dataset.Dataset:
+  settings = TableConfig(**{"columns": _COLUMNS, **settings})
+  return table.read_table(path, settings=settings, repeats=repeats)
 
 
 def _same(found: dataset.Dataset, expected: dataset.Dataset) -> None:
@@ -246,16 +250,12 @@ def test_parquet_knows_its_times_whole_floats_and_lists(tmp_path: Path) -> None:
   assert data.notes[0] == "dropped 1 row without a user or item"
 
 
-def test_parquet_without_pyarrow_says_what_to_do(
-  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  (tmp_path / "a.parquet").write_bytes(b"PAR1")
+def test_parquet_is_read_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
   monkeypatch.setitem(sys.modules, "pyarrow", None)
-  with pytest.raises(ImportError, match=r"a\.parquet needs pyarrow: pip install pyarrow, or"):
-    _read(str(tmp_path / "a.parquet"))
+  pl.DataFrame(_LOG, list(_COLUMNS.values()), orient="row").write_parquet(tmp_path / "a.parquet")
+  _same(_read(str(tmp_path / "a.parquet")), _read(_csv(tmp_path / "a.csv")))
 
 
-@_NEEDS_PYARROW
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
   (tmp_path / "a.parquet").write_bytes(b"no parquet")
   with pytest.raises(ValueError, match=r"a\.parquet is not a readable Parquet file"):
@@ -376,6 +376,177 @@ def test_a_faulty_table_of_items_is_named(
     _read(_csv(tmp_path / "a.csv"), items_path=str(tmp_path / "items.csv"), item_columns=columns)
 
 
+# What files hold.
+
+
+def test_parquet_doubles_are_whole_or_not_as_a_column(tmp_path: Path) -> None:
+  users = [7.0] * 2048
+  users[1500] = 1e16
+  log = {"user_id": users, "item_id": [k % 50 for k in range(2048)], "timestamp": range(2048)}
+  pl.DataFrame(log).write_parquet(tmp_path / "a.parquet")
+  data = _read(str(tmp_path / "a.parquet"), columns=_COLUMNS | {"rating": ""})
+  assert data.histories.lengths_U.tolist() == [2047]
+
+
+def test_parquet_bytes_are_text_or_uuids(tmp_path: Path) -> None:
+  of = lambda users: pl.DataFrame(
+    {"user_id": users, "item_id": [1, 2, 3], "timestamp": [1, 2, 3]}
+  ).write_parquet(tmp_path / "a.parquet")
+  columns = _COLUMNS | {"rating": ""}
+  for users, read in (
+    (["Ü".encode()] * 3, "Ü"),
+    (
+      [bytes.fromhex("f81d4fae7dec11d0a76500a0c91e6bf6")] * 3,
+      "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+    ),
+    ([bytes(15) + b"\1"] * 3, "00000000-0000-0000-0000-000000000001"),
+  ):
+    of(users)
+    data = _read(str(tmp_path / "a.parquet"), columns=columns)
+    assert data.histories.user_ids_U.tolist() == [read]
+  for users, fault in (
+    ([b"\xff"] * 3, "column 'user_id' holds bytes that are no UTF-8 text; cast it to text"),
+    ([{"name": "x"}] * 3, "column 'user_id' is of type Struct"),
+  ):
+    of(users)
+    with pytest.raises(ValueError, match=rf"a\.parquet: {fault}"):
+      _read(str(tmp_path / "a.parquet"), columns=columns)
+
+
+def test_what_programs_write_for_a_missing_id_is_no_id(tmp_path: Path) -> None:
+  marks = ["nan", "NULL", "None", "\\N"]
+  log = [(user, item, item, 1) for user in [*marks, "anna", "Null"] for item in range(4)]
+  data = _read(_csv(tmp_path / "a.csv", log))
+  assert data.histories.user_ids_U.tolist() == ["Null", "anna"]  # a name, perhaps
+  assert data.notes[0] == "dropped 16 rows without a user or item"
+  lines = [json.dumps({"user_id": u, "item_id": i, "timestamp": i}) for u, i, *_ in log]
+  (tmp_path / "a.jsonl").write_text("\n".join(lines))
+  data = _read(str(tmp_path / "a.jsonl"), columns=_COLUMNS | {"rating": ""})
+  assert data.histories.num_users == 6  # JSON tells null from 'None'
+
+
+def test_blanks_around_ids_count_in_quotes_alone(tmp_path: Path) -> None:
+  log = [("u ", " lamp", 1, 1), ("u", '" lamp"', 2, 1), (" u", "lamp ", 3, 1)]
+  data = _read(_csv(tmp_path / "a.csv", log, _HEADER.replace(",", ", ")))
+  assert data.items.ids_N[data.histories.item_T].tolist() == ["lamp", " lamp", "lamp"]
+
+
+def test_quotes_that_do_not_close(tmp_path: Path) -> None:
+  lines = ["user_id\titem_id\tname\ttimestamp"]
+  lines += [f"u\t{item}\t{name}\t{time}" for time, (item, name) in enumerate(
+    [("a", '"lamp'), ("b", "x"), ("c", 'y"'), ("d", '"z"'), ("e", '5" disc')]
+  )]  # fmt: skip
+  (tmp_path / "a.tsv").write_text("\n".join(lines))
+  data = _read(str(tmp_path / "a.tsv"), columns=_COLUMNS | {"rating": ""})
+  assert data.items.ids_N[data.histories.item_T].tolist() == list("abcde")
+  (tmp_path / "a.csv").write_text("\n".join(lines).replace("\t", ","))
+  with pytest.raises(ValueError, match=r"a\.csv:2: unexpected end of data; a value that holds a"):
+    _read(str(tmp_path / "a.csv"), columns=_COLUMNS | {"rating": ""})
+
+
+def test_long_texts_cost_what_they_hold(tmp_path: Path) -> None:
+  long = "x" * 200_000
+  lines = [json.dumps({"item_id": k, "title": long if k == 2 else "t"}) for k in range(3000)]
+  (tmp_path / "items.jsonl").write_text("\n".join(lines))
+  path = _csv(tmp_path / "a.csv", [("u", k, k, 1) for k in range(3000)])
+  data = _read(path, items_path=str(tmp_path / "items.jsonl"))
+  assert data.items.titles_N[2] == long
+  (tmp_path / "items.csv").write_text(f'item_id,title\n2,"{long}\n"\n')
+  data = _read(path, items_path=str(tmp_path / "items.csv"))
+  assert data.items.titles_N[2] == long + "\n"
+
+
+def test_half_a_surrogate_is_replaced(tmp_path: Path) -> None:
+  (tmp_path / "items.jsonl").write_text('{"item_id": "a", "title": "cut \\ud83d"}\n')
+  data = _read(_csv(tmp_path / "a.csv"), items_path=str(tmp_path / "items.jsonl"))
+  assert data.items.titles_N[0] == "cut \ufffd"
+
+
+def test_json_values_are_written_as_python_does(tmp_path: Path) -> None:
+  values = ["x", 5, 5.0, 1e20, 2**70, True, [1, "y"], {"z": [1.5]}, "[1]", "1e5", "é\n"]
+  lines = [json.dumps({"user_id": "u", "item_id": v, "timestamp": k}) for k, v in enumerate(values)]
+  (tmp_path / "a.jsonl").write_text("\n".join(lines))
+  data = _read(str(tmp_path / "a.jsonl"), columns=_COLUMNS | {"rating": ""})
+  expected = [
+    "x",
+    "5",
+    "5.0",
+    "1e+20",
+    str(2**70),
+    "true",
+    "1|y",
+    '{"z": [1.5]}',
+    "[1]",
+    "1e5",
+    "é\n",
+  ]
+  assert data.items.ids_N[data.histories.item_T].tolist() == expected
+
+
+def test_json_columns_may_come_late(tmp_path: Path) -> None:
+  rows = [{"user_id": "u", "item_id": k} for k in range(1500)]
+  rows[1300:] = [row | {"timestamp": row["item_id"]} for row in rows[1300:]]
+  (tmp_path / "a.json").write_text("\n".join(map(json.dumps, rows)))
+  data = _read(str(tmp_path / "a.json"), columns=_COLUMNS | {"rating": ""})
+  assert len(data.histories.item_T) == 200
+  with pytest.raises(ValueError, match="has no column 'when', which was to be its time"):
+    _read(str(tmp_path / "a.json"), columns=_COLUMNS | {"rating": "", "time": "when"})
+
+
+def test_items_of_another_log_are_refused(tmp_path: Path) -> None:
+  (tmp_path / "items.csv").write_text("item_id,title\n00123,A\n")
+  path = _csv(tmp_path / "a.csv", [("u", 123 + k, k, 1) for k in range(3)])
+  with pytest.raises(ValueError, match=r"items\.csv describes no item of .*a\.csv: its ids look "
+                     "like '00123', those of the log like '123'"):  # fmt: skip
+    _read(path, items_path=str(tmp_path / "items.csv"), item_columns={"id": "item_id"})
+
+
+def test_times_in_two_units_are_noted(tmp_path: Path) -> None:
+  times = [1700000000000, 1700000060000, 1700000120]
+  path = _csv(tmp_path / "a.csv", [("u", k, time, 1) for k, time in enumerate(times)])
+  note = "1 of 3 times lie before 1971; are they in another unit than 'ms'?"
+  assert _read(path, time_unit="ms").notes[0] == note
+
+
+def test_names_of_files(tmp_path: Path) -> None:
+  expected = _read(_csv(tmp_path / "a.csv"))
+  _same(_read(_csv(tmp_path / "B.CSV")), expected)
+  (tmp_path / "log.csv").mkdir()
+  for part, rows in (("part-0.csv", _LOG[:1]), ("part-1.csv", _LOG[1:]), ("_SUCCESS", [])):
+    _csv(tmp_path / "log.csv" / part, rows)
+  _same(_read(str(tmp_path / "log.csv")), expected)
+  _same(_read(str(tmp_path / "log.csv" / "part-*")), expected)
+  settings = TableConfig(columns=_COLUMNS)
+  files = table.signature_table(str(tmp_path / "log.csv"), settings)["files"]
+  assert [Path(file).name for file, *_ in files] == ["part-0.csv", "part-1.csv"]
+  for name, fault in (
+    ("a.zip", "a.zip is a .zip file; unpack or export it as .csv"),
+    ("a.txt", r"it has: user_id,item_id,timestamp,rating; it was split at '\t': set the "
+     "separator to ','"),
+  ):  # fmt: skip
+    _csv(tmp_path / name)
+    with pytest.raises(ValueError, match=re.escape(fault)):
+      _read(str(tmp_path / name))
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(FileNotFoundError, match="holds no file of a table"):
+    _read(str(tmp_path / "empty"))
+  with pytest.raises(FileNotFoundError, match=r"there is no file .*\*\.tsv"):
+    _read(str(tmp_path / "*.tsv"))
+
+
+@pytest.mark.parametrize(
+  ("time", "seconds"),
+  [
+    ("1970-01-02 00:00:01 UTC", 86401), ("1970-01-01T00:00:01z", 1), ("19700102T000001", 86401),
+    ("1970-01-01T05:30:02.5+05:30", 2), ("1970-01-01T00:00-01:00", 3600), (" 1970-W01-5 ", 86400),
+  ],
+)  # fmt: skip
+def test_forms_of_dates(tmp_path: Path, time: str, seconds: int) -> None:
+  log = [("u", 1, "1969-01-01", 1), ("u", 2, time, 1), ("u", 3, "2024-01-01", 1)]
+  data = _read(_csv(tmp_path / "a.csv", log), time_unit="iso")
+  assert data.histories.time_T[1] == seconds
+
+
 # Messages.
 
 
@@ -406,8 +577,8 @@ def test_a_faulty_log_is_named(tmp_path: Path, text: str, fault: str) -> None:
 
 
 def test_the_line_is_right_beyond_the_first_block(tmp_path: Path) -> None:
-  log = [("u", k, k, 1) for k in range(3 * rows.BLOCK_ROWS)]
-  at = 2 * rows.BLOCK_ROWS + 5
+  log = [("u", k, k, 1) for k in range(3 * _MANY)]
+  at = 2 * _MANY + 5
   for column, fault in ((2, "the time 'x'"), (3, "the rating 'x'")):
     faulty = [list(row) for row in log]
     faulty[at][column] = "x"
@@ -467,10 +638,11 @@ def test_a_byte_order_mark_and_blanks_are_no_part_of_a_name(tmp_path: Path) -> N
 def test_the_signature_changes_with_the_files(tmp_path: Path) -> None:
   path, items = _csv(tmp_path / "a.csv"), tmp_path / "items.csv"
   items.write_text("item_id\na\n")
-  both = table.signature_table(path, items_path=str(items), time_unit="s")
+  settings = TableConfig(items_path=str(items))
+  both = table.signature_table(path, settings, repeats="keep")
   assert json.loads(json.dumps(both)) == both
   assert table.signature_table(path) != both
   items.write_text("item_id\na\nb\n")
-  assert table.signature_table(path, items_path=str(items)) != both
+  assert table.signature_table(path, settings) != both
   with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.csv"):
     table.signature_table(str(tmp_path / "gone.csv"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny import make_items
 
-from sidrec.data.item_parts import join_items, take_items
+from sidrec.data.parts import join_items, take_items
 from sidrec.data.sources.build import item_table
 
 

@@ -1,10 +1,11 @@
-"""Some items of a table, and two tables in one."""
+"""Some of the items or interactions of a data set, and two tables of items in one."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
-from sidrec.data.dataset import Items
+from sidrec.data.dataset import TEXT, Dataset, Histories, Items
 
 
 def take_items(items: Items, row_M: np.ndarray) -> Items:
@@ -32,18 +33,21 @@ def join_items(parts: Sequence[Items]) -> Items:
   Raises:
     ValueError: if an id stands in two of them, or is a number in one and text in another.
   """
-  kinds = {part.ids_N.dtype.kind == "U" for part in parts}
+  kinds = {part.ids_N.dtype == TEXT for part in parts}
   if len(kinds) > 1:
     raise ValueError("item ids are numbers in one table and text in the other; give them alike")
   ids_N = np.concatenate([part.ids_N for part in parts])
   distinct, count = np.unique(ids_N, return_counts=True)
   if (count > 1).any():
-    raise ValueError(f"item {distinct[count.argmax()].item()!r} is in the catalogue already")
+    raise ValueError(f"item {distinct.item(int(count.argmax()))!r} is in the catalogue already")
   names = np.concatenate([part.categories_C[part.category_E] for part in parts])
   categories_C, category_E = np.unique(names, return_inverse=True)
   lengths_N = np.concatenate([np.diff(part.category_offsets_Np1) for part in parts])
   columns = dict.fromkeys(name for part in parts for name in part.numeric)
-  missing = lambda part: np.full(part.num_items, np.nan, np.float32)
+
+  def missing(part: Items) -> np.ndarray:
+    return np.full(part.num_items, np.nan, np.float32)
+
   return Items(
     ids_N=ids_N,
     titles_N=np.concatenate([part.titles_N for part in parts]),
@@ -56,3 +60,35 @@ def join_items(parts: Sequence[Items]) -> Items:
     },
     text_N=np.concatenate([part.text_N for part in parts]),
   )
+
+
+def interactions_of(histories: Histories) -> pl.DataFrame:
+  """Histories as a log (see `sources.rules`); rows of users and items stand for ids."""
+  return pl.DataFrame(
+    {
+      "user": np.repeat(np.arange(histories.num_users, dtype=np.uint32), histories.lengths_U),
+      "item": histories.item_T.astype(np.uint32),
+      "time": histories.time_T,
+      "rating": histories.rating_T,
+    }
+  )
+
+
+def with_interactions(dataset: Dataset, log: pl.DataFrame) -> Dataset:
+  """The data set with some of its interactions; users and items without any are left out.
+
+  Args:
+    dataset: what a reader returned.
+    log: of `interactions_of`, fewer of its rows, in their order.
+  """
+  user_T, item_T = (log[name].to_numpy() for name in ("user", "item"))
+  user_U, length_U = np.unique(user_T, return_counts=True)
+  item_M, item_T = np.unique(item_T, return_inverse=True)
+  histories = Histories(
+    offsets_Up1=np.concatenate([[0], np.cumsum(length_U)]).astype(np.int64),
+    item_T=item_T.astype(np.int32),
+    time_T=log["time"].to_numpy(writable=True),
+    rating_T=log["rating"].to_numpy(writable=True),
+    user_ids_U=dataset.histories.user_ids_U[user_U],
+  )
+  return dataset._replace(histories=histories, items=take_items(dataset.items, item_M))

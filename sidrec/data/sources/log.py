@@ -1,0 +1,242 @@
+"""A table of interactions of any kind → `Dataset`: what ids and times may look like, and the rules.
+
+Rules, each with a note that counts what it met:
+  * Rows without a user or an item are dropped.
+  * Rows without a time are dropped; if no row has one, the order of the file stands for time,
+    and a row that equals another is a repeat.
+  * Exact duplicates are dropped, and with repeats='first' so are later repeats (see `rules`).
+  * Rows may stand in any order; of equal times, the row that comes first in the file is older.
+  * Ids are compared as they are written. If all ids of a kind are whole numbers, they become
+    int64; if not, all stay text.
+  * Items without metadata keep their id alone; metadata without interactions is left out.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import polars as pl
+
+from sidrec.data import dataset
+from sidrec.data.sources import values
+from sidrec.data.sources.build import apply_rules, sort_ids
+from sidrec.data.sources.file_lines import named_faults
+from sidrec.data.sources.items import Described
+from sidrec.data.sources.rules import counted
+from sidrec.data.sources.scan import Scan, require_columns
+
+ROLES = ("user", "item", "time", "rating")
+TICKS = 10**6  # of the times of a log, in a second
+_WHOLE = r"^(?:0|-?[1-9][0-9]{0,17})$"  # such text and its number tell the same
+_EARLY = 365 * 86400 * TICKS  # 1971
+
+
+class Met(NamedTuple):
+  """What reading a log met; adds up over files and batches."""
+
+  rows: int = 0
+  timed: int = 0  # with a time
+  early: int = 0  # with a time before 1971
+  nameless: int = 0  # without a user or an item
+  timeless: int = 0  # others without a time
+
+
+class LogScan(NamedTuple):
+  """A table of interactions, not read yet."""
+
+  scan: Scan
+  columns: Mapping[str, str]  # role → column, without those that there are not
+  time_unit: str
+  # 'row', 'user', 'item' (String), 'time' (Int64, microseconds), 'rating' (Float32), null where
+  # there is none, and 'faulty' (Boolean; see `require_sound`).
+  frame: pl.LazyFrame
+
+
+def scan_log(scan: Scan, columns: Mapping[str, str], time_unit: str = "s") -> LogScan:
+  """Scans interactions.
+
+  Args:
+    scan: one interaction a row.
+    columns: role → column: 'user' and 'item', and perhaps 'time' and 'rating'; '' for none.
+    time_unit: 's', 'ms', 'us' or 'ns' since 1970, whole or not, or 'iso' for dates such as
+      2024-05-01 or 2024-05-01T12:30:00+02:00 (UTC where no zone is given).
+
+  Raises:
+    ValueError: for an unknown role, column or unit.
+  """
+  columns = {role: name for role, name in columns.items() if name}
+  if unknown := [role for role in columns if role not in ROLES]:
+    raise ValueError(f"unknown role {unknown[0]!r} of a column; known: {', '.join(ROLES)}")
+  if lacking := [role for role in ("user", "item") if role not in columns]:
+    raise ValueError(f"{scan.file}: no column is named for the {lacking[0]} of an interaction")
+  if time_unit not in values.TIME_UNITS:
+    units = ", ".join(values.TIME_UNITS)
+    raise ValueError(f"time_unit must be one of {units}, not {time_unit!r}")
+  require_columns(scan, columns)
+  with named_faults(scan.file):
+    ids = [columns["user"], columns["item"]]
+    table = scan.frame(list(dict.fromkeys(columns.values())), ids)
+    users, items = (values.text_of(table, name, scan.typed) for name in ids)
+  time, rating = pl.lit(None, pl.Int64), pl.lit(None, pl.Float64)
+  if name := columns.get("time"):
+    time = pl.col(name).map_batches(
+      functools.partial(values.times, unit=time_unit), return_dtype=pl.Int64, is_elementwise=True
+    )
+  if name := columns.get("rating"):
+    rating = pl.col(name).map_batches(values.numbers, return_dtype=pl.Float64, is_elementwise=True)
+  read = table.select(
+    "row",
+    "faulty",
+    users.alias("user"),
+    items.alias("item"),
+    time.alias("time"),
+    rating.alias("rating"),
+  )
+  faulty = pl.col("faulty") | (pl.col("time") <= values.BEYOND) | pl.col("rating").is_infinite()
+  frame = read.with_columns(
+    faulty.fill_null(False).alias("faulty"), pl.col("rating").cast(pl.Float32)
+  )
+  return LogScan(scan, columns, time_unit, frame)
+
+
+def read_rows(log: LogScan) -> pl.DataFrame:
+  """All rows of a log in their order; raises ValueError for one that is faulty."""
+  with named_faults(log.scan.file):
+    rows = log.frame.collect(engine="streaming")
+    require_sound(log, rows)
+    return rows
+
+
+def require_sound(log: LogScan, rows: pl.DataFrame) -> None:
+  """Raises ValueError for the first faulty one of some rows, with file and line."""
+  faulty = rows.filter("faulty")
+  if not len(faulty):
+    return
+  row = faulty["row"][0]
+  scan = log.scan
+  found = scan.frame(list(dict.fromkeys(log.columns.values()))).filter(pl.col("row") == row)
+  if found.select("faulty").collect().item():
+    scan.explain(row)
+  for role in ("time", "rating"):
+    if not (name := log.columns.get(role)):
+      continue
+    column = found.select(name).collect()[name]
+    shown = str(column[0])[:200]
+    read = values.times(column, log.time_unit) if role == "time" else values.numbers(column)
+    if read[0] == values.NO_TIME and log.time_unit == "iso":
+      raise ValueError(
+        f"{scan.where(row)}: the time {shown!r} is no date such as 2024-05-01 or "
+        "2024-05-01T12:30:00+02:00; for numbers, state their time_unit"
+      )
+    if read[0] in (values.NO_TIME, float("inf"), -float("inf")):
+      raise ValueError(f"{scan.where(row)}: the {role} {shown!r} is no number")
+    if read[0] == values.BEYOND:
+      raise ValueError(
+        f"{scan.where(row)}: the time {shown!r} lies beyond the year 9999; state its time_unit "
+        f"({', '.join(values.TIME_UNITS)})"
+      )
+
+
+Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
+
+
+def met_in(rows: pl.DataFrame | pl.LazyFrame) -> Met:
+  """Counts what there is in some rows of a log."""
+  named, time = pl.col("user").is_not_null() & pl.col("item").is_not_null(), pl.col("time")
+  counts = rows.lazy().select(
+    pl.len().alias("rows"),
+    time.count().alias("timed"),
+    (time < _EARLY).sum().alias("early"),
+    (~named).sum().alias("nameless"),
+    (named & time.is_null()).sum().alias("timeless"),
+  )
+  return Met(*counts.collect(engine="streaming").row(0))
+
+
+def named_rows(rows: Rows) -> Rows:
+  """The rows with a user and an item."""
+  return rows.drop_nulls(["user", "item"])
+
+
+def with_times(rows: Rows, *, untimed: bool) -> Rows:
+  """Drops rows without a time; if no row of the log has one, 'place' stands for it, in seconds."""
+  if untimed:
+    return rows.with_columns(time=pl.col("place") * TICKS)
+  return rows.drop_nulls("time")
+
+
+def log_notes(columns: Mapping[str, str], met: Met, time_unit: str = "s") -> list[str]:
+  """What reading a log assumed and dropped; columns and unit are those of `scan_log`."""
+  notes = []
+  if not met.timed:
+    column = columns.get("time")
+    why = f"column {column!r} is empty" if column else "there is no column of times"
+    notes.append(f"{why}: the order of the file stands for time")
+  timeless = met.timeless if met.timed else 0
+  for count, what in ((met.nameless, "user or item"), (timeless, "time")):
+    if count:
+      notes.append(f"dropped {counted(count, 'row')} without a {what}")
+  if 0 < met.early < met.timed and time_unit in ("ms", "us", "ns"):
+    notes.append(
+      f"{met.early:,} of {met.timed:,} times lie before 1971; are they in another unit than "
+      f"{time_unit!r}?"
+    )
+  return notes
+
+
+def read_data(
+  name: str,
+  logs: Sequence[LogScan],
+  described: Described,
+  min_interactions: int = 3,
+  repeats: str = "keep",
+) -> dataset.Dataset:
+  """Interactions and descriptions of items → a validated data set, by the rules above.
+
+  Args:
+    name: of the data set.
+    logs: of its files, in their order.
+    described: what is known about items.
+    min_interactions: users with fewer are dropped.
+    repeats: 'keep' or 'first'.
+
+  Raises:
+    ValueError: if there is no row or no user left, and in one sentence with file and line for
+      what cannot be read.
+  """
+  _, columns, time_unit, _ = logs[0]
+  rows = pl.concat(map(read_rows, logs))
+  met = met_in(rows)
+  if not met.rows:
+    raise ValueError(f"{logs[0].scan.file} names its columns and has no row; is it cut off?")
+  rows = named_rows(rows.with_row_index("place").with_columns(pl.col("place").cast(pl.Int64)))
+  require_known(logs[0], described, rows["item"])
+  users = type_of(rows["user"].unique())
+  items = type_of(pl.concat([rows["item"].unique(), described.frame["item"]]).unique())
+  log = with_times(rows, untimed=not met.timed).select(
+    pl.col("user").cast(users), pl.col("item").cast(items), "time", "rating"
+  )
+  return apply_rules(
+    name,
+    log,
+    described.frame.with_columns(pl.col("item").cast(items)),
+    min_interactions,
+    (*log_notes(columns, met, time_unit), *described.notes),
+    repeats=repeats,
+    ticks=TICKS,
+  )
+
+
+def require_known(log: LogScan, described: Described, items: pl.Series) -> None:
+  """Raises ValueError if a table of items describes none of the log's items."""
+  ids = described.frame["item"]
+  if len(ids) and len(items) and not ids.is_in(items.unique().implode()).any():
+    raise ValueError(
+      f"{described.file} describes no item of {log.scan.file}: its ids look like "
+      f"{ids[0]!r}, those of the log like {items[0]!r}"
+    )
+
+
+def type_of(ids: pl.Series) -> pl.DataType:
+  """The type of distinct ids: Int64 if all are whole numbers, else an Enum in their order."""
+  return pl.Int64() if ids.str.contains(_WHOLE).all() else pl.Enum(sort_ids(ids)[0])
