@@ -17,8 +17,7 @@ from sidrec.evaluation.baselines import item_knn
 from sidrec.evaluation.metrics import COVERAGE_AT
 from sidrec.evaluation.results import PUBLISHED
 from sidrec.features import behaviour
-from sidrec.features.cooccurrence import cooccurrence_vectors, positive_pmi
-from sidrec.features.item2vec import Item2vecConfig
+from sidrec.features.cooccurrence import positive_pmi
 from sidrec.models import positions
 from sidrec.models.sasrec import SASRecConfig
 from sidrec.models.seq2seq_config import Seq2SeqConfig
@@ -55,8 +54,15 @@ DEFAULTS = {
   "features.cooccurrence.window": 5,
   "features.item2vec.weight": 0.0,
   "features.item2vec.dim": 64,
-  "features.item2vec.window": 5,
+  "features.item2vec.window": 5,  # word2vec's
   "features.item2vec.steps": 3000,
+  # Barkan and Koenigstein (2016) and word2vec (Mikolov et al., 2013), as far as not measured.
+  "features.item2vec.batch_size": 4096,
+  "features.item2vec.negatives": 2,
+  "features.item2vec.shared_negatives": 64,
+  "features.item2vec.exponent": 0.75,  # word2vec's
+  "features.item2vec.subsample": 0.0,
+  "features.item2vec.learning_rate": 0.02,
   "features.sasrec.weight": 0.0,
   "features.sasrec.history_length": 50,
   "features.sasrec.width": 64,
@@ -202,26 +208,9 @@ def test_kmeans():
   assert defaults_of(lsh) == {"centre": True}
 
 
-def test_item2vec():
-  """Barkan and Koenigstein (2016) and word2vec (Mikolov et al., 2013), as far as not measured."""
-  assert Item2vecConfig()._asdict() == {
-    "dim": 64,
-    "window": 5,  # word2vec's
-    "steps": 3000,
-    "batch_size": 4096,
-    "negatives": 2,
-    "shared_negatives": 64,
-    "exponent": 0.75,  # word2vec's
-    "subsample": 0.0,
-    "learning_rate": 0.02,
-  }
-
-
 def test_cooccurrence():
-  """Levy and Goldberg (2014): no shift; Levy, Goldberg and Dagan (2015): contexts to the 0.75."""
-  assert defaults_of(positive_pmi) == {"shift": 1.0, "smoothing": 0.75}
-  expected = {"dim": 64, "window": 5, "shift": 1.0, "smoothing": 0.75}
-  assert defaults_of(cooccurrence_vectors) == expected
+  """Levy, Goldberg and Dagan (2015): contexts to the power of 0.75."""
+  assert defaults_of(positive_pmi) == {"smoothing": 0.75}
 
 
 def test_item_knn():
@@ -288,6 +277,17 @@ FIGURES = {
   # README of blondered/transformer_benchmark, 'Reported'.
   ("amazon-beauty", "ActionPiece", "ActionPiece paper"): (0.0775, 0.0424),
   ("amazon-sports", "ActionPiece", "ActionPiece paper"): (0.0500, 0.0264),
+  # src/output of xhy963319431/WEARec, and README of NetEase-Media/HSTU-Tensorflow.
+  ("movielens-1m", "WEARec", "WEARec logs"): (0.3334, 0.1904),
+  ("movielens-1m", "HSTU", "NetEase README"): (0.3419, 0.1944),
+  # benchmark/*.json of MTandHJ/RecBoard, mean of five seeds.
+  ("amazon-beauty", "BSARec", "RecBoard"): (0.1004, 0.0609),
+  ("amazon-sports", "BSARec", "RecBoard"): (0.0596, 0.0342),
+  # The papers' own tables.
+  ("amazon-beauty", "FADE-0.6B", "FADE paper"): (0.1088, 0.0616),
+  ("amazon-sports", "FADE-0.6B", "FADE paper"): (0.0684, 0.0371),
+  ("amazon-beauty", "RPG", "RPG paper"): (0.0809, 0.0464),
+  ("amazon-sports", "DiffGRM", "DiffGRM paper"): (0.0550, 0.0305),
 }
 
 
