@@ -18,8 +18,7 @@ from sidrec.evaluation.baselines import item_knn
 from sidrec.evaluation.metrics import COVERAGE_AT
 from sidrec.evaluation.published import PUBLISHED
 from sidrec.features import behaviour
-from sidrec.features.cooccurrence import cooccurrence_vectors, positive_pmi
-from sidrec.features.item2vec import Item2vecConfig
+from sidrec.features.cooccurrence import positive_pmi
 from sidrec.models import positions
 from sidrec.models.sasrec import SASRecConfig
 from sidrec.models.settings import RecommenderConfig
@@ -57,8 +56,15 @@ DEFAULTS = {
   "features.cooccurrence.window": 5,
   "features.item2vec.weight": 0.0,
   "features.item2vec.dim": 64,
-  "features.item2vec.window": 5,
+  "features.item2vec.window": 5,  # word2vec's
   "features.item2vec.steps": 3000,
+  # Barkan and Koenigstein (2016) and word2vec (Mikolov et al., 2013), as far as not measured.
+  "features.item2vec.batch_size": 4096,
+  "features.item2vec.negatives": 2,
+  "features.item2vec.shared_negatives": 64,
+  "features.item2vec.exponent": 0.75,  # word2vec's
+  "features.item2vec.subsample": 0.0,
+  "features.item2vec.learning_rate": 0.02,
   "features.sasrec.weight": 0.0,
   "features.sasrec.history_length": 50,
   "features.sasrec.width": 64,
@@ -202,26 +208,9 @@ def test_kmeans():
   assert defaults_of(lsh) == {"centre": True}
 
 
-def test_item2vec():
-  """Barkan and Koenigstein (2016) and word2vec (Mikolov et al., 2013), as far as not measured."""
-  assert Item2vecConfig()._asdict() == {
-    "dim": 64,
-    "window": 5,  # word2vec's
-    "steps": 3000,
-    "batch_size": 4096,
-    "negatives": 2,
-    "shared_negatives": 64,
-    "exponent": 0.75,  # word2vec's
-    "subsample": 0.0,
-    "learning_rate": 0.02,
-  }
-
-
 def test_cooccurrence():
-  """Levy and Goldberg (2014): no shift; Levy, Goldberg and Dagan (2015): contexts to the 0.75."""
-  assert defaults_of(positive_pmi) == {"shift": 1.0, "smoothing": 0.75}
-  expected = {"dim": 64, "window": 5, "shift": 1.0, "smoothing": 0.75}
-  assert defaults_of(cooccurrence_vectors) == expected
+  """Levy, Goldberg and Dagan (2015): contexts to the power of 0.75."""
+  assert defaults_of(positive_pmi) == {"smoothing": 0.75}
 
 
 def test_item_knn():

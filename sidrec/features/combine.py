@@ -1,6 +1,6 @@
 """From blocks of item vectors to the one matrix that a tokenizer is fitted on.
 
-Letters: N items, B items in memory at once, C columns of all blocks together, F vector width.
+Here B counts the items that are in memory at once, and X the columns of all blocks together.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 
 Params = dict[str, Any]  # nested dicts of float32 arrays, which Orbax saves
 
-# Items that are held in float64 at once; blocks may be memory-mapped.
+# Items that are held in float64 at once: scikit-learn's PCA would hold all of them.
 _ROWS_AT_ONCE = 16384
 
 # Directions with less than this part of the largest variance are rounding noise.
@@ -41,11 +41,11 @@ def fit_combine(
     blocks: name → float [N, F of the block].
     weights: name → weight, 0 or more, for exactly the names in `blocks`.
     whiten: F, or 0 for no whitening. A matrix of lower rank gives as many components as its
-      rank: the width of the vectors tells.
+      rank.
 
   Returns:
     {'blocks': {name: {'mean_F', 'scale_F'}}}, scale 0 for a column that is left out, and, with
-    whitening, 'whitening_CxF'.
+    whitening, 'whitening_XxF'.
 
   Raises:
     ValueError: if the names differ, blocks differ in N, a value is not finite, a weight or
@@ -61,22 +61,17 @@ def fit_combine(
       raise ValueError(f"the weight of feature block {name!r} must be 0 or more, not {weight}")
   if whiten < 0:
     raise ValueError(f"whiten must be 0 or more components, not {whiten}")
-  _num_rows(blocks)
-
-  fitted = {}
-  for name in sorted(blocks):
-    _check_block(name, blocks[name])
-    if blocks[name].size:
-      fitted[name] = _fit_block(blocks[name], weights[name])
-  params: Params = {"blocks": fitted}
+  _check_blocks(blocks)
+  fitted = {
+    name: _fit_block(blocks[name], weights[name]) for name in sorted(blocks) if blocks[name].size
+  }
   if not any(block["scale_F"].any() for block in fitted.values()):
     raise ValueError(
       f"no column of the feature blocks {sorted(blocks)} tells two items apart; add a block that "
       "does, with a weight above 0"
     )
-  if whiten:
-    params["whitening_CxF"] = _fit_whitening(params, blocks, whiten)
-  return params
+  params: Params = {"blocks": fitted}
+  return {**params, "whitening_XxF": _whitening(params, blocks, whiten)} if whiten else params
 
 
 def apply_combine(params: Params, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -94,9 +89,8 @@ def apply_combine(params: Params, blocks: Mapping[str, np.ndarray]) -> np.ndarra
     ValueError: without any block, for a block that was not fitted or has another width, for
       blocks that differ in N, or for a value that is not finite.
   """
-  fitted = params["blocks"]
+  fitted, num_rows = params["blocks"], _check_blocks(blocks)
   for name, block in blocks.items():
-    _check_block(name, block)
     if block.size and name not in fitted:
       raise ValueError(f"feature block {name!r} was not fitted; fitted ones: {sorted(fitted)}")
     width = len(fitted[name]["mean_F"]) if name in fitted else 0
@@ -104,54 +98,47 @@ def apply_combine(params: Params, blocks: Mapping[str, np.ndarray]) -> np.ndarra
       raise ValueError(
         f"feature block {name!r} is {block.shape[1]} wide, but was fitted on width {width}"
       )
-  num_rows = _num_rows(blocks)
-  return np.concatenate(
-    [_joined(params, blocks, span).astype(np.float32) for span in _spans(num_rows)]
-  )
+  joined = [_joined(params, blocks, span).astype(np.float32) for span in _spans(num_rows)]
+  return np.concatenate(joined)
 
 
-def _num_rows(blocks: Mapping[str, np.ndarray]) -> int:
+def _check_blocks(blocks: Mapping[str, np.ndarray]) -> int:
+  """N; raises ValueError for blocks of other shapes than [N, width], or values not finite."""
   rows = {name: len(block) for name, block in blocks.items()}
   if len(set(rows.values())) > 1:
     raise ValueError(f"feature blocks must have one row per item each, but their rows are {rows}")
   if not rows:
     raise ValueError("no feature blocks, so nothing tells two items apart; give at least one")
-  return next(iter(rows.values()))
-
-
-def _check_block(name: str, block_NxF: np.ndarray) -> None:
-  if block_NxF.ndim != 2:
-    raise ValueError(f"feature block {name!r} has shape {block_NxF.shape}; give [items, width]")
-  if not all(np.isfinite(block_NxF[span]).all() for span in _spans(len(block_NxF))):
-    raise ValueError(f"feature block {name!r} has values that are not finite; replace them by 0")
+  for name, block in blocks.items():
+    if block.ndim != 2:
+      raise ValueError(f"feature block {name!r} has shape {block.shape}; give [items, width]")
+    if not all(np.isfinite(block[span]).all() for span in _spans(len(block))):
+      raise ValueError(f"feature block {name!r} has values that are not finite; replace them by 0")
+  return rows.popitem()[1]
 
 
 def _fit_block(block_NxF: np.ndarray, weight: float) -> Params:
   varies_F = block_NxF.max(axis=0) > block_NxF.min(axis=0)
   mean_F = block_NxF.mean(axis=0, dtype=np.float64)
-  square_F = np.zeros(len(mean_F))
-  for span in _spans(len(block_NxF)):
-    square_F += np.square(block_NxF[span] - mean_F).sum(axis=0)
+  squares = (np.square(block_NxF[span] - mean_F).sum(axis=0) for span in _spans(len(block_NxF)))
+  square_F = sum(squares, start=np.zeros(len(mean_F)))
   mean_square = square_F[varies_F].sum() / len(block_NxF)
   scale_F = np.where(varies_F, weight / np.sqrt(mean_square or 1.0), 0.0)
   return {"mean_F": mean_F.astype(np.float32), "scale_F": scale_F.astype(np.float32)}
 
 
-def _fit_whitening(params: Params, blocks: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-  """What maps the joined columns to components of unit variance: float32 [C, F]."""
-  num_rows = _num_rows(blocks)
-  width = sum(np.count_nonzero(block["scale_F"]) for block in params["blocks"].values())
-  covariance_CxC = np.zeros((width, width))
-  for span in _spans(num_rows):
-    joined_BxC = _joined(params, blocks, span)
-    covariance_CxC += joined_BxC.T @ joined_BxC / num_rows
-  variance_C, direction_CxC = np.linalg.eigh(covariance_CxC)  # smallest variance first
-  rank = np.count_nonzero(variance_C > _LEAST_VARIANCE * variance_C[-1])
-  kept = np.arange(len(variance_C))[::-1][: min(count, rank)]
-  direction_CxF = direction_CxC[:, kept]
-  largest_F = np.abs(direction_CxF).argmax(axis=0)
-  direction_CxF = direction_CxF * np.sign(direction_CxF[largest_F, np.arange(len(kept))])
-  return (direction_CxF / np.sqrt(variance_C[kept])).astype(np.float32)
+def _whitening(params: Params, blocks: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+  """What maps the joined columns to components of unit variance: float32 [X, F]."""
+  num_rows = len(next(iter(blocks.values())))
+  joined = (_joined(params, blocks, span) for span in _spans(num_rows))
+  covariance_XxX = sum(joined_BxX.T @ joined_BxX / num_rows for joined_BxX in joined)
+  variance_X, direction_XxX = np.linalg.eigh(covariance_XxX)  # smallest variance first
+  rank = np.count_nonzero(variance_X > _LEAST_VARIANCE * variance_X[-1])
+  kept = np.arange(len(variance_X))[::-1][: min(count, rank)]
+  direction_XxF = direction_XxX[:, kept]
+  largest_F = np.abs(direction_XxF).argmax(axis=0)
+  direction_XxF = direction_XxF * np.sign(direction_XxF[largest_F, np.arange(len(kept))])
+  return (direction_XxF / np.sqrt(variance_X[kept])).astype(np.float32)
 
 
 def _joined(params: Params, blocks: Mapping[str, np.ndarray], span: slice) -> np.ndarray:
@@ -166,10 +153,10 @@ def _joined(params: Params, blocks: Mapping[str, np.ndarray], span: slice) -> np
       parts.append(centred_BxF * scale_F[kept])
     else:
       parts.append(np.zeros((num_rows, len(kept))))
-  joined_BxC = np.concatenate(parts, axis=1)
-  if "whitening_CxF" in params:
-    joined_BxC = joined_BxC @ np.asarray(params["whitening_CxF"], np.float64)
-  return joined_BxC
+  joined_BxX = np.concatenate(parts, axis=1)
+  if "whitening_XxF" in params:
+    joined_BxX = joined_BxX @ np.asarray(params["whitening_XxF"], np.float64)
+  return joined_BxX
 
 
 def _spans(num_rows: int) -> list[slice]:

@@ -1,160 +1,68 @@
-"""Item vectors from what the catalogue says about an item; no behaviour is looked at.
+"""Item vectors from what the catalogue says about an item; behaviour plays no part.
 
-Letters: N items, F vector width, C categories, E pairs of item and category, W distinct words,
-M numeric columns, K category columns, T buckets, P pairs of item and word.
+Here X counts the distinct words (or categories), F the columns of one part.
 """
 
 import re
 import unicodedata
 import zlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import ndtri
+from sklearn.preprocessing import MultiLabelBinarizer, normalize
 
 from sidrec.data.dataset import Items
+from sidrec.features.settings import ContentConfig
 
-SCALINGS = ("standard", "quantile")
+Words = Sequence[Sequence[str]]  # the words of each item
 
 # '(1995)', and '(1990-1995)' or '(2008– )' of series.
 _CLOSING_YEAR = re.compile(r"\s*\(\d{4}(\s*[-–]\s*(\d{4})?)?\s*\)\s*$")
 
 
-class NumericColumn(NamedTuple):
-  """How a numeric column is scaled: by its mean and deviation, or by its sorted values."""
+def content_vectors(catalogue: Items, items: Items, config: ContentConfig) -> np.ndarray:
+  """Vectors of items, by columns, frequencies and means of a catalogue.
 
-  mean: float
-  std: float  # 1 where all known values are equal
-  sorted_values: np.ndarray | None  # float64 [known values] with 'quantile' scaling
-  has_unknown: bool  # whether a second column says where the value is known
+  Four parts stand next to each other, each about as heavy as the others:
+    * categories: multi-hot, idf-weighted, rows of L2 norm 1;
+    * numbers: scaled over the known values and divided by the square root of the number of
+      numeric columns; unknown values are 0, and a column with unknown values gets a second column
+      that is 1 where the value is known;
+    * titles: idf-weighted words hashed with a sign (Weinberger et al. 2009), rows of L2 norm 1;
+    * words of the free text, in the same way.
 
-
-class ContentModel(NamedTuple):
-  """What `fit_content` learnt of a catalogue: columns, frequencies, means. Nothing per item."""
-
-  num_items: int  # N of the catalogue
-  category_column: Mapping[str, int]  # category → its own column, in [0, K)
-  category_df: Mapping[str, int]  # category → number of items with it
-  tag_buckets: int
-  numeric: Mapping[str, NumericColumn]  # those with a known value, in column order
-  numeric_divisor: float  # square root of the number of numeric columns
-  title_df: Mapping[str, int]  # word → number of items with it in the title
-  title_buckets: int
-  text_df: Mapping[str, int]  # word → number of items with it in the free text
-  text_buckets: int
-
-
-def content_vectors(
-  items: Items,
-  title_buckets: int = 256,
-  max_categories: int = 512,
-  tag_buckets: int = 0,
-  text_buckets: int = 0,
-  scaling: str = "standard",
-) -> np.ndarray:
-  """Categories, numeric columns, title words and words of the free text side by side.
-
-  Four parts, each about as heavy as the others:
-    * categories: multi-hot, idf-weighted, rows of L2 norm 1; the `max_categories` most
-      frequent ones have a column, the others (of an open vocabulary of tags, say) are hashed
-      with a sign into `tag_buckets` columns after those;
-    * numbers: scaled over the known values and divided by the square root of the number
-      of numeric columns; unknown values are 0, and a column with unknown values gets a second
-      column that is 1 where the value is known;
-    * titles: idf-weighted words hashed with a sign into `title_buckets` columns
-      (Weinberger et al. 2009), rows of L2 norm 1. The hash is CRC-32: equal everywhere, always;
-    * free text: the same, into `text_buckets` columns.
-
-  The idf is log((1 + N) / (1 + df)) + 1, df being the number of items with the word or category.
+  The idf is log((1 + N) / (1 + df)) + 1, where df is the number of the catalogue's items with the
+  word or category; one that the catalogue lacks has df 0, and counts where it can be hashed. A
+  numeric column that `items` lacks is unknown for all of them.
 
   Args:
-    items: the catalogue; any value may be missing.
-    title_buckets: number of title columns; 0 leaves titles out.
-    max_categories: largest number of category columns; 0 gives no category its own.
-    tag_buckets: number of columns that the other categories share; 0 leaves those out.
-    text_buckets: number of free-text columns; 0 leaves the free text out.
-    scaling: of numbers. 'standard' subtracts the mean and divides by the standard deviation;
-      'quantile' replaces a value by the standard normal quantile of its rank, equal values by
-      that of their mean rank, which tames outliers and skew.
+    catalogue: everything is learnt from it; any value may be missing.
+    items: the same, or new items.
+    config: the widths of the parts, and how numbers are scaled.
 
   Returns:
-    vectors_NxF float32. An item of which nothing is known is a row of zeros.
-
-  Raises:
-    ValueError: for a negative width or an unknown scaling.
+    float32, a row for each of `items`. An item of which nothing is known is a row of zeros.
   """
-  widths = (title_buckets, max_categories, tag_buckets, text_buckets)
-  return apply_content(fit_content(items, *widths, scaling=scaling), items)
 
+  def hashed(words_of: Callable[[Items], Words], own: int, buckets: int) -> np.ndarray:
+    known = words_of(catalogue)
+    return _hashed(known, known if items is catalogue else words_of(items), own, buckets)
 
-def fit_content(
-  items: Items,
-  title_buckets: int = 256,
-  max_categories: int = 512,
-  tag_buckets: int = 0,
-  text_buckets: int = 0,
-  scaling: str = "standard",
-) -> ContentModel:
-  """Learns from a catalogue what `apply_content` needs; arguments as of `content_vectors`.
-
-  Raises:
-    ValueError: for a negative width or an unknown scaling.
-  """
-  widths = {
-    "title_buckets": title_buckets,
-    "max_categories": max_categories,
-    "tag_buckets": tag_buckets,
-    "text_buckets": text_buckets,
-  }
-  for name, value in widths.items():
-    if value < 0:
-      raise ValueError(f"{name} must be 0 or more, not {value}")
-  if scaling not in SCALINGS:
-    raise ValueError(f"the scaling of numbers must be one of {list(SCALINGS)}, not {scaling!r}")
-
-  category_df_C = np.asarray(_category_incidence(items).sum(axis=0)).ravel()
-  own = np.sort(np.argsort(-category_df_C, kind="stable")[:max_categories])
-  names_C = items.categories_C.tolist()
-  return ContentModel(
-    num_items=items.num_items,
-    category_column={names_C[category]: column for column, category in enumerate(own)},
-    category_df=dict(zip(names_C, category_df_C.astype(int).tolist(), strict=True)),
-    tag_buckets=tag_buckets,
-    numeric=_fit_numbers(items.numeric, scaling),
-    numeric_divisor=float(np.sqrt(max(len(items.numeric), 1))),
-    title_df=_document_frequencies(title_words(items.titles_N)) if title_buckets else {},
-    title_buckets=title_buckets,
-    text_df=_document_frequencies(text_words(items.text_N)) if text_buckets else {},
-    text_buckets=text_buckets,
-  )
-
-
-def apply_content(model: ContentModel, items: Items) -> np.ndarray:
-  """The vectors of items, the fitted ones or new ones, with everything learnt left as it is.
-
-  A word that the fitted catalogue lacks is hashed like the others and has the idf of df = 0; so
-  has a category where there are `tag_buckets`, and otherwise it counts for nothing. A numeric
-  column that `items` lacks is unknown for all of them; one that the model lacks is left out.
-
-  Returns:
-    vectors_NxF float32, N the number of `items` and F that of the fitted catalogue. For the
-    fitted catalogue these are its `content_vectors`.
-  """
-  parts = [_category_part(model, items), _numeric_part(model, items)]
-  if model.title_buckets:
-    words = title_words(items.titles_N)
-    parts.append(_word_part(words, model.title_df, model.num_items, model.title_buckets))
-  if model.text_buckets:
-    words = text_words(items.text_N)
-    parts.append(_word_part(words, model.text_df, model.num_items, model.text_buckets))
+  parts = [
+    hashed(_categories, config.max_categories, config.tag_buckets),
+    _scaled_numbers(catalogue, items, config.scaling),
+  ]
+  if config.title_buckets:
+    parts.append(hashed(lambda x: title_words(x.titles_N), 0, config.title_buckets))
+  if config.text_buckets:
+    parts.append(hashed(lambda x: text_words(x.text_N), 0, config.text_buckets))
   return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def title_words(titles_N: np.ndarray) -> list[list[str]]:
+def title_words(titles_N: Sequence[str] | np.ndarray) -> list[list[str]]:
   """The words of each title, as `text_words`, without a closing year such as '(1995)'."""
   # The year may be written in full-width digits.
   normal = [unicodedata.normalize("NFKC", str(title)) for title in titles_N]
@@ -175,109 +83,73 @@ def text_words(text_N: Sequence[str] | np.ndarray) -> list[list[str]]:
   return [text.translate(separators).split() for text in texts]
 
 
-def hash_words(words_W: list[str], buckets: int) -> tuple[np.ndarray, np.ndarray]:
-  """Where each word goes: (bucket_W int64 in [0, buckets), sign_W float64, 1 or -1)."""
-  hash_W = np.array([zlib.crc32(word.encode("utf-8")) for word in words_W], np.int64)
+def hash_words(words_X: Sequence[str], buckets: int) -> tuple[np.ndarray, np.ndarray]:
+  """Where each word goes, in every process: (int64 in [0, buckets) [X], float64 1 or -1 [X])."""
+  hash_X = np.array([zlib.crc32(word.encode("utf-8")) for word in words_X], np.int64)
   # The top bit gives the sign, the other bits the bucket, so that neither tells the other.
-  return (hash_W & 0x7FFFFFFF) % buckets, 1.0 - 2.0 * (hash_W >> 31)
+  return (hash_X & 0x7FFFFFFF) % buckets, 1.0 - 2.0 * (hash_X >> 31)
 
 
-def _document_frequencies(words: list[list[str]]) -> Mapping[str, int]:
-  """Word → number of rows with it, in the order of first appearance."""
-  return Counter(chain.from_iterable(dict.fromkeys(row) for row in words))
+def _categories(items: Items) -> list[list[str]]:
+  names = items.categories_C[items.category_E].tolist()
+  return [names[start:end] for start, end in pairwise(items.category_offsets_Np1.tolist())]
 
 
-def _fit_numbers(numeric: Mapping[str, np.ndarray], scaling: str) -> dict[str, NumericColumn]:
-  columns = {}
-  for name in sorted(numeric):
-    value_N = np.asarray(numeric[name], np.float64)
-    known = value_N[np.isfinite(value_N)]
-    if len(known):
-      columns[name] = NumericColumn(
-        mean=float(known.mean()),
-        std=float(known.std()) or 1.0,
-        sorted_values=np.sort(known) if scaling == "quantile" else None,
-        has_unknown=len(known) < len(value_N),
-      )
-  return columns
+def _hashed(known: Words, words: Words, own: int, buckets: int) -> np.ndarray:
+  """Rows of idf weights, of L2 norm 1.
 
-
-def _category_part(model: ContentModel, items: Items) -> np.ndarray:
-  names_C = items.categories_C.tolist()
-  weight_C = _idf(np.array([model.category_df.get(name, 0) for name in names_C]), model.num_items)
-  num_own = len(model.category_column)
-  column_C = np.array([model.category_column.get(name, -1) for name in names_C], np.int64)
-  shared_C = column_C < 0
-  if model.tag_buckets:
-    bucket_C, sign_C = hash_words(names_C, model.tag_buckets)
-    column_C = np.where(shared_C, num_own + bucket_C, column_C)
-    weight_C = np.where(shared_C, sign_C * weight_C, weight_C)
-    shared_C[:] = False
-  kept = np.flatnonzero(~shared_C)
-  to_column_CxK = sp.csr_array(
-    (weight_C[kept], (kept, column_C[kept])), shape=(len(names_C), num_own + model.tag_buckets)
+  Args:
+    known: the words of each item of the catalogue.
+    words: of the items that get rows.
+    own: so many of the most frequent words have a column each, in alphabetical order.
+    buckets: number of columns after those that all others share; 0 leaves the others out.
+  """
+  binarizer = MultiLabelBinarizer(sparse_output=True).fit([*known, *words])
+  hot_NxX = sp.csr_array(binarizer.transform(known))
+  df_X = np.bincount(hot_NxX.indices, minlength=len(binarizer.classes_))
+  frequent = np.argsort(-df_X, kind="stable")[: min(own, np.count_nonzero(df_X))]
+  column_X = np.full(len(df_X), -1)
+  column_X[np.sort(frequent)] = np.arange(len(frequent))
+  weight_X = np.log((1.0 + len(known)) / (1.0 + df_X)) + 1.0
+  if buckets:
+    bucket_X, sign_X = hash_words(binarizer.classes_.tolist(), buckets)
+    weight_X = np.where(column_X < 0, sign_X * weight_X, weight_X)
+    column_X = np.where(column_X < 0, len(frequent) + bucket_X, column_X)
+  used = np.flatnonzero(column_X >= 0)
+  to_column_XxF = sp.csr_array(
+    (weight_X[used], (used, column_X[used])), shape=(len(df_X), len(frequent) + buckets)
   )
-  return _unit_rows((_category_incidence(items) @ to_column_CxK).toarray())
+  rows = (binarizer.transform(words) @ to_column_XxF).toarray()
+  return normalize(rows) if rows.size else rows
 
 
-def _category_incidence(items: Items) -> sp.csr_array:
-  item_E = np.repeat(np.arange(items.num_items), np.diff(items.category_offsets_Np1))
-  return _incidence(item_E, items.category_E, (items.num_items, len(items.categories_C)))
-
-
-def _numeric_part(model: ContentModel, items: Items) -> np.ndarray:
-  columns = [np.zeros((items.num_items, 0))]
-  unknown_N = np.full(items.num_items, np.nan)
-  for name, column in model.numeric.items():
-    value_N = np.asarray(items.numeric.get(name, unknown_N), np.float64)
-    known_N = np.isfinite(value_N)
-    if column.sorted_values is None:
-      scaled_N = np.where(known_N, value_N - column.mean, 0.0) / column.std
+def _scaled_numbers(catalogue: Items, items: Items, scaling: str) -> np.ndarray:
+  columns = [np.zeros((0, items.num_items))]
+  for name in sorted(catalogue.numeric):
+    of_catalogue_N = np.asarray(catalogue.numeric[name], np.float64)
+    known = of_catalogue_N[np.isfinite(of_catalogue_N)]
+    if len(known) == 0:
+      continue
+    value_M = np.asarray(items.numeric.get(name, np.full(items.num_items, np.nan)), np.float64)
+    known_M = np.isfinite(value_M)
+    value_M = np.where(known_M, value_M, known.mean())
+    if scaling == "quantile":
+      scaled_M = np.where(known_M, _normal_quantile(value_M, np.sort(known)), 0.0)
     else:
-      scaled_N = np.where(known_N, _normal_quantile(value_N, column.sorted_values), 0.0)
-    columns.append(scaled_N[:, None] / model.numeric_divisor)
-    if column.has_unknown:
+      scaled_M = (value_M - known.mean()) / (known.std() or 1.0)
+    columns.append(scaled_M[None])
+    if len(known) < len(of_catalogue_N):
       # 'Known' rather than 'missing', so that an empty item stays a zero row.
-      columns.append(known_N[:, None] / model.numeric_divisor)
-  return np.concatenate(columns, axis=1)
+      columns.append(known_M[None])
+  return np.concatenate(columns).T / np.sqrt(max(len(catalogue.numeric), 1))
 
 
-def _normal_quantile(value_N: np.ndarray, sorted_values: np.ndarray) -> np.ndarray:
-  """The standard normal quantile of each value's place among the sorted ones."""
-  below_N = np.searchsorted(sorted_values, value_N, side="left")
-  up_to_N = np.searchsorted(sorted_values, value_N, side="right")
-  # Values beyond the extremes go where the extremes are.
-  place_N = np.clip((below_N + up_to_N) / 2, 0.5, len(sorted_values) - 0.5)
-  return ndtri(place_N / len(sorted_values))
+def _normal_quantile(value_M: np.ndarray, sorted_values: np.ndarray) -> np.ndarray:
+  """The standard normal quantile of each value's place among the sorted ones.
 
-
-def _word_part(
-  words: list[list[str]], df: Mapping[str, int], fitted_items: int, buckets: int
-) -> np.ndarray:
-  row_of = {word: row for row, word in enumerate(df)}
-  word_P = np.array([row_of.setdefault(word, len(row_of)) for row in words for word in row], int)
-  item_P = np.repeat(np.arange(len(words)), [len(row) for row in words])
-  hot_NxW = _incidence(item_P, word_P, (len(words), len(row_of)))
-  df_W = np.array([df.get(word, 0) for word in row_of])
-  bucket_W, sign_W = hash_words(list(row_of), buckets)
-  to_bucket_WxT = sp.csr_array(
-    (sign_W * _idf(df_W, fitted_items), (np.arange(len(row_of)), bucket_W)),
-    shape=(len(row_of), buckets),
-  )
-  return _unit_rows((hot_NxW @ to_bucket_WxT).toarray())
-
-
-def _incidence(row_P: np.ndarray, column_P: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
-  """The 0/1 matrix of the given pairs; a pair named twice counts once."""
-  matrix = sp.csr_array((np.ones(len(row_P)), (row_P, column_P)), shape=shape)
-  matrix.data[:] = 1.0
-  return matrix
-
-
-def _idf(df: np.ndarray, num_items: int) -> np.ndarray:
-  return np.log((1.0 + num_items) / (1.0 + df)) + 1.0
-
-
-def _unit_rows(vectors_NxF: np.ndarray) -> np.ndarray:
-  norm_Nx1 = np.linalg.norm(vectors_NxF, axis=1, keepdims=True)
-  return vectors_NxF / np.where(norm_Nx1 > 0, norm_Nx1, 1.0)
+  Equal values share their mean place; values beyond the extremes go where the extremes are.
+  """
+  below_M = np.searchsorted(sorted_values, value_M, side="left")
+  up_to_M = np.searchsorted(sorted_values, value_M, side="right")
+  place_M = np.clip((below_M + up_to_M) / 2, 0.5, len(sorted_values) - 0.5)
+  return ndtri(place_M / len(sorted_values))

@@ -1,9 +1,7 @@
 """Item2vec: skip-gram with negative sampling over histories instead of sentences.
 
-Barkan & Koenigstein (2016), after word2vec (Mikolov et al. 2013).
-
-Letters: N items, D vector width, T interactions of all users together, B pairs of a step, M
-negatives of a step.
+Barkan & Koenigstein (2016), after word2vec (Mikolov et al. 2013). Here B counts the pairs of a
+step, D is the width of the vectors and X counts the negatives that the pairs of a step share.
 """
 
 import functools
@@ -15,20 +13,8 @@ import numpy as np
 import optax
 
 from sidrec.data.dataset import Histories
-
-
-class Item2vecConfig(NamedTuple):
-  """How item2vec is trained; the work is `steps` × `batch_size` pairs, whatever the data."""
-
-  dim: int = 64  # D
-  window: int = 5  # largest distance of an item and its context, in interactions
-  steps: int = 3000
-  batch_size: int = 4096  # B, pairs drawn per step; those across users count for nothing
-  negatives: int = 2  # weight of the negatives of a pair, as if so many were drawn for it
-  shared_negatives: int = 64  # M, drawn once per step and shared by its pairs
-  exponent: float = 0.75  # negatives are drawn by popularity to this power
-  subsample: float = 0.0  # share of all interactions above which items are thinned out; 0 for none
-  learning_rate: float = 0.02  # of Adam, falling to 0 linearly
+from sidrec.features.pairs import near_pairs
+from sidrec.features.settings import Item2vecConfig
 
 
 class _Corpus(NamedTuple):
@@ -48,9 +34,9 @@ def item2vec_vectors(
   A step draws interactions and, for each, another one at most `window` away in the same
   history: (i, j). It minimises the mean over pairs of
 
-    -log σ(u_i · v_j) - negatives · mean_m log σ(-u_i · v_m)
+    -log σ(u_i · v_j) - negatives · mean_x log σ(-u_i · v_x)
 
-  over negatives m other than j, drawn from popularity^`exponent`, and returns u. That the pairs
+  over negatives x other than j, drawn from popularity^`exponent`, and returns u. That the pairs
   of a step share their negatives leaves the expected loss as it is and makes it two matrix
   products. With `subsample` t, an interaction of an item whose share f of all interactions is
   above t counts with probability √(t / f) only.
@@ -61,17 +47,18 @@ def item2vec_vectors(
     key: decides the start and what is drawn.
     histories: packed histories; pass the training view, since this learns from all it is given.
     num_items: N.
-    config: see `Item2vecConfig`.
+    config: the settings.
 
   Returns:
     vectors_NxD float32. An item that never occurs near another is a row of zeros.
 
   Raises:
-    ValueError: for a setting out of range or an interaction outside the catalogue.
+    ValueError: for an interaction outside the catalogue.
     FloatingPointError: if training diverged.
   """
-  _check(histories, num_items, config)
-  related_N = _related(histories, num_items, config.window)
+  related_N = np.zeros(num_items, bool)
+  for _, *pair in near_pairs(histories, num_items, config.window):
+    related_N[np.concatenate(pair)] = True
   if not related_N.any():
     return np.zeros((num_items, config.dim), np.float32)
   count_N = np.bincount(histories.item_T, minlength=num_items)
@@ -94,33 +81,6 @@ def item2vec_vectors(
   norm_Nx1 = np.linalg.norm(vectors_NxD, axis=1, keepdims=True)
   vectors_NxD = vectors_NxD / np.maximum(norm_Nx1, np.finfo(np.float32).tiny)
   return np.where(related_N[:, None], vectors_NxD, np.float32(0))
-
-
-def _check(histories: Histories, num_items: int, config: Item2vecConfig) -> None:
-  for name in ("dim", "window", "steps", "batch_size", "negatives", "shared_negatives"):
-    if getattr(config, name) < 1:
-      raise ValueError(f"item2vec's {name} must be 1 or more, not {getattr(config, name)}")
-  for name in ("exponent", "subsample"):
-    if not 0 <= getattr(config, name) <= 1:
-      raise ValueError(f"item2vec's {name} must lie in [0, 1], not {getattr(config, name)}")
-  if not config.learning_rate > 0:
-    raise ValueError(f"item2vec's learning_rate must be above 0, not {config.learning_rate}")
-  item_T = histories.item_T
-  if len(item_T) and (item_T.min() < 0 or item_T.max() >= num_items):
-    raise ValueError(f"histories name an item outside the catalogue of {num_items} items")
-
-
-def _related(histories: Histories, num_items: int, window: int) -> np.ndarray:
-  """Which items occur near another one: bool [N]."""
-  user_T = np.repeat(np.arange(histories.num_users), histories.lengths_U)
-  item_T = histories.item_T
-  related_N = np.zeros(num_items, bool)
-  for distance in range(1, window + 1):
-    earlier, later = item_T[:-distance], item_T[distance:]
-    pair = (user_T[:-distance] == user_T[distance:]) & (earlier != later)
-    related_N[earlier[pair]] = True
-    related_N[later[pair]] = True
-  return related_N
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -154,16 +114,16 @@ def _loss(params: dict, key: jax.Array, corpus: _Corpus, config: Item2vecConfig)
     [corpus.keep_N[item_B], corpus.keep_N[context_B]], axis=1
   )
   counts_B &= kept_Bx2.all(axis=1)
-  uniform_M = jax.random.uniform(negative_key, (config.shared_negatives,))
-  negative_M = jnp.searchsorted(corpus.negatives_N, uniform_M, side="right")
+  uniform_X = jax.random.uniform(negative_key, (config.shared_negatives,))
+  negative_X = jnp.searchsorted(corpus.negatives_N, uniform_X, side="right")
 
   item_BxD = params["item_NxD"][item_B]
   context_BxD = params["context_NxD"][context_B]
-  negative_MxD = params["context_NxD"][negative_M]
+  negative_XxD = params["context_NxD"][negative_X]
   loss_B = _softplus(-(item_BxD * context_BxD).sum(axis=1))
-  differs_BxM = negative_M[None, :] != context_B[:, None]
-  negative_BxM = jnp.where(differs_BxM, _softplus(item_BxD @ negative_MxD.T), 0.0)
-  loss_B += config.negatives * negative_BxM.sum(axis=1) / jnp.maximum(differs_BxM.sum(axis=1), 1)
+  differs_BxX = negative_X[None, :] != context_B[:, None]
+  negative_BxX = jnp.where(differs_BxX, _softplus(item_BxD @ negative_XxD.T), 0.0)
+  loss_B += config.negatives * negative_BxX.sum(axis=1) / jnp.maximum(differs_BxX.sum(axis=1), 1)
   return jnp.where(counts_B, loss_B, 0.0).sum() / jnp.maximum(counts_B.sum(), 1)
 
 

@@ -2,18 +2,39 @@
 
 import dataclasses
 
+SCALINGS = ("standard", "quantile")
+
+
+def _check_least(settings: object, block: str, least: int, *names: str) -> None:
+  for name in names:
+    value = getattr(settings, name)
+    if value < least:
+      raise ValueError(f"features.{block}.{name} must be {least} or more, not {value}")
+
 
 @dataclasses.dataclass(frozen=True)
 class ContentConfig:
-  """What the catalogue says: no behaviour needed."""
+  """What the catalogue says about an item: no behaviour needed."""
 
   weight: float = 0.3
-  title_buckets: int = 256
-  max_categories: int = 512
-  tag_buckets: int = 0  # for categories beyond the most frequent ones
-  text_buckets: int = 0  # for words of the free text
-  scaling: str = "standard"  # of numbers; or 'quantile'
-  statistics: bool = False  # mean rating and popularity in training, too
+  title_buckets: int = 256  # columns that the words of titles are hashed into; 0 for no titles
+  max_categories: int = 512  # the most frequent ones have a column each
+  tag_buckets: int = 0  # columns that all other categories share; 0 leaves those out
+  text_buckets: int = 0  # columns that the words of the free text share; 0 for no free text
+  # Of numbers: 'standard' subtracts the mean and divides by the standard deviation; 'quantile'
+  # takes the standard normal quantile of a value's rank, which tames outliers and skew.
+  scaling: str = "standard"
+  statistics: bool = False  # whether mean rating and popularity in training are numbers, too
+
+  def __post_init__(self):
+    """Raises ValueError for a negative width or an unknown scaling."""
+    _check_least(
+      self, "content", 0, "title_buckets", "max_categories", "tag_buckets", "text_buckets"
+    )
+    if self.scaling not in SCALINGS:
+      raise ValueError(
+        f"features.content.scaling must be one of {list(SCALINGS)}, not {self.scaling!r}"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,17 +43,37 @@ class CooccurrenceConfig:
 
   weight: float = 1.0
   dim: int = 64
-  window: int = 5
+  window: int = 5  # largest distance at which two interactions of a user count
+
+  def __post_init__(self):
+    """Raises ValueError for a setting out of range."""
+    _check_least(self, "cooccurrence", 1, "dim", "window")
 
 
 @dataclasses.dataclass(frozen=True)
-class Item2vecBlockConfig:
-  """The same, by skip-gram with negative sampling."""
+class Item2vecConfig:
+  """The same, by skip-gram; the work is `steps` × `batch_size` pairs, whatever the data."""
 
   weight: float = 0.0
   dim: int = 64
-  window: int = 5
+  window: int = 5  # largest distance of an item and its context, in interactions
   steps: int = 3000
+  batch_size: int = 4096  # pairs drawn for a step; those of two users do not count
+  negatives: int = 2  # weight of the negatives of a pair, as if so many were drawn for it
+  shared_negatives: int = 64  # drawn once for a step and shared by its pairs
+  exponent: float = 0.75  # negatives are drawn by popularity to this power
+  subsample: float = 0.0  # share of all interactions above which items are thinned out; 0 for none
+  learning_rate: float = 0.02  # of Adam, falling to 0 linearly
+
+  def __post_init__(self):
+    """Raises ValueError for a setting out of range."""
+    counts = ("dim", "window", "steps", "batch_size", "negatives", "shared_negatives")
+    _check_least(self, "item2vec", 1, *counts)
+    for name in ("exponent", "subsample"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise ValueError(f"features.item2vec.{name} must lie in [0, 1], not {getattr(self, name)}")
+    if not self.learning_rate > 0:
+      raise ValueError(f"features.item2vec.learning_rate must be above 0, not {self.learning_rate}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +112,7 @@ class FeaturesConfig:
 
   content: ContentConfig = ContentConfig()
   cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
-  item2vec: Item2vecBlockConfig = Item2vecBlockConfig()
+  item2vec: Item2vecConfig = Item2vecConfig()
   sasrec: SASRecBlockConfig = SASRecBlockConfig()
   text: TextConfig = TextConfig()
   image: VectorFileConfig = VectorFileConfig()

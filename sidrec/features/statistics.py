@@ -3,13 +3,13 @@
 import numpy as np
 
 from sidrec.data.dataset import Histories
+from sidrec.features.pairs import check_items
 
 
 def item_statistics(histories: Histories, num_items: int) -> dict[str, np.ndarray]:
   """What interactions say about each item alone.
 
-  The names fit into `Items.numeric`, from which `content_vectors` scales them like any other
-  column: `items._replace(numeric={**items.numeric, **item_statistics(...)})`.
+  The names fit into `Items.numeric`: `items._replace(numeric={**items.numeric, **statistics})`.
 
   Args:
     histories: packed histories; pass the training view, since this learns from all it is given.
@@ -22,9 +22,8 @@ def item_statistics(histories: Histories, num_items: int) -> dict[str, np.ndarra
   Raises:
     ValueError: for an interaction outside the catalogue.
   """
+  check_items(histories, num_items)
   item_T = histories.item_T
-  if len(item_T) and (item_T.min() < 0 or item_T.max() >= num_items):
-    raise ValueError(f"histories name an item outside the catalogue of {num_items} items")
   rated_T = np.isfinite(histories.rating_T)
   rated_item, rating = item_T[rated_T], histories.rating_T[rated_T]
   ratings_N = np.bincount(rated_item, minlength=num_items)

@@ -1,19 +1,17 @@
-"""Item vectors from a sentence encoder that reads what the catalogue says about each item.
-
-Letters: N items, F vector width.
-"""
+"""Item vectors from a sentence encoder that reads what the catalogue says about each item."""
 
 import hashlib
 import json
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from sidrec.core.atomic import write_whole
 from sidrec.data.dataset import Items
+from sidrec.features.settings import TextConfig
 
 Encode = Callable[[list[str]], np.ndarray]  # texts → vectors [number of texts, F]
 
@@ -25,9 +23,17 @@ _CLAUSE_END = re.compile(r"(?<=[.,;|])\s+|\n+")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
 _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[.,;])")
 
+# Fields of a template that are text already, for all items.
+_TEXT_FIELDS: dict[str, Callable[[Items], Iterable[str]]] = {
+  "title": lambda items: items.titles_N.tolist(),
+  "text": lambda items: items.text_N.tolist(),
+  "categories": lambda items: [", ".join(items.categories_of(i)) for i in range(items.num_items)],
+  "id": lambda items: map(str, items.ids_N.tolist()),
+}
+
 
 def text_vectors(
-  items: Items, model: str, template: str, cache: Path, encode: Encode | None = None
+  items: Items, config: TextConfig, cache: Path, encode: Encode | None = None
 ) -> np.ndarray:
   """Sentence embeddings of the items' texts (Reimers & Gurevych 2019), computed once.
 
@@ -36,10 +42,9 @@ def text_vectors(
 
   Args:
     items: the catalogue, or new items.
-    model: a name that sentence-transformers knows, or the folder of a model.
-    template: see `item_texts`.
+    config: the model, and the template of `item_texts`.
     cache: folder of the cache; made if it is not there.
-    encode: encodes instead of sentence-transformers; `model` still names it in the cache.
+    encode: encodes instead of sentence-transformers; the model still names it in the cache.
 
   Returns:
     vectors_NxF float32, as the model gives them: neither centred nor scaled.
@@ -49,25 +54,26 @@ def text_vectors(
     ValueError: for a template with unknown fields, a model that cannot be loaded, or an encoder
       whose result is not one finite vector per text.
   """
-  texts = item_texts(items, template)
-  distinct = list(dict.fromkeys(texts))
+  model = config.model
+  texts = item_texts(items, config.template)
+  distinct = list(dict.fromkeys(texts))  # X of them
   path = Path(cache) / f"text-{_key(model, distinct)}.npy"
   if path.is_file():
-    vectors_TxF = np.load(path, allow_pickle=False)
+    vectors_XxF = np.load(path, allow_pickle=False)
   else:
-    vectors_TxF = np.asarray((encode or _sentence_encoder(model))(distinct), np.float32)
-    if vectors_TxF.ndim != 2 or len(vectors_TxF) != len(distinct):
+    vectors_XxF = np.asarray((encode or _sentence_encoder(model))(distinct), np.float32)
+    if vectors_XxF.ndim != 2 or len(vectors_XxF) != len(distinct):
       raise ValueError(
-        f"text model {model!r} gave shape {vectors_TxF.shape} for {len(distinct):,} texts; it must "
+        f"text model {model!r} gave shape {vectors_XxF.shape} for {len(distinct):,} texts; it must "
         "give one vector per text"
       )
-    bad_T = ~np.isfinite(vectors_TxF).all(axis=1)
-    if bad_T.any():
-      text = distinct[int(bad_T.argmax())]
+    bad_X = ~np.isfinite(vectors_XxF).all(axis=1)
+    if bad_X.any():
+      text = distinct[int(bad_X.argmax())]
       raise ValueError(f"text model {model!r} gave NaN or infinity for {text!r}")
-    write_whole(path, lambda file: np.save(file, vectors_TxF, allow_pickle=False))
+    write_whole(path, lambda file: np.save(file, vectors_XxF, allow_pickle=False))
   row_of = {text: row for row, text in enumerate(distinct)}
-  return vectors_TxF[[row_of[text] for text in texts]]
+  return vectors_XxF[[row_of[text] for text in texts]]
 
 
 def item_texts(items: Items, template: str) -> list[str]:
@@ -91,15 +97,9 @@ def item_texts(items: Items, template: str) -> list[str]:
   Raises:
     ValueError: for a template without fields, or with one that is unknown or malformed.
   """
-  columns = {
-    "title": lambda: items.titles_N.tolist(),
-    "text": lambda: items.text_N.tolist(),
-    "categories": lambda: [", ".join(items.categories_of(i)) for i in range(items.num_items)],
-    "id": lambda: [str(x) for x in items.ids_N.tolist()],
-  }
   clauses = [_parse(clause, template) for clause in _CLAUSE_END.split(template)]
   names = sorted({name for clause in clauses for _, name in clause if name is not None})
-  known = [*columns, *(name for name in sorted(items.numeric) if name not in columns)]
+  known = [*_TEXT_FIELDS, *sorted(set(items.numeric) - set(_TEXT_FIELDS))]
   unknown = [name for name in names if name not in known]
   if unknown or not names:
     what = f"an unknown field {{{unknown[0]}}}" if unknown else "no field"
@@ -108,11 +108,12 @@ def item_texts(items: Items, template: str) -> list[str]:
       f"{', '.join(f'{{{name}}}' for name in known)}"
     )
   values = {
-    name: columns[name]() if name in columns else [_number(x) for x in items.numeric[name]]
+    name: _TEXT_FIELDS[name](items) if name in _TEXT_FIELDS else map(_number, items.numeric[name])
     for name in names
   }
+  columns = {name: [value.strip() for value in column] for name, column in values.items()}
   return [
-    _fill(clauses, {name: column[i].strip() for name, column in values.items()})
+    _fill(clauses, {name: column[i] for name, column in columns.items()})
     for i in range(items.num_items)
   ]
 

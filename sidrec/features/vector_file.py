@@ -1,16 +1,15 @@
-"""Item vectors that another program made, of text, images, audio or anything else.
-
-Letters: N items of the catalogue, R rows of the file, F vector width.
-"""
+"""Item vectors that another program made, of text, images, audio or anything else."""
 
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from sidrec.data.dataset import Items
+from sidrec.features.settings import VectorFileConfig
 
 MISSING = ("mean", "zero", "error")
 
@@ -25,82 +24,74 @@ class VectorTable(NamedTuple):
   vectors_RxF: np.ndarray  # as stored; any number type
 
 
-def file_vectors(
-  path: Path | str,
-  items: Items,
-  id_name: str = "item_id",
-  vector_name: str = "embedding",
-  missing: str = "mean",
-) -> tuple[np.ndarray, str]:
-  """Vectors from a file, in the order of the catalogue.
+def file_vectors(items: Items, config: VectorFileConfig) -> tuple[np.ndarray, str]:
+  """Vectors from the file `config.path`, in the order of the catalogue.
 
   By the file's ending:
-    * .npz: the arrays `id_name` [R] and `vector_name` [R, F];
-    * .npy: a structured array with these two fields, or a plain array [N, F] whose
-      rows are those of the catalogue;
-    * .parquet: the column `id_name`, and either the list column `vector_name` or, where there is
-      no column of that name, all other columns, which must be numbers.
+    * .npz: the arrays `config.id` [R] and `config.vector` [R, F];
+    * .npy: a structured array with these two fields, or a plain array [N, F] whose rows are those
+      of the catalogue;
+    * .parquet: the column `config.id`, and either the list column `config.vector` or, where there
+      is no column of that name, all other columns, which must be numbers.
 
   Ids are the catalogue's original ones. Where one side has integers and the other text, text
   of digits is read as a number: '12' and '0012' are 12.
 
   Args:
-    path: the file.
     items: the catalogue.
-    id_name: of the array, field or column with the ids.
-    vector_name: of the array, field or column with the vectors.
-    missing: what an item gets that the file lacks: the mean of the vectors found ('mean'),
-      zeros ('zero'), or an error that names the first such items ('error').
+    config: the file, its names, and what an item gets that the file lacks: the mean of the vectors
+      found ('mean'), zeros ('zero'), or an error that names the first such items ('error').
 
   Returns:
     vectors_NxF float32, and one sentence that says how many items were found.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ImportError: for a Parquet file where pyarrow is not installed.
     ValueError: for another ending or content, ids that repeat, a vector that is not finite, a
       file without any item of the catalogue, or a missing item with 'error'.
   """
-  path = Path(path)
-  if missing not in MISSING:
-    raise ValueError(f"the rule for missing items must be one of {list(MISSING)}, not {missing!r}")
+  path = Path(config.path)
+  if config.missing not in MISSING:
+    raise ValueError(
+      f"the rule for missing items must be one of {list(MISSING)}, not {config.missing!r}"
+    )
   read = _READERS.get(path.suffix.lower())
   if read is None:
     raise ValueError(f"{path}: item vectors are read from {', '.join(_READERS)} files")
   if not path.is_file():
     raise FileNotFoundError(f"there is no file of item vectors at {path}")
-  table = read(path, id_name, vector_name)
+  table = read(path, config.id, config.vector)
   _check_table(path, table, items)
-
   row_N = np.arange(items.num_items)
   if table.ids_R is not None:
     row_N = _rows(path, table.ids_R, items.ids_N)
   found_N = row_N >= 0
+  note = _note(config, items, found_N, table)
   with np.errstate(over="ignore"):
-    found_FxF = table.vectors_RxF[row_N[found_N]].astype(np.float32)
-  finite = np.isfinite(found_FxF).all(axis=1)
-  if not finite.all():
-    item = items.ids_N[found_N].item(int(finite.argmin()))
+    found_RxF = table.vectors_RxF[row_N[found_N]].astype(np.float32)
+  finite_R = np.isfinite(found_RxF).all(axis=1)
+  if not finite_R.all():
+    item = items.ids_N[found_N].item(int(finite_R.argmin()))
     raise ValueError(
       f"{path}: the vector of item {item!r} holds NaN or infinity; mend it or leave its row out"
     )
+  fill = found_RxF.mean(axis=0, dtype=np.float64) if config.missing == "mean" else 0.0
+  vectors_NxF = np.full((items.num_items, found_RxF.shape[1]), fill, np.float32)
+  vectors_NxF[found_N] = found_RxF
+  return vectors_NxF, note
 
-  note = f"{path.name}: {found_N.sum():,} of {items.num_items:,} items have a vector of width "
-  note += f"{found_FxF.shape[1]}"
+
+def _note(config: VectorFileConfig, items: Items, found_N: np.ndarray, table: VectorTable) -> str:
+  """How many items were found; raises ValueError where `config` allows none to be missing."""
+  note = f"{Path(config.path).name}: {found_N.sum():,} of {items.num_items:,} items have a vector "
+  note += f"of width {table.vectors_RxF.shape[1]}"
   if not found_N.all():
     lacking = f"{(~found_N).sum():,} have none, the first ones being {_some(items.ids_N[~found_N])}"
-    if missing == "error":
+    if config.missing == "error":
       raise ValueError(f"{note}, but {lacking}; add them, or choose 'mean' or 'zero' for missing")
-    note += f"; {lacking}, and get {'the mean' if missing == 'mean' else 'zeros'}"
-  ignored = len(table.vectors_RxF) - int(found_N.sum())
-  if ignored:
-    note += f"; rows of other items, ignored: {ignored:,}"
-
-  vectors_NxF = np.zeros((items.num_items, found_FxF.shape[1]), np.float32)
-  if missing == "mean":
-    vectors_NxF[:] = found_FxF.mean(axis=0, dtype=np.float64)
-  vectors_NxF[found_N] = found_FxF
-  return vectors_NxF, note
+    note += f"; {lacking}, and get {'the mean' if config.missing == 'mean' else 'zeros'}"
+  ignored = len(table.vectors_RxF) - found_N.sum()
+  return note + (f"; rows of other items, ignored: {ignored:,}" if ignored else "")
 
 
 def _read_npz(path: Path, id_name: str, vector_name: str) -> VectorTable:
@@ -127,70 +118,51 @@ def _read_npy(path: Path, id_name: str, vector_name: str) -> VectorTable:
 
 def _read_parquet(path: Path, id_name: str, vector_name: str) -> VectorTable:
   try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-  except ImportError as error:
-    raise ImportError(
-      f"{path}: reading Parquet needs pyarrow; run pip install 'sidrec[parquet]'"
-    ) from error
-  try:
-    names = pq.read_schema(path).names
+    lazy = pl.scan_parquet(path, glob=False)
+    names = lazy.collect_schema().names()
     _require(path, "column", names, id_name)
     wanted = [vector_name] if vector_name in names else [x for x in names if x != id_name]
     # Another column may hold what is of no use here, and take much memory.
-    table = pq.read_table(path, columns=[id_name, *wanted])
-  except pa.ArrowInvalid as error:
+    frame = lazy.select(id_name, *wanted).collect()
+  except pl.exceptions.PolarsError as error:
     raise ValueError(f"{path} is no readable Parquet file: {error}") from error
-  ids = table.column(id_name)
-  if ids.null_count:
-    raise ValueError(f"{path}: {ids.null_count:,} rows have no {id_name}; leave those rows out")
-  ids_R = ids.to_numpy()
-  if ids_R.dtype == object:
-    ids_R = np.array(ids.to_pylist())
-  if wanted != [vector_name]:
-    bad = [x for x in wanted if not _is_number(table.schema.field(x).type)]
-    if bad or not wanted:
-      raise ValueError(
-        f"{path} has neither a column {vector_name!r} nor only number columns besides {id_name!r}: "
-        f"{', '.join(f'{x} is {table.schema.field(x).type}' for x in bad) or 'it has no other'}"
-      )
-    # An empty cell becomes NaN, which is refused later by the name of its item.
-    return VectorTable(ids_R, np.stack([table.column(x).to_numpy() for x in wanted], axis=1))
-  return VectorTable(ids_R, _from_lists(path, table.column(vector_name), ids_R))
+  ids = frame[id_name]
+  if ids.null_count():
+    raise ValueError(f"{path}: {ids.null_count():,} rows have no {id_name}; leave those rows out")
+  ids_R = ids.to_numpy() if ids.dtype.is_numeric() else np.array(ids.to_list())
+  if wanted == [vector_name]:
+    return VectorTable(ids_R, _from_lists(path, frame[vector_name], ids))
+  odd = [f"{x} is {frame.schema[x]}" for x in wanted if not frame.schema[x].is_numeric()]
+  if odd or not wanted:
+    raise ValueError(
+      f"{path} has neither a column {vector_name!r} nor only number columns besides {id_name!r}: "
+      f"{', '.join(odd) or 'it has no other'}"
+    )
+  # An empty cell becomes NaN, which is refused later by the name of its item.
+  return VectorTable(ids_R, frame.select(wanted).to_numpy())
+
+
+def _from_lists(path: Path, column: pl.Series, ids: pl.Series) -> np.ndarray:
+  """The rows of a list column, which must be equally long: [R, F]."""
+  kind = column.dtype
+  if not isinstance(kind, pl.List | pl.Array) or not kind.inner.is_numeric():  # pyrefly: ignore
+    raise ValueError(f"{path}: the vector column is {kind}; it must hold lists of numbers")
+  lists = column.arr.to_list() if isinstance(kind, pl.Array) else column
+  length_R = lists.list.len().fill_null(0).to_numpy()
+  usual = int(np.bincount(length_R, minlength=1).argmax())
+  odd_R = length_R != usual
+  if odd_R.any():
+    row = int(odd_R.argmax())
+    raise ValueError(
+      f"{path}: the vector of item {ids[row]!r} has {length_R[row]} numbers, but most have {usual}"
+    )
+  return lists.explode().to_numpy()[: len(lists) * usual].reshape(len(lists), usual)
 
 
 def _require(path: Path, kind: str, names: list[str], *wanted: str) -> None:
   for name in wanted:
     if name not in names:
       raise ValueError(f"{path} has no {kind} {name!r}; it has {', '.join(names)}")
-
-
-def _is_number(arrow_type: Any) -> bool:
-  import pyarrow.types as pt
-
-  return pt.is_integer(arrow_type) or pt.is_floating(arrow_type)
-
-
-def _from_lists(path: Path, column: Any, ids_R: np.ndarray) -> np.ndarray:
-  """The rows of a list column, which must be equally long: [R, F]."""
-  import pyarrow.compute as pc
-  import pyarrow.types as pt
-
-  kind = column.type
-  lists = pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)
-  if not lists or not _is_number(kind.value_type):
-    raise ValueError(f"{path}: the vector column is {kind}; it must hold lists of numbers")
-  length_R = pc.fill_null(pc.list_value_length(column), 0).to_numpy()  # pyrefly: ignore
-  if len(length_R) == 0:
-    return np.zeros((0, 0))
-  odd_R = length_R != np.bincount(length_R).argmax()
-  if odd_R.any():
-    row = int(odd_R.argmax())
-    raise ValueError(
-      f"{path}: the vector of item {ids_R[row].item()!r} has {length_R[row]} numbers, but most "
-      f"have {np.bincount(length_R).argmax()}"
-    )
-  return pc.list_flatten(column).to_numpy().reshape(len(length_R), -1)  # pyrefly: ignore
 
 
 _READERS: dict[str, Callable[[Path, str, str], VectorTable]] = {

@@ -1,8 +1,6 @@
-"""Items → vectors: the blocks that the config weighs, joined into one matrix.
+"""Items → vectors: the blocks that the config weighs, joined into one matrix."""
 
-Letters: N items, F vector width.
-"""
-
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,9 +12,9 @@ import numpy as np
 from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.features.behaviour import behaviour_of_neighbours
 from sidrec.features.combine import Params, apply_combine, fit_combine
-from sidrec.features.content import apply_content, fit_content
+from sidrec.features.content import content_vectors
 from sidrec.features.cooccurrence import cooccurrence_vectors
-from sidrec.features.item2vec import Item2vecConfig, item2vec_vectors
+from sidrec.features.item2vec import item2vec_vectors
 from sidrec.features.settings import FeaturesConfig
 from sidrec.features.statistics import item_statistics
 from sidrec.features.text import text_vectors
@@ -26,7 +24,6 @@ from sidrec.run.workdir import file_signature
 from sidrec.trainers.sasrec import item_embeddings, train_sasrec
 from sidrec.trainers.settings import SASRecTrainConfig
 
-FILE_BLOCKS = ("text", "image", "audio")  # from a file, or from a text encoder
 SASREC_FOLDER = "sasrec-vectors"  # of its checkpoints; 'sasrec' is the baseline's
 
 
@@ -68,15 +65,14 @@ def _cooccurrence(
   features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path
 ) -> np.ndarray:
   del seed, workdir
-  c, training = features.cooccurrence, training_view(dataset.histories)
-  return cooccurrence_vectors(training, dataset.items.num_items, c.dim, c.window)
+  training = training_view(dataset.histories)
+  return cooccurrence_vectors(training, dataset.items.num_items, features.cooccurrence)
 
 
 def _item2vec(features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path) -> np.ndarray:
   del workdir
-  c, training = features.item2vec, training_view(dataset.histories)
-  config = Item2vecConfig(dim=c.dim, window=c.window, steps=c.steps)
-  return item2vec_vectors(jax.random.key(seed), training, dataset.items.num_items, config)
+  key, training = jax.random.key(seed), training_view(dataset.histories)
+  return item2vec_vectors(key, training, dataset.items.num_items, features.item2vec)
 
 
 def _sasrec(features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path) -> np.ndarray:
@@ -160,23 +156,42 @@ def described_blocks(
   features: FeaturesConfig, weights: Mapping[str, float], catalogue: Items, items: Items
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """The blocks that need no behaviour, for the catalogue itself or for new items."""
-  blocks, notes = {}, []
-  if "content" in weights:
-    c = features.content
-    widths = (c.title_buckets, c.max_categories, c.tag_buckets, c.text_buckets)
-    blocks["content"] = apply_content(fit_content(catalogue, *widths, c.scaling), items)
-  for name in FILE_BLOCKS:
-    if name not in weights:
-      continue
-    c = getattr(features, name)
-    if c.path:
-      blocks[name], note = file_vectors(c.path, items, c.id, c.vector, c.missing)
-      notes.append(f"{name}: {note}")
-    elif name == "text":
-      blocks[name] = text_vectors(items, c.model, c.template, cache_folder())
-    else:
-      raise ValueError(f"features.{name}.path is empty; name a file of ids and vectors")
-  return blocks, tuple(notes)
+  made = {
+    name: make(features, catalogue, items)
+    for name, make in DESCRIBED_BLOCKS.items()
+    if name in weights
+  }
+  blocks = {name: vectors for name, (vectors, _) in made.items()}
+  return blocks, tuple(f"{name}: {note}" for name, (_, note) in made.items() if note)
+
+
+def _content(features: FeaturesConfig, catalogue: Items, items: Items) -> tuple[np.ndarray, str]:
+  return content_vectors(catalogue, items, features.content), ""
+
+
+def _text(features: FeaturesConfig, catalogue: Items, items: Items) -> tuple[np.ndarray, str]:
+  if features.text.path:
+    return _file("text", features, catalogue, items)
+  return text_vectors(items, features.text, cache_folder()), ""
+
+
+def _file(
+  name: str, features: FeaturesConfig, catalogue: Items, items: Items
+) -> tuple[np.ndarray, str]:
+  del catalogue
+  config = getattr(features, name)
+  if not config.path:
+    raise ValueError(f"features.{name}.path is empty; name a file of ids and vectors")
+  return file_vectors(items, config)
+
+
+# What describes items: block → (settings, catalogue, items) → (vectors of the items, a note or '').
+DESCRIBED_BLOCKS: dict[str, Callable[[FeaturesConfig, Items, Items], tuple[np.ndarray, str]]] = {
+  "content": _content,
+  "text": _text,
+  "image": functools.partial(_file, "image"),
+  "audio": functools.partial(_file, "audio"),
+}
 
 
 def checkpoint_folders(features: FeaturesConfig) -> list[str]:
@@ -186,7 +201,7 @@ def checkpoint_folders(features: FeaturesConfig) -> list[str]:
 
 def vector_files(features: FeaturesConfig) -> dict[str, list[int]]:
   """A JSON-able value that changes when a file of vectors changes: their sizes and times."""
-  blocks = [getattr(features, name) for name in FILE_BLOCKS]
+  blocks = [features.text, features.image, features.audio]
   paths = [block.path for block in blocks if block.weight > 0]
   return {key: value for path in paths for key, value in file_signature(path).items()}
 

@@ -121,8 +121,8 @@ def test_whitening_a_matrix_of_low_rank_gives_fewer_dimensions_and_no_noise():
 
 
 def test_the_largest_entry_of_each_component_is_positive():
-  whitening_CxF = fit_combine(random_blocks(60), {"a": 1.0, "b": 1.0}, 6)["whitening_CxF"]
-  np.testing.assert_array_equal(np.abs(whitening_CxF).max(axis=0), whitening_CxF.max(axis=0))
+  whitening_XxF = fit_combine(random_blocks(60), {"a": 1.0, "b": 1.0}, 6)["whitening_XxF"]
+  np.testing.assert_array_equal(np.abs(whitening_XxF).max(axis=0), whitening_XxF.max(axis=0))
 
 
 @pytest.mark.parametrize("whiten", [0, 3])

@@ -5,13 +5,9 @@ import numpy as np
 import pytest
 
 from sidrec.data.dataset import Items
-from sidrec.features.content import (
-  apply_content,
-  content_vectors,
-  fit_content,
-  hash_words,
-  title_words,
-)
+from sidrec.features import content
+from sidrec.features.content import hash_words, title_words
+from sidrec.features.settings import ContentConfig
 
 
 def make_items(titles, categories=None, texts=None, **numeric):
@@ -27,6 +23,11 @@ def make_items(titles, categories=None, texts=None, **numeric):
     numeric={name: np.array(column, np.float32) for name, column in numeric.items()},
     text_N=np.array(texts or [""] * len(titles), dtype=str),
   )
+
+
+def content_vectors(items, **settings):
+  """The vectors of a catalogue's own items."""
+  return content.content_vectors(items, items, ContentConfig(**settings))
 
 
 def test_an_empty_item_is_a_zero_row_and_everything_is_finite():
@@ -168,8 +169,8 @@ def test_categories_beyond_the_most_frequent_share_buckets():
   assert not vectors_NxF[3, 2:].any()
   # An item of rare tags alone is no longer empty.
   only_rare = make_items(["", "", ""], [["a"], ["a"], ["z"]])
-  assert not content_vectors(only_rare, 0, max_categories=1)[2].any()
-  assert content_vectors(only_rare, 0, max_categories=1, tag_buckets=8)[2].any()
+  assert not content_vectors(only_rare, title_buckets=0, max_categories=1)[2].any()
+  assert content_vectors(only_rare, title_buckets=0, max_categories=1, tag_buckets=8)[2].any()
 
 
 def test_free_text_is_hashed_like_titles():
@@ -194,32 +195,28 @@ ALL_PARTS = {"title_buckets": 16, "max_categories": 2, "tag_buckets": 4, "text_b
 
 
 @pytest.mark.parametrize("scaling", ["standard", "quantile"])
-def test_applying_to_the_fitted_items_is_fitting(scaling):
-  items = varied_items()
-  model = fit_content(items, **ALL_PARTS, scaling=scaling)
-  vectors_NxF = content_vectors(items, **ALL_PARTS, scaling=scaling)
-  assert vectors_NxF.shape == (5, 2 + 4 + 3 + 16 + 8)
-  np.testing.assert_array_equal(apply_content(model, items), vectors_NxF)
-
-
-@pytest.mark.parametrize("scaling", ["standard", "quantile"])
 def test_a_new_item_with_known_values_gets_the_vector_of_its_twin(scaling):
-  model = fit_content(varied_items(), **ALL_PARTS, scaling=scaling)
-  fitted = apply_content(model, varied_items())
+  config = ContentConfig(**ALL_PARTS, scaling=scaling)
+  known = content.content_vectors(varied_items(), varied_items(), config)
+  assert known.shape == (5, 2 + 4 + 3 + 16 + 8)
+  np.testing.assert_array_equal(
+    known, content_vectors(varied_items(), **ALL_PARTS, scaling=scaling)
+  )
   # Alone, so that its own catalogue lists its categories otherwise and has other frequencies.
   twin = make_items(
     ["Alien heat"], [["y", "space"]], ["a heist in space"], year=[1979], price=[2], unheard=[3]
   )
-  np.testing.assert_allclose(apply_content(model, twin)[0], fitted[3], rtol=1e-6)
+  new = content.content_vectors(varied_items(), twin, config)
+  np.testing.assert_allclose(new[0], known[3], rtol=1e-6)
 
 
 def test_what_a_catalogue_never_had():
-  model = fit_content(varied_items(), title_buckets=16, max_categories=2)
   new = make_items(["zebra"], [["western"]], year=[2030])
-  vector_F = apply_content(model, new)[0]
+  config = ContentConfig(title_buckets=16, max_categories=2)
+  vector_F = content.content_vectors(varied_items(), new, config)[0]
   assert vector_F.shape == (2 + 3 + 16,)
   assert not vector_F[:2].any()  # no column for the category
-  assert vector_F[2] == 0  # price, unknown but known for all fitted items
+  assert vector_F[2] == 0  # price, unknown but known for all items of the catalogue
   known = np.array([1995, 2000, 1979, 1986])
   np.testing.assert_allclose(
     vector_F[3], (2030 - known.mean()) / known.std() / np.sqrt(2), rtol=1e-5
@@ -228,25 +225,31 @@ def test_what_a_catalogue_never_had():
   (bucket,), (sign,) = hash_words(["zebra"], 16)
   np.testing.assert_allclose(vector_F[5 + bucket], sign, rtol=1e-6)
   # With buckets for tags the unheard-of category counts.
-  tagged = fit_content(varied_items(), title_buckets=16, max_categories=2, tag_buckets=4)
-  assert apply_content(tagged, new)[0, 2:6].any()
+  tagged = ContentConfig(title_buckets=16, max_categories=2, tag_buckets=4)
+  assert content.content_vectors(varied_items(), new, tagged)[0, 2:6].any()
+  # A catalogue of fewer categories than columns has no column for a new one either.
+  wide = ContentConfig(title_buckets=0, max_categories=99)
+  assert content.content_vectors(varied_items(), new, wide).shape == (1, 4 + 3)
 
 
 def test_values_beyond_the_fitted_extremes_go_where_those_are():
-  model = fit_content(make_items([""] * 4, a=[1, 2, 3, 4]), title_buckets=0, scaling="quantile")
-  new = apply_content(model, make_items([""] * 3, a=[-100, 2.5, 100]))[:, 0]
-  fitted = apply_content(model, make_items([""] * 4, a=[1, 2, 3, 4]))[:, 0]
+  config, known = ContentConfig(title_buckets=0, scaling="quantile"), [1, 2, 3, 4]
+  catalogue = make_items([""] * 4, a=known)
+  new, fitted = (
+    content.content_vectors(catalogue, make_items([""] * len(a), a=a), config)[:, 0]
+    for a in ([-100, 2.5, 100], known)
+  )
   np.testing.assert_allclose(new, [fitted[0], 0, fitted[3]], atol=1e-7)
 
 
 def test_an_unknown_scaling_is_refused():
   with pytest.raises(ValueError, match=r"'standard', 'quantile'.*not 'rank'"):
-    content_vectors(make_items(["a"]), scaling="rank")
+    ContentConfig(scaling="rank")
 
 
 @pytest.mark.parametrize(
   "argument", ["title_buckets", "max_categories", "tag_buckets", "text_buckets"]
 )
 def test_negative_widths_are_refused(argument):
-  with pytest.raises(ValueError, match=argument):
-    content_vectors(make_items(["a"]), **{argument: -1})
+  with pytest.raises(ValueError, match=f"features.content.{argument} must be 0 or more, not -1"):
+    ContentConfig(**{argument: -1})

@@ -1,10 +1,13 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from tiny import make_histories
 
 from sidrec.data.dataset import training_view
-from sidrec.features.item2vec import Item2vecConfig, _Corpus, _draw_pairs, item2vec_vectors
+from sidrec.features.item2vec import _Corpus, _draw_pairs, item2vec_vectors
+from sidrec.features.settings import Item2vecConfig
 
 SMALL = Item2vecConfig(
   dim=8, window=3, steps=300, batch_size=256, shared_negatives=32, learning_rate=0.02
@@ -29,7 +32,7 @@ def auc_of_nearness(vectors_NxD, cluster_N):
 @pytest.mark.parametrize("changes", [{}, {"subsample": 0.02}])
 def test_items_that_occur_together_are_nearer_than_others(changes):
   vectors_NxD = item2vec_vectors(
-    jax.random.key(0), planted(300, 4, 10), 40, SMALL._replace(**changes)
+    jax.random.key(0), planted(300, 4, 10), 40, dataclasses.replace(SMALL, **changes)
   )
   assert vectors_NxD.dtype == np.float32
   assert vectors_NxD.shape == (40, 8)
@@ -46,7 +49,7 @@ def test_users_packed_next_to_each_other_do_not_mix():
     pair = user % 2
     for cluster in (2 * pair, 2 * pair + 1):
       rows.append((rng.permutation(6)[:2] + 6 * cluster).tolist())
-  config = SMALL._replace(window=3, steps=400)
+  config = dataclasses.replace(SMALL, window=3, steps=400)
   vectors_NxD = item2vec_vectors(jax.random.key(0), make_histories(rows), 24, config)
   assert auc_of_nearness(vectors_NxD, np.arange(24) // 6) > 0.98
 
@@ -56,7 +59,7 @@ def test_pairs_are_every_two_interactions_in_a_window_of_one_user():
   user_T = np.array([0, 0, 0, 0, 1, 2, 2])
   corpus = _Corpus(np.arange(7), user_T, np.ones(7), np.ones(7))
   corpus = jax.tree.map(jax.numpy.asarray, corpus)
-  config = SMALL._replace(window=2, batch_size=5000)
+  config = dataclasses.replace(SMALL, window=2, batch_size=5000)
   item_B, context_B, counts_B = map(np.asarray, _draw_pairs(jax.random.key(0), corpus, config))
   drawn = set(zip(item_B[counts_B].tolist(), context_B[counts_B].tolist(), strict=True))
   assert drawn == {
@@ -66,7 +69,7 @@ def test_pairs_are_every_two_interactions_in_a_window_of_one_user():
 
 def test_the_key_decides():
   histories = planted(60, 3, 5)
-  config = SMALL._replace(steps=20)
+  config = dataclasses.replace(SMALL, steps=20)
   first = item2vec_vectors(jax.random.key(1), histories, 15, config)
   np.testing.assert_array_equal(first, item2vec_vectors(jax.random.key(1), histories, 15, config))
   assert np.abs(first - item2vec_vectors(jax.random.key(2), histories, 15, config)).max() > 0.1
@@ -78,7 +81,9 @@ def test_what_is_held_out_changes_nothing():
   last_two = np.concatenate([histories.offsets_Up1[1:] - 1, histories.offsets_Up1[1:] - 2])
   changed_T[last_two] = (changed_T[last_two] + 8) % 24  # an item of another cluster
   changed = histories._replace(item_T=changed_T)
-  vectors = lambda seen: item2vec_vectors(jax.random.key(0), seen, 24, SMALL._replace(steps=20))
+  vectors = lambda seen: item2vec_vectors(
+    jax.random.key(0), seen, 24, dataclasses.replace(SMALL, steps=20)
+  )
   np.testing.assert_array_equal(vectors(training_view(histories)), vectors(training_view(changed)))
   assert np.abs(vectors(histories) - vectors(changed)).max() > 0
 
@@ -86,7 +91,9 @@ def test_what_is_held_out_changes_nothing():
 def test_items_without_neighbours_are_zero_rows():
   # Item 4 never occurs, item 3 occurs alone, item 2 only next to itself.
   histories = make_histories([[0, 1, 0, 1], [3], [2, 2, 2]])
-  vectors_NxD = item2vec_vectors(jax.random.key(0), histories, 5, SMALL._replace(steps=20))
+  vectors_NxD = item2vec_vectors(
+    jax.random.key(0), histories, 5, dataclasses.replace(SMALL, steps=20)
+  )
   np.testing.assert_allclose(np.linalg.norm(vectors_NxD[:2], axis=1), 1, rtol=1e-5)
   assert not vectors_NxD[2:].any()
 
@@ -109,7 +116,7 @@ def test_nothing_to_learn_from(rows):
 )
 def test_settings_out_of_range_are_named(changes, message):
   with pytest.raises(ValueError, match=message):
-    item2vec_vectors(jax.random.key(0), planted(4, 2, 3), 6, SMALL._replace(**changes))
+    dataclasses.replace(SMALL, **changes)
 
 
 def test_an_item_outside_the_catalogue_is_refused():
@@ -118,6 +125,6 @@ def test_an_item_outside_the_catalogue_is_refused():
 
 
 def test_divergence_is_named():
-  config = SMALL._replace(learning_rate=1e38, steps=50)
+  config = dataclasses.replace(SMALL, learning_rate=1e38, steps=50)
   with pytest.raises(FloatingPointError, match="learning rate"):
     item2vec_vectors(jax.random.key(0), planted(60, 3, 5), 15, config)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from sidrec.data.sources.build import item_table
-from sidrec.features.text import item_texts, text_vectors
+from sidrec.features import text
+from sidrec.features.settings import TextConfig
+from sidrec.features.text import item_texts
 
 TEMPLATE = "{title}. Genres: {categories}. {text}"
 
@@ -17,6 +19,10 @@ def make_items():
     {"year": [1995, np.nan, 2001, np.nan], "price": [2.5, 3, np.nan, np.nan]},
     ["A heist.", "In space.", "", ""],
   )
+
+
+def text_vectors(items, model, template, cache, encode=None):
+  return text.text_vectors(items, TextConfig(model=model, template=template), cache, encode)
 
 
 def lengths(texts):

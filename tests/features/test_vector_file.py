@@ -1,12 +1,13 @@
-import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sidrec.data.sources import registry
 from sidrec.data.sources.build import item_table
-from sidrec.features.vector_file import file_vectors
+from sidrec.features import vector_file
+from sidrec.features.settings import VectorFileConfig
 
 DATA = (Path(__file__).resolve().parents[2] / "../shared/data").resolve()
 VECTORS = np.array([[1, 10], [2, 20], [3, 30], [4, 40]], np.float16)
@@ -16,15 +17,17 @@ def catalogue(ids):
   return item_table(ids, [""] * len(ids), [()] * len(ids), {})
 
 
+def file_vectors(path, items, **names):
+  return vector_file.file_vectors(items, VectorFileConfig(path=str(path), **names))
+
+
 def save_npz(path, ids, vectors=VECTORS, **others):
   np.savez(path, item_id=ids, embedding=vectors, **others)
   return path
 
 
 def save_parquet(path, **columns):
-  pa = pytest.importorskip("pyarrow")
-  pq = pytest.importorskip("pyarrow.parquet")
-  pq.write_table(pa.table(columns), path)
+  pl.DataFrame(columns).write_parquet(path)
   return path
 
 
@@ -77,7 +80,7 @@ def test_text_ids_on_both_sides_keep_their_zeros(tmp_path):
 def test_arrays_of_other_names(tmp_path):
   np.savez(tmp_path / "v.npz", asin=np.array(["a", "b"]), image=VECTORS[:2])
   vectors_NxF, _ = file_vectors(
-    tmp_path / "v.npz", catalogue(["b", "a"]), id_name="asin", vector_name="image"
+    tmp_path / "v.npz", catalogue(["b", "a"]), id="asin", vector="image"
   )
   np.testing.assert_array_equal(vectors_NxF, [[2, 20], [1, 10]])
   with pytest.raises(ValueError, match="no array 'item_id'; it has asin, image"):
@@ -91,7 +94,7 @@ def test_npy_structured_and_plain(tmp_path):
   vectors_NxF, _ = file_vectors(tmp_path / "structured.npy", catalogue(["a", "b", "c"]))
   np.testing.assert_array_equal(vectors_NxF, VECTORS[[1, 2, 0]])
   with pytest.raises(ValueError, match="no field 'id'; it has item_id, embedding"):
-    file_vectors(tmp_path / "structured.npy", catalogue(["a"]), id_name="id")
+    file_vectors(tmp_path / "structured.npy", catalogue(["a"]), id="id")
 
   np.save(tmp_path / "plain.npy", VECTORS)
   vectors_NxF, _ = file_vectors(tmp_path / "plain.npy", catalogue(["d", "c", "b", "a"]))
@@ -114,22 +117,22 @@ def test_parquet_with_lists_or_columns(tmp_path):
 
 
 def test_parquet_with_fixed_size_lists(tmp_path):
-  pa = pytest.importorskip("pyarrow")
-  flat = pa.array(VECTORS.astype(np.float32).ravel())
-  path = save_parquet(
-    tmp_path / "v.parquet",
-    item_id=[4, 3, 2, 1],
-    embedding=pa.FixedSizeListArray.from_arrays(flat, 2),
-  )
+  vectors = pl.Series(VECTORS.tolist(), dtype=pl.Array(pl.Float32, 2))
+  path = save_parquet(tmp_path / "v.parquet", item_id=[4, 3, 2, 1], embedding=vectors)
   vectors_NxF, _ = file_vectors(path, catalogue([1, 2, 3, 4]))
   np.testing.assert_array_equal(vectors_NxF, VECTORS[::-1])
+
+
+def test_a_file_of_parquet_may_have_any_name(tmp_path):
+  path = save_parquet(tmp_path / "v[1]*.parquet", item_id=[1], embedding=[[3.0]])
+  np.testing.assert_array_equal(file_vectors(path, catalogue([1]))[0], [[3.0]])
 
 
 @pytest.mark.parametrize(
   ("columns", "message"),
   [
     ({"id": [1], "embedding": [[1.0]]}, "no column 'item_id'; it has id, embedding"),
-    ({"item_id": [1], "brand": ["x"]}, "besides 'item_id': brand is string"),
+    ({"item_id": [1], "brand": ["x"]}, "besides 'item_id': brand is String"),
     ({"item_id": [1]}, "it has no other"),
     ({"item_id": [1, 2, 3], "embedding": [[1.0, 2.0], [1.0], [3.0, 4.0]]}, "item 2 has 1 numbers"),
     ({"item_id": [1, 2, 3], "embedding": [[1.0, 2.0], None, [3.0, 4.0]]}, "item 2 has 0 numbers"),
@@ -137,19 +140,16 @@ def test_parquet_with_fixed_size_lists(tmp_path):
     ({"item_id": [1, 2], "f": [1.0, None]}, "item 2 holds NaN"),
     ({"item_id": [1, None], "f": [1.0, 2.0]}, "1 rows have no item_id"),
     ({"item_id": [1], "embedding": ["x"]}, "must hold lists of numbers"),
+    (
+      {"item_id": [1, 2], "embedding": pl.Series([[], []], dtype=pl.List(pl.Int64))},
+      r"have shape \(2, 0\)",
+    ),
     ({"item_id": [1.5], "embedding": [[1.0]]}, "give integers or text"),
   ],
 )
 def test_bad_parquet_is_named(tmp_path, columns, message):
   with pytest.raises(ValueError, match=message):
     file_vectors(save_parquet(tmp_path / "v.parquet", **columns), catalogue([1, 2]))
-
-
-def test_without_pyarrow_the_command_to_install_it_is_told(tmp_path, monkeypatch):
-  (tmp_path / "v.parquet").write_bytes(b"")
-  monkeypatch.setitem(sys.modules, "pyarrow", None)
-  with pytest.raises(ImportError, match=r"pip install 'sidrec\[parquet\]'"):
-    file_vectors(tmp_path / "v.parquet", catalogue([1]))
 
 
 @pytest.mark.parametrize(
