@@ -51,7 +51,8 @@ def write_files(
     for part in ("means", "per_user")
   )
   tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
-  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, sasrec, item_weight(config))
+  weight = item_weight(config)
+  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, weight, sasrec=sasrec)
   report.write_per_user(workdir / "per_user.npz", per_user)
   report.write_evaluation(workdir / "evaluation.json", protocol, means)
   text = report.evaluation_report(protocol, means, per_user)
