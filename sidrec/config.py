@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from sidrec.cold_start.settings import ColdStartConfig
 from sidrec.core.settings import to_dict
 from sidrec.data.settings import DataConfig
 from sidrec.features.settings import FeaturesConfig
@@ -79,12 +80,7 @@ def default_config() -> ConfigDict:
 
   config.search = ConfigDict(to_dict(SearchConfig()))
 
-  config.cold_start = ConfigDict()  # mode 'cold_start': new items, measured
-  config.cold_start.fraction = 0.05  # of the items, drawn evenly and held out
-  config.cold_start.seed = 0  # of the draw
-  config.cold_start.shares = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)  # on validation
-  config.cold_start.largest_loss = 0.025  # of warm recall@10 there, relative
-  config.cold_start.held_out = False  # leaves these items out of this run; the mode sets it
+  config.cold_start = ConfigDict(to_dict(ColdStartConfig()))
   return config
 
 

@@ -1,6 +1,9 @@
-"""How well new items are recommended, and what the others lose by it.
+"""How well new items are recommended, and what known items lose by it.
 
-Letters: U users, N items of a catalogue in which new items follow the known ones, K results.
+Letters: T interactions, U users, N items of a catalogue in which new items follow the known ones,
+K results.
+
+Users whose target is new are called 'cold', all others 'warm'.
 """
 
 import textwrap
@@ -9,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sidrec.core.tables import aligned_table
 from sidrec.data.dataset import HeldOut, Histories, held_out_view
 from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
-from sidrec.evaluation.tables import aligned_table
 from sidrec.search.results import Recommendations
 
 AT = 10  # of recall, NDCG and the share of new items
@@ -25,15 +28,17 @@ class Candidate(NamedTuple):
   warm_recall: float  # of all others
 
 
-def cold_task(histories: Histories, row_N: np.ndarray, num_known: int, split: str) -> HeldOut:
-  """The task of a split, as it is when some items are new: they are targets, but in no history.
+def task_with_new_items(
+  histories: Histories, row_N: np.ndarray, num_known: int, split: str
+) -> HeldOut:
+  """The task of a split when some items are new: these are targets, but in no history.
 
-  Users with nothing left in their history are left out.
+  Users whose history becomes empty are left out.
 
   Args:
     histories: whole ones, with items by their rows in another catalogue.
-    row_N: the row of each of those in the catalogue in hand.
-    num_known: how many rows of this are known; those from there on are new.
+    row_N: int, the row of each of its items in the grown catalogue.
+    num_known: how many rows of the grown catalogue are known; new ones follow.
     split: 'valid' or 'test', of the whole histories.
   """
   before, target_U = held_out_view(histories, split)
@@ -52,32 +57,32 @@ def cold_task(histories: Histories, row_N: np.ndarray, num_known: int, split: st
   return HeldOut(left, row_N[target_U[left_U]].astype(np.int32))
 
 
-def cold_metrics(
+def metrics_by_target(
   results: Recommendations, target_U: np.ndarray, num_known: int
 ) -> dict[str, dict[str, float]]:
   """Metrics of the users whose target is new, of the others, and of all.
 
   Args:
     results: a list for each user.
-    target_U: what each user took.
+    target_U: int item rows.
     num_known: items from this row on are new.
 
   Returns:
     'cold' | 'warm' | 'all' → 'recall@10', 'ndcg@10', 'new@10' (the share of new items among the
     first ten results) and 'users'. A kind without users is left out.
   """
-  item_UxK, valid_UxK = (np.asarray(x)[:, :AT] for x in (results.item_BxK, results.valid_BxK))
-  ranks_U = rank_in_list(item_UxK, valid_UxK, target_U)
-  metrics = per_user_metrics(ranks_U, AT, (AT,), (AT,))
+  item_UxK = np.asarray(results.item_BxK)[:, :AT]
+  valid_UxK = np.asarray(results.valid_BxK)[:, :AT]
+  metrics = per_user_metrics(rank_in_list(item_UxK, valid_UxK, target_U), AT, (AT,), (AT,))
   new_U = (valid_UxK & (item_UxK >= num_known)).sum(axis=1) / np.maximum(valid_UxK.sum(axis=1), 1)
-  wanted = {f"recall@{AT}": metrics[f"recall@{AT}"], f"ndcg@{AT}": metrics[f"ndcg@{AT}"]}
+  wanted = {name: metrics[name] for name in (f"recall@{AT}", f"ndcg@{AT}")}
   wanted[f"new@{AT}"] = new_U
   cold_U = target_U >= num_known
   found = {}
-  for name, of_U in (("cold", cold_U), ("warm", ~cold_U), ("all", np.ones_like(cold_U))):
-    if of_U.any():
-      means = summarise({metric: value_U[of_U] for metric, value_U in wanted.items()})
-      found[name] = {**means, "users": int(of_U.sum())}
+  for name, kind_U in {"cold": cold_U, "warm": ~cold_U, "all": np.ones_like(cold_U)}.items():
+    if kind_U.any():
+      means = summarise({metric: value_U[kind_U] for metric, value_U in wanted.items()})
+      found[name] = {**means, "users": int(kind_U.sum())}
   return found
 
 
@@ -85,8 +90,8 @@ def choose_share(candidates: Sequence[Candidate], largest_loss: float) -> Candid
   """The candidate that finds most new items without losing too much of the others.
 
   Args:
-    candidates: the first is a share of 0, which the loss is measured from.
-    largest_loss: of the warm recall, relative to a share of 0.
+    candidates: the first has a share of 0; losses are relative to it.
+    largest_loss: of the warm recall, relative.
 
   Returns:
     The best among those with no larger loss; of equal ones the smallest share.
@@ -96,38 +101,43 @@ def choose_share(candidates: Sequence[Candidate], largest_loss: float) -> Candid
   return max(allowed, key=lambda candidate: (candidate.cold_recall, -candidate.share))
 
 
-def cold_report(measured: Mapping[str, Any]) -> str:
+def report_text(measured: Mapping[str, Any]) -> str:
   """What was measured, as text.
 
   Args:
     measured: 'dataset'; 'items' → 'known' and 'new', how many; 'users_left_out' → split → how many;
-      'largest_loss'; 'share', which was chosen; 'valid' → share → as `cold_metrics` returns it;
-      'test' → system → the same.
+      'largest_loss'; 'share', which was chosen; 'valid' → share → what `metrics_by_target`
+      returns; 'test' → system → the same.
   """
-  rows = [("split", "lists", "target", "users", f"recall@{AT}", f"ndcg@{AT}", f"new in top {AT}")]
+  rows = [["split", "lists", "target", "users", f"recall@{AT}", f"ndcg@{AT}", f"new in top {AT}"]]
   for split in ("valid", "test"):
     for name, kinds in measured[split].items():
       label = f"share {name}" if split == "valid" else name
-      for kind in ("cold", "warm"):
-        if kind in kinds:
-          m = kinds[kind]
-          values = (f"{m[f'recall@{AT}']:.4f}", f"{m[f'ndcg@{AT}']:.4f}", f"{m[f'new@{AT}']:.1%}")
-          rows.append((split, label, kind, f"{m['users']:,}", *values))
-  left_out = measured["users_left_out"]
-  items, share = measured["items"], measured["share"]
-  facts = [
+      rows += [
+        [split, label, kind, *_cells(kinds[kind])] for kind in ("cold", "warm") if kind in kinds
+      ]
+  facts = [textwrap.fill(fact, 100) for fact in _facts(measured)]
+  return "\n".join([aligned_table(rows, names=3, underline=False), "", *facts]) + "\n"
+
+
+def _cells(means: Mapping[str, float]) -> list[str]:
+  ranked = [f"{means[f'{name}@{AT}']:.4f}" for name in ("recall", "ndcg")]
+  return [f"{means['users']:,}", *ranked, f"{means[f'new@{AT}']:.1%}"]
+
+
+def _facts(measured: Mapping[str, Any]) -> list[str]:
+  items, left_out = measured["items"], measured["users_left_out"]
+  return [
     f"{measured['dataset']}: {items['new']:,} items were held out of the catalogue, all histories, "
-    f"features, tokenizer and training; {items['known']:,} were trained on. They got IDs from "
-    "their vectors, and nothing was trained again.",
-    "share: how likely the next item is a new one, before anything is known of the user. Chosen on "
-    f"validation: {share:g}, which finds most new items while users of a known one lose at most "
-    f"{measured['largest_loss']:.1%} of their recall@{AT}.",
-    "Training sees each user's interactions without the last two of the whole history, and "
-    "without held-out items; where one of the last two is held out, fewer. Histories are asked "
-    f"about without held-out items; users with none left ({left_out['valid']:,} in valid, "
-    f"{left_out['test']:,} in test) are left out. Targets are of the whole histories: the last "
-    "item tests, the last but one validates, by a sample of the users of known ones. Full "
-    "ranking, seen items masked.",
+    f"features, tokenizer and training; {items['known']:,} were trained on. The held-out items "
+    "got IDs from their vectors, and nothing was trained again.",
+    "share: the probability that the next item is a new one, before anything is known of the user. "
+    f"{measured['share']:g} was chosen on validation: it finds most new items while users of a "
+    f"known one lose at most {measured['largest_loss']:.1%} of their recall@{AT}.",
+    "Training sees each user's interactions without the last two of the whole history and without "
+    "held-out items; if one of the last two is held out, it sees fewer. Histories in the "
+    f"evaluation have no held-out items; users with an empty history ({left_out['valid']:,} in "
+    f"valid, {left_out['test']:,} in test) are left out. Targets come from the whole histories: "
+    "the last item tests, the last but one validates, where users of known items are sampled. "
+    "Full ranking, seen items masked.",
   ]
-  wrapped = [textwrap.fill(fact, 100) for fact in facts]
-  return "\n".join([aligned_table(rows, names=3, underline=False), "", *wrapped]) + "\n"

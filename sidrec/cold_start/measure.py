@@ -1,8 +1,9 @@
-"""New items, measured: some are held out of everything, and recommended without training.
+"""Mode 'cold_start': holds some items out of everything and recommends them without training.
 
-The experiment has a run of its own below the work directory, from whose catalogue and histories a
-share of the items is left out. They then get IDs from their vectors and parameters from the
-items like them; how many of them the lists hold is chosen on validation.
+The experiment has a run of its own in a folder of the work directory. The catalogue and the
+histories of this run lack a fraction of the items. Afterwards these items get IDs from their
+vectors and parameters from similar items; the share of new items in the lists is chosen on
+validation.
 """
 
 import json
@@ -16,23 +17,26 @@ from ml_collections import ConfigDict
 from sidrec.cold_start.evaluation import (
   Candidate,
   choose_share,
-  cold_metrics,
-  cold_report,
-  cold_task,
+  metrics_by_target,
+  report_text,
+  task_with_new_items,
 )
 from sidrec.cold_start.merge import merge
 from sidrec.cold_start.new_items import Grown, grow, params_of_both, recommend_both
+from sidrec.cold_start.settings import ColdStartConfig
 from sidrec.core.atomic import write_whole_text
+from sidrec.core.settings import from_dict
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset, HeldOut
 from sidrec.data.parts import take_items
 from sidrec.data.seen import seen_items
+from sidrec.evaluation.protocol import SPLITS
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.prepare import PREPARE
 from sidrec.run.stage import Stage, run
 from sidrec.run.train import TRAIN
 
-Metrics = dict[str, dict[str, float]]
+Metrics = dict[str, dict[str, float]]  # see `metrics_by_target`
 
 FOLDER = "cold_start"  # of the experiment's own run
 
@@ -72,17 +76,17 @@ def cold_start(config: ConfigDict, workdir: Path) -> str:
 def _write(measured: Mapping[str, Any], workdir: Path) -> None:
   text = json.dumps(measured, indent=2, allow_nan=False)
   write_whole_text(workdir / "cold_start.json", f"{text}\n")
-  write_whole_text(workdir / "cold_start.txt", cold_report(measured))
+  write_whole_text(workdir / "cold_start.txt", report_text(measured))
 
 
 class _Experiment(NamedTuple):
-  """A grown catalogue, and the tasks of users who may want its new items."""
+  """A grown catalogue and the tasks of both splits in it."""
 
   grown: Grown
   num_known: int  # rows from here on are new
   tasks: dict[str, HeldOut]  # by split, with rows of the grown catalogue
 
-  def wants_new(self, split: str) -> np.ndarray:
+  def has_new_target(self, split: str) -> np.ndarray:
     """Whether each user's target is a new item: bool [U].
 
     Raises:
@@ -91,7 +95,7 @@ class _Experiment(NamedTuple):
     new_U = self.tasks[split].target_U >= self.num_known
     if new_U.all() or not new_U.any():
       raise ValueError(
-        f"of the {len(new_U)} users asked in {split}, {new_U.sum()} took a held-out item; "
+        f"of the {len(new_U)} users in {split}, {new_U.sum()} have a held-out item as target; "
         "both kinds are needed: choose another cold_start.fraction or seed"
       )
     return new_U
@@ -101,51 +105,48 @@ class _Experiment(NamedTuple):
     task = self.tasks[split]
     seen, params = seen_items(task.histories), params_of_both(self.grown)
     known, new = recommend_both(self.grown, params, task.histories, users_R, seen)
-    target_R = task.target_U[users_R]
-    return [cold_metrics(merge(known, new, share), target_R, self.num_known) for share in shares]
+    merged = [merge(known, new, share) for share in shares]
+    return [metrics_by_target(lists, task.target_U[users_R], self.num_known) for lists in merged]
 
   def in_one_trie(self, split: str, users_R: np.ndarray) -> Metrics:
     """What the constrained search alone gives to items that were never trained."""
     task, search = self.tasks[split], self.grown.all
-    found = search.recommend_users(
-      search.params, task.histories, users_R, seen_items(task.histories)
-    )
-    return cold_metrics(found, task.target_U[users_R], self.num_known)
+    seen = seen_items(task.histories)
+    lists = search.recommend_users(search.params, task.histories, users_R, seen)
+    return metrics_by_target(lists, task.target_U[users_R], self.num_known)
 
 
 def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
-  """What `cold_start.json` holds: see `evaluation.cold_report`.
+  """The content of `cold_start.json`: see `evaluation.report_text`.
 
   Args:
     config: of the run without the held-out items.
     workdir: holds the whole data set, and that run in a folder.
+
+  Raises:
+    ValueError: if no target of a split is a held-out item, or all are.
   """
-  c = config.cold_start
+  settings = from_dict(ColdStartConfig, config.cold_start.to_dict())
   whole = load_dataset(workdir / "dataset.npz")
   experiment = _grow(config, workdir, whole)
-  new_U = experiment.wants_new("valid")
-  known_V = np.random.default_rng(config.seed).permutation(np.flatnonzero(~new_U))
-  valid_V = np.concatenate([np.flatnonzero(new_U), known_V[: config.train.valid_users]])
-  shares = (0.0, *sorted(c.shares))
-  by_share = dict(zip(shares, experiment.with_shares("valid", valid_V, shares), strict=True))
+  valid_R = _validation_users(experiment, config.seed, config.train.valid_users)
+  shares = (0.0, *sorted(settings.shares))
+  by_share = dict(zip(shares, experiment.with_shares("valid", valid_R, shares), strict=True))
   candidates = [
     Candidate(share, metrics["cold"]["recall@10"], metrics["warm"]["recall@10"])
     for share, metrics in by_share.items()
   ]
-  chosen = choose_share(candidates, c.largest_loss)
-  test_new_U = experiment.wants_new("test")
+  chosen = choose_share(candidates, settings.largest_loss)
+  test_new_U = experiment.has_new_target("test")
   before, after = experiment.with_shares("test", np.arange(len(test_new_U)), (0.0, chosen.share))
+  num_known, users = experiment.num_known, whole.histories.num_users
   return {
     "dataset": whole.name,
-    "items": {
-      "known": experiment.num_known,
-      "new": whole.items.num_items - experiment.num_known,
-    },
+    "items": {"known": num_known, "new": whole.items.num_items - num_known},
     "users_left_out": {
-      split: whole.histories.num_users - task.histories.num_users
-      for split, task in experiment.tasks.items()
+      split: users - task.histories.num_users for split, task in experiment.tasks.items()
     },
-    "largest_loss": c.largest_loss,
+    "largest_loss": settings.largest_loss,
     "share": chosen.share,
     "valid": {f"{share:g}": metrics for share, metrics in by_share.items()},
     "test": {
@@ -156,17 +157,22 @@ def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
   }
 
 
+def _validation_users(experiment: _Experiment, seed: int, num_known: int) -> np.ndarray:
+  """All validation users whose target is new, then a random sample of the others: int [R]."""
+  new_U = experiment.has_new_target("valid")
+  known_R = np.random.default_rng(seed).permutation(np.flatnonzero(~new_U))
+  return np.concatenate([np.flatnonzero(new_U), known_R[:num_known]])
+
+
 def _grow(config: ConfigDict, workdir: Path, whole: Dataset) -> _Experiment:
   """Adds the held-out items to the run that was trained without them."""
   trained_ids_N = load_dataset(workdir / FOLDER / "dataset.npz").items.ids_N
   new_M = np.flatnonzero(~np.isin(whole.items.ids_N, trained_ids_N))
   grown = grow(config, workdir / FOLDER, take_items(whole.items, new_M))
-  # Where each item of the whole catalogue stands in the grown one, which holds them all.
+  # The row of each item of the whole catalogue in the grown one, which holds them all.
   grown_ids_N = grown.dataset.items.ids_N
   order_N = np.argsort(grown_ids_N)
   row_N = order_N[np.searchsorted(grown_ids_N, whole.items.ids_N, sorter=order_N)]
   num_known = len(trained_ids_N)
-  tasks = {
-    split: cold_task(whole.histories, row_N, num_known, split) for split in ("valid", "test")
-  }
+  tasks = {split: task_with_new_items(whole.histories, row_N, num_known, split) for split in SPLITS}
   return _Experiment(grown, num_known, tasks)

@@ -1,37 +1,38 @@
 """Two lists of results in one, by one parameter.
 
-Letters: B batch, K results of the known items, J results of the new ones.
+Letters: B batch, K results of each list, X results of both lists.
 """
 
 import jax
 import jax.numpy as jnp
 
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search.results import Recommendations
 
 
 def merge(
   known: Recommendations, new: Recommendations, share: jax.Array | float
 ) -> Recommendations:
-  """The K best of both lists, if the next item is a new one with probability `share`.
+  """The best results of both lists, if the next item is a new one with probability `share`.
 
-  p(item) = (1 - share) p(item | known) for a known item, share p(item | new) for a new one:
-  both lists keep their order, and a new item comes before a known one as soon as its part of
-  `share` is the larger. So a surer new item enters higher up, and a larger share never lowers the
-  number of new items in a list.
+  p(item) = (1 - share) p(item | known) for a known item and share p(item | new) for a new one.
+  Both lists keep their order, and a new item comes before a known one if its p(item) is larger.
+  A larger share never lowers the number of new items in a list.
 
   Args:
     known: results [B, K] among known items, scores in nats.
-    new: results [B, J] among new items, scores in nats.
-    share: in [0, 1]; 0 returns the known results alone, 1 the new ones alone.
+    new: results among new items, scores in nats; its K may differ.
+    share: in [0, 1]; 0 returns only the known results, 1 only the new ones.
 
   Returns:
-    Recommendations [B, K]; of equal scores the known item comes first.
+    Recommendations [B, K] with the K of `known`; a known item wins against a new one of the same
+    score.
   """
-  parts = (known, new), (1.0 - share, share)
-  scores = [part.score_BxK + jnp.log(weight) for part, weight in zip(*parts, strict=True)]
-  score_BxC = jnp.concatenate(scores, axis=1)
-  score_BxK, best_BxK = jax.lax.top_k(score_BxC, known.score_BxK.shape[1])
-  item_BxC = jnp.concatenate([known.item_BxK, new.item_BxK], axis=1)
+  known_score_BxK = known.score_BxK + jnp.log(1.0 - share)
+  new_score_BxK = new.score_BxK + jnp.log(share)
+  score_BxX = jnp.concatenate([known_score_BxK, new_score_BxK], axis=1)
+  item_BxX = jnp.concatenate([known.item_BxK, new.item_BxK], axis=1)
+  score_BxK, best_BxK = jax.lax.top_k(score_BxX, known.score_BxK.shape[1])
   valid_BxK = jnp.isfinite(score_BxK)
-  item_BxK = jnp.take_along_axis(item_BxC, best_BxK, axis=1)
-  return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
+  item_BxK = jnp.take_along_axis(item_BxX, best_BxK, axis=1)
+  return Recommendations(jnp.where(valid_BxK, item_BxK, NO_ITEM), score_BxK, valid_BxK)

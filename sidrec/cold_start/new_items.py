@@ -35,26 +35,26 @@ class Search(NamedTuple):
 class Grown(NamedTuple):
   """A catalogue with new items after the known ones, and the searches in it."""
 
-  dataset: Dataset  # rows of known items stay; new ones follow, and stand in no history
+  dataset: Dataset  # known items keep their rows; new ones follow and are in no history
   ids: SemanticIDManager
-  unit_NxF: np.ndarray  # the vectors of all of them, of length 1
-  known: Search  # among the items that were trained on: what it was before
-  new: Search  # among the new ones
-  all: Search  # among all, as one trie
+  unit_NxF: np.ndarray  # vectors of all items, of length 1; float32
+  known: Search  # among the items that were trained on, as before
+  new: Search  # among the new items
+  all: Search  # among all items, in one trie
 
 
 def with_new_items(
   config: ConfigDict, workdir: Path | str, new_items: Items, share: float
 ) -> Recommender:
-  """A finished run's recommender, which recommends new items too.
+  """A finished run's recommender that recommends new items too.
 
   Args:
     config: the run's settings.
     workdir: its folder.
     new_items: their ids, titles, categories, numbers and text; see `data.build.item_table`.
-    share: how likely the next item is a new one, before anything is known of the user, in
-      [0, 1]: the larger, the more of them; see `merge`. `--mode=cold_start` measures what a share
-      costs and gains.
+    share: the probability that the next item is a new one, before anything is known of the user,
+      in [0, 1]. A larger share gives more new items; see `merge`. `--mode=cold_start` measures
+      what a share costs and gains.
 
   Raises:
     ValueError: as `load.new_item_vectors` and `SemanticIDManager.add_items` do, or if an item
@@ -71,7 +71,7 @@ def with_new_items(
 
 
 def params_of_both(grown: Grown) -> dict:
-  """What `recommend_both` searches with."""
+  """The parameters that `recommend_both` takes."""
   return {"known": grown.known.params, "new": grown.new.params}
 
 
@@ -80,9 +80,9 @@ def recommend_both(
 ) -> tuple[Recommendations, Recommendations]:
   """The best known and the best new items of each user, with scores that `merge` compares.
 
-  What was never trained has no popularity and no partners yet: the semantic ID says
-  which part of the catalogue a user wants, and the vector which item of it. So a new item
-  is scored by its similarity to the history, compared with that of the best known items.
+  The model knows neither how popular a new item is nor what it is consumed with: the semantic ID
+  says which part of the catalogue a user wants, and the vector says which item of it. So a new
+  item is scored by its similarity to the history, compared with that of the best known items.
   """
   known = grown.known.recommend_users(params["known"], histories, users_R, seen)
   new = grown.new.recommend_users(params["new"], histories, users_R, seen)
@@ -90,7 +90,7 @@ def recommend_both(
 
 
 def normalised(result: Recommendations) -> Recommendations:
-  """Results with scores as log probabilities over what was found."""
+  """The results with scores as log probabilities over the valid ones."""
   item_BxK, score_BxK, valid_BxK = map(np.asarray, result)
   score_BxK = np.where(valid_BxK, score_BxK, -np.inf)
   total_Bx1 = np.logaddexp.reduce(score_BxK, axis=1, keepdims=True)
@@ -108,7 +108,7 @@ def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
   new_rows = np.arange(ids.num_items, ids.num_items + new_items.num_items)
   grown_ids = ids.add_items(inputs_MxF, new_rows)
   known_NxF = np.load(workdir / "vectors.npy")
-  # Paths of categories, which some tokenizers take too, stand before the vectors.
+  # Some tokenizers also take category paths, which come before the vectors.
   vectors_NxF = np.concatenate([known_NxF, inputs_MxF[:, -known_NxF.shape[1] :]])
   known_N = grown_ids.item_ids < ids.num_items
   trained_row_N = np.where(known_N, grown_ids.item_ids, UNKNOWN)

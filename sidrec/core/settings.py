@@ -42,12 +42,12 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
   return cls(**{name: convert(name, value) for name, value in values.items()})
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """{'a': {'b': 1}} → {'a.b': 1}."""
+def flatten(tree: Mapping[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
+  """{'a': {'b': 1}} → {'a.b': 1}, or another separator than the dot."""
   flat = {}
   for key, value in tree.items():
     if isinstance(value, Mapping):
-      flat.update(flatten(value, f"{prefix}{key}."))
+      flat.update(flatten(value, f"{prefix}{key}{separator}", separator))
     else:
       flat[prefix + key] = value
   return flat

@@ -1,6 +1,7 @@
 """What a recommender has to beat: the most popular items, and neighbours of the history's items.
 
-Letters: U users, B users of a block, N items, K results.
+Letters: U users, B users of a block, T their interactions, N items, K results; X of a user's
+latest items.
 
 A baseline is a function (histories, users_B) → scores_BxN; an item scored -inf is not recommended.
 """
@@ -11,9 +12,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from sidrec.data.dataset import HeldOut, Histories
-from sidrec.data.seen import seen_items
-from sidrec.evaluation.evaluate import Evaluation, kept_per_user
-from sidrec.evaluation.metrics import COVERAGE_AT, coverage, per_user_metrics, summarise
+from sidrec.data.seen import SeenItems, seen_items
+from sidrec.evaluation.evaluate import Evaluation, measure
+from sidrec.evaluation.metrics import COVERAGE_AT
+from sidrec.evaluation.protocol import WAYS
 from sidrec.features.cooccurrence import following_counts
 
 ScoreBlock = Callable[[Histories, np.ndarray], np.ndarray]
@@ -39,7 +41,7 @@ def item_knn(training: Histories, num_items: int, window: int = 20, last: int = 
 
   The similarity of j to an earlier i is c(i, j) / sqrt(n(i) n(j)): the cosine form, where n
   counts training interactions and c is `following_counts`. An item's score is the sum over the
-  user's last `last` items of this similarity, the a-th latest weighing 1 / a.
+  user's last `last` items of this similarity, where the a-th latest weighs 1 / a.
 
   Args:
     training: the training view.
@@ -56,15 +58,13 @@ def item_knn(training: Histories, num_items: int, window: int = 20, last: int = 
   similarity_NxN = sp.csr_array(scale_NxN @ following_NxN @ scale_NxN, dtype=np.float32)
 
   def score_block(histories: Histories, users_B: np.ndarray) -> np.ndarray:
-    age_A = np.arange(last)
-    position_BxA = histories.offsets_Up1[users_B + 1][:, None] - 1 - age_A
-    row_P, age_P = np.nonzero(position_BxA >= histories.offsets_Up1[users_B][:, None])
-    item_P = histories.item_T[position_BxA[row_P, age_P]]
-    weight_P = (1.0 / (age_P + 1.0)).astype(np.float32)
+    position_BxX = histories.offsets_Up1[users_B + 1][:, None] - 1 - np.arange(last)
+    row_T, age_T = np.nonzero(position_BxX >= histories.offsets_Up1[users_B][:, None])
+    item_T = histories.item_T[position_BxX[row_T, age_T]]
+    weight_T = (1.0 / (age_T + 1.0)).astype(np.float32)
     # An item that occurs twice among the last ones counts twice.
-    query_BxN = sp.csr_array((weight_P, (row_P, item_P)), shape=(len(users_B), num_items))
-    scores_BxN = (query_BxN @ similarity_NxN).toarray()
-    return np.where(scores_BxN > 0, scores_BxN, -np.inf)
+    query_BxN = sp.csr_array((weight_T, (row_T, item_T)), shape=(len(users_B), num_items))
+    return _positive_scores(query_BxN @ similarity_NxN)
 
   return score_block
 
@@ -74,11 +74,11 @@ def item_knn_cosine(training: Histories, num_items: int) -> ScoreBlock:
 
   The similarity of i and j is c(i, j) / sqrt(c(i, i) c(j, j)), where c(i, j) counts the users
   whose training histories hold both: the cosine of two columns of the binary user-item matrix.
-  An item's score is the sum of its similarities to the user's distinct items, itself left out,
-  so that an item of the history is recommended again only if it is similar to the others.
+  An item's score is the sum of its similarities to the user's distinct items except itself, so
+  an item of the history is recommended again only if it is similar to the others.
 
-  Unlike `item_knn` it knows neither order nor distance nor age. The similarities of all pairs
-  that occur are held at once: at most N² of them, 8 bytes each.
+  Unlike `item_knn` it ignores order, distance and age. It holds the similarities of all pairs
+  that occur in memory: at most N² of them, 8 bytes each.
 
   Args:
     training: the training view.
@@ -94,27 +94,29 @@ def item_knn_cosine(training: Histories, num_items: int) -> ScoreBlock:
   both_NxN.eliminate_zeros()
   scale_NxN = sp.diags_array((1.0 / norm_N).astype(np.float32))
   similarity_NxN = sp.csr_array(scale_NxN @ both_NxN @ scale_NxN)
+  return lambda histories, users_B: _positive_scores(
+    _has_item(histories, users_B, num_items) @ similarity_NxN
+  )
 
-  def score_block(histories: Histories, users_B: np.ndarray) -> np.ndarray:
-    scores_BxN = (_has_item(histories, users_B, num_items) @ similarity_NxN).toarray()
-    return np.where(scores_BxN > 0, scores_BxN, -np.inf)
 
-  return score_block
+def _positive_scores(scores_BxN: sp.csr_array) -> np.ndarray:
+  dense_BxN = scores_BxN.toarray()
+  return np.where(dense_BxN > 0, dense_BxN, -np.inf)
 
 
 def _has_item(histories: Histories, users_B: np.ndarray, num_items: int) -> sp.csr_array:
   """1 where the item occurs in the user's history, however often: float32 sparse [B, N]."""
   once_T = np.ones(len(histories.item_T), np.float32)
-  shape = (histories.num_users, num_items)
   packed = (once_T, histories.item_T, histories.offsets_Up1)
-  has_BxN = sp.csr_array(sp.csr_array(packed, shape=shape)[users_B])
+  count_UxN = sp.csr_array(packed, shape=(histories.num_users, num_items))
+  has_BxN = sp.csr_array(count_UxN[users_B])
   has_BxN.sum_duplicates()
   has_BxN.data.fill(1.0)
   return has_BxN
 
 
 def ranks(scores_BxN: np.ndarray, target_B: np.ndarray) -> np.ndarray:
-  """The target's place in the full ranking, ties counted against it.
+  """The target's rank among all items; it comes after every item of the same score.
 
   Args:
     scores_BxN: float [B, N]; -inf is not recommended.
@@ -130,20 +132,18 @@ def ranks(scores_BxN: np.ndarray, target_B: np.ndarray) -> np.ndarray:
 
 
 def top_items(scores_BxN: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-  """The k best items of each row (items_BxK, valid_BxK), best first; of a tie, the first rows."""
-  num_items = scores_BxN.shape[1]
-  k = min(k, num_items)
+  """The k <= N best items of each row (item_BxK, valid_BxK), best first; lower rows win ties."""
   # Largest first by negation: most scores are often -inf, and selecting beyond a long run of
   # equal values is an order of magnitude slower than selecting before it.
   least_Bx1 = -np.partition(-scores_BxN, k - 1, axis=1)[:, k - 1, None]
   above_BxN, tied_BxN = scores_BxN > least_Bx1, scores_BxN == least_Bx1
   room_Bx1 = k - np.count_nonzero(above_BxN, axis=1, keepdims=True)
   taken_BxN = above_BxN | (tied_BxN & (np.cumsum(tied_BxN, axis=1) <= room_Bx1))
-  items_BxK = np.nonzero(taken_BxN)[1].reshape(-1, k)
-  scores_BxK = np.take_along_axis(scores_BxN, items_BxK, axis=1)
+  item_BxK = np.nonzero(taken_BxN)[1].reshape(-1, k)
+  scores_BxK = np.take_along_axis(scores_BxN, item_BxK, axis=1)
   order_BxK = np.argsort(-scores_BxK, axis=1, kind="stable")
   valid_BxK = np.isfinite(np.take_along_axis(scores_BxK, order_BxK, axis=1))
-  return np.take_along_axis(items_BxK, order_BxK, axis=1), valid_BxK
+  return np.take_along_axis(item_BxK, order_BxK, axis=1), valid_BxK
 
 
 def evaluate_baseline(
@@ -160,34 +160,39 @@ def evaluate_baseline(
     held_out: a split's histories and targets.
     num_items: N.
     num_results: length of the lists; see `per_user_metrics`.
-    block_size: users scored at once; memory is in proportion to block_size × N.
+    block_size: users scored at once; memory grows with block_size × N.
 
   Returns:
-    The means, coverage@10 among them, and the metrics of each user. Masked, a target that the
-    user has seen counts as a miss.
+    The means, coverage@10 among them, and the metrics of each user. With seen items masked, a
+    target that the user has seen counts as a miss.
 
   Raises:
     ValueError: if there are no users.
   """
-  seen = seen_items(held_out.histories)
-  num_users = held_out.histories.num_users
-  rank_U = {way: np.full(num_users, -1) for way in ("masked", "unmasked")}
-  top = {way: [] for way in rank_U}
+  num_users, seen = held_out.histories.num_users, seen_items(held_out.histories)
+  k = min(COVERAGE_AT, num_items)
+  rank_U = {way: np.zeros(num_users, int) for way in WAYS}
+  item_UxK = {way: np.zeros((num_users, k), int) for way in WAYS}
+  valid_UxK = {way: np.zeros((num_users, k), bool) for way in WAYS}
   for start in range(0, num_users, block_size):
     users_B = np.arange(start, min(start + block_size, num_users))
     unmasked_BxN = score_block(held_out.histories, users_B)
-    masked_BxN = unmasked_BxN.copy()
-    seen_B = np.diff(seen.offsets_Up1)[users_B]
-    first, end = seen.offsets_Up1[users_B[0]], seen.offsets_Up1[users_B[-1] + 1]
-    masked_BxN[np.repeat(users_B - start, seen_B), seen.item_S[first:end]] = -np.inf
-    for way, scores_BxN in [("masked", masked_BxN), ("unmasked", unmasked_BxN)]:
+    scores = {"masked": _masked(unmasked_BxN, seen, users_B), "unmasked": unmasked_BxN}
+    for way, scores_BxN in scores.items():
       rank_U[way][users_B] = ranks(scores_BxN, held_out.target_U[users_B])
-      top[way].append(top_items(scores_BxN, COVERAGE_AT))
-  means, per_user = {}, {}
-  for way in rank_U:
-    metrics = per_user_metrics(rank_U[way], num_results)
-    means[way] = summarise(metrics)
-    items_UxK, valid_UxK = (np.concatenate(part) for part in zip(*top[way], strict=True))
-    means[way][f"coverage@{COVERAGE_AT}"] = coverage(items_UxK, valid_UxK, num_items)
-    per_user[way] = kept_per_user(metrics)
-  return Evaluation(means, per_user)
+      item_UxK[way][users_B], valid_UxK[way][users_B] = top_items(scores_BxN, k)
+  return Evaluation.of(
+    {
+      way: measure(rank_U[way], item_UxK[way], valid_UxK[way], num_items, num_results)
+      for way in WAYS
+    }
+  )
+
+
+def _masked(scores_BxN: np.ndarray, seen: SeenItems, users_B: np.ndarray) -> np.ndarray:
+  """The scores with -inf for the seen items of each user; users_B is a range."""
+  masked_BxN = scores_BxN.copy()
+  seen_B = np.diff(seen.offsets_Up1)[users_B]
+  first, end = seen.offsets_Up1[users_B[0]], seen.offsets_Up1[users_B[-1] + 1]
+  masked_BxN[np.repeat(users_B - users_B[0], seen_B), seen.item_S[first:end]] = -np.inf
+  return masked_BxN

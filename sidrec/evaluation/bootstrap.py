@@ -1,10 +1,10 @@
-"""How far a mean over users could lie from where it was measured: the bootstrap over users.
+"""How much a mean over users would vary with other users: the bootstrap over users.
 
-Letters: U users, V distinct values among them, R resamples.
+Letters: U users, G groups of users with equal values, X resamples.
 
-A resample draws U users with replacement. Its mean needs no more than how often each distinct
-value was drawn, and those counts are multinomial: V of them, where recall@k has 2 values, ndcg@10
-has 11 and a difference of two ndcg@10 at most 121, whatever U is.
+A resample draws U users with replacement. Its mean depends only on how often each distinct value
+was drawn, and these G counts are multinomial. Recall@k has 2 distinct values, ndcg@10 has 11, and
+a difference of two ndcg@10 has at most 121, whatever U is.
 """
 
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 RESAMPLES = 10_000
-# Counts that a block of resamples holds at once: 32 MiB of int64.
+# Counts in one block of resamples: 32 MiB of int64.
 _MAX_COUNTS = 1 << 22
 
 
 class Interval(NamedTuple):
-  """The mean over users, and how it varies from one sample of users to another."""
+  """The mean over users, and how it varies between samples of users."""
 
   mean: float
   standard_error: float
@@ -26,13 +26,13 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-  """The mean over users of one system minus another's, in pairs."""
+  """The mean over users of one system's metric minus another's."""
 
   mean: float
   standard_error: float
   low: float  # 95% percentile interval
   high: float
-  p_value: float  # two-sided: how often a resample's difference has not the sign of `mean`
+  p_value: float  # two-sided, from how often a resample's mean lacks the sign of `mean`
 
 
 def bootstrap_mean(value_U: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
@@ -40,15 +40,14 @@ def bootstrap_mean(value_U: np.ndarray, resamples: int = RESAMPLES, seed: int = 
 
   Args:
     value_U: [U], a metric of each user.
-    resamples: R.
+    resamples: X.
     seed: of the resamples; equal seeds give equal intervals.
 
   Raises:
-    ValueError: for no users, another shape, a value that is not finite, or R below 2.
+    ValueError: for no users, another shape, a value that is not finite, or fewer than 2 resamples.
   """
   value_U = _checked(value_U)
-  mean_R = resampled_means(value_U, resamples, seed)
-  return Interval(float(value_U.mean()), *_spread(mean_R))
+  return Interval(float(value_U.mean()), *_spread(resampled_means(value_U, resamples, seed)))
 
 
 def bootstrap_difference(
@@ -56,14 +55,14 @@ def bootstrap_difference(
 ) -> Difference:
   """The paired bootstrap of mean(value) - mean(other): a user is drawn for both or neither.
 
-  The two-sided p-value is 2 (1 + r) / (1 + R), at most 1, where r of the R resamples have a
-  difference of 0 or of the other sign than the measured one: it is never 0, since the
-  measured sample counts as a resample (Davison & Hinkley 1997, 4.2).
+  The two-sided p-value is 2 (1 + r) / (1 + X), at most 1, where r of the X resamples have a
+  difference of 0 or of the other sign than the measured one. It is never 0, since the measured
+  sample counts as a resample (Davison & Hinkley 1997, 4.2).
 
   Args:
     value_U: [U], a metric of each user under one system.
     other_U: [U], the same metric of the same users under the other.
-    resamples: R.
+    resamples: X.
     seed: of the resamples.
 
   Raises:
@@ -76,25 +75,25 @@ def bootstrap_difference(
     )
   difference_U = value_U - other_U
   mean = float(difference_U.mean())
-  mean_R = resampled_means(difference_U, resamples, seed)
-  reversed_count = int(np.count_nonzero(mean_R * np.sign(mean) <= 0))
+  mean_X = resampled_means(difference_U, resamples, seed)
+  reversed_count = int(np.count_nonzero(mean_X * np.sign(mean) <= 0))
   p_value = min(1.0, 2 * (1 + reversed_count) / (1 + resamples))
-  return Difference(mean, *_spread(mean_R), p_value)
+  return Difference(mean, *_spread(mean_X), p_value)
 
 
 def resampled_means(value_U: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-  """The mean of each resample of users: float64 [R]."""
+  """The mean of each resample of users: float64 [X]."""
   if resamples < 2:
     raise ValueError(f"the bootstrap needs 2 resamples or more, not {resamples}")
-  value_V, count_V = np.unique(value_U, return_counts=True)
+  value_G, count_G = np.unique(value_U, return_counts=True)
   num_users = len(value_U)
   rng = np.random.default_rng(seed)
-  block = max(1, _MAX_COUNTS // len(value_V))
+  block = max(1, _MAX_COUNTS // len(value_G))
   means = []
   for start in range(0, resamples, block):
     size = min(block, resamples - start)
-    drawn_RxV = rng.multinomial(num_users, count_V / num_users, size)
-    means.append(drawn_RxV @ value_V / num_users)
+    drawn_XxG = rng.multinomial(num_users, count_G / num_users, size)
+    means.append(drawn_XxG @ value_G / num_users)
   return np.concatenate(means)
 
 
@@ -107,6 +106,7 @@ def _checked(value_U: np.ndarray) -> np.ndarray:
   return value_U
 
 
-def _spread(mean_R: np.ndarray) -> tuple[float, float, float]:
-  low, high = np.quantile(mean_R, [0.025, 0.975])
-  return float(mean_R.std(ddof=1)), float(low), float(high)
+def _spread(mean_X: np.ndarray) -> tuple[float, float, float]:
+  """Standard error, low and high end of the 95% interval."""
+  low, high = np.quantile(mean_X, [0.025, 0.975])
+  return float(mean_X.std(ddof=1)), float(low), float(high)

@@ -14,22 +14,34 @@ from sidrec.evaluation.metrics import (
   rank_in_list,
   summarise,
 )
+from sidrec.evaluation.protocol import METRICS
 from sidrec.search.batched import RecommendUsers
+from sidrec.search.results import Recommendations
 
-# What is kept of each user, so that systems can be compared on the same users later.
-PER_USER = ("recall@10", "ndcg@10")
+
+class Measured(NamedTuple):
+  """What the lists of some users are worth."""
+
+  means: dict[str, float]  # metric → mean over users, coverage among them
+  metrics: dict[str, np.ndarray]  # metric → float64, one value for each user
 
 
 class Evaluation(NamedTuple):
-  """How one system does on one split, seen items 'masked' and 'unmasked'."""
+  """The results of one system on one split, with seen items 'masked' and 'unmasked'."""
 
   means: dict[str, dict[str, float]]  # way → metric → mean over users, or coverage
-  per_user: dict[str, dict[str, np.ndarray]]  # way → metric of PER_USER → float32 [U]
+  per_user: dict[str, dict[str, np.ndarray]]  # way → metric of METRICS → float32 [U]
 
-
-def kept_per_user(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """The metrics of PER_USER that were measured, as float32 [U]; a short list lacks some."""
-  return {name: metrics[name].astype(np.float32) for name in PER_USER if name in metrics}
+  @classmethod
+  def of(cls, measured: Mapping[str, Measured]) -> "Evaluation":
+    """From all metrics of both ways. Lists shorter than ten have no metrics to keep per user."""
+    kept = {
+      way: {
+        name: found.metrics[name].astype(np.float32) for name in METRICS if name in found.metrics
+      }
+      for way, found in measured.items()
+    }
+    return cls({way: found.means for way, found in measured.items()}, kept)
 
 
 def evaluate_users(
@@ -41,7 +53,7 @@ def evaluate_users(
   num_results: int,
   seen: SeenItems | None,
 ) -> dict[str, float]:
-  """Means over the given users, each counted once.
+  """Means over some users, each counted once.
 
   Args:
     recommend_users: the search.
@@ -49,11 +61,14 @@ def evaluate_users(
     held_out: histories and targets.
     users_R: int [R], user rows.
     num_items: N, for coverage.
-    num_results: results of each list that count.
+    num_results: how many results of each list count.
     seen: items that must not be returned, or None.
+
+  Raises:
+    ValueError: if there are no users.
   """
-  means, _ = _measure(recommend_users, params, held_out, users_R, num_items, num_results, seen)
-  return means
+  lists = recommend_users(params, held_out.histories, users_R, seen)
+  return _measure_lists(lists, held_out.target_U[users_R], num_items, num_results).means
 
 
 def evaluate(
@@ -63,42 +78,35 @@ def evaluate(
   num_items: int,
   num_results: int,
 ) -> Evaluation:
-  """How a recommender does on every user, seen items masked and not.
+  """Evaluates a recommender on every user, with seen items masked and unmasked.
 
-  Args:
-    recommend_users: the search.
-    params: of the recommender.
-    held_out: histories and targets.
-    num_items: N, for coverage.
-    num_results: results of each list that count.
-
-  Raises:
-    ValueError: if there are no users.
+  Arguments and errors are those of `evaluate_users`.
   """
   users_U = np.arange(held_out.histories.num_users)
-  means, per_user = {}, {}
+  measured = {}
   for way, seen in {"masked": seen_items(held_out.histories), "unmasked": None}.items():
-    means[way], metrics = _measure(
-      recommend_users, params, held_out, users_U, num_items, num_results, seen
-    )
-    per_user[way] = kept_per_user(metrics)
-  return Evaluation(means, per_user)
+    lists = recommend_users(params, held_out.histories, users_U, seen)
+    measured[way] = _measure_lists(lists, held_out.target_U, num_items, num_results)
+  return Evaluation.of(measured)
 
 
-def _measure(
-  recommend_users: RecommendUsers,
-  params: dict,
-  held_out: HeldOut,
-  users_R: np.ndarray,
+def _measure_lists(
+  lists: Recommendations, target_R: np.ndarray, num_items: int, num_results: int
+) -> Measured:
+  item_RxK = np.asarray(lists.item_BxK)[:, :num_results]
+  valid_RxK = np.asarray(lists.valid_BxK)[:, :num_results]
+  rank_R = rank_in_list(item_RxK, valid_RxK, target_R)
+  return measure(rank_R, item_RxK, valid_RxK, num_items, num_results)
+
+
+def measure(
+  rank_R: np.ndarray,
+  item_RxK: np.ndarray,
+  valid_RxK: np.ndarray,
   num_items: int,
   num_results: int,
-  seen: SeenItems | None,
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-  """The means with coverage, and every metric of every user: float64 [R]."""
-  result = recommend_users(params, held_out.histories, users_R, seen)
-  item_RxK = np.asarray(result.item_BxK)[:, :num_results]
-  valid_RxK = np.asarray(result.valid_BxK)[:, :num_results]
-  rank_R = rank_in_list(item_RxK, valid_RxK, held_out.target_U[users_R])
+) -> Measured:
+  """Metrics from each target's rank (int [R], -1 for a miss) and the lists that were shown."""
   metrics = per_user_metrics(rank_R, num_results)
   covered = coverage(item_RxK, valid_RxK, num_items)
-  return {**summarise(metrics), f"coverage@{COVERAGE_AT}": covered}, metrics
+  return Measured({**summarise(metrics), f"coverage@{COVERAGE_AT}": covered}, metrics)

@@ -1,4 +1,4 @@
-"""How sure a comparison of systems on the same users is: bootstrap intervals, as tables.
+"""How sure a comparison of systems on the same users is: tables of bootstrap intervals.
 
 Metrics of users are named by their paths, as in `per_user.npz`: 'system/split/way/metric' → [U].
 """
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sidrec.core.tables import aligned_table
 from sidrec.evaluation.bootstrap import (
   RESAMPLES,
   Difference,
@@ -14,12 +15,9 @@ from sidrec.evaluation.bootstrap import (
   bootstrap_difference,
   bootstrap_mean,
 )
-from sidrec.evaluation.protocol import SPLITS
-from sidrec.evaluation.tables import aligned_table
+from sidrec.evaluation.protocol import METRICS, SPLITS, WAYS
 
 REFERENCE = "sidrec"  # the system that the others are compared with
-WAYS = ("masked", "unmasked")
-METRICS = {"recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
 COLUMNS = tuple((way, metric) for way in WAYS for metric in METRICS)
 TITLES = tuple(f"{way}: {METRICS[metric]}" for way, metric in COLUMNS)
 
@@ -36,55 +34,55 @@ def difference_text(found: Difference) -> str:
   return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] p={found.p_value:.4f}"
 
 
+def column_paths(system: str, split: str) -> list[str]:
+  """The paths of a system's metrics, one for each of COLUMNS."""
+  return [f"{system}/{split}/{way}/{metric}" for way, metric in COLUMNS]
+
+
 def mean_rows(per_user: PerUserPaths, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
-  """The reference's means with their intervals, below a header; empty where it has no users."""
-  cells = []
-  for way, metric in COLUMNS:
-    value_U = per_user.get(f"{REFERENCE}/{split}/{way}/{metric}")
-    if value_U is None:
-      cells.append("-")
-      continue
-    found = bootstrap_mean(value_U, resamples)
-    cells.append(f"{found.mean:.4f} {interval_text(found)}")
-  return _below_header("mean", [[REFERENCE, *cells]])
+  """A header and the reference's means with their intervals; empty if its users are unknown."""
+  row = [REFERENCE]
+  for path in column_paths(REFERENCE, split):
+    found = bootstrap_mean(per_user[path], resamples) if path in per_user else None
+    row.append(f"{found.mean:.4f} {interval_text(found)}" if found else "-")
+  return _with_header("mean", [row])
 
 
 def difference_rows(
   per_user: PerUserPaths, split: str, resamples: int = RESAMPLES
 ) -> list[list[str]]:
-  """Each other system minus the reference, paired by user; empty where nothing can be paired."""
-  rows = []
+  """A header and each other system minus the reference, paired by user; empty without pairs."""
+  rows, references = [], column_paths(REFERENCE, split)
   for system in dict.fromkeys(path.split("/")[0] for path in per_user):
     if system == REFERENCE:
       continue
-    cells = []
-    for way, metric in COLUMNS:
-      value_U, other_U = (
-        per_user.get(f"{name}/{split}/{way}/{metric}") for name in (system, REFERENCE)
-      )
-      if value_U is None or other_U is None:
-        cells.append("-")
-        continue
-      cells.append(difference_text(bootstrap_difference(value_U, other_U, resamples)))
-    rows.append([f"{system} − {REFERENCE}", *cells])
-  return _below_header("difference", rows)
+    row = [f"{system} − {REFERENCE}"]
+    for path, reference in zip(column_paths(system, split), references, strict=True):
+      if path in per_user and reference in per_user:
+        found = bootstrap_difference(per_user[path], per_user[reference], resamples)
+        row.append(difference_text(found))
+      else:
+        row.append("-")
+    rows.append(row)
+  return _with_header("difference", rows)
 
 
-def _below_header(name: str, rows: list[list[str]]) -> list[list[str]]:
-  """The rows with a header, unless none of them holds a number."""
+def _with_header(name: str, rows: list[list[str]]) -> list[list[str]]:
+  """The rows below a header; nothing if no row holds a number."""
   if all(cell == "-" for row in rows for cell in row[1:]):
     return []
   return [[name, *TITLES], *rows]
 
 
 def intervals_report(per_user: PerUserPaths, resamples: int = RESAMPLES) -> str:
-  """The tables of both splits, and what their cells mean; '' where no users are known."""
+  """The tables of both splits and what their cells mean; '' if no users are known."""
   tables = []
   for split in SPLITS:
     for make_rows in (mean_rows, difference_rows):
       rows = make_rows(per_user, split, resamples)
       if rows:
-        tables.append(aligned_table([[f"{split}: {rows[0][0]}", *rows[0][1:]], *rows[1:]]))
+        (name, *titles), *body = rows
+        tables.append(aligned_table([[f"{split}: {name}", *titles], *body]))
   if not tables:
     return ""
   heading = (

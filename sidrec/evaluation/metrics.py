@@ -2,8 +2,8 @@
 
 Letters: U users, K results in a list, N items.
 
-A rank counts from 0; -1 means that the target is not in the list. Every user counts once: where a
-batch has padding rows, take them out before the ranks come here.
+A rank counts from 0; -1 means that the target is not in the list. Every user counts once, so
+callers remove the padding rows of a batch first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ NDCG_AT = (5, 10, 20)
 COVERAGE_AT = 10
 
 
-def rank_in_list(items_UxK: np.ndarray, valid_UxK: np.ndarray, target_U: np.ndarray) -> np.ndarray:
-  """Where each user's target stands among the valid results.
+def rank_in_list(item_UxK: np.ndarray, valid_UxK: np.ndarray, target_U: np.ndarray) -> np.ndarray:
+  """The rank of each user's target among the valid results.
 
   Args:
-    items_UxK: int [U, K], item rows, best first.
+    item_UxK: int [U, K], item rows, best first.
     valid_UxK: bool [U, K], False where a list has no result.
     target_U: int [U].
 
   Returns:
     rank_U int64: the number of valid results before the target, -1 if it is not among them.
   """
-  hit_UxK = valid_UxK & (items_UxK == target_U[:, None])
+  hit_UxK = valid_UxK & (item_UxK == target_U[:, None])
   place_UxK = np.cumsum(valid_UxK, axis=1) - 1
   first_Ux1 = hit_UxK.argmax(axis=1)[:, None]
   return np.where(hit_UxK.any(axis=1), np.take_along_axis(place_UxK, first_Ux1, axis=1)[:, 0], -1)
@@ -46,9 +46,9 @@ def per_user_metrics(
 
   Args:
     rank_U: int [U]; negative where the target is absent.
-    num_results: length of the lists; a rank from there on counts as absent.
+    num_results: length of the lists; targets at this rank or later count as absent.
     recall_at: cut-offs of recall; those beyond num_results cannot be measured and are left out.
-    ndcg_at: cut-offs of ndcg.
+    ndcg_at: cut-offs of ndcg, handled in the same way.
 
   Returns:
     'recall@k', 'ndcg@k', 'mrr' → float64 [U].
@@ -73,8 +73,8 @@ def summarise(per_user: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def coverage(
-  items_UxK: np.ndarray, valid_UxK: np.ndarray, num_items: int, k: int = COVERAGE_AT
+  item_UxK: np.ndarray, valid_UxK: np.ndarray, num_items: int, k: int = COVERAGE_AT
 ) -> float:
-  """The share of the catalogue that at least one user finds among the first k valid results."""
+  """The share of the catalogue that some user sees among the first k valid results."""
   shown_UxK = valid_UxK & (np.cumsum(valid_UxK, axis=1) <= k)
-  return len(np.unique(items_UxK[shown_UxK])) / num_items
+  return len(np.unique(item_UxK[shown_UxK])) / num_items

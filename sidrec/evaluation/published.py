@@ -1,23 +1,27 @@
-"""Figures that others published, and how each was measured."""
+"""Figures that others published, how each was measured and where it stands."""
 
 from typing import NamedTuple
 
 
 class Published(NamedTuple):
-  """A figure of others, test set, the last item of each user, full ranking."""
+  """A figure of others: the last item of each user, ranked among all items."""
 
   system: str
   recall: float  # @10
   ndcg: float  # @10
   protocol: str  # a key of PROTOCOLS
 
+  def __str__(self) -> str:
+    """'0.3294 / 0.1893 (HSTU README)'."""
+    return f"{self.recall:.4f} / {self.ndcg:.4f} ({self.protocol})"
 
-# How the published figures were measured, and where they stand.
+
 PROTOCOLS = {
   "HSTU README": (
-    "seen items masked; MovieLens ties in time reordered, so that a quarter of the test items "
-    "differ. README of meta-recsys/generative-recommenders (Zhai et al., ICML 2024, "
-    "arXiv:2402.17152), the masking from its research/data/eval.py"
+    "seen items masked; reads the time of the request, and trains on the validation item too; "
+    "MovieLens ties in time reordered, so that a quarter of the test items differ. README of "
+    "meta-recsys/generative-recommenders (Zhai et al., ICML 2024, arXiv:2402.17152), the masking "
+    "from its research/data/eval.py"
   ),
   "eSASRec README": (
     "seen items masked; users and targets without training interactions removed. 'Calculated' "

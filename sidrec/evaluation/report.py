@@ -1,7 +1,7 @@
 """The results table with its intervals, `evaluation.json` and `per_user.npz`.
 
 Results are nested as system → split → 'masked' | 'unmasked' → metric → value. In `per_user.npz`
-the same path names a float32 array [U], as in 'sidrec/test/masked/recall@10'.
+a path such as 'sidrec/test/masked/recall@10' names a float32 array [U].
 """
 
 import json
@@ -13,51 +13,48 @@ from typing import Any
 import numpy as np
 
 from sidrec.core.atomic import write_whole, write_whole_text
+from sidrec.core.settings import flatten
+from sidrec.core.tables import aligned_table
 from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.intervals import intervals_report
 from sidrec.evaluation.metrics import COVERAGE_AT, NDCG_AT, RECALL_AT
-from sidrec.evaluation.protocol import Protocol, describe, to_json
-from sidrec.evaluation.tables import aligned_table
+from sidrec.evaluation.protocol import Protocol, describe
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 PerUser = Mapping[str, Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]]
 
-COLUMNS = (
-  *(f"recall@{k}" for k in RECALL_AT),
-  *(f"ndcg@{k}" for k in NDCG_AT),
-  "mrr",
-  f"coverage@{COVERAGE_AT}",
-)
+COLUMNS = [f"recall@{k}" for k in RECALL_AT] + [f"ndcg@{k}" for k in NDCG_AT]
+COLUMNS += ["mrr", f"coverage@{COVERAGE_AT}"]
 
 
 def results_table(results: Results) -> str:
-  """An aligned plain-text table: a row for each system, split and way; '-' where not measured."""
-  rows: list[tuple[str, ...]] = [("system", "split", "seen items", *COLUMNS)]
+  """Aligned plain text: a row for each system, split and way; '-' for what was not measured."""
+  rows = [["system", "split", "seen items", *COLUMNS]]
   for system, splits in results.items():
     for split, ways in splits.items():
       for way, metrics in ways.items():
         values = (f"{metrics[name]:.4f}" if name in metrics else "-" for name in COLUMNS)
-        rows.append((system, split, way, *values))
+        rows.append([system, split, way, *values])
   return aligned_table(rows, names=3)
 
 
 def evaluation_report(
   protocol: Protocol, results: Results, per_user: PerUser, resamples: int = RESAMPLES
 ) -> str:
-  """The results table, the protocol below it, and how sure the results are."""
+  """The content of `evaluation.txt`: the results table, the protocol and the intervals."""
   intervals = intervals_report(per_user_paths(per_user), resamples)
   return f"{results_table(results)}\n\n{describe(protocol)}\n" + (intervals and f"\n{intervals}")
 
 
 def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Results) -> None:
-  """Writes {'protocol': …, 'results': …} as JSON; a reader sees the old file or the whole new one.
+  """Writes {'protocol': …, 'results': …} as JSON; a reader sees the old or the whole new file.
 
   Raises:
     ValueError: if a value is not finite.
     FileNotFoundError: if the directory does not exist.
   """
   path = Path(path)
-  content = {"protocol": to_json(protocol), "results": results}
+  content = {"protocol": protocol._asdict(), "results": results}
   try:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
   except ValueError as error:
@@ -88,21 +85,16 @@ def read_evaluation(path: str | os.PathLike) -> dict[str, Any]:
 
 def per_user_paths(per_user: PerUser) -> dict[str, np.ndarray]:
   """'system/split/way/metric' → float32 [U]."""
-  return {
-    f"{system}/{split}/{way}/{metric}": np.asarray(value_U, np.float32)
-    for system, splits in per_user.items()
-    for split, ways in splits.items()
-    for way, metrics in ways.items()
-    for metric, value_U in metrics.items()
-  }
+  paths = flatten(per_user, separator="/")
+  return {path: np.asarray(value_U, np.float32) for path, value_U in paths.items()}
 
 
 def write_per_user(path: str | os.PathLike, per_user: PerUser) -> None:
-  """Writes every user's metrics; a reader sees the old file or the whole new one.
+  """Writes every user's metrics; a reader sees the old or the whole new file.
 
   Args:
     path: of the .npz file.
-    per_user: system → split → way → metric → [U], user rows in the data set's order.
+    per_user: system → split → way → metric → [U], users in the data set's order.
 
   Raises:
     ValueError: if two arrays of a split differ in length.

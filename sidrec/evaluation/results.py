@@ -1,9 +1,9 @@
-"""The results table of finished runs: systems, seeds, users, and what others published.
+"""The results table of finished runs: systems, seeds, users, and published figures.
 
   python -m sidrec.evaluation.results runs/ml1m runs/ml1m-seed1 runs/ml1m-seed2 --markdown
 
-Work directories of one data set and one config are one group: `runs/ml1m` and `runs/ml1m-seed1`
-belong to config `ml1m`, and may differ in their seed only. Each group gets a table.
+Work directories of one data set and one config form a group: `runs/ml1m` and `runs/ml1m-seed1`
+belong to config `ml1m`, and may differ only in their seed. Each group gets a table.
 """
 
 import json
@@ -17,13 +17,19 @@ import numpy as np
 from absl import app, flags
 
 from sidrec.core.settings import flatten
-from sidrec.evaluation import intervals, report
+from sidrec.core.tables import aligned_table, markdown_table
+from sidrec.evaluation import report
 from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_mean
-from sidrec.evaluation.intervals import COLUMNS, REFERENCE, TITLES, interval_text
+from sidrec.evaluation.intervals import (
+  REFERENCE,
+  TITLES,
+  column_paths,
+  difference_rows,
+  interval_text,
+)
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.published import PROTOCOLS, PUBLISHED
-from sidrec.evaluation.seeds import SeedResults, over_seeds
-from sidrec.evaluation.tables import aligned_table
+from sidrec.evaluation.seeds import OverSeeds, over_seeds
 
 # Settings in which runs of one config may differ.
 FREE_SETTINGS = ("seed", "data.path")
@@ -45,11 +51,12 @@ class Group(NamedTuple):
   dataset: str
   config_name: str
   runs: Sequence[FinishedRun]
-  results: SeedResults
+  results: dict[str, OverSeeds]  # by 'system/split/way/metric'
+  per_user: dict[str, np.ndarray]  # by the same paths: each user's mean over seeds, float64 [U]
 
 
 def read_run(folder: Path) -> FinishedRun:
-  """Reads config.json, evaluation.json and, where it is there, per_user.npz.
+  """Reads config.json, evaluation.json and per_user.npz, which may be missing.
 
   Raises:
     FileNotFoundError: if one of the first two is missing.
@@ -62,17 +69,16 @@ def read_run(folder: Path) -> FinishedRun:
   settings = flatten(json.loads(config.read_text(encoding="utf-8")))
   kept = folder / "per_user.npz"
   per_user = report.read_per_user(kept) if kept.is_file() else {}
-  for name, value_U in per_user.items():
-    system, split, way, metric = name.split("/")
-    found = evaluation["results"].get(system, {}).get(split, {}).get(way, {}).get(metric)
-    if found is None or abs(found - value_U.mean(dtype=np.float64)) > 1e-6:
-      raise ValueError(f"{kept} and evaluation.json disagree on {name}; run --mode=evaluate again")
+  means = flatten(evaluation["results"], separator="/")
+  for path, value_U in per_user.items():
+    if path not in means or abs(means[path] - value_U.mean(dtype=np.float64)) > 1e-6:
+      raise ValueError(f"{kept} and evaluation.json disagree on {path}; run --mode=evaluate again")
   config_name = re.sub(r"-seed-?\d+$", "", folder.resolve().name)
   return FinishedRun(str(folder), config_name, settings, evaluation, per_user)
 
 
 def group_runs(runs: Sequence[FinishedRun]) -> list[Group]:
-  """Groups in the order in which their first runs are given.
+  """Groups in the order of their first runs.
 
   Raises:
     ValueError: if runs of one group differ in their protocol or settings, or share a seed.
@@ -85,7 +91,7 @@ def group_runs(runs: Sequence[FinishedRun]) -> list[Group]:
   for (dataset, config_name), members in grouped.items():
     _check_settings(members)
     results = over_seeds({run.folder: run.evaluation for run in members})
-    groups.append(Group(dataset, config_name, members, results))
+    groups.append(Group(dataset, config_name, members, results, _user_means(members)))
   return groups
 
 
@@ -107,76 +113,72 @@ def _check_settings(runs: Sequence[FinishedRun]) -> None:
     seeds[seed] = run.folder
 
 
-def seed_mean(group: Group, system: str, split: str, way: str, metric: str) -> np.ndarray | None:
-  """Each user's mean over the runs that have the system, float64 [U]; None where one kept none."""
-  name = f"{system}/{split}/{way}/{metric}"
-  having = [run for run in group.runs if system in run.evaluation["results"]]
-  if not having or not all(name in run.per_user for run in having):
-    return None
-  return np.stack([run.per_user[name] for run in having]).mean(axis=0, dtype=np.float64)
+def _user_means(runs: Sequence[FinishedRun]) -> dict[str, np.ndarray]:
+  """Each user's mean over the runs that have a system, if all of these kept their users."""
+  means = {}
+  for path in dict.fromkeys(path for run in runs for path in run.per_user):
+    system = path.split("/")[0]
+    having = [run.per_user for run in runs if system in run.evaluation["results"]]
+    if all(path in per_user for per_user in having):
+      values = np.stack([per_user[path] for per_user in having])
+      means[path] = values.mean(axis=0, dtype=np.float64)
+  return means
 
 
 def results_rows(group: Group, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
   """The group's table: measured systems, then published ones in a column of their own."""
-  rows = [["system", "seeds", *TITLES]]
-  for system in _systems(group, split):
-    ways = group.results[system][split]
-    cells, counts = [], set()
-    for way, metric in COLUMNS:
-      if metric not in ways.get(way, {}):
-        cells.append("-")
-        continue
-      over = ways[way][metric]
-      counts.add(over.num_seeds)
-      value_U = seed_mean(group, system, split, way, metric)
-      found = "" if value_U is None else f" {interval_text(bootstrap_mean(value_U, resamples))}"
-      cells.append(f"{over}{found}")
-    rows.append([system, "/".join(map(str, sorted(counts))) or "-", *cells])
-  published = PUBLISHED.get(group.dataset, ()) if split == "test" else ()
-  if published:
-    rows = [[*row, "-" if at else "published: Recall@10 / NDCG@10"] for at, row in enumerate(rows)]
-  for other in published:
-    figures = f"{other.recall:.4f} / {other.ndcg:.4f} ({other.protocol})"
-    rows.append([other.system, *["-"] * (len(TITLES) + 1), figures])
-  return rows
+  header, rows = ["system", "seeds", *TITLES], []
+  systems = dict.fromkeys(path.split("/")[0] for path in group.results if f"/{split}/" in path)
+  for system in sorted(systems, key=lambda system: system != REFERENCE):  # the reference first
+    paths = column_paths(system, split)
+    counts = sorted({group.results[path].num_seeds for path in paths if path in group.results})
+    cells = [_cell(group, path, resamples) for path in paths]
+    rows.append([system, "/".join(map(str, counts)) or "-", *cells])
+  others = PUBLISHED.get(group.dataset, ()) if split == "test" else ()
+  if others:
+    header.append("published: Recall@10 / NDCG@10")
+    rows = [[*row, "-"] for row in rows]
+    rows += [[other.system, *["-"] * (len(header) - 2), str(other)] for other in others]
+  return [header, *rows]
 
 
-def difference_rows(group: Group, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
-  """Each other system minus the reference, paired by user; empty where nothing can be paired."""
-  mean_of = {}
-  for name in dict.fromkeys(name for run in group.runs for name in run.per_user):
-    mean_U = seed_mean(group, *name.split("/"))
-    if mean_U is not None:
-      mean_of[name] = mean_U
-  return intervals.difference_rows(mean_of, split, resamples)
+def _cell(group: Group, path: str, resamples: int) -> str:
+  """'0.3056 ± 0.0012 [0.2981, 0.3217]', as far as it was measured."""
+  if path not in group.results:
+    return "-"
+  over = str(group.results[path])
+  if path not in group.per_user:
+    return over
+  return f"{over} {interval_text(bootstrap_mean(group.per_user[path], resamples))}"
 
 
-def _systems(group: Group, split: str) -> list[str]:
-  """The reference first, the others in the file's order."""
-  found = [system for system, splits in group.results.items() if split in splits]
-  return sorted(found, key=lambda system: system != REFERENCE)
-
-
-def group_text(group: Group, split: str, markdown: bool = False, resamples: int = RESAMPLES) -> str:
+def group_text(
+  group: Group, split: str, resamples: int = RESAMPLES, *, markdown: bool = False
+) -> str:
   """The group's tables, and what their cells and published figures mean."""
   protocol = group.runs[0].evaluation["protocol"]
   heading = (
     f"{group.dataset}, config {group.config_name}, {split}: {protocol['num_users']:,} users, "
     f"{protocol['num_items']:,} items, {protocol['num_beams']} beams"
   )
-  rows = results_rows(group, split, resamples)
-  differences = difference_rows(group, split, resamples)
-  render = markdown_table if markdown else aligned_table
-  parts = [f"### {heading}" if markdown else heading, render(rows)]
+  tables = [results_rows(group, split, resamples)]
+  differences = difference_rows(group.per_user, split, resamples)
   if differences:
-    parts.append(render(differences))
-  notes = legend(group, split, bool(differences), resamples)
-  parts.append("\n".join(f"- {note}" for note in notes))
-  return "\n\n".join(parts) + "\n"
+    tables.append(differences)
+  return (
+    "\n\n".join(
+      [
+        f"### {heading}" if markdown else heading,
+        *map(markdown_table if markdown else aligned_table, tables),
+        "\n".join(f"- {note}" for note in _notes(group, split, resamples, bool(differences))),
+      ]
+    )
+    + "\n"
+  )
 
 
-def legend(group: Group, split: str, paired: bool, resamples: int) -> list[str]:
-  """One sentence each: what is averaged, how sure it is, and whose the published figures are."""
+def _notes(group: Group, split: str, resamples: int, paired: bool) -> list[str]:
+  """A sentence each on seeds, intervals, differences and the published figures' protocols."""
   count = len(group.runs)
   seeds = ", ".join(str(run.settings.get("seed")) for run in group.runs)
   notes = [
@@ -184,14 +186,14 @@ def legend(group: Group, split: str, paired: bool, resamples: int) -> list[str]:
     if count > 1
     else f"one seed ({seeds}): no standard error over seeds can be given"
   ]
-  if all(run.per_user for run in group.runs):
+  lacking = ", ".join(run.folder for run in group.runs if not run.per_user)
+  if lacking:
+    notes.append(f"no interval over users: there is no per_user.npz in {lacking}")
+  else:
     notes.append(
       f"[95% interval over users]: percentile bootstrap, {resamples:,} resamples, each user's "
       "values averaged over seeds first"
     )
-  else:
-    lacking = ", ".join(run.folder for run in group.runs if not run.per_user)
-    notes.append(f"no interval over users: there is no per_user.npz in {lacking}")
   if paired:
     notes.append(
       f"differences: to {REFERENCE} on the same users, paired bootstrap; p is two-sided, from the "
@@ -205,13 +207,6 @@ def legend(group: Group, split: str, paired: bool, resamples: int) -> list[str]:
     named = {other.protocol for other in PUBLISHED[group.dataset]}
     notes += [f"{name}: {text}" for name, text in PROTOCOLS.items() if name in named]
   return notes
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-  """The same as a Markdown table."""
-  lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-  lines.insert(1, "|" + " --- |" * len(rows[0]))
-  return "\n".join(lines)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -228,7 +223,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     groups = group_runs([read_run(Path(folder)) for folder in argv[1:]])
   except (ValueError, OSError) as error:
     sys.exit(f"sidrec: {error}")
-  print("\n".join(group_text(group, values.split, values.markdown) for group in groups), end="")
+  texts = [group_text(group, values.split, markdown=values.markdown) for group in groups]
+  print("\n".join(texts), end="")
 
 
 if __name__ == "__main__":

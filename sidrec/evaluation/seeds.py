@@ -1,85 +1,63 @@
-"""Several runs of one protocol that differ in their seed: means, and how sure they are."""
+"""Several runs of one protocol that differ in their seed: means and their standard errors."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sidrec.evaluation.report import Results
+from sidrec.core.settings import flatten
 
 # A run's name → its {'protocol': …, 'results': …}, as in evaluation.json.
-Runs = Mapping[str, Mapping[str, Any]]
+Evaluations = Mapping[str, Mapping[str, Any]]
 
 
 class OverSeeds(NamedTuple):
   """A metric over runs."""
 
   mean: float
-  standard_error: float | None  # of the mean; None for a single run, which cannot tell
+  standard_error: float | None  # of the mean; None for a single run
   num_seeds: int
 
   def __str__(self) -> str:
-    """'0.3056 ± 0.0012', or '0.3056' where one run leaves the error unknown."""
+    """'0.3056 ± 0.0012', or '0.3056' for a single run."""
     error = "" if self.standard_error is None else f" ± {self.standard_error:.4f}"
     return f"{self.mean:.4f}{error}"
 
 
-SeedResults = dict[str, dict[str, dict[str, dict[str, OverSeeds]]]]
+def over_seeds(evaluations: Evaluations) -> dict[str, OverSeeds]:
+  """The mean and standard error of every metric, by its path 'system/split/way/metric'.
 
-
-def over_seeds(runs: Runs) -> SeedResults:
-  """Mean and standard error of every metric: system → split → way → metric → `OverSeeds`.
-
-  The standard error is s / sqrt(n), with the n - 1 form of the deviation s. A system that some
-  runs lack is averaged over the others, and `num_seeds` says over how many.
+  The standard error is s / sqrt(n), where s is the deviation with n - 1. A system that some
+  runs lack is averaged over the others; `num_seeds` says how many.
 
   Args:
-    runs: name → {'protocol', 'results'}; one run for each seed.
+    evaluations: one for each seed.
 
   Raises:
     ValueError: without runs, or if their protocols differ.
   """
-  check_same_protocol(runs)
-  values: dict[tuple[str, str, str, str], list[float]] = {}
-  for run in runs.values():
-    for path, value in flat_results(run["results"]).items():
+  check_same_protocol(evaluations)
+  values: dict[str, list[float]] = {}
+  for evaluation in evaluations.values():
+    for path, value in flatten(evaluation["results"], separator="/").items():
       values.setdefault(path, []).append(value)
-  results: SeedResults = {}
-  for (system, split, way, metric), found in values.items():
-    ways = results.setdefault(system, {}).setdefault(split, {})
-    ways.setdefault(way, {})[metric] = summary(found)
-  return results
+  return {path: summary(found) for path, found in values.items()}
 
 
 def summary(values: list[float]) -> OverSeeds:
-  """Mean and standard error of one value a seed."""
+  """Mean and standard error of one value for each seed."""
   count = len(values)
   error = float(np.std(values, ddof=1) / np.sqrt(count)) if count > 1 else None
   return OverSeeds(float(np.mean(values)), error, count)
 
 
-def flat_results(results: Results) -> dict[tuple[str, str, str, str], float]:
-  """{(system, split, way, metric): value}."""
-  return {
-    (system, split, way, metric): value
-    for system, splits in results.items()
-    for split, ways in splits.items()
-    for way, metrics in ways.items()
-    for metric, value in metrics.items()
-  }
-
-
-def check_same_protocol(runs: Runs) -> None:
-  """Checks that the runs measured the same thing.
-
-  Raises:
-    ValueError: without runs; or naming two runs, and the first field in which they differ.
-  """
-  if not runs:
+def check_same_protocol(evaluations: Evaluations) -> None:
+  """Raises ValueError without runs, or with two runs' names and the first field that differs."""
+  if not evaluations:
     raise ValueError("no runs to average over; give at least one")
-  (first, reference), *others = runs.items()
-  for name, run in others:
-    before, after = reference["protocol"], run["protocol"]
+  (first, reference), *others = evaluations.items()
+  for name, evaluation in others:
+    before, after = reference["protocol"], evaluation["protocol"]
     for field in {**before, **after}:
       if before.get(field) != after.get(field):
         raise ValueError(

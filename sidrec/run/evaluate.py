@@ -19,7 +19,7 @@ from sidrec.parallel.hosts import from_primary
 from sidrec.run.load import load_recommender, load_sasrec
 from sidrec.run.sasrec import SASREC
 from sidrec.run.stage import Stage
-from sidrec.run.train import TRAIN, search_config
+from sidrec.run.train import TRAIN
 
 Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
@@ -51,14 +51,8 @@ def write_files(
     for part in ("means", "per_user")
   )
   tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
-  protocol = protocol_of(
-    dataset,
-    c.results,
-    c.beams,
-    tie_seed,
-    sasrec,
-    search_config(config).item_weight if config.model.item_head else 0.0,
-  )
+  weight = c.item_weight if config.model.item_head else 0.0
+  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, weight, sasrec=sasrec)
   report.write_per_user(workdir / "per_user.npz", per_user)
   report.write_evaluation(workdir / "evaluation.json", protocol, means)
   text = report.evaluation_report(protocol, means, per_user)

@@ -65,17 +65,13 @@ def seed_folder(workdir: Path, seed: int) -> Path:
 
 def to_json(group: Group) -> dict:
   """The seeds, the protocol they share, and system → split → way → metric → mean over seeds."""
+  results = {}
+  for path, over in group.results.items():
+    system, split, way, metric = path.split("/")
+    ways = results.setdefault(system, {}).setdefault(split, {})
+    ways.setdefault(way, {})[metric] = over._asdict()
   return {
     "seeds": [run.settings["seed"] for run in group.runs],
     "protocol": group.runs[0].evaluation["protocol"],
-    "results": {
-      system: {
-        split: {
-          way: {metric: over._asdict() for metric, over in metrics.items()}
-          for way, metrics in ways.items()
-        }
-        for split, ways in splits.items()
-      }
-      for system, splits in group.results.items()
-    },
+    "results": results,
   }

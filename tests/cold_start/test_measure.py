@@ -1,4 +1,4 @@
-"""The experiment on the shipped data, small; and new items beside a finished run."""
+"""The experiment on the shipped data, small; and new items in a finished run."""
 
 import json
 
@@ -39,25 +39,25 @@ def test_nothing_of_a_held_out_item_is_in_the_run(done):
   _, workdir = done
   whole = load_dataset(workdir / "dataset.npz")
   left = load_dataset(workdir / "cold_start" / "dataset.npz")
-  told = json.loads((workdir / "cold_start.json").read_text())
-  assert told["items"] == {"known": left.items.num_items, "new": 2414 - left.items.num_items}
-  assert 121 <= told["items"]["new"] < 135
+  measured = json.loads((workdir / "cold_start.json").read_text())
+  assert measured["items"] == {"known": left.items.num_items, "new": 2414 - left.items.num_items}
+  assert 121 <= measured["items"]["new"] < 135
   assert np.isin(left.items.ids_N, whole.items.ids_N).all()
   assert len(np.load(workdir / "cold_start" / "vectors.npy")) == left.items.num_items
 
 
 def test_the_share_governs_how_many_new_items_are_shown(done):
   _, workdir = done
-  told = json.loads((workdir / "cold_start.json").read_text())
-  shown = [told["valid"][share]["all"]["new@10"] for share in ("0", "0.0001", "0.5")]
+  measured = json.loads((workdir / "cold_start.json").read_text())
+  shown = [measured["valid"][share]["all"]["new@10"] for share in ("0", "0.0001", "0.5")]
   assert shown[0] == 0 < shown[1] < shown[2]
-  assert told["share"] == 0.5
-  test = told["test"]
+  assert measured["share"] == 0.5
+  test = measured["test"]
   assert test["known items alone"]["cold"]["recall@10"] == 0
   assert test["share 0.5"]["cold"]["recall@10"] > 0
   users = test["share 0.5"]
   assert users["cold"]["users"] + users["warm"]["users"] == users["all"]["users"]
-  assert users["all"]["users"] + told["users_left_out"]["test"] == 4333
+  assert users["all"]["users"] + measured["users_left_out"]["test"] == 4333
 
 
 def test_a_second_run_keeps_what_is_there(done, capsys):
@@ -90,13 +90,13 @@ def test_a_finished_run_recommends_new_items(done):
       np.testing.assert_allclose(result.score_BxK, old.score_BxK, atol=1e-4)
     shown.append((result.item_BxK >= count).mean())
   assert shown[0] == 0 < shown[1] <= shown[2]
-  # What was taken of them counts as history, too, and does not come again.
+  # New items count as history, too, and are not recommended again.
   mine = recommend.history_of_items([0, count])
   result = recommend.recommend(grown, mine, np.array([0]), exclude_seen=True)
   assert result.item_BxK[0][result.valid_BxK[0]].tolist() == [count + 1]
 
 
-def test_an_item_that_is_there_already_is_refused(done):
+def test_an_item_of_the_catalogue_is_refused(done):
   config, workdir = done
   run = config.copy_and_resolve_references()
   run.cold_start.held_out = True

@@ -22,13 +22,13 @@ KNOWN, NEW = results(0, 12), results(100, 8)
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_it_ranks_by_the_mixture(share):
-  mixed = merge(KNOWN, NEW, share)
+  merged = merge(KNOWN, NEW, share)
   for user in range(20):
     p = dict(zip(KNOWN.item_BxK[user], (1 - share) * np.exp(KNOWN.score_BxK[user]), strict=True))
     p |= dict(zip(NEW.item_BxK[user], share * np.exp(NEW.score_BxK[user]), strict=True))
     best = sorted(p.values(), reverse=True)[:12]
-    np.testing.assert_allclose(np.exp(mixed.score_BxK[user]), best, rtol=1e-4)
-    np.testing.assert_allclose([p[i] for i in np.asarray(mixed.item_BxK[user])], best, rtol=1e-4)
+    np.testing.assert_allclose(np.exp(merged.score_BxK[user]), best, rtol=1e-4)
+    np.testing.assert_allclose([p[i] for i in np.asarray(merged.item_BxK[user])], best, rtol=1e-4)
 
 
 def test_a_share_of_zero_returns_the_known_list_and_one_the_new():
@@ -57,5 +57,5 @@ def test_missing_results_stay_missing():
     np.where(valid, KNOWN.score_BxK, -np.inf),
     np.broadcast_to(valid, (20, 12)),
   )
-  mixed = merge(known, NEW, 0.3)
-  assert (np.asarray(mixed.valid_BxK).sum(axis=1) == 11).all()
+  merged = merge(known, NEW, 0.3)
+  assert (np.asarray(merged.valid_BxK).sum(axis=1) == 11).all()

@@ -1,4 +1,4 @@
-"""Likeness to the latest items, against the formula written out."""
+"""Similarity to the latest items, against the formula written out."""
 
 import numpy as np
 from tiny import make_histories
@@ -38,13 +38,13 @@ def test_it_is_the_formula():
   np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_the_newest_item_is_the_likest_of_a_history():
+def test_the_newest_item_of_a_history_is_the_most_similar():
   got = log_similarity(HISTORIES, np.array([0]), np.array([[3, 1, 4]]), UNIT)
   assert got.argmax() == 2
   assert (got <= 1e-5).all()
 
 
-def test_an_empty_history_likes_nothing_more():
+def test_an_empty_history_prefers_no_item():
   assert (log_similarity(HISTORIES, np.array([2]), np.array([[0, 1, -1]]), UNIT) == 0).all()
   assert log_similarity(HISTORIES, np.zeros(0, int), np.zeros((0, 3), int), UNIT).shape == (0, 3)
 
@@ -75,5 +75,5 @@ def test_new_items_are_compared_with_the_best_known_ones():
 def test_without_any_known_item_the_similarity_alone_counts():
   known, new = results([[-1, -1]], [[-np.inf] * 2]), results([[30, 35]], [[0.0, 0.0]])
   result = by_similarity(known, new, HISTORIES, np.array([0]), UNIT)
-  likeness = [by_hand([3, 1, 4], item) for item in result.item_BxK[0]]
-  np.testing.assert_allclose(result.score_BxK[0], likeness, rtol=1e-3, atol=1e-3)
+  similarity = [by_hand([3, 1, 4], item) for item in result.item_BxK[0]]
+  np.testing.assert_allclose(result.score_BxK[0], similarity, rtol=1e-3, atol=1e-3)

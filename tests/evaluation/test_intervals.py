@@ -76,7 +76,7 @@ def test_what_was_not_kept_is_a_dash():
   assert [cell == "-" for cell in sasrec[1:]] == [False, True, False, False]
 
 
-def test_without_the_reference_nothing_is_told():
+def test_without_the_reference_there_are_no_rows():
   others = users(("popular", "sasrec"))
   assert mean_rows(others, "test", RESAMPLES) == []
   assert difference_rows(others, "test", RESAMPLES) == []

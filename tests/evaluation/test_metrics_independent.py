@@ -1,4 +1,4 @@
-"""The metrics beside trec_eval's, through its Python bindings."""
+"""The metrics against trec_eval's, through its Python bindings."""
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ import pytest
 from tiny import make_histories
 
 from sidrec.data.dataset import Dataset, Items
-from sidrec.evaluation.protocol import SASREC, describe, protocol_of, to_json
+from sidrec.evaluation.protocol import SASREC, describe, protocol_of
 
 
 def make_dataset(rows, num_items):
@@ -50,22 +50,22 @@ def test_the_description_names_every_fact_and_policy():
   assert max(map(len, describe(protocol).splitlines())) <= 100
 
 
-def test_what_is_true_of_sasrec_is_told_where_it_takes_part_and_nowhere_else():
+def test_what_sasrec_adds_is_said_only_where_it_takes_part():
   dataset = make_dataset(ROWS, 6)
-  without, beside = (protocol_of(dataset, 20, 30, sasrec=there) for there in (False, True))
+  without, with_sasrec = (protocol_of(dataset, 20, 30, sasrec=there) for there in (False, True))
   assert "sasrec" not in describe(without)
-  text = " ".join(describe(beside).split())
+  text = " ".join(describe(with_sasrec).split())
   assert "from 30 beams; baselines: every item is scored; sasrec: every item is scored" in text
   assert "sasrec: the item with the lowest row wins" in text
   assert "a baseline misses all of them; sasrec may find them" in text
   # What was said of the others stands.
   for field in SASREC:
-    assert getattr(beside, field).startswith(getattr(without, field))
-  same = [field for field in beside._fields if field not in SASREC]
-  assert [getattr(beside, f) for f in same] == [getattr(without, f) for f in same]
+    assert getattr(with_sasrec, field).startswith(getattr(without, field))
+  same = [field for field in with_sasrec._fields if field not in SASREC]
+  assert [getattr(with_sasrec, f) for f in same] == [getattr(without, f) for f in same]
 
 
-def test_rescoring_by_the_item_head_is_told_with_its_weight():
+def test_rescoring_by_the_item_head_is_named_with_its_weight():
   dataset = make_dataset(ROWS, 6)
   assert "item head" not in describe(protocol_of(dataset, 20, 30))
   text = " ".join(describe(protocol_of(dataset, 20, 30, item_weight=0.5)).split())
@@ -74,7 +74,7 @@ def test_rescoring_by_the_item_head_is_told_with_its_weight():
 
 def test_json_holds_every_field():
   protocol = protocol_of(make_dataset(ROWS, 6), num_results=20, num_beams=30)
-  content = json.loads(json.dumps(to_json(protocol)))
+  content = json.loads(json.dumps(protocol._asdict()))
   assert set(content) == set(protocol._fields)
   assert content["cold_targets"] == {"valid": 1, "test": 2}
   assert content["num_beams"] == 30
@@ -86,7 +86,7 @@ def test_more_results_than_beams_are_refused(num_results):
     protocol_of(make_dataset(ROWS, 6), num_results=num_results, num_beams=30)
 
 
-def test_ties_are_counted_and_their_order_is_told():
+def test_ties_are_counted_and_their_order_is_named():
   dataset = make_dataset(ROWS, 6)
   # The second user's test item has the time of the one before it.
   tied = dataset.histories._replace(time_T=np.array([0, 1, 2, 3, 4, 5, 6, 7, 7]))

@@ -8,16 +8,11 @@ from tiny import means_of
 
 from sidrec.evaluation import results
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
+from sidrec.evaluation.intervals import difference_rows
 from sidrec.evaluation.protocol import Protocol
 from sidrec.evaluation.published import PROTOCOLS, PUBLISHED
 from sidrec.evaluation.report import write_evaluation, write_per_user
-from sidrec.evaluation.results import (
-  difference_rows,
-  group_runs,
-  group_text,
-  read_run,
-  results_rows,
-)
+from sidrec.evaluation.results import group_runs, group_text, read_run, results_rows
 
 NUM_USERS, RESAMPLES = 60, 300
 PROTOCOL = Protocol(
@@ -102,7 +97,7 @@ def test_the_other_split_is_another_table_without_published_figures(tmp_path):
 
 def test_differences_are_paired_by_user_and_taken_from_the_reference(tmp_path):
   group = three_seeds(tmp_path)
-  header, row = difference_rows(group, "test", RESAMPLES)
+  header, row = difference_rows(group.per_user, "test", RESAMPLES)
   assert header[0] == "difference"
   assert row[0] == "popular − sidrec"
   name = "/test/unmasked/recall@10"
@@ -148,9 +143,7 @@ def test_one_seed_has_no_standard_error_and_says_so(tmp_path):
   text = group_text(group, "test", resamples=RESAMPLES)
   assert "±" not in text
   assert "one seed (0): no standard error" in text
-  assert "3 seeds (0, 1, 2)" in group_text(
-    three_seeds_elsewhere(tmp_path), "test", False, RESAMPLES
-  )
+  assert "3 seeds (0, 1, 2)" in group_text(three_seeds_elsewhere(tmp_path), "test", RESAMPLES)
 
 
 def three_seeds_elsewhere(tmp_path):
@@ -167,7 +160,7 @@ def test_a_system_of_some_seeds_is_averaged_and_compared_over_those(tmp_path):
   assert rows["sidrec"][1] == "2"
   assert rows["sasrec"][1] == "1"
   assert re.fullmatch(r"0\.\d{4} \[.*\]", rows["sasrec"][2])
-  _, popular, sasrec = difference_rows(group, "test", RESAMPLES)
+  _, popular, sasrec = difference_rows(group.per_user, "test", RESAMPLES)
   assert popular[0] == "popular − sidrec"
   assert sasrec[0] == "sasrec − sidrec"
   assert "-" not in sasrec[1:]
@@ -178,14 +171,14 @@ def test_without_the_users_of_every_run_there_is_no_interval(tmp_path):
     make_run(tmp_path / "ml1m", 0), make_run(tmp_path / "ml1m-seed1", 1, users=False)
   )
   assert re.fullmatch(r"0\.\d{4} ± 0\.\d{4}", results_rows(group, "test", RESAMPLES)[1][2])
-  assert difference_rows(group, "test", RESAMPLES) == []
+  assert difference_rows(group.per_user, "test", RESAMPLES) == []
   text = group_text(group, "test", resamples=RESAMPLES)
   assert f"no per_user.npz in {tmp_path / 'ml1m-seed1'}" in text
 
 
 def test_without_the_reference_there_are_no_differences(tmp_path):
   group = the_group(make_run(tmp_path / "ml1m", 0, ("popular",)))
-  assert difference_rows(group, "test", RESAMPLES) == []
+  assert difference_rows(group.per_user, "test", RESAMPLES) == []
   assert [row[0] for row in results_rows(group, "test", RESAMPLES)][:2] == ["system", "popular"]
 
 
