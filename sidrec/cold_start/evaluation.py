@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sidrec.core.tables import aligned_table
 from sidrec.data.dataset import HeldOut, Histories, held_out_view
 from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
-from sidrec.evaluation.tables import aligned_table
 from sidrec.search.results import Recommendations
 
 AT = 10  # of recall, NDCG and the share of new items

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sidrec.core.tables import aligned_table
 from sidrec.evaluation.bootstrap import (
   RESAMPLES,
   Difference,
@@ -15,7 +16,6 @@ from sidrec.evaluation.bootstrap import (
   bootstrap_mean,
 )
 from sidrec.evaluation.protocol import SPLITS
-from sidrec.evaluation.tables import aligned_table
 
 REFERENCE = "sidrec"  # the system that the others are compared with
 WAYS = ("masked", "unmasked")

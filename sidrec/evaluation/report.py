@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from sidrec.core.atomic import write_whole, write_whole_text
+from sidrec.core.tables import aligned_table
 from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.intervals import intervals_report
 from sidrec.evaluation.metrics import COVERAGE_AT, NDCG_AT, RECALL_AT
 from sidrec.evaluation.protocol import Protocol, describe, to_json
-from sidrec.evaluation.tables import aligned_table
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 PerUser = Mapping[str, Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]]

@@ -17,13 +17,13 @@ import numpy as np
 from absl import app, flags
 
 from sidrec.core.settings import flatten
+from sidrec.core.tables import aligned_table, markdown_table
 from sidrec.evaluation import intervals, report
 from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_mean
 from sidrec.evaluation.intervals import COLUMNS, REFERENCE, TITLES, interval_text
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.published import PROTOCOLS, PUBLISHED
 from sidrec.evaluation.seeds import SeedResults, over_seeds
-from sidrec.evaluation.tables import aligned_table
 
 # Settings in which runs of one config may differ.
 FREE_SETTINGS = ("seed", "data.path")
@@ -205,13 +205,6 @@ def legend(group: Group, split: str, paired: bool, resamples: int) -> list[str]:
     named = {other.protocol for other in PUBLISHED[group.dataset]}
     notes += [f"{name}: {text}" for name, text in PROTOCOLS.items() if name in named]
   return notes
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-  """The same as a Markdown table."""
-  lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-  lines.insert(1, "|" + " --- |" * len(rows[0]))
-  return "\n".join(lines)
 
 
 def define_flags(values: flags.FlagValues) -> None:

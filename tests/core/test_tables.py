@@ -1,6 +1,6 @@
 """Tables in plain text, cell by cell."""
 
-from sidrec.evaluation.tables import aligned_table
+from sidrec.core.tables import aligned_table
 
 
 def test_columns_of_a_table_line_up():

@@ -1,4 +1,4 @@
-"""Tables in plain text."""
+"""Tables in plain text and in Markdown."""
 
 from collections.abc import Sequence
 
@@ -22,4 +22,13 @@ def aligned_table(
     lines.append("  ".join(left + right).rstrip())
   if underline:
     lines.insert(1, "  ".join("-" * width for width in widths))
+  return "\n".join(lines)
+
+
+def markdown_table(rows: Sequence[Sequence[str]], names: int | None = None) -> str:
+  """The same as a Markdown table; `names` as for `aligned_table`."""
+  lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+  left = ["---" for _ in rows[0][:names]]
+  right = [] if names is None else ["---:" for _ in rows[0][names:]]
+  lines.insert(1, "| " + " | ".join(left + right) + " |")
   return "\n".join(lines)
