@@ -6,20 +6,36 @@ from typing import TYPE_CHECKING, Any
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 
 if TYPE_CHECKING:
-  from sidrec.catalogue.trie.trie import build_trie
-  from sidrec.search.recommend import Filters, recommend
+  from sidrec.api import (
+    Filters,
+    SearchConfig,
+    TrainedRun,
+    build_trie,
+    fit,
+    load,
+    padded_lists,
+    recommend,
+    register_source,
+    register_tokenizer,
+  )
 
-# Loaded when first asked for: semantic IDs alone need no JAX.
-_LAZY = {
-  "Filters": "sidrec.search.recommend",
-  "recommend": "sidrec.search.recommend",
-  "build_trie": "sidrec.catalogue.trie.trie",
-}
-
-__all__ = ["Filters", "SemanticIDManager", "build_trie", "recommend"]
+__all__ = [
+  "Filters",
+  "SearchConfig",
+  "SemanticIDManager",
+  "TrainedRun",
+  "build_trie",
+  "fit",
+  "load",
+  "padded_lists",
+  "recommend",
+  "register_source",
+  "register_tokenizer",
+]
 
 
 def __getattr__(name: str) -> Any:
-  if name not in _LAZY:
+  """Loads the rest of the API when it is first asked for: semantic IDs alone need no JAX."""
+  if name not in __all__:
     raise AttributeError(f"module 'sidrec' has no attribute {name!r}")
-  return getattr(importlib.import_module(_LAZY[name]), name)
+  return getattr(importlib.import_module("sidrec.api"), name)

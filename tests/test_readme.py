@@ -18,8 +18,6 @@ from typing import NamedTuple
 import pytest
 import readme_data
 
-import sidrec
-
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # In a command's words → why its flags are checked, but it is not run here.
@@ -181,7 +179,6 @@ def test_commands_run(ran, number):
   assert ran[number]["status"] == 0, ran[number]["output"]
 
 
-@pytest.mark.skipif(not hasattr(sidrec, "load"), reason="the documented API is not there yet")
 @pytest.mark.parametrize("file", PYTHON_FILES)
 def test_python_runs(ran, file):
   assert ran[file]["status"] == 0, ran[file]["output"]

@@ -9,7 +9,6 @@ nothing of the search is used to judge it.
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from sidrec.bench.decoding_model import AllCodesTiger, MeasuredModel
 from sidrec.bench.overlap import in_common
@@ -25,12 +23,12 @@ from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import Trie
-from sidrec.config import default_config
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.models.base import SemanticIDModel
+from sidrec.run.settings import load_config
 from sidrec.run.train import make_model
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
@@ -113,15 +111,6 @@ def measure(
   measured["illegal_share"] = _illegal_share(model, params, trie, history_BxS)
   say(f"without the constraint {measured['illegal_share']:.1%} of results have no item")
   return measured
-
-
-def load_config(workdir: Path) -> ConfigDict:
-  """The config of a run; what it does not say stands at the default."""
-  config = default_config()
-  saved = json.loads((workdir / "config.json").read_text())
-  with config.ignore_type():
-    config.update(saved)
-  return config
 
 
 def _draw_histories(dataset, model: SemanticIDModel, num_users: int) -> np.ndarray:

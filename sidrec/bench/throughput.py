@@ -4,6 +4,7 @@ What is timed is what `--mode=recommend --users=all` does between reading and wr
 cut and sorted on the host, encoded, searched, and the lists brought back.
 """
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from sidrec.bench.beam_recall import load_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.run.load import load_recommender
+from sidrec.run.settings import load_config
 
 RESULTS = 10
 
@@ -34,8 +35,8 @@ def measure(workdir: Path, repeats: int, say: Callable[[str], None] = print) -> 
   seen, users_U = seen_items(histories), np.arange(histories.num_users)
   measured: dict[str, Any] = {"users": histories.num_users}
   for name, beams in (("users_per_s", config.search.beams), ("users_per_s_k10", RESULTS)):
-    config.search.beams = beams
-    recommender = load_recommender(config, workdir)
+    search = dataclasses.replace(config.search, beams=beams)
+    recommender = load_recommender(dataclasses.replace(config, search=search), workdir)
     seconds = []
     for _ in range(repeats + 1):
       start = time.perf_counter()

@@ -22,12 +22,10 @@ from ml_collections import ConfigDict, config_flags
 from sidrec.bench.timing import hardware
 from sidrec.config import run_name
 from sidrec.core.atomic import write_whole_text
-from sidrec.core.settings import from_dict
 from sidrec.data.cache import load_dataset
-from sidrec.features.settings import FeaturesConfig
 from sidrec.run import item_vectors
+from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stages import run_to
-from sidrec.run.tokenize import tokenizer_config
 from sidrec.run.tokenize_items import tokenize_items, write_tokenized
 from sidrec.tokenizers.report.comparison import compare_markdown, compare_table
 
@@ -57,18 +55,20 @@ def define_flags(values: flags.FlagValues) -> None:
   define("repeats", 5, "Speed: timed runs of each.", lower_bound=1, flag_values=values)
 
 
-def compare(config: ConfigDict, names: Sequence[str], workdir: Path) -> dict[str, dict[str, Any]]:
+def compare(
+  config: RunConfig | ConfigDict, names: Sequence[str], workdir: Path
+) -> dict[str, dict[str, Any]]:
   """Quality reports of tokenizers on the same item vectors; files go to a folder for each."""
+  config = run_config(config)
   run_to("prepare", config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
-  features = from_dict(FeaturesConfig, config.features.to_dict())
-  made = item_vectors.item_vectors(features, dataset, config.seed, workdir)
+  made = item_vectors.item_vectors(config.features, dataset, config.seed, workdir)
   for note in made.notes:
     print(note)
   reports = {}
   for name in names:
     method, _, balance = name.partition(":")
-    settings = dataclasses.replace(tokenizer_config(config), name=method)
+    settings = dataclasses.replace(config.tokenizer, name=method)
     if balance:
       kmeans = dataclasses.replace(settings.kmeans, balance=float(balance))
       settings = dataclasses.replace(settings, kmeans=kmeans)

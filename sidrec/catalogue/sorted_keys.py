@@ -7,6 +7,7 @@ class SortedKeys:
   """Finds rows by key, by binary search."""
 
   def __init__(self, keys_N: np.ndarray):
+    """Sorts the keys, of any type that NumPy sorts."""
     self._order_N = np.argsort(keys_N, kind="stable")
     self._sorted_N = keys_N[self._order_N]
 

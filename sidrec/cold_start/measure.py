@@ -6,6 +6,7 @@ vectors and parameters from similar items; the share of new items in the lists i
 validation.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,8 @@ from sidrec.cold_start.evaluation import (
 )
 from sidrec.cold_start.merge import merge
 from sidrec.cold_start.new_items import Grown, grow, params_of_both, recommend_both
-from sidrec.cold_start.settings import ColdStartConfig
 from sidrec.core.atomic import write_whole_text
-from sidrec.core.settings import from_dict
+from sidrec.core.settings import to_dict
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset, HeldOut
 from sidrec.data.parts import take_items
@@ -33,6 +33,7 @@ from sidrec.data.seen import seen_items
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.prepare import PREPARE
+from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import Stage, run
 from sidrec.run.train import TRAIN
 
@@ -41,7 +42,7 @@ Metrics = dict[str, dict[str, float]]  # see `metrics_by_target`
 FOLDER = "cold_start"  # of the experiment's own run
 
 
-def cold_start(config: ConfigDict, workdir: Path) -> str:
+def cold_start(config: RunConfig | ConfigDict, workdir: Path) -> str:
   """Trains without the held-out items, adds them, and measures how both kinds are recommended.
 
   Writes `cold_start.json` and `cold_start.txt`, which it prints.
@@ -49,11 +50,12 @@ def cold_start(config: ConfigDict, workdir: Path) -> str:
   Returns:
     The stage's fingerprint.
   """
-  without = config.copy_and_resolve_references()
-  without.cold_start.held_out = True
+  config = run_config(config)
+  held_out = dataclasses.replace(config.cold_start, held_out=True)
+  without = dataclasses.replace(config, cold_start=held_out)
   trained = run(TRAIN, without, workdir / FOLDER)
 
-  def build(config: ConfigDict, workdir: Path) -> None:
+  def build(config: RunConfig, workdir: Path) -> None:
     del config
     measured = measure(without, workdir)
     from_primary(lambda: _write(measured, workdir))
@@ -63,8 +65,8 @@ def cold_start(config: ConfigDict, workdir: Path) -> str:
     after=lambda config: (PREPARE,),
     settings=lambda config: {
       "fingerprint_without": trained,
-      "search": config.search.to_dict(),
-      "cold_start": config.cold_start.to_dict(),
+      "search": to_dict(config.search),
+      "cold_start": to_dict(config.cold_start),
     },
     outputs=lambda config: ("cold_start.json", "cold_start.txt"),
     build=build,
@@ -116,7 +118,7 @@ class _Experiment(NamedTuple):
     return metrics_by_target(lists, task.target_U[users_R], self.num_known)
 
 
-def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def measure(config: RunConfig, workdir: Path) -> dict[str, Any]:
   """The content of `cold_start.json`: see `evaluation.report_text`.
 
   Args:
@@ -126,7 +128,7 @@ def measure(config: ConfigDict, workdir: Path) -> dict[str, Any]:
   Raises:
     ValueError: if no target of a split is a held-out item, or all are.
   """
-  settings = from_dict(ColdStartConfig, config.cold_start.to_dict())
+  settings = config.cold_start
   whole = load_dataset(workdir / "dataset.npz")
   experiment = _grow(config, workdir, whole)
   valid_R = _validation_users(experiment, config.seed, config.train.valid_users)
@@ -164,7 +166,7 @@ def _validation_users(experiment: _Experiment, seed: int, num_known: int) -> np.
   return np.concatenate([np.flatnonzero(new_U), known_R[:num_known]])
 
 
-def _grow(config: ConfigDict, workdir: Path, whole: Dataset) -> _Experiment:
+def _grow(config: RunConfig, workdir: Path, whole: Dataset) -> _Experiment:
   """Adds the held-out items to the run that was trained without them."""
   trained_ids_N = load_dataset(workdir / FOLDER / "dataset.npz").items.ids_N
   new_M = np.flatnonzero(~np.isin(whole.items.ids_N, trained_ids_N))

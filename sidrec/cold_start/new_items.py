@@ -20,7 +20,8 @@ from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import load
 from sidrec.run.load import Recommender
-from sidrec.run.train import make_model, search_config
+from sidrec.run.settings import RunConfig, run_config
+from sidrec.run.train import make_model
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.results import Recommendations
 
@@ -44,7 +45,7 @@ class Grown(NamedTuple):
 
 
 def with_new_items(
-  config: ConfigDict, workdir: Path | str, new_items: Items, share: float
+  config: RunConfig | ConfigDict, workdir: Path | str, new_items: Items, share: float
 ) -> Recommender:
   """A finished run's recommender that recommends new items too.
 
@@ -98,9 +99,9 @@ def normalised(result: Recommendations) -> Recommendations:
   return Recommendations(item_BxK, score_BxK.astype(np.float32), valid_BxK)  # pyrefly: ignore
 
 
-def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
+def grow(config: RunConfig | ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
   """Gives new items IDs and parameters, and makes the searches; see `with_new_items`."""
-  workdir = Path(workdir)
+  config, workdir = run_config(config), Path(workdir)
   dataset, _, params, _ = load.load_recommender(config, workdir)
   inputs_MxF = load.new_item_vectors(config, workdir, new_items)
   ids = load.load_semantic_ids(config, workdir)
@@ -112,7 +113,7 @@ def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
   vectors_NxF = np.concatenate([known_NxF, inputs_MxF[:, -known_NxF.shape[1] :]])
   known_N = grown_ids.item_ids < ids.num_items
   trained_row_N = np.where(known_N, grown_ids.item_ids, UNKNOWN)
-  search = search_config(config)
+  search = config.search
 
   def search_in(trie: Trie) -> Search:
     resized = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))

@@ -26,39 +26,31 @@ from sidrec.models.positions import positions
 
 
 @dataclasses.dataclass(frozen=True)
-class SASRecConfig:
-  """Shapes and rates of SASRec; hashable, so static under jit.
+class SASRecSettings:
+  """The settings of `config.sasrec.model`: shapes and rates."""
 
-  Attributes:
-    num_items: N.
-    history_length: the most positions that a row has.
-    width: D, of states and item embeddings.
-    heads: of attention; must divide `width`.
-    layers: number of blocks.
-    hidden: inner width of the feed-forward maps.
-    dropout: of embeddings, attention and feed-forward.
-    item_bias: whether each item has a bias of its own, which holds its popularity.
-    negatives: items that the training softmax runs over beside the target, drawn anew
-      for each batch; 0 for the whole catalogue.
-    dtype: of the computation; parameters and softmax stay float32.
-  """
-
-  num_items: int
-  history_length: int = 200
-  width: int = 64
-  heads: int = 2
+  history_length: int = 200  # the most positions that a row has
+  width: int = 64  # D, of states and item embeddings
+  heads: int = 2  # of attention; must divide `width`
   layers: int = 2
-  hidden: int = 256
-  dropout: float = 0.2
-  item_bias: bool = False
-  negatives: int = 0
-  dtype: str = "float32"
+  hidden: int = 256  # inner width of the feed-forward maps
+  dropout: float = 0.2  # of embeddings, attention and feed-forward
+  item_bias: bool = False  # each item's popularity
+  negatives: int = 0  # sampled items of the softmax in training; 0 for all items
+  dtype: str = "float32"  # of the computation; parameters and softmax stay float32
 
   def __post_init__(self):
     if self.width % self.heads:
       raise ValueError(f"sasrec.width {self.width} must be a multiple of sasrec.heads {self.heads}")
     if self.negatives < 0:
       raise ValueError(f"sasrec.negatives must be 0 or more, not {self.negatives}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SASRecConfig(SASRecSettings):
+  """The settings and the size of the catalogue; hashable, so static under jit."""
+
+  num_items: int  # N
 
 
 class SASRec(nn.Module):

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
+from sidrec.core.settings import to_dict
 from sidrec.data.dataset import Dataset, held_out_view, training_view
 from sidrec.evaluation import report
 from sidrec.evaluation.baselines import (
@@ -18,13 +17,14 @@ from sidrec.evaluation.protocol import SPLITS, protocol_of
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.load import load_recommender, load_sasrec
 from sidrec.run.sasrec import SASREC
+from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.train import TRAIN
 
 Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
 
-def write_evaluations(config: ConfigDict, workdir: Path) -> None:
+def write_evaluations(config: RunConfig, workdir: Path) -> None:
   """Measures the recommender, SASRec if enabled, and the baselines, on both splits.
 
   Writes `evaluation.json`, `per_user.npz` and the table, `evaluation.txt`.
@@ -39,7 +39,7 @@ def write_evaluations(config: ConfigDict, workdir: Path) -> None:
 
 
 def write_files(
-  config: ConfigDict, workdir: Path, dataset: Dataset, evaluations: Evaluations
+  config: RunConfig, workdir: Path, dataset: Dataset, evaluations: Evaluations
 ) -> None:
   """The three files."""
   c = config.search
@@ -59,7 +59,7 @@ def write_files(
   (workdir / "evaluation.txt").write_text(text, encoding="utf-8")
 
 
-def evaluate_trained(config: ConfigDict, workdir: Path) -> tuple[Dataset, Evaluations]:
+def evaluate_trained(config: RunConfig, workdir: Path) -> tuple[Dataset, Evaluations]:
   """The data set, and what was trained on it, the recommender first; on all devices."""
   recommender = load_recommender(config, workdir)
   dataset = recommender.dataset
@@ -77,7 +77,7 @@ def evaluate_trained(config: ConfigDict, workdir: Path) -> tuple[Dataset, Evalua
   }
 
 
-def evaluate_baselines(config: ConfigDict, dataset: Dataset) -> Evaluations:
+def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
   """What needs no training, on the host."""
   num_items, training = dataset.items.num_items, training_view(dataset.histories)
   baselines = {
@@ -95,9 +95,9 @@ def evaluate_baselines(config: ConfigDict, dataset: Dataset) -> Evaluations:
   }
 
 
-def _settings(config: ConfigDict) -> dict[str, Any]:
+def _settings(config: RunConfig) -> dict[str, Any]:
   sasrec = {"sasrec": {"enabled": True}} if config.sasrec.enabled else {}
-  return {"search": config.search.to_dict(), **sasrec}
+  return {"search": to_dict(config.search), **sasrec}
 
 
 EVALUATE = Stage(

@@ -12,18 +12,17 @@ from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie
-from sidrec.core.settings import from_dict
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset, Items
-from sidrec.features.settings import FeaturesConfig
 from sidrec.models.base import SemanticIDModel
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import item_vectors
 from sidrec.run.sasrec import SASREC, make_sasrec
+from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import check
-from sidrec.run.tokenize import TOKENIZE, tokenizer_config
+from sidrec.run.tokenize import TOKENIZE
 from sidrec.run.tokenize_items import load_fitted, new_item_inputs
-from sidrec.run.train import TRAIN, make_model, search_config, search_trie
+from sidrec.run.train import TRAIN, make_model, search_trie
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.exact import make_sasrec_recommend_users
 from sidrec.training.checkpoint import load_params
@@ -38,15 +37,17 @@ class Recommender(NamedTuple):
   recommend_users: RecommendUsers
 
 
-def load_semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDManager:
+def load_semantic_ids(config: RunConfig | ConfigDict, workdir: Path | str) -> SemanticIDManager:
   """The semantic IDs of a finished run, with the tokenizer that encodes new items."""
-  workdir = Path(workdir)
+  config, workdir = run_config(config), Path(workdir)
   check(TOKENIZE, config, workdir)
-  fitted = load_fitted(tokenizer_config(config), config.seed, workdir)
+  fitted = load_fitted(config.tokenizer, config.seed, workdir)
   return SemanticIDManager.load_from_file(workdir / "semantic_ids.json", fitted)
 
 
-def new_item_vectors(config: ConfigDict, workdir: Path | str, items: Items) -> np.ndarray:
+def new_item_vectors(
+  config: RunConfig | ConfigDict, workdir: Path | str, items: Items
+) -> np.ndarray:
   """What `SemanticIDManager.add_items` takes for items that a finished run has not seen.
 
   Args:
@@ -60,37 +61,36 @@ def new_item_vectors(config: ConfigDict, workdir: Path | str, items: Items) -> n
   Raises:
     ValueError: as `item_vectors.new_item_vectors` does.
   """
-  workdir = Path(workdir)
+  config, workdir = run_config(config), Path(workdir)
   check(TOKENIZE, config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   params = load_params(workdir / "features")
   vectors_NxF = np.load(workdir / "vectors.npy", mmap_mode="r")
-  features = from_dict(FeaturesConfig, config.features.to_dict())
-  vectors_MxF = item_vectors.new_item_vectors(features, dataset, params, vectors_NxF, items)
-  return new_item_inputs(tokenizer_config(config), items, vectors_MxF, workdir)
+  vectors_MxF = item_vectors.new_item_vectors(config.features, dataset, params, vectors_NxF, items)
+  return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
 
 
-def load_model(config: ConfigDict, workdir: Path | str) -> tuple[SemanticIDModel, dict, Trie]:
+def load_model(
+  config: RunConfig | ConfigDict, workdir: Path | str
+) -> tuple[SemanticIDModel, dict, Trie]:
   """The trained model of a work directory, its parameters and its trie: for `sidrec.recommend`."""
-  _, model, params, trie = _load_trained(config, Path(workdir))
+  _, model, params, trie = _load_trained(run_config(config), Path(workdir))
   return model, params, trie
 
 
-def load_recommender(config: ConfigDict, workdir: Path | str) -> Recommender:
+def load_recommender(config: RunConfig | ConfigDict, workdir: Path | str) -> Recommender:
   """The trained recommender of a work directory, for many users of its data set."""
-  workdir = Path(workdir)
+  config, workdir = run_config(config), Path(workdir)
   ids, model, params, trie = _load_trained(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
-  recommend_users = make_recommend_users(
-    model, search_trie(trie, mesh), search_config(config), mesh
-  )
+  recommend_users = make_recommend_users(model, search_trie(trie, mesh), config.search, mesh)
   return Recommender(dataset, ids, params, recommend_users)
 
 
-def load_sasrec(config: ConfigDict, workdir: Path | str) -> tuple[RecommendUsers, dict]:
+def load_sasrec(config: RunConfig | ConfigDict, workdir: Path | str) -> tuple[RecommendUsers, dict]:
   """The trained SASRec of a work directory: its exact ranking, and its parameters."""
-  workdir = Path(workdir)
+  config, workdir = run_config(config), Path(workdir)
   check(SASREC, config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   model, c = make_sasrec(config, dataset.items.num_items), config.search
@@ -101,7 +101,7 @@ def load_sasrec(config: ConfigDict, workdir: Path | str) -> tuple[RecommendUsers
 
 
 def _load_trained(
-  config: ConfigDict, workdir: Path
+  config: RunConfig, workdir: Path
 ) -> tuple[SemanticIDManager, SemanticIDModel, dict, Trie]:
   check(TRAIN, config, workdir)
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")

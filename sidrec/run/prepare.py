@@ -3,27 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from sidrec.core.settings import from_dict
+from sidrec.core.settings import to_dict
 from sidrec.data.cache import save_dataset
 from sidrec.data.dataset import Dataset
 from sidrec.data.held_out_items import draw_items, without_items
 from sidrec.data.k_core import core_of
-from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
 from sidrec.data.tie_breaking import shuffle_ties
 from sidrec.parallel.hosts import from_primary
+from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 
 
-def prepare(config: ConfigDict, workdir: Path) -> None:
+def prepare(config: RunConfig, workdir: Path) -> None:
   """Reads the raw files and writes the data set."""
   # Nothing here needs a device: the primary host alone reads the raw files.
   from_primary(lambda: _write(read(config), workdir))
 
 
-def read(config: ConfigDict) -> Dataset:
+def read(config: RunConfig) -> Dataset:
   """The data set that the config describes.
 
   Raises:
@@ -37,7 +35,7 @@ def read(config: ConfigDict) -> Dataset:
       "are: k_core, shuffle_ties and cold starts need data.store.users=0 (give --k_core to "
       "sidrec.data.prepare)"
     )
-  settings = registry.settings_of(from_dict(DataConfig, data.to_dict()))
+  settings = registry.settings_of(data)
   dataset = registry.read(data.source, data.path, data.min_interactions, **settings)
   if data.k_core:
     dataset = core_of(dataset, data.k_core)
@@ -49,7 +47,7 @@ def read(config: ConfigDict) -> Dataset:
   return dataset
 
 
-def samples_users(config: ConfigDict) -> bool:
+def samples_users(config: RunConfig) -> bool:
   """Whether only a sample of the users is in memory."""
   return config.data.source == "store" and config.data.store.users > 0
 
@@ -68,17 +66,17 @@ def _write(dataset: Dataset, workdir: Path) -> None:
     print(f"  {note}")
 
 
-def _settings(config: ConfigDict) -> dict[str, Any]:
+def _settings(config: RunConfig) -> dict[str, Any]:
   cold = config.cold_start
   return {
-    "data": {**config.data.to_dict(), "path": str(config.data.path)},
+    "data": {**to_dict(config.data), "path": str(config.data.path)},
     **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
   }
 
 
-def _files(config: ConfigDict) -> dict[str, Any]:
+def _files(config: RunConfig) -> dict[str, Any]:
   data = config.data
-  settings = registry.settings_of(from_dict(DataConfig, data.to_dict()))
+  settings = registry.settings_of(data)
   return registry.signature(data.source, data.path, **settings)
 
 

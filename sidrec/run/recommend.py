@@ -14,6 +14,7 @@ from sidrec.data.dataset import Histories, held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.load import Recommender, load_recommender
+from sidrec.run.settings import RunConfig, run_config
 from sidrec.search.results import Recommendations
 
 SPLITS = ("next", "valid", "test")
@@ -33,13 +34,14 @@ class Request(NamedTuple):
   output: str | None = None  # a file for JSON lines; None prints
 
 
-def answer(config: ConfigDict, workdir: Path, request: Request) -> None:
+def answer(config: RunConfig | ConfigDict, workdir: Path, request: Request) -> None:
   """Prints or writes what is recommended.
 
   Raises:
     ValueError: if the request names nothing, or something that is not there.
     FileNotFoundError: if the recommender is not trained yet.
   """
+  config = run_config(config)
   asked = (request.user, request.users, request.history, request.items)
   if sum(x is not None for x in asked) != 1:
     raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
@@ -65,7 +67,9 @@ def answer(config: ConfigDict, workdir: Path, request: Request) -> None:
     write_lists(recommender, histories, users_R, count, request.exclude_seen, path)
 
 
-def show_first_users(config: ConfigDict, workdir: Path, users: int = 3, count: int = 5) -> None:
+def show_first_users(
+  config: RunConfig | ConfigDict, workdir: Path, users: int = 3, count: int = 5
+) -> None:
   """Prints what a finished run recommends to its first users."""
   recommender = load_recommender(config, workdir)
   print_lists(recommender, recommender.dataset.histories, np.arange(users), count)

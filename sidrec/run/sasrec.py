@@ -3,26 +3,24 @@
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from sidrec.core.settings import from_dict
+from sidrec.core.settings import to_dict
 from sidrec.data.batches import packed_batches
 from sidrec.data.cache import load_dataset
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.run.prepare import PREPARE
+from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.train import deciding, training_users
 from sidrec.trainers import sasrec as trainer
-from sidrec.trainers.settings import SASRecTrainConfig
 from sidrec.training.checkpoint import save_params
 
 
-def train_sasrec(config: ConfigDict, workdir: Path) -> None:
+def train_sasrec(config: RunConfig, workdir: Path) -> None:
   """Trains SASRec and writes its parameters."""
   dataset = load_dataset(workdir / "dataset.npz")
   params = trainer.train_sasrec(
     make_sasrec(config, dataset.items.num_items),
-    from_dict(SASRecTrainConfig, config.sasrec.train.to_dict()),
+    config.sasrec.train,
     dataset.histories,
     config.seed,
     workdir,
@@ -32,12 +30,12 @@ def train_sasrec(config: ConfigDict, workdir: Path) -> None:
   save_params(workdir / "sasrec" / "params", params)
 
 
-def make_sasrec(config: ConfigDict, num_items: int) -> SASRec:
+def make_sasrec(config: RunConfig, num_items: int) -> SASRec:
   """The SASRec that the recommender is compared with."""
-  return SASRec(SASRecConfig(num_items=num_items, **config.sasrec.model.to_dict()))
+  return SASRec(SASRecConfig(num_items=num_items, **to_dict(config.sasrec.model)))
 
 
-def _settings(config: ConfigDict) -> dict[str, Any]:
+def _settings(config: RunConfig) -> dict[str, Any]:
   c = config.sasrec
   return {"seed": config.seed, "sasrec": {"model": deciding(c.model), "train": deciding(c.train)}}
 

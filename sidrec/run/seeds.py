@@ -4,6 +4,7 @@ A seed is a run of its own, tokenizer and all, in `<workdir>-seed<number>`; the 
 `<workdir>/seeds.txt` and, with every metric, in `<workdir>/seeds.json`.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.results import Group, group_runs, group_text, read_run
 from sidrec.parallel.hosts import from_primary
+from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stages import run_to
 
 
 def evaluate_seeds(
-  config: ConfigDict, workdir: Path, num_seeds: int, resamples: int = RESAMPLES
+  config: RunConfig | ConfigDict, workdir: Path, num_seeds: int, resamples: int = RESAMPLES
 ) -> None:
   """Trains and evaluates seeds config.seed, config.seed + 1, …, and prints their summary.
 
@@ -33,6 +35,7 @@ def evaluate_seeds(
   Raises:
     ValueError: if num_seeds is below 1, or as a run does.
   """
+  config = run_config(config)
   if num_seeds < 1:
     raise ValueError(f"--seeds must be 1 or more, not {num_seeds}")
   if num_seeds == 1:
@@ -42,8 +45,7 @@ def evaluate_seeds(
   for seed in range(config.seed, config.seed + num_seeds):
     folder = seed_folder(workdir, seed)
     print(f"seed {seed}, in {folder}")
-    seeded = config.copy_and_resolve_references()
-    seeded.seed = seed
+    seeded = dataclasses.replace(config, seed=seed)
     run_to("evaluate", seeded, folder)
     folders.append(folder)
 

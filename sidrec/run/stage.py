@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from sidrec.parallel.hosts import from_primary
 from sidrec.run import workdir as folder
+from sidrec.run.settings import RunConfig
 
 
-def _nothing(config: ConfigDict) -> dict[str, Any]:
+def _nothing(config: RunConfig) -> dict[str, Any]:
   del config
   return {}
 
@@ -29,15 +28,15 @@ class Stage(NamedTuple):
   """
 
   name: str
-  after: Callable[[ConfigDict], Sequence["Stage"]]
-  settings: Callable[[ConfigDict], Mapping[str, Any]]
-  outputs: Callable[[ConfigDict], Sequence[str]]
-  build: Callable[[ConfigDict, Path], None]
-  files: Callable[[ConfigDict], Mapping[str, Any]] = _nothing
+  after: Callable[[RunConfig], Sequence["Stage"]]
+  settings: Callable[[RunConfig], Mapping[str, Any]]
+  outputs: Callable[[RunConfig], Sequence[str]]
+  build: Callable[[RunConfig, Path], None]
+  files: Callable[[RunConfig], Mapping[str, Any]] = _nothing
   shows: str | None = None
 
 
-def run(stage: Stage, config: ConfigDict, workdir: Path) -> str:
+def run(stage: Stage, config: RunConfig, workdir: Path) -> str:
   """Runs a stage and all that it builds on; what is done and unchanged is kept.
 
   Returns:
@@ -69,7 +68,7 @@ def run(stage: Stage, config: ConfigDict, workdir: Path) -> str:
   return done
 
 
-def check(stage: Stage, config: ConfigDict, workdir: Path) -> str:
+def check(stage: Stage, config: RunConfig, workdir: Path) -> str:
   """Checks that a stage is done, and the whole chain that it was built from with it.
 
   Returns:
@@ -83,5 +82,5 @@ def check(stage: Stage, config: ConfigDict, workdir: Path) -> str:
   return folder.check_done(workdir, stage.name, _expected(stage, config, fingerprints))
 
 
-def _expected(stage: Stage, config: ConfigDict, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def _expected(stage: Stage, config: RunConfig, fingerprints: Mapping[str, str]) -> dict[str, Any]:
   return {"fingerprints": dict(fingerprints), **stage.settings(config)}

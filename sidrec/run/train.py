@@ -7,28 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.sharding import shard_trie
 from sidrec.catalogue.trie.trie import Trie, build_trie
-from sidrec.core.settings import from_dict
+from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.cache import load_dataset
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
+from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hosts import is_primary
 from sidrec.run.prepare import samples_users
+from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.search.batched import make_recommend_users
-from sidrec.search.settings import SearchConfig
 from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.recommender import recommender_task
-from sidrec.trainers.settings import RecommenderTrainConfig
+from sidrec.trainers.settings import TrainConfig
 from sidrec.training.checkpoint import save_params
 from sidrec.training.logging import make_logger
 from sidrec.training.loop import Records
@@ -37,7 +37,7 @@ from sidrec.training.profile import make_trace
 _HOW = ("accumulate", "remat")  # settings that save memory
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
+def train(config: RunConfig, workdir: Path) -> None:
   """Trains the recommender and writes its parameters."""
   dataset = load_dataset(workdir / "dataset.npz")
   ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
@@ -45,11 +45,10 @@ def train(config: ConfigDict, workdir: Path) -> None:
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   # As few beams as fill the lists: validation has to be cheap, not exact.
   results = config.search.results
-  search = dataclasses.replace(search_config(config), beams=results)
+  search = dataclasses.replace(config.search, beams=results)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
-  settings = from_dict(RecommenderTrainConfig, config.train.to_dict())
   what = NextItem(
-    recommender_task(model, trie, settings.item_loss),
+    recommender_task(model, trie, config.train.item_loss),
     make_batches(config),
     recommend_users,
     config.model.history_length,
@@ -57,12 +56,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
     results,
   )
   params = train_next_item(
-    what, settings, dataset.histories, config.seed, mesh, _records(config, workdir)
+    what, config.train, dataset.histories, config.seed, mesh, _records(config, workdir)
   )
   save_params(workdir / "recommender", params)
 
 
-def _records(config: ConfigDict, workdir: Path) -> Records:
+def _records(config: RunConfig, workdir: Path) -> Records:
   """Where the training writes."""
   steps, primary = config.train.steps, is_primary()
   return Records(
@@ -72,16 +71,10 @@ def _records(config: ConfigDict, workdir: Path) -> Records:
   )
 
 
-def make_model(config: ConfigDict, ids: SemanticIDManager) -> tuple[SemanticIDModel, Trie]:
+def make_model(config: RunConfig, ids: SemanticIDManager) -> tuple[SemanticIDModel, Trie]:
   """The model and the trie for a catalogue."""
   trie = build_trie(ids.codes)
-  settings = from_dict(RecommenderConfig, config.model.to_dict())
-  return models.make_model(settings, CatalogueSizes.of(trie, ids.codebook_size)), trie
-
-
-def search_config(config: ConfigDict) -> SearchConfig:
-  """How the run searches."""
-  return from_dict(SearchConfig, config.search.to_dict())
+  return models.make_model(config.model, CatalogueSizes.of(trie, ids.codebook_size)), trie
 
 
 def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
@@ -89,7 +82,7 @@ def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
   return shard_trie(trie, mesh) if mesh.shape["model"] > 1 else trie
 
 
-def make_batches(config: ConfigDict) -> Callable[..., BatchAt]:
+def make_batches(config: RunConfig) -> Callable[..., BatchAt]:
   """The training batches that the model's setting wants."""
   if config.model.setting == "dense":
     return training_users(config, packed_batches)
@@ -98,17 +91,17 @@ def make_batches(config: ConfigDict) -> Callable[..., BatchAt]:
   )
 
 
-def training_users(config: ConfigDict, batches: Callable[..., BatchAt]) -> Callable[..., BatchAt]:
+def training_users(config: RunConfig, batches: Callable[..., BatchAt]) -> Callable[..., BatchAt]:
   """The batches of all users: from shards where only a sample of the users is in memory."""
   return store.from_shards(batches, config.data.path) if samples_users(config) else batches
 
 
-def deciding(section: ConfigDict) -> dict[str, Any]:
+def deciding(section: RecommenderConfig | SASRecSettings | TrainConfig) -> dict[str, Any]:
   """The settings that decide what is trained, without those that only save memory."""
-  return {name: value for name, value in section.to_dict().items() if name not in _HOW}
+  return {name: value for name, value in to_dict(section).items() if name not in _HOW}
 
 
-def _settings(config: ConfigDict) -> dict[str, Any]:
+def _settings(config: RunConfig) -> dict[str, Any]:
   return {"seed": config.seed, "model": deciding(config.model), "train": deciding(config.train)}
 
 

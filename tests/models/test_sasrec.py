@@ -23,7 +23,7 @@ REAL = TARGET != NO_ITEM
 @functools.cache
 def make(**changes):
   settings = {"history_length": LENGTH, "width": 8, "layers": 1, "hidden": 16}
-  model = SASRec(SASRecConfig(NUM_ITEMS, **{**settings, "dropout": 0.0, **changes}))
+  model = SASRec(SASRecConfig(num_items=NUM_ITEMS, **{**settings, "dropout": 0.0, **changes}))
   init = jax.jit(lambda key: model.init(key, HISTORY, method="states")["params"])
   params = init(jax.random.key(0))
   params["item"] = jax.random.normal(jax.random.key(1), params["item"].shape)
@@ -208,6 +208,6 @@ def test_bfloat16_stays_close_to_float32():
 
 def test_settings_that_make_no_sense_are_refused():
   with pytest.raises(ValueError, match=r"sasrec\.width 8 must be a multiple of sasrec\.heads 3"):
-    SASRecConfig(NUM_ITEMS, width=8, heads=3)
+    SASRecConfig(num_items=NUM_ITEMS, width=8, heads=3)
   with pytest.raises(ValueError, match=r"sasrec\.negatives must be 0 or more, not -1"):
-    SASRecConfig(NUM_ITEMS, negatives=-1)
+    SASRecConfig(num_items=NUM_ITEMS, negatives=-1)

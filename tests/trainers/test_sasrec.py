@@ -26,7 +26,7 @@ LENGTHS = [3, 0, 20, 5, 25, 1, 4, 2, 26, 6, 8]
 
 def small_model(**changes):
   settings = {"history_length": 6, "width": 16, "heads": 1, "layers": 1, "hidden": 16}
-  return SASRec(SASRecConfig(NUM_ITEMS, **{**settings, "dropout": 0.0, **changes}))
+  return SASRec(SASRecConfig(num_items=NUM_ITEMS, **{**settings, "dropout": 0.0, **changes}))
 
 
 def short_training(**changes):

@@ -35,6 +35,13 @@ READERS = {
 }
 
 
+def register_source(name: str, reader: Reader) -> None:
+  """Makes a source known by a name, which configs can then give; ValueError if it is taken."""
+  if name in READERS:
+    raise ValueError(f"there is a source {name!r} already; choose another name")
+  READERS[name] = reader
+
+
 def read(
   source: str, path: str = "", min_interactions: int = 3, **settings: Any
 ) -> dataset.Dataset:

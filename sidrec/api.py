@@ -1,0 +1,113 @@
+"""What `import sidrec` offers beyond semantic IDs: train, load, recommend, register."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.catalogue.trie.trie import Trie, build_trie
+from sidrec.data.cache import load_dataset
+from sidrec.data.dataset import Dataset
+from sidrec.data.sources.registry import register_source
+from sidrec.models.base import SemanticIDModel
+from sidrec.run.load import load_model
+from sidrec.run.settings import RunConfig, load_config
+from sidrec.run.stages import run_to
+from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
+from sidrec.search.recommend import recommend
+from sidrec.search.results import Recommendations
+from sidrec.search.settings import SearchConfig
+from sidrec.tokenizers.registry import register_tokenizer
+
+__all__ = [
+  "Filters",
+  "SearchConfig",
+  "TrainedRun",
+  "build_trie",
+  "fit",
+  "load",
+  "padded_lists",
+  "recommend",
+  "register_source",
+  "register_tokenizer",
+]
+
+
+class TrainedRun(NamedTuple):
+  """A finished run: its settings, its data, its model and the catalogue to search."""
+
+  config: RunConfig
+  dataset: Dataset
+  ids: SemanticIDManager  # item row ↔ semantic ID
+  model: SemanticIDModel
+  params: dict
+  trie: Trie
+
+  @property
+  def search(self) -> SearchConfig:
+    """How the run searches: what was evaluated."""
+    return self.config.search
+
+  def recommend(
+    self,
+    history_BxS: Any,
+    k: int = 10,
+    filters: Filters = NO_FILTERS,
+    key: jax.Array | None = None,
+  ) -> Recommendations:
+    """The K best items for each history, as the run was evaluated.
+
+    Args:
+      history_BxS: int item rows, oldest first, -1 after the newest.
+      k: K, at most the run's number of beams.
+      filters: what each request may get.
+      key: for a random draw of items instead of the best; see `search.beam.search`.
+
+    Returns:
+      (item_BxK int32 rows, -1 where there are fewer; score_BxK float32, best first; valid_BxK).
+
+    Raises:
+      ValueError: for shapes or numbers that do not fit.
+    """
+    history_BxS = np.asarray(history_BxS, np.int32)
+    return recommend(
+      self.params,
+      self.trie,
+      history_BxS,
+      k,
+      filters,
+      model=self.model,
+      search=self.search,
+      key=key,
+    )
+
+
+def load(workdir: Path | str) -> TrainedRun:
+  """A finished run, from its folder alone; the whole chain of its stages is checked.
+
+  Raises:
+    FileNotFoundError: if there is no run, or it is not trained yet.
+    ValueError: if its parts do not belong together.
+  """
+  config = load_config(workdir)
+  model, params, trie = load_model(config, workdir)
+  workdir = Path(workdir)
+  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
+  return TrainedRun(config, load_dataset(workdir / "dataset.npz"), ids, model, params, trie)
+
+
+def fit(config: RunConfig | ConfigDict, workdir: Path | str) -> TrainedRun:
+  """Trains a recommender, or continues where a run was stopped, and loads it.
+
+  Args:
+    config: the settings, such as `configs/demo.py` returns.
+    workdir: takes all files of the run.
+
+  Raises:
+    ValueError, FileNotFoundError: as `run.stage.run` does.
+  """
+  run_to("train", config, workdir)
+  return load(workdir)
