@@ -10,6 +10,7 @@ from sidrec.data.settings import DataConfig
 from sidrec.features.settings import FeaturesConfig
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search.settings import SearchConfig
+from sidrec.tokenizers.settings import TokenizerConfig
 from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
 
 
@@ -27,38 +28,7 @@ def default_config() -> ConfigDict:
 
   config.features = ConfigDict(to_dict(FeaturesConfig()))
 
-  config.tokenizer = ConfigDict()
-  # Or residual_kmeans, hierarchical_kmeans, product_quantization, lsh, category, radix, file.
-  config.tokenizer.name = "rqvae"
-  config.tokenizer.num_levels = 2  # before the digit that makes colliding IDs unique
-  config.tokenizer.codebook_size = 256
-  config.tokenizer.collisions = "extra_digit"  # or 'reassign': move to the nearest free ID
-  config.tokenizer.rqvae = ConfigDict()
-  config.tokenizer.rqvae.hidden = (256, 128)
-  config.tokenizer.rqvae.latent_dim = 32
-  config.tokenizer.rqvae.commitment = 2.0  # less keeps more of the vectors, and collides more
-  config.tokenizer.rqvae.codebook_update = "ema"  # or 'gradient'
-  config.tokenizer.rqvae.estimator = "straight_through"  # or 'rotation'
-  config.tokenizer.rqvae.distance = "euclidean"  # or 'cosine'
-  config.tokenizer.rqvae.sinkhorn_levels = "none"  # or 'last' or 'all': balanced in training
-  config.tokenizer.rqvae.sinkhorn_epsilon = 0.003
-  config.tokenizer.rqvae.batch_size = 1024
-  config.tokenizer.rqvae.learning_rate = 5e-3
-  config.tokenizer.rqvae.weight_decay = 0.0
-  config.tokenizer.rqvae.steps = 2000
-  config.tokenizer.rqvae.steps_per_call = 50
-  config.tokenizer.rqvae.validate_every = 200
-  config.tokenizer.kmeans = ConfigDict()  # of every tokenizer that is made of k-means
-  config.tokenizer.kmeans.iterations = 50
-  # A code takes at most that many times its fair share of the items; 0 for no bound. Without one,
-  # k-means on what the first level leaves puts most items into a few clusters.
-  config.tokenizer.kmeans.balance = 1.5
-  config.tokenizer.category = ConfigDict()
-  config.tokenizer.category.path = ("category_1", "decade")
-  config.tokenizer.category.rest = "residual_kmeans"  # for the levels below the path
-  config.tokenizer.file = ConfigDict()
-  config.tokenizer.file.path = ""  # semantic_ids.json of a run, or an index of LC-Rec's form
-  config.tokenizer.file.offset = 0  # the file's number of an item minus its id in the data set
+  config.tokenizer = ConfigDict(to_dict(TokenizerConfig()))
 
   config.model = ConfigDict(to_dict(RecommenderConfig()))
 

@@ -9,6 +9,7 @@ import inspect
 
 import pytest
 from shipped import FILES, FREE, flatten
+from sidrec.tokenizers.rqvae.config import RQVAEConfig
 
 from sidrec.cold_start import similarity
 from sidrec.config import default_config
@@ -28,7 +29,6 @@ from sidrec.tokenizers import product_quantization
 from sidrec.tokenizers.kmeans import hierarchical, kmeans, residual
 from sidrec.tokenizers.lsh import lsh
 from sidrec.tokenizers.rqvae import autoencoder
-from sidrec.tokenizers.rqvae.config import RQVAEConfig
 
 
 def defaults_of(function):

@@ -29,7 +29,7 @@ from sidrec.evaluation.baselines import evaluate_baseline, popularity
 from sidrec.evaluation.evaluate import evaluate_users
 from sidrec.run.load import load_recommender
 from sidrec.run.stages import run_to
-from sidrec.tokenizers.report.cluster_metrics import agreement
+from sidrec.tokenizers.report.cluster_metrics import cluster_metrics
 
 C, M, U, S, K = 20, 12, 4000, 14, 10
 N = C * M
@@ -153,7 +153,7 @@ def test_the_log_follows_the_process(run):
 
 
 def test_the_first_codes_find_the_clusters(run):
-  found = agreement(run.first_code_N[:, None], {"cluster": np.arange(N) // M})["cluster"]
+  found = cluster_metrics(run.first_code_N[:, None], {"cluster": np.arange(N) // M})["cluster"]
   assert found["depths"][0]["ami"] > 0.8
 
 

@@ -1,4 +1,4 @@
-"""Tokenizers side by side: their quality on a data set, their speed beside other libraries.
+"""Tokenizers side by side: their quality on a data set, their speed against other libraries.
 
   python -m sidrec.bench.tokenize --config=configs/ml1m.py       # one table of all methods
   pip install 'sidrec[bench]'
@@ -9,7 +9,7 @@ The first makes the item vectors of a config once and gives them to every tokeni
 `--config.tokenizer.num_levels=3`. The second is `sidrec.bench.tokenize_speed`.
 """
 
-import copy
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -27,13 +27,21 @@ from sidrec.data.cache import load_dataset
 from sidrec.features.settings import FeaturesConfig
 from sidrec.run import item_vectors
 from sidrec.run.stages import run_to
+from sidrec.run.tokenize import tokenizer_config
 from sidrec.run.tokenize_items import tokenize_items, write_tokenized
 from sidrec.tokenizers.report.comparison import compare_markdown, compare_table
 
 # A balance follows the colon, see `config.tokenizer.kmeans.balance`.
 DEFAULT = (
-  *("rqvae", "residual_kmeans:0", "residual_kmeans:1.5", "hierarchical_kmeans:0"),
-  *("hierarchical_kmeans:1.5", "product_quantization", "lsh", "category", "radix"),
+  "rqvae",
+  "residual_kmeans:0",
+  "residual_kmeans:1.5",
+  "hierarchical_kmeans:0",
+  "hierarchical_kmeans:1.5",
+  "product_quantization",
+  "lsh",
+  "category",
+  "radix",
 )
 
 
@@ -59,10 +67,11 @@ def compare(config: ConfigDict, names: Sequence[str], workdir: Path) -> dict[str
     print(note)
   reports = {}
   for name in names:
-    settings = copy.deepcopy(config.tokenizer)
-    settings.name, _, balance = name.partition(":")
+    method, _, balance = name.partition(":")
+    settings = dataclasses.replace(tokenizer_config(config), name=method)
     if balance:
-      settings.kmeans.balance = float(balance)
+      kmeans = dataclasses.replace(settings.kmeans, balance=float(balance))
+      settings = dataclasses.replace(settings, kmeans=kmeans)
     folder = workdir / name.replace(":", "-balance-")
     try:
       tokenized = tokenize_items(settings, dataset, made.vectors_NxF, config.seed, folder)

@@ -1,9 +1,7 @@
-"""Speed of the tokenizers beside scikit-learn, faiss, PyTorch and the machine's matrix products.
+"""Speed of the tokenizers against scikit-learn, faiss, PyTorch and the machine's matrix products.
 
 Everything compared runs alternately in one process, from the same data and the
 same start, with all cores. Needs the extra 'bench'.
-
-Letters: N items, F vector width, V codes, L levels, B items of a batch.
 """
 
 import functools
@@ -20,8 +18,8 @@ from sidrec.features.combine import combine
 from sidrec.tokenizers.base import map_blocks
 from sidrec.tokenizers.kmeans.kmeans import lloyd, nearest
 from sidrec.tokenizers.kmeans.residual import residual_kmeans
-from sidrec.tokenizers.rqvae.config import RQVAEConfig
 from sidrec.tokenizers.rqvae.task import rqvae_task
+from sidrec.tokenizers.settings import RQVAEConfig
 from sidrec.training.optimizer import adamw
 from sidrec.training.state import init_state, update
 
@@ -164,8 +162,11 @@ def measure_rqvae(vectors_NxF: np.ndarray, repeats: int) -> dict[str, float]:
 def speed_table(measured: dict[str, Any]) -> str:
   """The measurements as text."""
   width = max(map(len, measured))
-  number = lambda value: f"{value:,.3f}" if isinstance(value, float) else f"{value}"
-  return "\n".join(f"{name:<{width}}  {number(value)}" for name, value in measured.items())
+  lines = []
+  for name, value in measured.items():
+    number = f"{value:,.3f}" if isinstance(value, float) else f"{value}"
+    lines.append(f"{name:<{width}}  {number}")
+  return "\n".join(lines)
 
 
 def _inertia(vectors_NxF: np.ndarray, centroids: Any) -> float:
@@ -191,19 +192,19 @@ def _torch_trainer(config: RQVAEConfig, batches: np.ndarray):
   width = batches.shape[-1]
   encoder = mlp(width, *config.hidden, config.latent_dim)
   decoder = mlp(config.latent_dim, *reversed(config.hidden), width)
-  quantiser = ResidualVQ(
+  quantizer = ResidualVQ(
     dim=config.latent_dim,
     codebook_size=config.codebook_size,
     num_quantizers=config.num_levels,
     kmeans_init=False,
   )
-  parameters = [*encoder.parameters(), *decoder.parameters(), *quantiser.parameters()]
+  parameters = [*encoder.parameters(), *decoder.parameters(), *quantizer.parameters()]
   optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-4)
   variance = float(batches.reshape(-1, width).var(0).sum())
 
   def step(batch):
-    quantised, _, commitment = quantiser(encoder(batch))
-    error = (decoder(quantised) - batch).square().sum(-1).mean() / variance
+    quantized, _, commitment = quantizer(encoder(batch))
+    error = (decoder(quantized) - batch).square().sum(-1).mean() / variance
     loss = error + config.commitment * commitment.sum()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

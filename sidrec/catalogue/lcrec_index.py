@@ -7,8 +7,6 @@ level, the number the code:
 
 A vocabulary file lists the tokens, one a line. Levels beyond the 26th go on with
 aa, ab, …, as columns of a spreadsheet do. IDs in an index file need not be unique.
-
-Letters: N items, L levels, V codes per level.
 """
 
 import gzip
@@ -27,7 +25,7 @@ from numpy.typing import ArrayLike
 from sidrec.catalogue.semantic_id_files import unique_object
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.core.atomic import write_whole, write_whole_text
-from sidrec.core.codes import as_codes, as_integers, check_sizes
+from sidrec.core.codes import MAX_CODEBOOK_SIZE, check_codes, check_sizes
 
 TOKEN = re.compile("<([a-z]+)_(0|[1-9][0-9]{0,9})>")
 
@@ -62,8 +60,8 @@ def read_index(path: str | os.PathLike, codebook_size: int | None = None) -> Ind
     if "item_to_semantic" not in content:
       codes_NxL = _codes(content)
       size = max(2, int(codes_NxL.max()) + 1) if codebook_size is None else codebook_size
-      check_sizes(codes_NxL.shape[1], size)
-      return Index(list(content), as_codes(codes_NxL, size), size)
+      check_sizes(1, size)
+      return Index(list(content), check_codes(codes_NxL, size), size)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
   return _own_index(path, codebook_size)
@@ -127,7 +125,7 @@ def write_index(
   Raises:
     ValueError: if a key repeats, there is not one for each row, or the codes are not valid.
   """
-  codes_NxL = _checked_codes(codes)
+  codes_NxL = check_codes(codes, MAX_CODEBOOK_SIZE)
   names = [str(key) for key in keys]
   if len(names) != len(codes_NxL):
     raise ValueError(f"{len(names)} keys for {len(codes_NxL)} rows of codes; give one for each")
@@ -146,9 +144,8 @@ def write_index(
   write_whole(path, lambda file: file.write(content))
 
 
-def new_tokens(codes: ArrayLike) -> list[str]:
-  """The tokens that codes [N, L] use, by level and then code: what a vocabulary lacks."""
-  codes_NxL = _checked_codes(codes)
+def new_tokens(codes_NxL: np.ndarray) -> list[str]:
+  """The tokens that codes use, by level and then code: what a vocabulary lacks."""
   return [
     f"<{letters(level)}_{code}>"
     for level, column_N in enumerate(codes_NxL.T)
@@ -156,9 +153,9 @@ def new_tokens(codes: ArrayLike) -> list[str]:
   ]
 
 
-def write_new_tokens(path: str | os.PathLike, codes: ArrayLike) -> None:
+def write_new_tokens(path: str | os.PathLike, codes_NxL: np.ndarray) -> None:
   """Writes `new_tokens`, one a line; the file appears whole or not at all."""
-  write_whole_text(Path(path), "".join(f"{token}\n" for token in new_tokens(codes)))
+  write_whole_text(Path(path), "".join(f"{token}\n" for token in new_tokens(codes_NxL)))
 
 
 def letters(level: int) -> str:
@@ -224,10 +221,3 @@ def _code(token: str, level: int) -> int | None:
   if match is None or match[1] != letters(level):
     return None
   return int(match[2])
-
-
-def _checked_codes(codes: ArrayLike) -> np.ndarray:
-  codes_NxL = as_integers(codes, "tokens")
-  if codes_NxL.ndim != 2 or 0 in codes_NxL.shape:
-    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, levels], at least one each")
-  return as_codes(codes_NxL, max(2, int(codes_NxL.max()) + 1))

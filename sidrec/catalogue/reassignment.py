@@ -6,9 +6,8 @@ down again; and so on up to the first level. LC-Rec (Zheng et al. 2024,
 https://arxiv.org/abs/2311.09049) spreads colliding items over the codes of the last
 level too; the search on the levels above makes it exact: no item is left behind.
 
-Letters: N items, L levels, V codes per level, F vector width, B items of a block, M
-movers, T items that have their codes already, G distinct tuples. Plain NumPy
-but for `costs`; deterministic.
+Plain NumPy but for `costs`; deterministic. Codes are trusted. R are the items that move, G distinct
+tuples.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sidrec.catalogue.collisions import extend_extra_digits
-from sidrec.core.codes import as_codes, check_sizes, digits_needed, group
+from sidrec.core.codes import check_codes, digits_needed, group
 
 if TYPE_CHECKING:
   from sidrec.tokenizers.base import Fitted
@@ -33,16 +32,16 @@ class Reassigned(NamedTuple):
   """Unique codes, and what it took to get them."""
 
   codes_NxL: np.ndarray  # int32
-  moved_M: np.ndarray  # int64, ascending rows of the items whose codes changed
+  moved_R: np.ndarray  # int64, ascending rows of the items whose codes changed
   report: dict[str, Any]  # plain numbers and lists that JSON takes
 
 
 def reassign(
-  codes: ArrayLike,
-  vectors: np.ndarray,
+  codes_NxL: np.ndarray,
+  vectors_NxF: np.ndarray,
   costs: Costs | None,
   codebook_size: int,
-  taken: ArrayLike | None = None,
+  taken_XxL: np.ndarray | None = None,
   capacity: int = 1,
 ) -> Reassigned:
   """Moves colliding items to free codes near them; all others keep theirs.
@@ -55,16 +54,16 @@ def reassign(
   tries one level higher, until the first. Equal costs: the lowest code.
 
   Args:
-    codes: integer [N, L] in [0, V).
-    vectors: float [N, F], what was encoded; may be memory-mapped.
+    codes_NxL: integers in [0, V).
+    vectors_NxF: floats, what was encoded; may be memory-mapped.
     costs: how far each code of a level is from an item whose codes above are given;
       `inf` is the last choice.
     codebook_size: V.
-    taken: integer [T, L] in [0, V), codes of other items, which keep them. None for none.
+    taken_XxL: integers in [0, V), codes of other items, which keep them. None for none.
     capacity: how many items may have one tuple.
 
   Returns:
-    The codes, no tuple of which is held (with `taken`) by more than `capacity` items;
+    The codes, no tuple of which is held (with `taken_XxL`) by more than `capacity` items;
     the rows that moved; and a report: 'moved', 'share_moved', 'without_codeword' (moved
     to a code of infinite cost), and 'levels', a list of {'level' (from 1), 'moved'
     (first changed there), 'own_cost_mean', 'extra_cost_mean', 'extra_cost_max',
@@ -72,71 +71,41 @@ def reassign(
     there is nothing to measure.
 
   Raises:
-    ValueError: without costs, or if the items do not fit, or costs are NaN, or shapes disagree.
+    ValueError: without costs, or if the items do not fit, or costs are NaN or of another shape.
   """
   if costs is None:
     raise ValueError(
       "this tokenizer has no costs to find the nearest free codes by; resolve its collisions by "
       "extra_digit"
     )
-  codes_NxL = as_codes(codes, codebook_size)  # a copy, changed in place below
-  if codes_NxL.ndim != 2 or len(codes_NxL) != len(vectors):
-    raise ValueError(
-      f"codes have shape {codes_NxL.shape} and vectors {np.shape(vectors)}; give [items, levels] "
-      "and [items, width]"
-    )
+  codes_NxL = codes_NxL.astype(np.int32)  # a copy, changed in place below
   num_items, num_levels = codes_NxL.shape
-  check_sizes(num_levels, codebook_size)
-  taken_TxL = codes_NxL[:0] if taken is None else as_codes(taken, codebook_size)
-  if taken_TxL.shape[1:] != (num_levels,):
-    raise ValueError(f"taken codes have shape {taken_TxL.shape}; give [items, {num_levels}]")
-  total = len(taken_TxL) + num_items
+  taken_XxL = codes_NxL[:0] if taken_XxL is None else taken_XxL
+  total = len(taken_XxL) + num_items
   if total > capacity * codebook_size**num_levels:
     needed = digits_needed(-(-total // capacity), codebook_size)
     raise ValueError(
       f"{total} items do not fit in {num_levels} levels of {codebook_size} codes with {capacity} "
       f"item(s) each; {needed} levels would do"
     )
-
-  blocks = _Blocks(vectors, costs, codebook_size)
-  occupied, movers_M = _settle(codes_NxL, taken_TxL, blocks, capacity)
-  levels: list[dict[str, Any]] = []
-  without_codeword = 0
-  waiting = movers_M
+  prices = _Prices(vectors_NxF, costs, codebook_size)
+  occupied, movers_R = _settle(codes_NxL, taken_XxL, prices, capacity)
+  levels, without_codeword, waiting = [], 0, movers_R.tolist()
   for top in reversed(range(num_levels)):
-    own, chosen, left = [], [], []
-    placed: list[int] = []
-    for row, cost_V in blocks.rows(codes_NxL, waiting, top):
-      code = occupied.take(codes_NxL[row], top, cost_V)
-      if code is None:
-        left.append(row)
-        continue
-      own.append(cost_V[codes_NxL[row, top]])
-      chosen.append(cost_V[code])
-      codes_NxL[row, top] = code
-      placed.append(row)
-    # A place below was reserved for each, so that each level has a code with room.
-    finite_P = np.isfinite(chosen)
-    for level in range(top + 1, num_levels):
-      below = []
-      for row, cost_V in blocks.rows(codes_NxL, placed, level):
-        code = occupied.take_below(codes_NxL[row], level, cost_V)
-        below.append(cost_V[code])
-        codes_NxL[row, level] = code
-      finite_P &= np.isfinite(below)
-    without_codeword += int((~finite_P).sum())
-    levels.insert(0, _level_report(top, np.array(own), np.array(chosen)))
-    waiting = left
+    moved = _move(codes_NxL, waiting, top, occupied, prices)
+    levels.insert(0, _level_report(top, np.array(moved.own), np.array(moved.chosen)))
+    without_codeword += moved.without_codeword
+    waiting = moved.left
   report = {
-    "moved": len(movers_M),
-    "share_moved": len(movers_M) / max(num_items, 1),
+    "moved": len(movers_R),
+    "share_moved": len(movers_R) / max(num_items, 1),
     "without_codeword": without_codeword,
     "levels": levels,
   }
-  return Reassigned(codes_NxL, np.sort(movers_M), report)
+  return Reassigned(codes_NxL, np.sort(movers_R), report)
 
 
-def place_items(fitted: "Fitted", vectors: np.ndarray, taken: ArrayLike) -> np.ndarray:
+def place_items(fitted: "Fitted", vectors_MxF: np.ndarray, taken_NxX: np.ndarray) -> np.ndarray:
   """Encodes items that a catalogue lacks, and gives them free IDs in it.
 
   Tokens beyond the tokenizer's L levels are extra digits: a new item gets the lowest
@@ -145,19 +114,18 @@ def place_items(fitted: "Fitted", vectors: np.ndarray, taken: ArrayLike) -> np.n
 
   Args:
     fitted: the tokenizer that made the catalogue's IDs.
-    vectors: float32 [N, F].
-    taken: integer [M, L + D], the catalogue's IDs.
+    vectors_MxF: float32.
+    taken_NxX: integers, the catalogue's IDs; X >= L.
 
   Returns:
-    IDs int32 [N, L + D], different from each other and from all of `taken`.
+    IDs int32 [M, X], different from each other and from all of `taken_NxX`.
 
   Raises:
     ValueError: if the catalogue is full, or a tuple is and the tokenizer has no costs.
   """
   tokenizer, params = fitted
-  taken_MxI = np.asarray(taken)
   num_levels, codebook_size = tokenizer.num_levels, tokenizer.codebook_size
-  num_digits = taken_MxI.shape[1] - num_levels
+  num_digits = taken_NxX.shape[1] - num_levels
 
   def costs(vectors_BxF: np.ndarray, codes_BxL: np.ndarray, level: int) -> Any:
     if tokenizer.costs is None:
@@ -168,20 +136,18 @@ def place_items(fitted: "Fitted", vectors: np.ndarray, taken: ArrayLike) -> np.n
       )
     return tokenizer.costs(params, vectors_BxF, codes_BxL, level)
 
-  codes_NxL = reassign(
-    np.asarray(tokenizer.encode(params, vectors)),
-    vectors,
+  codes_MxL = reassign(
+    check_codes(tokenizer.encode(params, vectors_MxF), codebook_size, num_levels),
+    vectors_MxF,
     costs,
     codebook_size,
-    taken_MxI[:, :num_levels],
+    taken_NxX[:, :num_levels],
     codebook_size**num_digits,
   ).codes_NxL
-  if not num_digits:
-    return codes_NxL
-  return extend_extra_digits(codes_NxL, codebook_size, taken_MxI, num_digits)
+  return extend_extra_digits(codes_MxL, codebook_size, taken_NxX) if num_digits else codes_MxL
 
 
-class _Blocks(NamedTuple):
+class _Prices(NamedTuple):
   """Costs of chosen items, computed a block at a time."""
 
   vectors_NxF: np.ndarray
@@ -189,12 +155,12 @@ class _Blocks(NamedTuple):
   codebook_size: int
 
   def rows(
-    self, codes_NxL: np.ndarray, rows_M: ArrayLike, level: int
+    self, codes_NxL: np.ndarray, rows_R: ArrayLike, level: int
   ) -> Iterator[tuple[int, np.ndarray]]:
     """Each row with its cost_V, in the order given."""
-    rows_M = np.asarray(rows_M, np.int64)
-    for start in range(0, len(rows_M), BLOCK_SIZE):
-      rows_B = rows_M[start : start + BLOCK_SIZE]
+    rows_R = np.asarray(rows_R, np.int64)
+    for start in range(0, len(rows_R), BLOCK_SIZE):
+      rows_B = rows_R[start : start + BLOCK_SIZE]
       cost_BxV = np.asarray(self.costs(self.vectors_NxF[rows_B], codes_NxL[rows_B], level))
       if cost_BxV.shape != (len(rows_B), self.codebook_size):
         raise ValueError(
@@ -258,51 +224,80 @@ class _Occupied:
     return counts_V
 
 
+class _Moved(NamedTuple):
+  """What moving at one level did."""
+
+  own: list[np.floating]  # costs there of the codes that the placed items had
+  chosen: list[np.floating]  # of the codes that they took
+  without_codeword: int  # how many of them took a code of infinite cost, there or below
+  left: list[int]  # rows of the items that found no room
+
+
+def _move(
+  codes_NxL: np.ndarray, waiting: list[int], top: int, occupied: _Occupied, prices: _Prices
+) -> _Moved:
+  """Gives items new codes from the level `top` on, where their prefix above it has room."""
+  own, chosen, placed, left = [], [], [], []
+  for row, cost_V in prices.rows(codes_NxL, waiting, top):
+    code = occupied.take(codes_NxL[row], top, cost_V)
+    if code is None:
+      left.append(row)
+      continue
+    own.append(cost_V[codes_NxL[row, top]])
+    chosen.append(cost_V[code])
+    codes_NxL[row, top] = code
+    placed.append(row)
+  finite = np.isfinite(chosen)
+  # A place below was reserved for each, so that each level has a code with room.
+  for level in range(top + 1, codes_NxL.shape[1]):
+    below = []
+    for row, cost_V in prices.rows(codes_NxL, placed, level):
+      code = occupied.take_below(codes_NxL[row], level, cost_V)
+      below.append(cost_V[code])
+      codes_NxL[row, level] = code
+    finite &= np.isfinite(below)
+  return _Moved(own, chosen, int((~finite).sum()), left)
+
+
 def _settle(
-  codes_NxL: np.ndarray, taken_TxL: np.ndarray, blocks: _Blocks, capacity: int
+  codes_NxL: np.ndarray, taken_XxL: np.ndarray, prices: _Prices, capacity: int
 ) -> tuple[_Occupied, np.ndarray]:
   """Lets the nearest items of each tuple keep it: what is occupied, and the others in order."""
-  num_taken = len(taken_TxL)
-  all_TxL = np.concatenate([taken_TxL, codes_NxL])
-  groups = group(all_TxL)
-  group_T = np.empty(len(all_TxL), np.int64)
-  group_T[groups.order_N] = np.repeat(np.arange(len(groups.size_G)), groups.size_G)
-  taken_G = np.bincount(group_T[:num_taken], minlength=len(groups.size_G))
+  num_taken = len(taken_XxL)
+  everything = np.concatenate([taken_XxL, codes_NxL])
+  groups = group(everything)
+  group_of = groups.group_N
+  taken_G = np.bincount(group_of[:num_taken], minlength=len(groups.size_G))
+  first = groups.order_N[groups.start_G]
   if taken_G.max(initial=0) > capacity:
-    crowded = all_TxL[groups.order_N[groups.start_G[taken_G.argmax()]]]
+    crowded = everything[first[taken_G.argmax()]]
     raise ValueError(
       f"{taken_G.max()} taken items share the tuple {crowded.tolist()}, which may have {capacity}; "
       "make them unique first"
     )
-  group_N = group_T[num_taken:]
+  group_N = group_of[num_taken:]
   rows = np.flatnonzero(groups.size_G[group_N] > capacity)
   last = codes_NxL.shape[1] - 1
-  cost = [cost_V[codes_NxL[row, last]] for row, cost_V in blocks.rows(codes_NxL, rows, last)]
+  cost = [cost_V[codes_NxL[row, last]] for row, cost_V in prices.rows(codes_NxL, rows, last)]
   rows = rows[np.lexsort((rows, np.array(cost), group_N[rows]))]
   rank = np.arange(len(rows)) - np.searchsorted(group_N[rows], group_N[rows])
-  movers_M = rows[rank >= (capacity - taken_G)[group_N[rows]]]
-  occupied = _Occupied(
-    all_TxL[groups.order_N[groups.start_G]],
-    np.minimum(groups.size_G, capacity),
-    blocks.codebook_size,
-    capacity,
-  )
-  return occupied, movers_M
+  movers_R = rows[rank >= (capacity - taken_G)[group_N[rows]]]
+  held_G = np.minimum(groups.size_G, capacity)
+  return _Occupied(everything[first], held_G, prices.codebook_size, capacity), movers_R
 
 
-def _level_report(level: int, own_M: np.ndarray, chosen_M: np.ndarray) -> dict[str, Any]:
+def _level_report(level: int, own_R: np.ndarray, chosen_R: np.ndarray) -> dict[str, Any]:
   """What moving cost on the level where the codes first changed."""
-  known_M = np.isfinite(own_M) & np.isfinite(chosen_M)
-  own_K = own_M[known_M].astype(np.float64)
-  extra_K = chosen_M[known_M].astype(np.float64) - own_K
-  measured = len(extra_K) > 0
-  own_mean = float(own_K.mean()) if measured else None
-  extra_mean = float(extra_K.mean()) if measured else None
+  known_R = np.isfinite(own_R) & np.isfinite(chosen_R)
+  own = own_R[known_R].astype(np.float64)
+  extra = chosen_R[known_R].astype(np.float64) - own
+  own_mean = float(own.mean()) if len(own) else None
+  extra_mean = float(extra.mean()) if len(own) else None
   return {
     "level": level + 1,
-    "moved": len(own_M),
+    "moved": len(own_R),
     "own_cost_mean": own_mean,
     "extra_cost_mean": extra_mean,
-    "extra_cost_max": float(extra_K.max()) if measured else None,
+    "extra_cost_max": float(extra.max()) if len(own) else None,
     "extra_relative": extra_mean / own_mean if extra_mean is not None and own_mean else None,
   }

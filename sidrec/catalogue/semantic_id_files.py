@@ -1,7 +1,5 @@
 """Files of semantic IDs: readable JSON, or a compact `.npz` twin.
 
-Letters: N items, L tokens per semantic ID.
-
 A JSON file looks like this:
 
   {"item_to_semantic": {"0": [0,0,0,0], "520": [8,2,0,0]},

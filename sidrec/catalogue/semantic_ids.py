@@ -1,7 +1,4 @@
-"""The two-way map between items and semantic IDs, and its files.
-
-Letters: N items, L tokens per semantic ID, V codes per token.
-"""
+"""The two-way map between items and semantic IDs, and its files."""
 
 import operator
 import os
@@ -14,8 +11,7 @@ from numpy.typing import ArrayLike
 from sidrec.catalogue import semantic_id_files
 from sidrec.catalogue.collisions import next_radix_codes
 from sidrec.catalogue.reassignment import place_items
-from sidrec.core.codes import as_codes, as_integers, check_sizes
-from sidrec.tokenizers.radix import radix_codes
+from sidrec.core.codes import as_codes, as_integers, check_codes, check_sizes, radix_codes
 
 if TYPE_CHECKING:
   from sidrec.tokenizers.base import Fitted
@@ -49,7 +45,7 @@ class SemanticIDManager:
     if operator.index(num_items) < 1:
       raise ValueError(f"num_items is {num_items}; give at least 1")
     codes_NxL = radix_codes(num_items, id_length, codebook_size)
-    self._fill(codes_NxL, codebook_size, None, "simple_mapping")
+    self._fill(codes_NxL, codebook_size, np.arange(num_items), "simple_mapping", None)
 
   @classmethod
   def from_codes(
@@ -74,47 +70,48 @@ class SemanticIDManager:
       ValueError: if codes or item ids repeat, are out of range or have a wrong shape,
         or the tokenizer cannot have made such IDs.
     """
+    check_sizes(1, codebook_size)
+    codes_NxL = check_codes(codes, codebook_size)
+    num_items, id_length = codes_NxL.shape
+    if fitted is not None:
+      _check_fitted(fitted, id_length, codebook_size)
+    ids_N = np.arange(num_items) if item_ids is None else _check_ids(item_ids, num_items)
     manager = cls.__new__(cls)
-    manager._fill(codes, codebook_size, item_ids, generation_method, fitted)
+    manager._fill(codes_NxL, codebook_size, ids_N, generation_method, fitted)
     return manager
 
   def _fill(
     self,
-    codes: ArrayLike,
+    codes_NxL: np.ndarray,
     codebook_size: int,
-    item_ids: ArrayLike | None,
+    ids_N: np.ndarray,
     generation_method: str,
-    fitted: "Fitted | None" = None,
+    fitted: "Fitted | None",
   ) -> None:
-    codes_NxL = as_integers(codes, "tokens")
-    if codes_NxL.ndim != 2 or 0 in codes_NxL.shape:
-      raise ValueError(
-        f"codes have shape {codes_NxL.shape}; give [items, levels], at least one each"
-      )
-    check_sizes(codes_NxL.shape[1], codebook_size)
+    """Takes checked codes and ids, and sorts them; ValueError if two items share an ID."""
+    self._codes_NxL, self._ids_N = codes_NxL, ids_N
+    codes_NxL.flags.writeable = ids_N.flags.writeable = False
     self._codebook_size = operator.index(codebook_size)
     self._generation_method = generation_method
     self._fitted = fitted
-    if fitted is not None:
-      _check_fitted(fitted, codes_NxL.shape[1], self._codebook_size)
-    self._codes_NxL = as_codes(codes_NxL, codebook_size)
-    self._codes_NxL.flags.writeable = False
-    rows_N = np.arange(len(codes_NxL))
-    self._ids_N = rows_N if item_ids is None else _checked_ids(item_ids, len(codes_NxL))
-    self._ids_N.flags.writeable = False
     # Ids 0..N-1 are their own rows; any others are searched for.
-    self._id_order_N = None if (self._ids_N == rows_N).all() else np.argsort(self._ids_N)
-    keys_N = _pack(self._codes_NxL, self._codebook_size)
-    self._key_order_N = np.argsort(keys_N, kind="stable")
-    self._sorted_keys_N = keys_N[self._key_order_N]
-    repeats = np.flatnonzero(self._sorted_keys_N[1:] == self._sorted_keys_N[:-1])
+    dense = (ids_N == np.arange(len(ids_N))).all()
+    self._rows_by_id = None if dense else _SortedKeys(ids_N)
+    self._rows_by_codes = _SortedKeys(_pack(codes_NxL, self._codebook_size))
+    repeats = self._rows_by_codes.repeats()
     if len(repeats):
-      first, second = self._key_order_N[repeats[0] : repeats[0] + 2]
+      first, second = repeats[0]
       raise ValueError(
-        f"items {self._ids_N[first]} and {self._ids_N[second]} have the same semantic ID "
-        f"{self._codes_NxL[first].tolist()} ({len(repeats)} such in all); make codes unique with "
+        f"items {ids_N[first]} and {ids_N[second]} have the same semantic ID "
+        f"{codes_NxL[first].tolist()} ({len(repeats)} such in all); make codes unique with "
         "sidrec.catalogue.collisions.add_extra_digit or sidrec.catalogue.reassignment.reassign"
       )
+
+  def _with(self, codes_NxL: np.ndarray, ids_N: np.ndarray) -> "SemanticIDManager":
+    """A map of other items, made in the same way."""
+    manager = SemanticIDManager.__new__(SemanticIDManager)
+    manager._fill(codes_NxL, self._codebook_size, ids_N, self._generation_method, self._fitted)
+    return manager
 
   @property
   def num_items(self) -> int:
@@ -210,11 +207,9 @@ class SemanticIDManager:
   def _find(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows of items, integer [...], and which of them are in the map."""
     wanted = ids.astype(np.int64)  # a uint64 too large for it turns negative, so is not found
-    if self._id_order_N is None:
+    if self._rows_by_id is None:
       return wanted, (wanted >= 0) & (wanted < self.num_items)
-    place = np.searchsorted(self._ids_N, wanted, sorter=self._id_order_N)
-    rows = self._id_order_N[np.minimum(place, self.num_items - 1)]
-    return rows, np.asarray(self._ids_N[rows] == wanted)
+    return self._rows_by_id.find(wanted)
 
   def get_batch_item_ids(self, semantic_ids: ArrayLike) -> np.ndarray:
     """Tokens, integer [..., L], to item ids, int64 [...].
@@ -228,16 +223,14 @@ class SemanticIDManager:
       got = tokens.shape[-1] if tokens.ndim else "no"
       raise ValueError(f"a semantic ID has {self.id_length} tokens here, but {got} were given")
     keys = _pack(as_codes(tokens, self.codebook_size), self.codebook_size)
-    place = np.searchsorted(self._sorted_keys_N, keys)
-    place = np.minimum(place, self.num_items - 1)
-    known = np.asarray(self._sorted_keys_N[place] == keys)
+    rows, known = self._rows_by_codes.find(keys)
     if not known.all():
       at, where = _first(~known)
       raise KeyError(
         f"no item has the semantic ID {tokens[at].tolist()}{where} "
         f"({(~known).sum()} unknown in all); only IDs of this map's items can be looked up"
       )
-    return np.asarray(self._ids_N[self._key_order_N[place]])
+    return np.asarray(self._ids_N[rows])
 
   def add_items(self, vectors: np.ndarray | None, item_ids: ArrayLike) -> "SemanticIDManager":
     """A new map with items added after the old ones, whose IDs stay as they are.
@@ -259,7 +252,7 @@ class SemanticIDManager:
     ids_M = as_integers(item_ids, "item ids")
     if ids_M.shape == (0,):
       return self
-    ids_M = _checked_ids(ids_M, ids_M.size)
+    ids_M = _check_ids(ids_M, ids_M.size)
     _, known_M = self._find(ids_M)
     if known_M.any():
       raise ValueError(
@@ -267,12 +260,8 @@ class SemanticIDManager:
         "add new items only"
       )
     new_MxL = self._new_codes(vectors, len(ids_M))
-    return SemanticIDManager.from_codes(
-      np.concatenate([self._codes_NxL, new_MxL]),
-      self._codebook_size,
-      np.concatenate([self._ids_N, ids_M]),
-      self._generation_method,
-      self._fitted,
+    return self._with(
+      np.concatenate([self._codes_NxL, new_MxL]), np.concatenate([self._ids_N, ids_M])
     )
 
   def _new_codes(self, vectors: np.ndarray | None, num_new: int) -> np.ndarray:
@@ -304,13 +293,7 @@ class SemanticIDManager:
     kept_N[self._rows(item_ids)] = False
     if not kept_N.any():
       raise ValueError(f"all {self.num_items} items would be removed; keep at least one")
-    return SemanticIDManager.from_codes(
-      self._codes_NxL[kept_N],
-      self._codebook_size,
-      self._ids_N[kept_N],
-      self._generation_method,
-      self._fitted,
-    )
+    return self._with(self._codes_NxL[kept_N], self._ids_N[kept_N])
 
   def save_to_file(self, path: str | os.PathLike) -> None:
     """Writes the map as JSON, or as `.npz` if the name ends so; makes parent folders.
@@ -347,7 +330,26 @@ class SemanticIDManager:
       raise ValueError(f"{path}: {error}") from error
 
 
-def _checked_ids(item_ids: ArrayLike, num_items: int) -> np.ndarray:
+class _SortedKeys:
+  """Finds rows by key, by binary search."""
+
+  def __init__(self, keys_N: np.ndarray):
+    self._order_N = np.argsort(keys_N, kind="stable")
+    self._sorted_N = keys_N[self._order_N]
+
+  def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of keys of any shape, and which of them there are."""
+    place = np.minimum(np.searchsorted(self._sorted_N, keys), len(self._sorted_N) - 1)
+    return self._order_N[place], np.asarray(self._sorted_N[place] == keys)
+
+  def repeats(self) -> np.ndarray:
+    """Pairs of rows with equal keys: int64 [pairs, 2]."""
+    at = np.flatnonzero(self._sorted_N[1:] == self._sorted_N[:-1])
+    return self._order_N[at[:, None] + np.arange(2)]
+
+
+def _check_ids(item_ids: ArrayLike, num_items: int) -> np.ndarray:
+  """Item ids as int64 [N]; ValueError unless they are distinct and not negative."""
   ids_N = as_integers(item_ids, "item ids")
   if ids_N.shape != (num_items,):
     raise ValueError(f"item ids have shape {ids_N.shape}; give one for each of {num_items} codes")
@@ -355,10 +357,11 @@ def _checked_ids(item_ids: ArrayLike, num_items: int) -> np.ndarray:
   if wide_N.min() < 0:
     row = int((wide_N < 0).argmax())
     raise ValueError(f"item id {ids_N[row]} in row {row} is outside 0..2**63-1; give item numbers")
-  sorted_N = np.sort(wide_N)
-  repeats = sorted_N[1:][sorted_N[1:] == sorted_N[:-1]]
+  repeats = _SortedKeys(wide_N).repeats()
   if len(repeats):
-    raise ValueError(f"item id {repeats[0]} stands more than once; give each item one semantic ID")
+    raise ValueError(
+      f"item id {wide_N[repeats[0, 0]]} stands more than once; give each item one semantic ID"
+    )
   return wide_N
 
 

@@ -1,6 +1,8 @@
-"""Checks of codes and sizes, and which items share their codes; plain NumPy.
+"""Checks of codes and sizes, numbers as base-V digits, and which items share their codes.
 
-Letters: N items, L levels, V codes per level, G groups of items with equal codes.
+Plain NumPy, so that reading a mapping stays light. Codes are checked once, where they come in:
+`SemanticIDManager.from_codes`, files, and the functions of a `checked` tokenizer. All other
+functions trust the arrays that they are given.
 """
 
 import operator
@@ -62,6 +64,69 @@ def as_codes(codes: ArrayLike, codebook_size: int) -> np.ndarray:
   return array.astype(np.int32)
 
 
+def check_codes(codes: ArrayLike, codebook_size: int, num_levels: int | None = None) -> np.ndarray:
+  """Checks the codes of items.
+
+  Args:
+    codes: integer [N, L].
+    codebook_size: V.
+    num_levels: L; None for any.
+
+  Returns:
+    The codes, int32 [N, L].
+
+  Raises:
+    ValueError: if they are not integers in [0, V) of that shape, or there are none.
+  """
+  codes_NxL = as_integers(codes, "tokens")
+  if codes_NxL.ndim != 2 or 0 in codes_NxL.shape or num_levels not in (None, codes_NxL.shape[1]):
+    levels = "levels" if num_levels is None else num_levels
+    raise ValueError(
+      f"codes have shape {codes_NxL.shape}; give [items, {levels}], at least one each"
+    )
+  return as_codes(codes_NxL, codebook_size)
+
+
+def radix_codes(items: ArrayLike, id_length: int, codebook_size: int) -> np.ndarray:
+  """Item numbers as tuples of base-V digits: digit l of item n is n // V**l mod V.
+
+  Item 520 with 4 levels of 256 codes is [8, 2, 0, 0], as 520 = 8 + 2 · 256.
+
+  Args:
+    items: the number of items N, for items 0..N-1; or item numbers, integer [N].
+    id_length: L.
+    codebook_size: V.
+
+  Returns:
+    codes_NxL int32, unique for distinct items.
+
+  Raises:
+    ValueError: if an item number is negative or needs more than L digits, or a size makes no sense.
+  """
+  check_sizes(id_length, codebook_size)
+  given = as_integers(items, "item numbers")
+  if given.ndim > 1:
+    raise ValueError(f"item numbers have shape {given.shape}; give a count or one axis")
+  lowest, count = 0, 0
+  if given.ndim == 0:
+    lowest = count = int(given)
+  elif given.size:
+    lowest, count = int(given.min()), int(given.max()) + 1
+  if lowest < 0:
+    raise ValueError(f"item number or count {lowest} is negative; give 0 or more")
+  if count > codebook_size**id_length:
+    raise ValueError(
+      f"{count} items do not fit in {id_length} levels of {codebook_size} codes; "
+      f"id_length={digits_needed(count, codebook_size)} would do"
+    )
+  rest_N = np.arange(count, dtype=np.int64) if given.ndim == 0 else given.astype(np.uint64)
+  codes_NxL = np.empty((len(rest_N), id_length), np.int32)
+  base = rest_N.dtype.type(codebook_size)
+  for level in range(id_length):
+    rest_N, codes_NxL[:, level] = np.divmod(rest_N, base)
+  return codes_NxL
+
+
 class Groups(NamedTuple):
   """Items with equal tuples; a group's members keep item order."""
 
@@ -69,12 +134,16 @@ class Groups(NamedTuple):
   start_G: np.ndarray  # int64 [G], where each group starts in order_N
   size_G: np.ndarray  # int64 [G]
 
+  @property
+  def group_N(self) -> np.ndarray:
+    """The group of each item, int64 [N]."""
+    group_N = np.empty(len(self.order_N), np.int64)
+    group_N[self.order_N] = np.repeat(np.arange(len(self.size_G)), self.size_G)
+    return group_N
 
-def group(codes: ArrayLike) -> Groups:
-  """Groups items by tuple. codes: integer [N, L]; ValueError for another shape or type."""
-  codes_NxL = as_integers(codes, "tokens")
-  if codes_NxL.ndim != 2 or codes_NxL.shape[1] == 0:
-    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, levels]")
+
+def group(codes_NxL: np.ndarray) -> Groups:
+  """Groups items by their tuple of integers, in lexicographic order."""
   order_N = np.lexsort(codes_NxL.T[::-1])  # stable: equal tuples stay in item order
   sorted_NxL = codes_NxL[order_N]
   first_N = np.ones(len(codes_NxL), bool)
@@ -83,12 +152,7 @@ def group(codes: ArrayLike) -> Groups:
   return Groups(order_N, start_G, np.diff(start_G, append=len(codes_NxL)))
 
 
-def collision_rate(codes: ArrayLike) -> float:
+def collision_rate(codes_NxL: np.ndarray) -> float:
   """The share of items that share their tuple with another item; 0 for no items."""
-  size_G = group(codes).size_G
+  size_G = group(codes_NxL).size_G
   return float(size_G[size_G > 1].sum() / max(size_G.sum(), 1))
-
-
-def largest_group(codes: ArrayLike) -> int:
-  """The number of items in the most crowded tuple; 0 for no items."""
-  return int(group(codes).size_G.max(initial=0))

@@ -1,8 +1,9 @@
 """Settings: frozen dataclasses in the code, nested dicts in configs and run folders."""
 
 import dataclasses
+import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -51,3 +52,19 @@ def flatten(tree: Mapping[str, Any], prefix: str = "", separator: str = ".") -> 
     else:
       flat[prefix + key] = value
   return flat
+
+
+def unknown_name(what: str, name: object, known: Iterable[str]) -> ValueError:
+  """The error for a name that is none of the known ones, with the nearest of them."""
+  known = tuple(known)
+  nearest = difflib.get_close_matches(str(name), known, n=1)
+  hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+  return ValueError(f"unknown {what} {name!r}; {hint}choose from {', '.join(known)}")
+
+
+def check_choices(settings: Any) -> None:
+  """Raises ValueError if a field whose type is a `Literal` has none of its values."""
+  for name, hint in typing.get_type_hints(type(settings)).items():
+    choices = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal and getattr(settings, name) not in choices:
+      raise unknown_name(name, getattr(settings, name), choices)

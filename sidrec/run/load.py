@@ -21,7 +21,7 @@ from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import item_vectors
 from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.stage import check
-from sidrec.run.tokenize import TOKENIZE
+from sidrec.run.tokenize import TOKENIZE, tokenizer_config
 from sidrec.run.tokenize_items import load_fitted, new_item_inputs
 from sidrec.run.train import TRAIN, make_model, search_config, search_trie
 from sidrec.search.batched import RecommendUsers, make_recommend_users
@@ -42,7 +42,7 @@ def load_semantic_ids(config: ConfigDict, workdir: Path | str) -> SemanticIDMana
   """The semantic IDs of a finished run, with the tokenizer that encodes new items."""
   workdir = Path(workdir)
   check(TOKENIZE, config, workdir)
-  fitted = load_fitted(config.tokenizer, config.seed, workdir)
+  fitted = load_fitted(tokenizer_config(config), config.seed, workdir)
   return SemanticIDManager.load_from_file(workdir / "semantic_ids.json", fitted)
 
 
@@ -67,7 +67,7 @@ def new_item_vectors(config: ConfigDict, workdir: Path | str, items: Items) -> n
   vectors_NxF = np.load(workdir / "vectors.npy", mmap_mode="r")
   features = from_dict(FeaturesConfig, config.features.to_dict())
   vectors_MxF = item_vectors.new_item_vectors(features, dataset, params, vectors_NxF, items)
-  return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
+  return new_item_inputs(tokenizer_config(config), items, vectors_MxF, workdir)
 
 
 def load_model(config: ConfigDict, workdir: Path | str) -> tuple[SemanticIDModel, dict, Trie]:

@@ -14,6 +14,7 @@ from sidrec.run.item_vectors import checkpoint_folders, item_vectors, vector_fil
 from sidrec.run.prepare import PREPARE
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize_items import TOKENIZED_FILES, id_files, tokenize_items, write_tokenized
+from sidrec.tokenizers.settings import TokenizerConfig
 from sidrec.training.checkpoint import save_params
 
 
@@ -27,13 +28,18 @@ def tokenize(config: ConfigDict, workdir: Path) -> None:
   from_primary(lambda: np.save(workdir / "vectors.npy", made.vectors_NxF))
   vectors_NxF = np.load(workdir / "vectors.npy")
   save_params(workdir / "features", made.params)
-  tokenized = tokenize_items(config.tokenizer, dataset, vectors_NxF, config.seed, workdir)
+  tokenized = tokenize_items(tokenizer_config(config), dataset, vectors_NxF, config.seed, workdir)
   from_primary(lambda: write_tokenized(workdir, tokenized, dataset.items))
   print((workdir / "tokenizer.txt").read_text(encoding="utf-8"))
 
 
 def _features(config: ConfigDict) -> FeaturesConfig:
   return from_dict(FeaturesConfig, config.features.to_dict())
+
+
+def tokenizer_config(config: ConfigDict) -> TokenizerConfig:
+  """The settings of the tokenizer; ValueError for some that make no sense."""
+  return from_dict(TokenizerConfig, config.tokenizer.to_dict())
 
 
 def _settings(config: ConfigDict) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def _files(config: ConfigDict) -> dict[str, Any]:
-  return {**vector_files(_features(config)), **id_files(config.tokenizer)}
+  return {**vector_files(_features(config)), **id_files(tokenizer_config(config))}
 
 
 def _outputs(config: ConfigDict) -> list[str]:

@@ -1,6 +1,6 @@
 """Item vectors → semantic IDs, by the tokenizer that the config names, with a report on them.
 
-Letters: N items, M new items, F vector width, L levels, V codes per level.
+X is the length of unique IDs: the levels, and the extra digits.
 """
 
 import functools
@@ -11,27 +11,30 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from sidrec.catalogue.collisions import add_extra_digit
 from sidrec.catalogue.lcrec_index import align_index, read_index, write_index, write_new_tokens
 from sidrec.catalogue.reassignment import reassign
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.core.atomic import write_whole_text
-from sidrec.core.codes import collision_rate
+from sidrec.core.codes import check_codes, collision_rate
 from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.features.category_paths import category_paths, paths_with
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.workdir import file_signature
-from sidrec.tokenizers.base import Fitted
+from sidrec.tokenizers.base import Fitted, Tokenizer
 from sidrec.tokenizers.category import with_paths
+from sidrec.tokenizers.registry import make_tokenizer
 from sidrec.tokenizers.report import quality
 from sidrec.tokenizers.report.cluster_metrics import item_labels
-from sidrec.tokenizers.report.interpretation import meanings, meanings_table, meanings_text
-from sidrec.trainers.tokenizer import make_tokenizer
+from sidrec.tokenizers.report.interpretation import (
+  interpret,
+  interpretation_table,
+  interpretation_text,
+)
+from sidrec.tokenizers.settings import FileSettings, TokenizerConfig
+from sidrec.trainers.tokenizer import train_rqvae
 from sidrec.training.checkpoint import load_params, save_params
-
-COLLISIONS = ("extra_digit", "reassign")
 
 # What `write_tokenized` writes.
 TOKENIZED_FILES = (
@@ -49,7 +52,7 @@ class Tokenized(NamedTuple):
 
   ids: SemanticIDManager  # of item rows
   report: dict[str, Any]  # their quality, see `quality.report`
-  meanings: dict[str, Any]  # what the codes stand for, see `meanings.meanings`
+  interpretation: dict[str, Any]  # what the codes stand for, see `interpretation.interpret`
 
 
 class Encoded(NamedTuple):
@@ -64,7 +67,7 @@ class Encoded(NamedTuple):
 
 
 def tokenize_items(
-  config: ConfigDict, dataset: Dataset, vectors_NxF: np.ndarray, seed: int, workdir: Path
+  config: TokenizerConfig, dataset: Dataset, vectors_NxF: np.ndarray, seed: int, workdir: Path
 ) -> Tokenized:
   """Fits the tokenizer, encodes every item, makes the IDs unique and measures them.
 
@@ -76,18 +79,14 @@ def tokenize_items(
     workdir: takes `tokenizer/` (the parameters) and the logs.
 
   Raises:
-    ValueError: for an unknown tokenizer or rule, or vectors that cannot be encoded.
+    ValueError: for an unknown tokenizer, or vectors that cannot be encoded.
   """
-  if config.collisions not in COLLISIONS:
-    raise ValueError(
-      f"tokenizer.collisions must be one of {', '.join(COLLISIONS)}, not {config.collisions!r}"
-    )
   (workdir / "tokenizer").mkdir(parents=True, exist_ok=True)
   if config.name == "file":
     encoded = _from_file(config.file, dataset.items, vectors_NxF)
   else:
     encoded = _by_tokenizer(config, dataset.items, vectors_NxF, seed, workdir)
-  codes_NxD, resolved = _make_unique(config.collisions, encoded)
+  codes_NxX, resolved = _make_unique(config.collisions, encoded)
   report = quality.report(
     encoded.codes_NxL,
     encoded.codebook_size,
@@ -101,38 +100,38 @@ def tokenize_items(
     training_view(dataset.histories).item_T, minlength=dataset.items.num_items
   )
   ids = SemanticIDManager.from_codes(
-    codes_NxD, encoded.codebook_size, generation_method=config.name, fitted=encoded.fitted
+    codes_NxX, encoded.codebook_size, generation_method=config.name, fitted=encoded.fitted
   )
-  return Tokenized(ids, report, meanings(encoded.codes_NxL, dataset.items, popularity_N))
+  return Tokenized(ids, report, interpret(encoded.codes_NxL, dataset.items, popularity_N))
 
 
 def write_tokenized(workdir: Path, tokenized: Tokenized, items: Items) -> None:
   """Writes `TOKENIZED_FILES`."""
-  ids, report, meant = tokenized
+  ids, report, interpretation = tokenized
   ids.save_to_file(workdir / "semantic_ids.json")
   write_index(workdir / "index.json", ids.codes, items.ids_N)
   write_new_tokens(workdir / "new_tokens.txt", ids.codes)
   write_whole_text(workdir / "tokenizer.json", json.dumps(report, indent=2) + "\n")
-  tables = f"{quality.table(report)}\n\n{meanings_table(meant, rows=8)}\n"
+  tables = f"{quality.table(report)}\n\n{interpretation_table(interpretation, rows=8)}\n"
   write_whole_text(workdir / "tokenizer.txt", tables)
-  write_whole_text(workdir / "meanings.txt", meanings_text(meant))
+  write_whole_text(workdir / "meanings.txt", interpretation_text(interpretation))
 
 
-def id_files(config: ConfigDict) -> dict[str, list[int]]:
+def id_files(config: TokenizerConfig) -> dict[str, list[int]]:
   """A JSON-able value that changes when the file of IDs changes: its size and time."""
   return file_signature(config.file.path if config.name == "file" else "")
 
 
-def load_fitted(config: ConfigDict, seed: int, workdir: Path) -> Fitted | None:
+def load_fitted(config: TokenizerConfig, seed: int, workdir: Path) -> Fitted | None:
   """The tokenizer of a finished run; None where IDs came from a file."""
   if config.name == "file":
     return None
   path = workdir / "tokenizer" / "params"
-  return Fitted(make_tokenizer(config, seed, workdir), load_params(path) if path.exists() else ())
+  return Fitted(_tokenizer(config, seed, workdir), load_params(path) if path.exists() else ())
 
 
 def new_item_inputs(
-  config: ConfigDict, new_items: Items, vectors_MxF: np.ndarray, workdir: Path
+  config: TokenizerConfig, new_items: Items, vectors_MxF: np.ndarray, workdir: Path
 ) -> np.ndarray:
   """What `SemanticIDManager.add_items` takes: the vectors, after paths where the tokenizer wants.
 
@@ -144,7 +143,11 @@ def new_item_inputs(
   return with_paths(paths_with(labels, new_items), vectors_MxF)
 
 
-def _from_file(config: ConfigDict, items: Items, vectors_NxF: np.ndarray) -> Encoded:
+def _tokenizer(config: TokenizerConfig, seed: int, workdir: Path) -> Tokenizer:
+  return make_tokenizer(config, functools.partial(train_rqvae, seed=seed, workdir=workdir))
+
+
+def _from_file(config: FileSettings, items: Items, vectors_NxF: np.ndarray) -> Encoded:
   """The codes that another program made."""
   if not config.path:
     raise ValueError(
@@ -157,21 +160,22 @@ def _from_file(config: ConfigDict, items: Items, vectors_NxF: np.ndarray) -> Enc
 
 
 def _by_tokenizer(
-  config: ConfigDict, items: Items, vectors_NxF: np.ndarray, seed: int, workdir: Path
+  config: TokenizerConfig, items: Items, vectors_NxF: np.ndarray, seed: int, workdir: Path
 ) -> Encoded:
   """The codes of a tokenizer that is fitted to the catalogue."""
-  tokenizer = make_tokenizer(config, seed, workdir)
+  tokenizer = _tokenizer(config, seed, workdir)
   inputs_NxF = vectors_NxF
   if config.name == "category":
-    path_NxP, labels = category_paths(items, tuple(config.category.path), config.codebook_size)
+    path_NxP, labels = category_paths(items, config.category.path, config.codebook_size)
     text = json.dumps(labels, indent=2) + "\n"
     from_primary(lambda: write_whole_text(workdir / "tokenizer" / "paths.json", text))
     inputs_NxF = with_paths(path_NxP, vectors_NxF)
   start = time.perf_counter()
   params = jax.block_until_ready(tokenizer.fit(jax.random.key(seed), inputs_NxF))
   fitted = time.perf_counter()
-  codes_NxL = np.asarray(tokenizer.encode(params, inputs_NxF))
+  made_NxL = np.asarray(tokenizer.encode(params, inputs_NxF))
   encoded = time.perf_counter()
+  codes_NxL = check_codes(made_NxL, tokenizer.codebook_size, tokenizer.num_levels)
   if jax.tree.leaves(params):  # Orbax refuses a tree without arrays
     save_params(workdir / "tokenizer" / "params", params)
   decoded_NxF = None
@@ -193,23 +197,23 @@ def _make_unique(rule: str, encoded: Encoded) -> tuple[np.ndarray, dict[str, Any
   if collision_rate(codes_NxL) == 0:
     return codes_NxL, {"rule": "none needed"}
   if rule == "extra_digit":
-    unique_NxD = add_extra_digit(codes_NxL, encoded.codebook_size)
-    digits_NxD = unique_NxD[:, codes_NxL.shape[1] :]
-    return unique_NxD, {
+    unique_NxX = add_extra_digit(codes_NxL, encoded.codebook_size)
+    added = unique_NxX[:, codes_NxL.shape[1] :]
+    return unique_NxX, {
       "rule": rule,
-      "digits added": digits_NxD.shape[1],
-      "items with a digit above 0": int(digits_NxD.any(axis=1).sum()),
+      "digits added": added.shape[1],
+      "items with a digit above 0": int(added.any(axis=1).sum()),
     }
   costs = None
   if encoded.fitted is not None and encoded.fitted.tokenizer.costs is not None:
     costs = functools.partial(encoded.fitted.tokenizer.costs, encoded.fitted.params)
   made = reassign(codes_NxL, encoded.inputs_NxF, costs, encoded.codebook_size)
-  told: dict[str, Any] = {"rule": rule, "items moved": made.report["moved"]}
+  taken: dict[str, Any] = {"rule": rule, "items moved": made.report["moved"]}
   for level in made.report["levels"]:
     if level["moved"]:
       name = f"moved at level {level['level']}"
-      told[name] = level["moved"]
-      told[f"{name}: mean cost before"] = level["own_cost_mean"]
-      told[f"{name}: mean extra cost"] = level["extra_cost_mean"]
-  told["moved to a code without codeword"] = made.report["without_codeword"]
-  return made.codes_NxL, told
+      taken[name] = level["moved"]
+      taken[f"{name}: mean cost before"] = level["own_cost_mean"]
+      taken[f"{name}: mean extra cost"] = level["extra_cost_mean"]
+  taken["moved to a code without codeword"] = made.report["without_codeword"]
+  return made.codes_NxL, taken

@@ -1,7 +1,4 @@
-"""The tokenizer contract: pure functions over a pytree of parameters.
-
-Letters: N items, F vector width, L levels, V codes per level.
-"""
+"""The tokenizer contract: pure functions over a pytree of parameters."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from sidrec.core.codes import as_codes
+from sidrec.core.codes import as_codes, as_integers, check_codes
 from sidrec.parallel.mesh import batch_sharding
 
 Array = jax.Array | np.ndarray
@@ -25,7 +22,7 @@ BLOCK_SIZE = 4096
 class Tokenizer(NamedTuple):
   """A way to turn item vectors into code tuples, after optax's GradientTransformation.
 
-  Vectors may be a memory-mapped array: no function copies it whole.
+  Vectors may be a memory-mapped array: no function copies it whole. `checked` refuses bad inputs.
 
   Attributes:
     name: as in the config.
@@ -44,10 +41,10 @@ class Tokenizer(NamedTuple):
   name: str
   num_levels: int
   codebook_size: int
-  fit: Callable[[jax.Array, Array], Params]
-  encode: Callable[[Params, Array], Array]
-  decode: Callable[[Params, Array], Array] | None = None
-  costs: Callable[[Params, Array, Array, int], Array] | None = None
+  fit: Callable[[jax.Array, Any], Params]
+  encode: Callable[[Params, Any], Array]
+  decode: Callable[[Params, Any], Array] | None = None
+  costs: Callable[[Params, Any, Any, int], Array] | None = None
 
 
 class Fitted(NamedTuple):
@@ -88,12 +85,55 @@ def check_vectors(vectors_NxF: Any, width: int | None = None) -> np.ndarray:
   return vectors_NxF
 
 
-def check_codes(codes_NxL: Array, num_levels: int, codebook_size: int) -> np.ndarray:
-  """The codes as int32 [N, L]; ValueError if they are no integers in [0, V) of that shape."""
-  checked_NxL = as_codes(codes_NxL, codebook_size)
-  if checked_NxL.ndim != 2 or not len(checked_NxL) or checked_NxL.shape[1] != num_levels:
-    raise ValueError(f"codes have shape {checked_NxL.shape}; give [items, {num_levels}]")
-  return checked_NxL
+def checked(tokenizer: Tokenizer, width: Callable[[Params], int]) -> Tokenizer:
+  """The tokenizer with its inputs checked here, so that its own functions can trust them.
+
+  Args:
+    tokenizer: its functions get float32 vectors and int32 codes.
+    width: F of the vectors that parameters were fitted on.
+
+  Returns:
+    The same tokenizer, whose functions raise ValueError for vectors that `check_vectors` refuses,
+    for codes that are not integers in [0, V) of shape [N, L], and for a level that does not exist.
+  """
+  num_levels, codebook_size = tokenizer.num_levels, tokenizer.codebook_size
+  plain_decode, plain_costs = tokenizer.decode, tokenizer.costs
+
+  def fit(key: jax.Array, vectors_NxF: Array) -> Params:
+    return tokenizer.fit(key, check_vectors(vectors_NxF))
+
+  def encode(params: Params, vectors_NxF: Array) -> Array:
+    return tokenizer.encode(params, check_vectors(vectors_NxF, width(params)))
+
+  def decode(params: Params, codes_NxL: Array) -> Array:
+    assert plain_decode is not None
+    return plain_decode(params, check_codes(codes_NxL, codebook_size, num_levels))
+
+  def costs(params: Params, vectors_NxF: Array, codes_NxL: Array, level: int) -> Array:
+    assert plain_costs is not None
+    if not 0 <= level < num_levels:
+      raise ValueError(f"level {level} is outside 0..{num_levels - 1}")
+    vectors_NxF = check_vectors(vectors_NxF, width(params))
+    codes_NxL = as_integers(codes_NxL, "tokens")
+    if codes_NxL.shape != (len(vectors_NxF), num_levels):
+      raise ValueError(
+        f"{len(vectors_NxF)} vectors do not match codes of shape {codes_NxL.shape}; give codes "
+        f"[items, {num_levels}]"
+      )
+    as_codes(codes_NxL[:, :level], codebook_size)  # the others are not looked at
+    return plain_costs(params, vectors_NxF, codes_NxL.astype(np.int32), level)
+
+  return tokenizer._replace(
+    fit=fit,
+    encode=encode,
+    decode=None if plain_decode is None else decode,
+    costs=None if plain_costs is None else costs,
+  )
+
+
+def row_blocks(num_rows: int) -> list[slice]:
+  """The rows, BLOCK_SIZE at a time."""
+  return [slice(start, start + BLOCK_SIZE) for start in range(0, num_rows, BLOCK_SIZE)]
 
 
 def map_blocks(

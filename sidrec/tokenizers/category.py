@@ -1,14 +1,13 @@
 """Category paths as the first levels of an ID; what the category leaves goes to another tokenizer.
 
 A path has P whole numbers, such as genre and decade (see sidrec.features.category_paths). A
-tokenizer is given one array, so the paths travel in its first P columns.
-
-Letters: N items, P path levels, F vector width without the path (PF: with it),
-L levels, V codes per level, M distinct prefixes of the paths seen in the fit,
-Q distinct paths.
+tokenizer is given one array, so the paths travel in its first P columns: PF is the width with
+them. G are the distinct prefixes of the paths seen in the fit, X distinct paths.
 """
 
 import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from sidrec.core.codes import as_codes, as_integers, check_sizes
-from sidrec.tokenizers.base import BLOCK_SIZE, Array, Params, Tokenizer, check_codes, check_vectors
+from sidrec.tokenizers.base import Array, Params, Tokenizer, checked, row_blocks
 
 # Larger whole numbers have gaps in float32.
 MAX_CODEBOOK_SIZE = 2**24
@@ -25,15 +24,12 @@ MAX_CODEBOOK_SIZE = 2**24
 NO_CODE = -1
 
 
-def with_paths(
-  path_NxP: ArrayLike, vectors_NxF: np.ndarray, out: np.ndarray | None = None
-) -> np.ndarray:
+def with_paths(path_NxP: ArrayLike, vectors_NxF: np.ndarray) -> np.ndarray:
   """Paths and vectors side by side, as the category tokenizer takes them.
 
   Args:
     path_NxP: integers in [0, 2**24).
     vectors_NxF: float32.
-    out: where to write, say a memory-mapped array; None for a new array.
 
   Returns:
     vectors_NxPF float32.
@@ -47,10 +43,7 @@ def with_paths(
       f"paths have shape {path_NxP.shape} and vectors {np.shape(vectors_NxF)}; give "
       "[items, path levels] and [items, width]"
     )
-  parts = [path_NxP.astype(np.float32), np.asarray(vectors_NxF)]
-  if out is None:
-    return np.concatenate(parts, axis=1, dtype=np.float32)
-  return np.concatenate(parts, axis=1, out=out)
+  return np.concatenate([path_NxP.astype(np.float32), vectors_NxF], axis=1, dtype=np.float32)
 
 
 def split_paths(vectors_NxPF: np.ndarray, num_path_levels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,8 +76,8 @@ def category(num_path_levels: int, codebook_size: int, rest: Tokenizer | None = 
   What the path leaves of a memory-mapped catalogue is kept in a temporary file
   while the rest is fitted.
 
-  Parameters are {'prefixes_MxP', int32, levels below a prefix being -1;
-  'centroids_MxF'; 'rest', if there is one}. `decode` gives the paths in the first
+  Parameters are {'prefixes_GxP', int32, levels below a prefix being -1;
+  'centroids_GxF'; 'rest', if there is one}. `decode` gives the paths in the first
   columns again, and as vector the path's mean plus what `rest` decodes; a rest
   that cannot decode adds nothing. The cost of a path code is 0 for the item's own
   and inf for any other; below the path costs are those of `rest`, for the
@@ -97,9 +90,9 @@ def category(num_path_levels: int, codebook_size: int, rest: Tokenizer | None = 
     rest: a tokenizer with the same V; None for none.
 
   Returns:
-    A tokenizer over vectors_NxPF. Its functions raise ValueError as `split_paths`
+    A tokenizer over vectors_NxPF. Its functions raise ValueError as `checked`, `split_paths`
     and `rest` do, for path codes outside [0, V), and for vectors without a column
-    beside the path.
+    after the path.
 
   Raises:
     ValueError: if a size makes no sense, or `rest` has another V or codes rows by number.
@@ -117,122 +110,131 @@ def category(num_path_levels: int, codebook_size: int, rest: Tokenizer | None = 
       "base conversion numbers the whole catalogue and knows no categories; leave the rest out "
       "and let the extra digit number the items of each path"
     )
-  num_levels = num_path_levels + (rest.num_levels if rest is not None else 0)
+  made = _PathThenRest(num_path_levels, codebook_size, rest)
+  tokenizer = Tokenizer(
+    name="category",
+    num_levels=num_path_levels + (rest.num_levels if rest is not None else 0),
+    codebook_size=codebook_size,
+    fit=made.fit,
+    encode=made.encode,
+    decode=made.decode,
+    costs=made.costs if rest is not None and rest.costs is not None else None,
+  )
+  return checked(tokenizer, lambda params: num_path_levels + params["centroids_GxF"].shape[1])
 
-  def checked(vectors_NxPF: Array, width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    checked_NxPF = check_vectors(vectors_NxPF, width)
-    if checked_NxPF.shape[1] <= num_path_levels:
-      raise ValueError(
-        f"item vectors are {checked_NxPF.shape[1]} wide, but {num_path_levels} columns are the "
-        "path; give vectors beside it, with sidrec.tokenizers.category.with_paths"
-      )
-    path_NxP, vectors_NxF = split_paths(checked_NxPF, num_path_levels)
-    return as_codes(path_NxP, codebook_size), vectors_NxF
 
-  def fit(key: jax.Array, vectors_NxPF: Array) -> Params:
-    path_NxP, vectors_NxF = checked(vectors_NxPF)
-    prefixes_MxP, centroids_MxF = _prefix_means(path_NxP, vectors_NxF)
-    params: Params = {"prefixes_MxP": prefixes_MxP, "centroids_MxF": centroids_MxF}
-    if rest is not None:
-      # What is too large for memory before the subtraction is so after it.
-      left_NxF = _empty(vectors_NxF.shape, on_disk=isinstance(vectors_NxPF, np.memmap))
-      prefix_N = _longest_prefixes(prefixes_MxP, path_NxP)
-      for rows in _row_blocks(len(path_NxP)):
-        left_NxF[rows] = vectors_NxF[rows] - centroids_MxF[prefix_N[rows]]
-      params["rest"] = rest.fit(key, left_NxF)
-    return params
+class _PathThenRest(NamedTuple):
+  """The functions of the tokenizer, with what they share."""
 
-  def encode(params: Params, vectors_NxPF: Array) -> np.ndarray:
-    path_NxP, vectors_NxF = checked(vectors_NxPF, _width(params))
-    if rest is None:
+  num_path_levels: int
+  codebook_size: int
+  rest: Tokenizer | None
+
+  def fit(self, key: jax.Array, vectors_NxPF: np.ndarray) -> Params:
+    path_NxP, vectors_NxF = self._split(vectors_NxPF)
+    prefixes_GxP, centroids_GxF = _prefix_means(path_NxP, vectors_NxF)
+    params: Params = {"prefixes_GxP": prefixes_GxP, "centroids_GxF": centroids_GxF}
+    if self.rest is None:
+      return params
+    left_NxF = _empty_like(vectors_NxF)
+    for rows, left_BxF in _left_by_path(params, path_NxP, vectors_NxF):
+      left_NxF[rows] = left_BxF
+    return {**params, "rest": self.rest.fit(key, left_NxF)}
+
+  def encode(self, params: Params, vectors_NxPF: np.ndarray) -> np.ndarray:
+    path_NxP, vectors_NxF = self._split(vectors_NxPF)
+    if self.rest is None:
       return path_NxP
-    centroids_MxF = np.asarray(params["centroids_MxF"])
-    prefix_N = _longest_prefixes(params["prefixes_MxP"], path_NxP)
-    rest_NxL = [
-      np.asarray(rest.encode(params["rest"], vectors_NxF[rows] - centroids_MxF[prefix_N[rows]]))
-      for rows in _row_blocks(len(path_NxP))
+    below = [
+      np.asarray(self.rest.encode(params["rest"], left_BxF))
+      for _, left_BxF in _left_by_path(params, path_NxP, vectors_NxF)
     ]
-    return np.concatenate([path_NxP, np.concatenate(rest_NxL)], axis=1)
+    return np.concatenate([path_NxP, np.concatenate(below)], axis=1)
 
-  def decode(params: Params, codes_NxL: Array) -> np.ndarray:
-    codes_NxL = check_codes(codes_NxL, num_levels, codebook_size)
-    path_NxP = codes_NxL[:, :num_path_levels]
-    prefix_N = _longest_prefixes(params["prefixes_MxP"], path_NxP)
-    vectors_NxF = np.asarray(params["centroids_MxF"])[prefix_N]
-    if rest is not None and rest.decode is not None:
-      vectors_NxF += np.asarray(rest.decode(params["rest"], codes_NxL[:, num_path_levels:]))
+  def decode(self, params: Params, codes_NxL: np.ndarray) -> np.ndarray:
+    path_NxP, below = np.split(codes_NxL, [self.num_path_levels], axis=1)
+    vectors_NxF = np.asarray(params["centroids_GxF"])[_longest_prefixes(params, path_NxP)]
+    if self.rest is not None and self.rest.decode is not None:
+      vectors_NxF += np.asarray(self.rest.decode(params["rest"], below))
     return with_paths(path_NxP, vectors_NxF)
 
-  def costs(params: Params, vectors_NxPF: Array, codes_NxL: Array, level: int) -> Array:
-    assert rest is not None
-    assert rest.costs is not None
-    if not 0 <= level < num_levels:
-      raise ValueError(f"level {level} is outside 0..{num_levels - 1}")
-    path_NxP, vectors_NxF = checked(vectors_NxPF, _width(params))
-    if level < num_path_levels:
-      cost_NxV = np.full((len(path_NxP), codebook_size), np.inf, np.float32)
+  def costs(
+    self, params: Params, vectors_NxPF: np.ndarray, codes_NxL: np.ndarray, level: int
+  ) -> Array:
+    assert self.rest is not None
+    assert self.rest.costs is not None
+    path_NxP, vectors_NxF = self._split(vectors_NxPF)
+    if level < self.num_path_levels:
+      cost_NxV = np.full((len(path_NxP), self.codebook_size), np.inf, np.float32)
       np.put_along_axis(cost_NxV, path_NxP[:, level : level + 1], 0, axis=1)
       return cost_NxV
-    codes_NxL = check_codes(codes_NxL, num_levels, codebook_size)
-    centroids_MxF = np.asarray(params["centroids_MxF"])
-    prefix_N = _longest_prefixes(params["prefixes_MxP"], codes_NxL[:, :num_path_levels])
+    path_NxP, below = np.split(codes_NxL, [self.num_path_levels], axis=1)
+    level -= self.num_path_levels
     cost_NxV = [
-      rest.costs(
-        params["rest"],
-        vectors_NxF[rows] - centroids_MxF[prefix_N[rows]],
-        codes_NxL[rows, num_path_levels:],
-        level - num_path_levels,
-      )
-      for rows in _row_blocks(len(path_NxP))
+      np.asarray(self.rest.costs(params["rest"], left_BxF, below[rows], level))
+      for rows, left_BxF in _left_by_path(params, path_NxP, vectors_NxF)
     ]
-    return np.concatenate([np.asarray(block) for block in cost_NxV])
+    return np.concatenate(cost_NxV)
 
-  def _width(params: Params) -> int:
-    return num_path_levels + params["centroids_MxF"].shape[1]
+  def _split(self, vectors_NxPF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Paths int32 [N, P], and a view of the vectors."""
+    if vectors_NxPF.shape[1] <= self.num_path_levels:
+      raise ValueError(
+        f"item vectors are {vectors_NxPF.shape[1]} wide, but {self.num_path_levels} columns are "
+        "the path; give vectors after it, with sidrec.tokenizers.category.with_paths"
+      )
+    path_NxP, vectors_NxF = split_paths(vectors_NxPF, self.num_path_levels)
+    return as_codes(path_NxP, self.codebook_size), vectors_NxF
 
-  has_costs = rest is not None and rest.costs is not None
-  return Tokenizer(
-    "category", num_levels, codebook_size, fit, encode, decode, costs if has_costs else None
-  )
+
+def _left_by_path(
+  params: Params, path_NxP: np.ndarray, vectors_NxF: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+  """Yields blocks of rows, and their vectors minus the mean vector of the path."""
+  centroids_GxF = np.asarray(params["centroids_GxF"])
+  prefix_N = _longest_prefixes(params, path_NxP)
+  for rows in row_blocks(len(path_NxP)):
+    yield rows, vectors_NxF[rows] - centroids_GxF[prefix_N[rows]]
 
 
 def _prefix_means(path_NxP: np.ndarray, vectors_NxF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Every prefix of the paths, int32 [M, P], and the mean of its items, float32 [M, F]."""
-  paths_QxP, path_N = _distinct(path_NxP)
-  sums_QxF = np.zeros((len(paths_QxP), vectors_NxF.shape[1]))
-  for rows in _row_blocks(len(path_NxP)):
+  """Every prefix of the paths, int32 [G, P], and the mean of its items, float32 [G, F]."""
+  paths_XxP, path_N = _distinct(path_NxP)
+  sums_XxF = np.zeros((len(paths_XxP), vectors_NxF.shape[1]))
+  for rows in row_blocks(len(path_NxP)):
     here, place_B = np.unique(path_N[rows], return_inverse=True)
-    sums_QxF[here] += _indicator(place_B, len(here)) @ vectors_NxF[rows]
-  counts_Q = np.bincount(path_N, minlength=len(paths_QxP))
+    sums_XxF[here] += _indicator(place_B, len(here)) @ vectors_NxF[rows]
+  counts_X = np.bincount(path_N, minlength=len(paths_XxP))
 
   prefixes, means = [], []
   for depth in range(path_NxP.shape[1] + 1):
-    cut_QxP = paths_QxP.copy()
-    cut_QxP[:, depth:] = NO_CODE
-    prefixes_MxP, prefix_Q = _distinct(cut_QxP)
-    members_MxQ = _indicator(prefix_Q, len(prefixes_MxP))
-    prefixes.append(prefixes_MxP)
-    means.append((members_MxQ @ sums_QxF) / (members_MxQ @ counts_Q)[:, None])
+    cut_XxP = paths_XxP.copy()
+    cut_XxP[:, depth:] = NO_CODE
+    prefixes_GxP, prefix_X = _distinct(cut_XxP)
+    members_GxX = _indicator(prefix_X, len(prefixes_GxP))
+    prefixes.append(prefixes_GxP)
+    means.append((members_GxX @ sums_XxF) / (members_GxX @ counts_X)[:, None])
   return np.concatenate(prefixes), np.concatenate(means).astype(np.float32)
 
 
-def _longest_prefixes(prefixes_MxP: Array, path_NxP: np.ndarray) -> np.ndarray:
+def _longest_prefixes(params: Params, path_NxP: np.ndarray) -> np.ndarray:
   """The row of the longest known prefix of each path: int64 [N]."""
-  row_of = {tuple(prefix): row for row, prefix in enumerate(np.asarray(prefixes_MxP).tolist())}
-  paths_QxP, path_N = _distinct(path_NxP)
-  rows_Q = np.empty(len(paths_QxP), np.int64)
-  for number, path in enumerate(paths_QxP.tolist()):
+  prefixes = np.asarray(params["prefixes_GxP"]).tolist()
+  row_of = {tuple(prefix): row for row, prefix in enumerate(prefixes)}
+  paths_XxP, path_N = _distinct(path_NxP)
+  rows_X = np.empty(len(paths_XxP), np.int64)
+  for number, path in enumerate(paths_XxP.tolist()):
     depth = len(path)
     while (prefix := (*path[:depth], *[NO_CODE] * (len(path) - depth))) not in row_of:
       depth -= 1  # ends at depth 0, the prefix of every path
-    rows_Q[number] = row_of[prefix]
-  return rows_Q[path_N]
+    rows_X[number] = row_of[prefix]
+  return rows_X[path_N]
 
 
 def _distinct(path_NxP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The distinct paths in order, int32 [Q, P], and the row there of each path, int64 [N]."""
-  paths_QxP, path_N = np.unique(path_NxP, axis=0, return_inverse=True)
-  return paths_QxP, path_N.reshape(-1)  # NumPy 2.0.0 gives it a second axis
+  """The distinct paths in order, int32 [X, P], and the row there of each path, int64 [N]."""
+  paths_XxP, path_N = np.unique(path_NxP, axis=0, return_inverse=True)
+  return paths_XxP, path_N.reshape(-1)  # NumPy 2.0.0 gives it a second axis
 
 
 def _indicator(group_B: np.ndarray, num_groups: int) -> sp.csr_array:
@@ -242,13 +244,9 @@ def _indicator(group_B: np.ndarray, num_groups: int) -> sp.csr_array:
   )
 
 
-def _row_blocks(num_rows: int) -> list[slice]:
-  return [slice(start, start + BLOCK_SIZE) for start in range(0, num_rows, BLOCK_SIZE)]
-
-
-def _empty(shape: tuple[int, ...], on_disk: bool) -> np.ndarray:
-  """An array to fill: float32, on disk in a file that vanishes with it."""
-  if not on_disk:
-    return np.empty(shape, np.float32)
+def _empty_like(vectors_NxF: np.ndarray) -> np.ndarray:
+  """A float32 array to fill; for a memory-mapped one it is in a file that vanishes with it."""
+  if not isinstance(vectors_NxF, np.memmap):
+    return np.empty(vectors_NxF.shape, np.float32)
   with tempfile.TemporaryFile() as file:
-    return np.memmap(file, np.float32, "w+", shape=shape)
+    return np.memmap(file, np.float32, "w+", shape=vectors_NxF.shape)

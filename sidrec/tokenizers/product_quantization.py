@@ -1,12 +1,11 @@
-"""Product quantisation: the vector space is split into L parts, each with a codebook of its own.
+"""Product quantization: the vector space is split into L parts, each with a codebook of its own.
 
 After Jégou et al., 'Product quantization for nearest neighbor search' (TPAMI 2011).
 The rotation is the parametric solution of Ge et al., 'Optimized product quantization'
 (CVPR 2013): principal directions, dealt to the parts so that each gets an equal
 share. No level depends on another, so codes have no order of importance.
 
-Letters: N items, B items of a block, F vector width, L levels, V codes per level,
-D width of the widest part, which narrower ones are padded to with zeros.
+D is the width of the widest part; narrower ones are padded to it with zeros.
 """
 
 import functools
@@ -16,15 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.core.codes import check_sizes
-from sidrec.tokenizers.base import (
-  BLOCK_SIZE,
-  Array,
-  Params,
-  Tokenizer,
-  check_codes,
-  check_vectors,
-  map_blocks,
-)
+from sidrec.tokenizers.base import Params, Tokenizer, checked, map_blocks, row_blocks
 from sidrec.tokenizers.kmeans.kmeans import kmeans, nearest
 
 # The codebooks are fitted to at most that many items per code.
@@ -35,9 +26,9 @@ MIN_VARIANCE = 1e-6
 
 
 def product_quantization(
-  num_levels: int, codebook_size: int, iterations: int = 25, rotate: bool = True
+  num_levels: int, codebook_size: int, iterations: int, *, rotate: bool = True
 ) -> Tokenizer:
-  """Product quantisation as a tokenizer.
+  """Product quantization as a tokenizer.
 
   Parameters are {'mean_F', 'basis_FxLxD', 'codebooks_LxVxD'}; the basis has
   orthonormal columns, apart from padding of zeros. The cost of a code is the squared
@@ -52,8 +43,8 @@ def product_quantization(
       they are runs of neighbouring columns.
 
   Returns:
-    A tokenizer whose functions raise ValueError as `check_vectors` and `as_codes`
-    do, for a level that does not exist, and, in `fit`, for vectors narrower than L.
+    A tokenizer whose functions raise ValueError as `checked` says, and in `fit` for vectors
+    narrower than L.
 
   Raises:
     ValueError: if a size makes no sense.
@@ -62,26 +53,25 @@ def product_quantization(
   if iterations < 1:
     raise ValueError(f"iterations is {iterations}; give at least 1")
 
-  def fit(key: jax.Array, vectors_NxF: Array) -> Params:
-    checked_NxF = check_vectors(vectors_NxF)
-    num_items, width = checked_NxF.shape
+  def fit(key: jax.Array, vectors_NxF: np.ndarray) -> Params:
+    num_items, width = vectors_NxF.shape
     if width < num_levels:
       raise ValueError(
         f"item vectors are {width} wide, too narrow for the parts of {num_levels} levels; give "
         f"wider features, or at most {width} levels"
       )
-    mean_F = np.asarray(checked_NxF.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    basis_FxLxD = _basis(checked_NxF, mean_F, num_levels, rotate)
+    mean_F = np.asarray(vectors_NxF.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    basis_FxLxD = _basis(vectors_NxF, mean_F, num_levels, rotate=rotate)
 
     sample_key, kmeans_key = jax.random.split(key)
-    sample_NxF = checked_NxF
+    sample_RxF = vectors_NxF
     if num_items > FIT_SAMPLE * codebook_size:
       shape = (FIT_SAMPLE * codebook_size,)
       rows = jax.random.choice(sample_key, num_items, shape, replace=False)
-      sample_NxF = checked_NxF[np.sort(np.asarray(rows))]
-    points_NxLxD = map_blocks(functools.partial(_project, mean_F, basis_FxLxD), sample_NxF)
+      sample_RxF = vectors_NxF[np.sort(np.asarray(rows))]
+    points_RxLxD = map_blocks(functools.partial(_project, mean_F, basis_FxLxD), sample_RxF)
     codebooks_VxD = [
-      kmeans(level_key, jnp.asarray(points_NxLxD[:, level]), codebook_size, iterations)[0]
+      kmeans(level_key, jnp.asarray(points_RxLxD[:, level]), codebook_size, iterations)[0]
       for level, level_key in enumerate(jax.random.split(kmeans_key, num_levels))
     ]
     return {
@@ -90,27 +80,10 @@ def product_quantization(
       "codebooks_LxVxD": jnp.stack(codebooks_VxD),
     }
 
-  def encode(params: Params, vectors_NxF: Array) -> np.ndarray:
-    checked_NxF = check_vectors(vectors_NxF, len(params["mean_F"]))
-    return map_blocks(functools.partial(_encode, params), checked_NxF)
-
-  def decode(params: Params, codes_NxL: Array) -> np.ndarray:
-    checked_NxL = check_codes(codes_NxL, num_levels, codebook_size)
-    return map_blocks(functools.partial(_decode, params), checked_NxL)
-
-  def costs(params: Params, vectors_NxF: Array, codes_NxL: Array, level: int) -> np.ndarray:
-    del codes_NxL
-    if not 0 <= level < num_levels:
-      raise ValueError(f"level {level} is outside 0..{num_levels - 1}")
-    checked_NxF = check_vectors(vectors_NxF, len(params["mean_F"]))
-    basis_FxD, codebook_VxD = params["basis_FxLxD"][:, level], params["codebooks_LxVxD"][level]
-    return map_blocks(
-      functools.partial(_costs, params["mean_F"], basis_FxD, codebook_VxD), checked_NxF
-    )
-
-  return Tokenizer(
-    "product_quantization", num_levels, codebook_size, fit, encode, decode=decode, costs=costs
+  tokenizer = Tokenizer(
+    "product_quantization", num_levels, codebook_size, fit, _encode, _decode, _costs
   )
+  return checked(tokenizer, width=lambda params: len(params["mean_F"]))
 
 
 def allocate(variances_F: np.ndarray, num_parts: int) -> list[np.ndarray]:
@@ -143,7 +116,7 @@ def allocate(variances_F: np.ndarray, num_parts: int) -> list[np.ndarray]:
 
 
 def _basis(
-  vectors_NxF: np.ndarray, mean_F: np.ndarray, num_levels: int, rotate: bool
+  vectors_NxF: np.ndarray, mean_F: np.ndarray, num_levels: int, *, rotate: bool
 ) -> np.ndarray:
   """The directions that span each part, padded to one number by zeros: float32 [F, L, D]."""
   width = len(mean_F)
@@ -165,10 +138,27 @@ def _principal_directions(
   """Variances [F] along the principal directions, the columns of [F, F]; float64."""
   width = vectors_NxF.shape[1]
   scatter_FxF = np.zeros((width, width))
-  for start in range(0, len(vectors_NxF), BLOCK_SIZE):
-    centred_BxF = vectors_NxF[start : start + BLOCK_SIZE] - mean_F[None, :]
+  for rows in row_blocks(len(vectors_NxF)):
+    centred_BxF = vectors_NxF[rows] - mean_F[None, :]
     scatter_FxF += centred_BxF.T @ centred_BxF
   return np.linalg.eigh(scatter_FxF / len(vectors_NxF))
+
+
+def _encode(params: Params, vectors_NxF: np.ndarray) -> np.ndarray:
+  return map_blocks(functools.partial(_encode_block, params), vectors_NxF)
+
+
+def _decode(params: Params, codes_NxL: np.ndarray) -> np.ndarray:
+  return map_blocks(functools.partial(_decode_block, params), codes_NxL)
+
+
+def _costs(
+  params: Params, vectors_NxF: np.ndarray, codes_NxL: np.ndarray, level: int
+) -> np.ndarray:
+  del codes_NxL
+  basis_FxD, codebook_VxD = params["basis_FxLxD"][:, level], params["codebooks_LxVxD"][level]
+  block = functools.partial(_block_costs, params["mean_F"], basis_FxD, codebook_VxD)
+  return map_blocks(block, vectors_NxF)
 
 
 @jax.jit
@@ -179,15 +169,14 @@ def _project(mean_F: jax.Array, basis_FxLxD: jax.Array, vectors_BxF: jax.Array) 
 
 
 @jax.jit
-def _encode(params: Params, vectors_BxF: jax.Array) -> jax.Array:
+def _encode_block(params: Params, vectors_BxF: jax.Array) -> jax.Array:
   points_BxLxD = _project(params["mean_F"], params["basis_FxLxD"], vectors_BxF)
-  level = lambda points_and_codebook: nearest(*points_and_codebook)
-  codes_LxB = jax.lax.map(level, (points_BxLxD.swapaxes(0, 1), params["codebooks_LxVxD"]))
-  return codes_LxB.T
+  by_level = (points_BxLxD.swapaxes(0, 1), params["codebooks_LxVxD"])
+  return jax.lax.map(lambda level: nearest(*level), by_level).T
 
 
 @jax.jit
-def _decode(params: Params, codes_BxL: jax.Array) -> jax.Array:
+def _decode_block(params: Params, codes_BxL: jax.Array) -> jax.Array:
   codewords_LxBxD = jax.vmap(lambda book_VxD, codes_B: book_VxD[codes_B])(
     params["codebooks_LxVxD"], codes_BxL.T
   )
@@ -198,7 +187,7 @@ def _decode(params: Params, codes_BxL: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _costs(
+def _block_costs(
   mean_F: jax.Array, basis_FxD: jax.Array, codebook_VxD: jax.Array, vectors_BxF: jax.Array
 ) -> jax.Array:
   points_BxD = _project(mean_F, basis_FxD[:, None, :], vectors_BxF)[:, 0]

@@ -77,7 +77,7 @@ def test_names_of_levels():
 
 
 def test_vocabulary_goes_by_level_then_code(tmp_path):
-  codes = [[10, 2], [9, 2], [10, 0]]
+  codes = np.array([[10, 2], [9, 2], [10, 0]])
   assert new_tokens(codes) == ["<a_9>", "<a_10>", "<b_0>", "<b_2>"]
   write_new_tokens(tmp_path / "tokens.txt", codes)
   assert (tmp_path / "tokens.txt").read_text() == "<a_9>\n<a_10>\n<b_0>\n<b_2>\n"

@@ -105,14 +105,14 @@ def test_matches_the_plain_search(problem, block_size):
   size, capacity, taken, codes, seed = problem
   num_levels = len(codes[0])
   costs = table_costs(seed, len(codes), num_levels, size)
-  taken_TxL = np.array(taken, int).reshape(-1, num_levels)
+  taken_XxL = np.array(taken, int).reshape(-1, num_levels)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(reassign_lib, "BLOCK_SIZE", block_size)
-    made = reassign(codes, vectors_of(len(codes)), costs, size, taken_TxL, capacity)
+    made = reassign(np.array(codes), vectors_of(len(codes)), costs, size, taken_XxL, capacity)
   expected, moved, without_codeword = plain(codes, costs, size, taken, capacity)
   assert made.codes_NxL.dtype == np.int32
   assert list(map(tuple, made.codes_NxL.tolist())) == expected
-  assert made.moved_M.tolist() == sorted(moved)
+  assert made.moved_R.tolist() == sorted(moved)
   # Said again without the plain search: nobody is left, and only crowded tuples change.
   held = Counter(taken) + Counter(expected)
   assert held.total() == len(taken) + len(codes)
@@ -137,11 +137,11 @@ def line_costs(vectors_BxF, codes_BxL, level):
 
 def test_known_case():
   vectors = np.array([[1.0], [1.2], [0.9], [1.4], [3.0]], np.float32)
-  codes = [[1, 1], [1, 1], [1, 1], [1, 1], [2, 3]]
+  codes = np.array([[1, 1], [1, 1], [1, 1], [1, 1], [2, 3]])
   made = reassign(codes, vectors, line_costs, 4)
   # Row 0 is at its codeword; then 0.9 goes to 0, 1.2 to 2, and 1.4 to what is left, 3.
   assert made.codes_NxL.tolist() == [[1, 1], [1, 2], [1, 0], [1, 3], [2, 3]]
-  assert made.moved_M.tolist() == [1, 2, 3]
+  assert made.moved_R.tolist() == [1, 2, 3]
   first, last = made.report["levels"]
   assert first == {
     "level": 1,
@@ -166,7 +166,7 @@ def test_known_case():
 
 def test_a_full_prefix_sends_the_farthest_item_to_the_level_above():
   vectors = np.array([[1.6], [1.0], [1.0], [1.0], [1.0]], np.float32)
-  made = reassign([[1, 1]] * 5, vectors, line_costs, 4)
+  made = reassign(np.ones((5, 2), int), vectors, line_costs, 4)
   assert made.codes_NxL.tolist() == [[2, 2], [1, 1], [1, 0], [1, 2], [1, 3]]
   assert [row["moved"] for row in made.report["levels"]] == [1, 3]
   assert made.report["levels"][0]["extra_cost_mean"] == pytest.approx(0.4**2 - 0.6**2)
@@ -174,7 +174,7 @@ def test_a_full_prefix_sends_the_farthest_item_to_the_level_above():
 
 def test_codes_that_stand_for_nothing_come_last_and_are_counted():
   costs = lambda vectors, codes, level: np.array([[INF, INF, 7.0, 0.0]] * len(vectors))
-  made = reassign([[3]] * 4, np.zeros((4, 1)), costs, 4)
+  made = reassign(np.full((4, 1), 3), np.zeros((4, 1)), costs, 4)
   assert made.codes_NxL.tolist() == [[3], [2], [0], [1]]
   assert made.report["without_codeword"] == 2
   assert made.report["levels"][0]["extra_cost_mean"] == 7
@@ -191,18 +191,18 @@ def test_nothing_collides():
   def costs(*_):
     raise AssertionError("nothing has to be measured")
 
-  made = reassign([[1, 0], [0, 1]], np.zeros((2, 1)), costs, 2)
+  made = reassign(np.array([[1, 0], [0, 1]]), np.zeros((2, 1)), costs, 2)
   assert made.codes_NxL.tolist() == [[1, 0], [0, 1]]
-  assert (made.moved_M.tolist(), made.report["moved"]) == ([], 0)
+  assert (made.moved_R.tolist(), made.report["moved"]) == ([], 0)
 
 
 def test_large_codebooks_and_many_levels_do_not_overflow():
   costs = lambda vectors, codes, level: np.abs(np.arange(5000.0)[None] - vectors)
-  codes = [[4999] * 8] * 3
+  codes = np.full((3, 8), 4999)
   made = reassign(codes, np.full((3, 1), 4999.0), costs, 5000)
   assert made.codes_NxL[:, -1].tolist() == [4999, 4998, 4997]
   full = np.array([[7] * 7 + [c] for c in range(5000)])
-  moved = reassign([[7] * 8], np.full((1, 1), 7.0), costs, 5000, full)
+  moved = reassign(np.full((1, 8), 7), np.full((1, 1), 7.0), costs, 5000, full)
   assert moved.codes_NxL.tolist() == [[7] * 6 + [6, 7]]
 
 
@@ -210,21 +210,16 @@ def test_large_codebooks_and_many_levels_do_not_overflow():
   ("change", "message"),
   [
     ({"costs": None}, "no costs to find the nearest free codes by; .* extra_digit"),
-    ({"codes": [[0]] * 3, "vectors": np.zeros((3, 1))}, "3 items do not fit in 1 levels of 2"),
-    ({"taken": [[0]]}, "3 items do not fit in 1 levels of 2 codes.* 2 levels would do"),
-    ({"taken": [[0], [0]], "codes": [], "vectors": []}, r"codes have shape \(0,\)"),
-    ({"taken": [[1], [1]], "capacity": 2, "codes": [[0]]}, r"codes have shape \(1, 1\)"),
-    ({"taken": [[0, 1]]}, r"taken codes have shape \(1, 2\); give \[items, 1\]"),
-    ({"codes": [[0], [2]]}, r"token 2 at \[1, 0\] is outside 0\.\.1"),
-    ({"vectors": np.zeros((3, 1))}, r"codes have shape \(2, 1\) and vectors \(3, 1\)"),
+    ({"codes_NxL": np.zeros((3, 1), int)}, "3 items do not fit in 1 levels of 2"),
+    ({"taken_XxL": np.zeros((1, 1), int)}, "3 items do not fit in 1 .*of 2 codes.* 2 levels would"),
     ({"costs": lambda v, *_: np.full((len(v), 2), np.nan)}, "the costs of item 0 are NaN"),
     ({"costs": lambda v, *_: np.zeros((len(v), 3))}, r"costs have shape \(2, 3\), not \(2, 2\)"),
   ],
 )
 def test_bad_arguments(change, message):
   arguments = {
-    "codes": [[0], [0]],
-    "vectors": np.zeros((2, 1)),
+    "codes_NxL": np.zeros((2, 1), int),
+    "vectors_NxF": np.zeros((2, 1)),
     "costs": lambda v, *_: np.zeros((len(v), 2)),
     "codebook_size": 2,
   } | change
@@ -235,7 +230,7 @@ def test_bad_arguments(change, message):
 def test_taken_codes_must_be_unique():
   costs = lambda v, *_: np.zeros((len(v), 4))
   with pytest.raises(ValueError, match=r"2 taken items share the tuple \[3\], which may have 1"):
-    reassign([[0]], np.zeros((1, 1)), costs, 4, [[3], [3]])
+    reassign(np.zeros((1, 1), int), np.zeros((1, 1)), costs, 4, np.array([[3], [3]]))
 
 
 def test_a_million_items():
@@ -268,14 +263,14 @@ def toy(num_levels, size, with_costs=True):
 
 
 def test_placed_items_fill_the_gaps_of_their_tuple():
-  taken = [[1, 1, 0], [1, 1, 2], [0, 2, 1]]
+  taken = np.array([[1, 1, 0], [1, 1, 2], [0, 2, 1]])
   params = np.array([[1, 1], [0, 2], [2, 2], [1, 1]])
   placed = place_items(Fitted(toy(2, 4), params), vectors_of(4), taken)
   assert placed.tolist() == [[1, 1, 1], [0, 2, 0], [2, 2, 0], [1, 1, 3]]
 
 
 def test_items_of_a_full_tuple_go_to_the_nearest_one_with_room():
-  taken = [[1, 1, digit] for digit in range(4)] + [[1, 0, digit] for digit in range(4)]
+  taken = np.array([[1, first, digit] for first in (1, 0) for digit in range(4)])
   params = np.array([[1, 1], [1, 2]])
   placed = place_items(Fitted(toy(2, 4), params), vectors_of(2), taken)
   assert placed.tolist() == [[1, 2, 0], [1, 2, 1]]
@@ -286,6 +281,6 @@ def test_items_of_a_full_tuple_go_to_the_nearest_one_with_room():
 
 
 def test_placed_without_extra_digits():
-  taken = [[1, 1], [1, 0]]
+  taken = np.array([[1, 1], [1, 0]])
   placed = place_items(Fitted(toy(2, 4), np.array([[1, 1], [3, 3]])), vectors_of(2), taken)
   assert placed.tolist() == [[1, 2], [3, 3]]

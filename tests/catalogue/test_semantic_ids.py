@@ -409,7 +409,7 @@ def test_base_conversion_needs_no_vectors(method):
   np.testing.assert_array_equal(grown.codes, SemanticIDManager(2, 4, 8).codes)
   reused = grown.remove_items([2, 7]).add_items(vectors_at(0, 0, 0), [100, 101, 102])
   assert reused.get_batch_semantic_ids([100, 101, 102]).tolist() == [[2, 0], [3, 1], [0, 2]]
-  with pytest.raises(ValueError, match=r"9 new items beside 8 do not fit .* id_length=3"):
+  with pytest.raises(ValueError, match=r"9 new items and the 8 old ones do not fit .* id_length=3"):
     grown.add_items(None, range(100, 109))
 
 

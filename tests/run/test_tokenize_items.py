@@ -9,6 +9,7 @@ from tiny import make_dataset, make_items
 from sidrec.catalogue.lcrec_index import read_index
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.config import default_config
+from sidrec.run.tokenize import tokenizer_config
 from sidrec.run.tokenize_items import (
   TOKENIZED_FILES,
   load_fitted,
@@ -16,19 +17,20 @@ from sidrec.run.tokenize_items import (
   tokenize_items,
   write_tokenized,
 )
-from sidrec.trainers.tokenizer import TOKENIZERS
+from sidrec.tokenizers.registry import TOKENIZERS
 
 VECTORS = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
 
 
-def settings(name, **changes):
-  config = default_config().tokenizer
-  config.update(name=name, num_levels=2, codebook_size=8)
-  config.rqvae.update(hidden=(8,), latent_dim=4, batch_size=16, steps=4, steps_per_call=2)
-  config.rqvae.update(validate_every=4)
-  config.category.path = ("category_1",)
-  config.update(**changes)
-  return config
+def settings(name, path="", **changes):
+  config = default_config()
+  config.tokenizer.update(name=name, num_levels=2, codebook_size=8)
+  config.tokenizer.rqvae.update(hidden=(8,), latent_dim=4, batch_size=16, steps=4)
+  config.tokenizer.rqvae.update(steps_per_call=2, validate_every=4)
+  config.tokenizer.category.path = ("category_1",)
+  config.tokenizer.file.path = path
+  config.tokenizer.update(**changes)
+  return tokenizer_config(config)
 
 
 @pytest.mark.parametrize("name", [*TOKENIZERS])
@@ -91,20 +93,18 @@ def test_ids_from_files(tmp_path):
   tokenized = tokenize_items(config, make_dataset(), VECTORS, 0, tmp_path)
   write_tokenized(tmp_path, tokenized, make_dataset().items)
   for file in ("semantic_ids.json", "index.json"):
-    config = settings("file")
-    config.file.path = str(tmp_path / file)
+    config = settings("file", str(tmp_path / file))
     again = tokenize_items(config, make_dataset(), VECTORS, 0, tmp_path / "again")
     np.testing.assert_array_equal(again.ids.codes, tokenized.ids.codes)
-  config.file.path = ""
   with pytest.raises(ValueError, match=r"tokenizer.file.path is empty"):
-    tokenize_items(config, make_dataset(), VECTORS, 0, tmp_path)
+    tokenize_items(settings("file"), make_dataset(), VECTORS, 0, tmp_path)
 
 
 @pytest.mark.parametrize(
   ("name", "changes", "message"),
   [
     ("rqva", {}, "did you mean 'rqvae'"),
-    ("lsh", {"collisions": "none"}, "collisions must be one of extra_digit, reassign"),
+    ("lsh", {"collisions": "none"}, "unknown collisions 'none'; choose from extra_digit, reassign"),
     ("category", {"num_levels": 0}, "less than the 1 levels"),
   ],
 )

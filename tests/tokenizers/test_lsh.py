@@ -32,9 +32,9 @@ def params(vectors):
 
 
 def margins_of(params, vectors):
-  """Signed distances to the hyperplanes, in float64: [N, L, M]."""
+  """Signed distances to the hyperplanes, in float64: [N, L, X]."""
   centred = np.asarray(vectors, np.float64) - np.asarray(params["mean_F"], np.float64)
-  return np.einsum("nf,lmf->nlm", centred, np.asarray(params["planes_LxMxF"], np.float64))
+  return np.einsum("nf,lmf->nlm", centred, np.asarray(params["planes_LxXxF"], np.float64))
 
 
 @pytest.mark.parametrize("angle", [0.1, 0.25, 0.5, 0.75])
@@ -64,7 +64,7 @@ def test_codes_are_the_sides_of_the_hyperplanes(params, vectors):
 
 def test_normals_have_length_1(params):
   """So margins are distances, and the bits of all levels weigh alike."""
-  np.testing.assert_allclose(np.linalg.norm(params["planes_LxMxF"], axis=-1), 1, rtol=1e-5)
+  np.testing.assert_allclose(np.linalg.norm(params["planes_LxXxF"], axis=-1), 1, rtol=1e-5)
 
 
 def test_centring_splits_vectors_that_are_far_from_zero(params, vectors):

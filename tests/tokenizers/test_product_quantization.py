@@ -1,4 +1,4 @@
-"""Product quantisation: against NumPy, the deal of directions, and awkward inputs."""
+"""Product quantization: against NumPy, the deal of directions, and awkward inputs."""
 
 import tracemalloc
 
@@ -13,7 +13,7 @@ from sidrec.tokenizers.base import BLOCK_SIZE
 from sidrec.tokenizers.product_quantization import allocate, product_quantization
 from sidrec.tokenizers.report.quality import unexplained_variance
 
-QUANTISER = product_quantization(num_levels=4, codebook_size=16, iterations=10)
+QUANTIZER = product_quantization(num_levels=4, codebook_size=16, iterations=10)
 
 
 def correlated(num_items=900, width=16, rank=4, noise=0.1, seed=0):
@@ -34,12 +34,12 @@ def vectors():
 
 @pytest.fixture(scope="module")
 def params(vectors):
-  return QUANTISER.fit(jax.random.key(0), vectors)
+  return QUANTIZER.fit(jax.random.key(0), vectors)
 
 
 @pytest.fixture(scope="module")
 def codes(params, vectors):
-  return QUANTISER.encode(params, vectors)
+  return QUANTIZER.encode(params, vectors)
 
 
 def parts_of(params, vectors):
@@ -54,24 +54,24 @@ def test_codes_equal_a_numpy_search(params, vectors, codes):
   assert codes.dtype == np.int32
   np.testing.assert_array_equal(codes, distances.argmin(-1))
   for level in range(4):
-    costs = QUANTISER.costs(params, vectors, codes, level)
+    costs = QUANTIZER.costs(params, vectors, codes, level)
     np.testing.assert_allclose(costs, distances[:, level], rtol=1e-3, atol=1e-4)
 
 
 def test_costs_do_not_look_at_other_levels(params, vectors, codes):
   for level in range(4):
-    costs = QUANTISER.costs(params, vectors, codes, level)
+    costs = QUANTIZER.costs(params, vectors, codes, level)
     np.testing.assert_array_equal(costs.argmin(1), codes[:, level])
-    np.testing.assert_array_equal(costs, QUANTISER.costs(params, vectors, 0 * codes, level))
+    np.testing.assert_array_equal(costs, QUANTIZER.costs(params, vectors, 0 * codes, level))
   with pytest.raises(ValueError, match=r"level -1 is outside 0\.\.3"):
-    QUANTISER.costs(params, vectors, codes, -1)
+    QUANTIZER.costs(params, vectors, codes, -1)
 
 
 def test_costs_add_up_to_the_squared_error(params, vectors):
   any_codes = np.random.default_rng(2).integers(16, size=(len(vectors), 4)).astype(np.int32)
-  error = np.square(QUANTISER.decode(params, any_codes) - vectors).sum(1)
+  error = np.square(QUANTIZER.decode(params, any_codes) - vectors).sum(1)
   summed = sum(
-    QUANTISER.costs(params, vectors, any_codes, level)[np.arange(900), any_codes[:, level]]
+    QUANTIZER.costs(params, vectors, any_codes, level)[np.arange(900), any_codes[:, level]]
     for level in range(4)
   )
   np.testing.assert_allclose(summed, error, rtol=1e-3)
@@ -81,7 +81,7 @@ def test_costs_add_up_to_the_squared_error(params, vectors):
 @pytest.mark.parametrize("rotate", [True, False])
 def test_the_basis_is_orthonormal_and_whole(width, levels, rotate):
   vectors = correlated(50, width)
-  basis = module._basis(vectors, vectors.mean(0), levels, rotate)
+  basis = module._basis(vectors, vectors.mean(0), levels, rotate=rotate)
   used = basis.reshape(width, -1)
   used = used[:, np.square(used).sum(0) > 0]
   np.testing.assert_allclose(used.T @ used, np.eye(width), atol=1e-5)
@@ -92,7 +92,7 @@ def test_the_basis_is_orthonormal_and_whole(width, levels, rotate):
 def test_rotation_helps_correlated_vectors(vectors, params):
   plain = product_quantization(4, 16, 10, rotate=False)
   without = left_over(plain, plain.fit(jax.random.key(0), vectors), vectors)
-  assert left_over(QUANTISER, params, vectors) < 0.7 * without
+  assert left_over(QUANTIZER, params, vectors) < 0.7 * without
 
 
 def test_without_rotation_parts_are_neighbouring_columns():
@@ -149,30 +149,30 @@ def test_allocation_deals_every_direction_once_whatever_the_scale(variances, dat
 
 
 def test_decoding_is_a_fixed_point(params, codes):
-  decoded = QUANTISER.decode(params, codes)
-  np.testing.assert_array_equal(QUANTISER.encode(params, decoded), codes)
+  decoded = QUANTIZER.decode(params, codes)
+  np.testing.assert_array_equal(QUANTIZER.encode(params, decoded), codes)
   with pytest.raises(ValueError, match=r"outside 0\.\.15"):
-    QUANTISER.decode(params, codes + 16)
+    QUANTIZER.decode(params, codes + 16)
   with pytest.raises(ValueError, match=r"give \[items, 4\]"):
-    QUANTISER.decode(params, codes[:, :2])
+    QUANTIZER.decode(params, codes[:, :2])
 
 
 def test_the_key_decides(params, vectors):
-  again = QUANTISER.fit(jax.random.key(0), vectors)
+  again = QUANTIZER.fit(jax.random.key(0), vectors)
   jax.tree.map(np.testing.assert_array_equal, params, again)
-  other = QUANTISER.fit(jax.random.key(1), vectors)
+  other = QUANTIZER.fit(jax.random.key(1), vectors)
   assert (np.asarray(other["codebooks_LxVxD"]) != np.asarray(params["codebooks_LxVxD"])).any()
 
 
 def test_an_item_alone_gets_the_code_that_it_gets_among_many(params):
   unseen = correlated(5000, seed=9)
-  codes = QUANTISER.encode(params, unseen)
+  codes = QUANTIZER.encode(params, unseen)
   assert codes.min() >= 0
   assert codes.max() < 16
-  decoded = QUANTISER.decode(params, codes)
+  decoded = QUANTIZER.decode(params, codes)
   for row in (0, 17, 4999):
-    np.testing.assert_array_equal(QUANTISER.encode(params, unseen[row : row + 1])[0], codes[row])
-    np.testing.assert_array_equal(QUANTISER.decode(params, codes[row : row + 1])[0], decoded[row])
+    np.testing.assert_array_equal(QUANTIZER.encode(params, unseen[row : row + 1])[0], codes[row])
+    np.testing.assert_array_equal(QUANTIZER.decode(params, codes[row : row + 1])[0], decoded[row])
 
 
 def test_codebooks_are_fitted_to_a_sample_of_a_large_catalogue(monkeypatch):
@@ -217,7 +217,7 @@ def test_a_memory_mapped_catalogue_is_not_copied(tmp_path):
 def test_few_distinct_items_are_kept_whole(vectors, rotate):
   """With no more distinct items than codes nothing is lost, whatever the rank."""
   vectors = vectors.astype(np.float32)
-  tokenizer = product_quantization(4, 16, 10, rotate)
+  tokenizer = product_quantization(4, 16, 10, rotate=rotate)
   params = tokenizer.fit(jax.random.key(0), vectors)
   codes = tokenizer.encode(params, vectors)
   np.testing.assert_allclose(tokenizer.decode(params, codes), vectors, atol=1e-4)
@@ -229,12 +229,12 @@ def test_bad_inputs_are_refused(params, vectors):
   spoilt = vectors.copy()
   spoilt[7, 2] = np.inf
   with pytest.raises(ValueError, match="row 7"):
-    QUANTISER.fit(jax.random.key(0), spoilt)
+    QUANTIZER.fit(jax.random.key(0), spoilt)
   with pytest.raises(ValueError, match="row 7"):
-    QUANTISER.encode(params, spoilt)
+    QUANTIZER.encode(params, spoilt)
   with pytest.raises(ValueError, match="fitted on width 16"):
-    QUANTISER.encode(params, vectors[:, :4])
+    QUANTIZER.encode(params, vectors[:, :4])
   with pytest.raises(ValueError, match="3 wide, too narrow for the parts of 4 levels"):
-    QUANTISER.fit(jax.random.key(0), vectors[:, :3])
+    QUANTIZER.fit(jax.random.key(0), vectors[:, :3])
   with pytest.raises(ValueError, match="iterations is 0"):
     product_quantization(2, 4, 0)

@@ -20,8 +20,8 @@ from reference_models import (
   make_sasrec,
   padded,
 )
-
 from sidrec.tokenizers.rqvae.config import RQVAEConfig
+
 from sidrec.tokenizers.rqvae.quantizer import Averages
 from sidrec.tokenizers.rqvae.task import rqvae_task
 from sidrec.trainers.recommender import recommender_task

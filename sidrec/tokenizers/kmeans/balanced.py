@@ -6,10 +6,8 @@ next nearest. This is Gale and Shapley's algorithm (1962) with distances as ever
 Radii only shrink, so the order of the proposals does not matter, and at the end each point belongs
 to the nearest of the clusters within whose radius it lies. New points are assigned by that rule.
 
-Points at equal distances from a cluster, as equal points are, cannot be told apart by a radius:
-they are kept or let go together, so equal points share a cluster, even beyond its capacity.
-
-Letters: N points, B points of a block, M points that propose, V clusters.
+A radius cannot separate points at equal distances from a cluster, as equal points are: they are
+kept or let go together, so equal points share a cluster, even beyond its capacity.
 """
 
 import math
@@ -21,7 +19,7 @@ import numpy as np
 
 from sidrec.tokenizers.kmeans.kmeans import first_smallest
 
-# (rows int64 [M], radius float32 [V]) → code int32 [M] and squared distance float32 [M]: the
+# (rows int64 [R], radius float32 [V]) → code int32 [R] and squared distance float32 [R]: the
 # nearest cluster that accepts each of these points, as `nearest_accepting` finds it.
 Propose = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -36,8 +34,8 @@ def capacity(num_points: int, num_clusters: int, slack: float) -> int:
   return math.ceil(num_points * slack / num_clusters)
 
 
-def check_slack(slack: float | None) -> None:
-  """Raises ValueError unless the slack is None or 0 (no balance) or finite and at least 1."""
+def check_slack(slack: float) -> None:
+  """Raises ValueError unless the slack is 0 (no balance) or finite and at least 1."""
   if slack and not 1 <= slack < math.inf:
     raise ValueError(
       f"balance_slack is {slack}; give at least 1 (the largest cluster over the average), "
@@ -86,9 +84,9 @@ def fill(
   radius_V = np.full(num_clusters, np.inf, np.float32)
   code_N = np.zeros(num_points, np.int32)
   distance_N = np.zeros(num_points, np.float32)
-  looking_M = np.arange(num_points)
-  while len(looking_M):
-    code_N[looking_M], distance_N[looking_M] = propose(looking_M, radius_V)
+  looking_R = np.arange(num_points)
+  while len(looking_R):
+    code_N[looking_R], distance_N[looking_R] = propose(looking_R, radius_V)
     crowded_V = np.bincount(code_N, minlength=num_clusters) > most
     rows = np.flatnonzero(crowded_V[code_N])
     rows = rows[np.lexsort((distance_N[rows], code_N[rows]))]
@@ -106,7 +104,7 @@ def fill(
             )
           radius_V[cluster] = radius
           let_go.append(rejected)
-    looking_M = np.sort(np.concatenate(let_go)) if let_go else looking_M[:0]
+    looking_R = np.sort(np.concatenate(let_go)) if let_go else looking_R[:0]
   return radius_V, code_N
 
 

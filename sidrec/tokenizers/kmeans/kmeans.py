@@ -1,7 +1,7 @@
 """k-means on an accelerator: k-means++ seeds, Lloyd's iterations, no empty clusters.
 
-Letters: N points, B points of a block, F their width, V clusters, T points tried as a seed, S
-points that seeds are sought among. Everything is float32; distances are squared and Euclidean.
+Everything is float32; distances are squared and Euclidean. V is the number of clusters, R points
+that seeds are sought among, X points tried as a seed.
 
 With a mesh, points are spread over its 'data' axis: each device assigns its own, and what they
 have in common, sums and counts of clusters, is added up between devices.
@@ -24,7 +24,7 @@ SEED_SAMPLE = 64
 # A squared distance below this part of the squared lengths is rounding: the points are equal.
 ROUNDING = 4e-6
 
-# Seeds are drawn in two steps, a row of that many points and then one of them.
+# Seeds are drawn in two steps, a group of that many points and then one of them.
 DRAW_WIDTH = 128
 
 
@@ -175,8 +175,9 @@ def _nearest_in_blocks(
     # The last block starts early enough to be whole; the rows it shares get the same again.
     start = jnp.minimum(index * block_size, num_points - block_size)
     parts = of_block(jax.lax.dynamic_slice_in_dim(points_NxF, start, block_size))
-    update = lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
-    return jax.tree.map(update, found, parts)
+    return jax.tree.map(
+      lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0), found, parts
+    )
 
   if block_size == num_points:
     return of_block(points_NxF)
@@ -220,29 +221,29 @@ def choose_seeds(
   seeds before: the one that leaves the least distance in total. Arguments as in `kmeans`.
   """
   sample_key, first_key, key = jax.random.split(key, 3)
-  points_SxF, real_S = _seed_sample(sample_key, points_NxF, num_clusters, num_points)
+  points_RxF, real_R = _seed_sample(sample_key, points_NxF, num_clusters, num_points)
   # Seeds are found on points around the origin, where less is lost in |x|² + |c|² - 2xc.
-  mean_F = (points_SxF * real_S[:, None]).sum(0) / real_S.sum()
-  centred_SxF = (points_SxF - mean_F[None]) * real_S[:, None]
-  length_S = jnp.square(centred_SxF).sum(-1)
+  mean_F = (points_RxF * real_R[:, None]).sum(0) / real_R.sum()
+  centred_RxF = (points_RxF - mean_F[None]) * real_R[:, None]
+  length_R = jnp.square(centred_RxF).sum(-1)
   num_tries = 2 + int(math.log(num_clusters))
 
-  def distances(tried_T: jax.Array) -> jax.Array:
-    cross_TxS = jnp.dot(centred_SxF[tried_T], centred_SxF.T, precision=jax.lax.Precision.HIGHEST)
-    lengths_TxS = length_S[tried_T][:, None] + length_S[None]
-    distance_TxS = lengths_TxS - 2 * cross_TxS
-    equal_TxS = distance_TxS <= ROUNDING * lengths_TxS
-    return jnp.where(equal_TxS, 0, distance_TxS) * real_S[None]
+  def distances(tried_X: jax.Array) -> jax.Array:
+    cross_XxR = jnp.dot(centred_RxF[tried_X], centred_RxF.T, precision=jax.lax.Precision.HIGHEST)
+    lengths_XxR = length_R[tried_X][:, None] + length_R[None]
+    distance_XxR = lengths_XxR - 2 * cross_XxR
+    equal_XxR = distance_XxR <= ROUNDING * lengths_XxR
+    return jnp.where(equal_XxR, 0, distance_XxR) * real_R[None]
 
-  def add_seed(distance_S: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    tried_T = _draw(key, distance_S, num_tries)
-    left_TxS = jnp.minimum(distance_S[None], distances(tried_T))
-    best = jnp.argmin(left_TxS.sum(-1))
-    return left_TxS[best], tried_T[best]
+  def add_seed(distance_R: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    tried_X = _draw(key, distance_R, num_tries)
+    left_XxR = jnp.minimum(distance_R[None], distances(tried_X))
+    best = jnp.argmin(left_XxR.sum(-1))
+    return left_XxR[best], tried_X[best]
 
-  first = _draw(first_key, real_S, 1)
+  first = _draw(first_key, real_R, 1)
   _, rest = jax.lax.scan(add_seed, distances(first)[0], jax.random.split(key, num_clusters - 1))
-  return points_SxF[jnp.concatenate([first, rest])]
+  return points_RxF[jnp.concatenate([first, rest])]
 
 
 def _seed_sample(
@@ -251,30 +252,30 @@ def _seed_sample(
   num_clusters: int,
   num_points: int | jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """The points that seeds are sought among, [S, F], and float32 [S]: 1, or 0 for padding."""
+  """The points that seeds are sought among, [R, F], and float32 [R]: 1, or 0 for padding."""
   points_NxF = points_NxF.astype(jnp.float32)
   size = SEED_SAMPLE * num_clusters
   num_real = jnp.asarray(len(points_NxF) if num_points is None else num_points)
   if len(points_NxF) > size:
-    # One point from each of S equal stretches of the rows.
-    place_S = (jnp.arange(size) + jax.random.uniform(key, (size,))) / size
-    row_S = jnp.minimum((place_S * num_real).astype(jnp.int32), num_real - 1)
-    return points_NxF[row_S], jnp.ones(size)
+    # One point from each of R equal stretches of the rows.
+    place_R = (jnp.arange(size) + jax.random.uniform(key, (size,))) / size
+    row_R = jnp.minimum((place_R * num_real).astype(jnp.int32), num_real - 1)
+    return points_NxF[row_R], jnp.ones(size)
   missing = -len(points_NxF) % DRAW_WIDTH
-  real_S = (jnp.arange(len(points_NxF) + missing) < num_real).astype(jnp.float32)
-  return jnp.pad(points_NxF, ((0, missing), (0, 0))), real_S
+  real_R = (jnp.arange(len(points_NxF) + missing) < num_real).astype(jnp.float32)
+  return jnp.pad(points_NxF, ((0, missing), (0, 0))), real_R
 
 
-def _draw(key: jax.Array, weight_S: jax.Array, num_draws: int) -> jax.Array:
-  """Draws points by weight: int32 [T]. Without any weight, it is the first one."""
-  width = math.gcd(len(weight_S), DRAW_WIDTH)
-  weight_RxW = weight_S.reshape(-1, width)
-  upto_R = jnp.cumsum(weight_RxW.sum(-1))
-  mark_T = jax.random.uniform(key, (num_draws,)) * upto_R[-1]
-  row_T = jnp.minimum((upto_R[None] <= mark_T[:, None]).sum(-1), len(upto_R) - 1)
-  before_T = jnp.where(row_T > 0, upto_R[row_T - 1], 0)
-  weight_TxW = weight_RxW[row_T]
-  past_TxW = jnp.cumsum(weight_TxW, axis=-1) > (mark_T - before_T)[:, None]
-  # Rounding may leave no point past the mark: then it is the heaviest of the row.
-  column_T = jnp.where(past_TxW.any(-1), past_TxW.argmax(-1), weight_TxW.argmax(-1))
-  return (row_T * width + column_T).astype(jnp.int32)
+def _draw(key: jax.Array, weight_R: jax.Array, num_draws: int) -> jax.Array:
+  """Draws points by weight: int32 [X]. Without any weight, it is the first one."""
+  width = math.gcd(len(weight_R), DRAW_WIDTH)
+  by_group = weight_R.reshape(-1, width)  # [G, width]
+  upto_G = jnp.cumsum(by_group.sum(-1))
+  mark_X = jax.random.uniform(key, (num_draws,)) * upto_G[-1]
+  group_X = jnp.minimum((upto_G[None] <= mark_X[:, None]).sum(-1), len(upto_G) - 1)
+  before_X = jnp.where(group_X > 0, upto_G[group_X - 1], 0)
+  chosen = by_group[group_X]  # [X, width]
+  past = jnp.cumsum(chosen, axis=-1) > (mark_X - before_X)[:, None]
+  # Rounding may leave no point past the mark: then it is the heaviest of the group.
+  column_X = jnp.where(past.any(-1), past.argmax(-1), chosen.argmax(-1))
+  return (group_X * width + column_X).astype(jnp.int32)

@@ -1,9 +1,6 @@
 """Residual k-means: each level clusters what the levels before left of the vectors.
 
-After residual vector quantisation (Chen, Guan and Wang, 2010) with a k-means codebook per level.
-
-Letters: N items, B items of a block, M some of the items, S sampled items, F vector width, L
-levels, V codes per level.
+After residual vector quantization (Chen, Guan and Wang, 2010) with a k-means codebook per level.
 """
 
 import functools
@@ -19,8 +16,7 @@ from sidrec.tokenizers.base import (
   Array,
   Params,
   Tokenizer,
-  check_codes,
-  check_vectors,
+  checked,
   map_blocks,
   shared_size,
   spread_rows,
@@ -38,8 +34,8 @@ BALANCED_ITERATIONS = 4
 def residual_kmeans(
   num_levels: int,
   codebook_size: int,
-  iterations: int = 25,
-  balance_slack: float | None = None,
+  iterations: int,
+  balance_slack: float = 0.0,
   mesh: Mesh | None = None,
 ) -> Tokenizer:
   """Residual k-means as a tokenizer.
@@ -52,30 +48,30 @@ def residual_kmeans(
     codebook_size: V.
     iterations: of Lloyd's algorithm, at most, per level.
     balance_slack: at every level, no code is given to more than this times N / V items, rounded
-      up; see `balanced` for equal vectors. At least 1; None or 0 for no such bound.
+      up; see `balanced` for equal vectors. At least 1, or 0 for no such bound.
     mesh: devices that items are spread over; None for one device.
 
   Returns:
-    A tokenizer whose functions raise ValueError for vectors that `check_vectors` refuses and for
-    codes that are no integers in [0, V) of shape [N, L].
+    A tokenizer whose functions raise ValueError as `checked` says.
 
   Raises:
     ValueError: for a setting that makes no sense.
   """
   check_settings(num_levels, codebook_size, iterations, balance_slack)
-  return Tokenizer(
+  tokenizer = Tokenizer(
     name="residual_kmeans",
     num_levels=num_levels,
     codebook_size=codebook_size,
-    fit=functools.partial(_fit, mesh, num_levels, codebook_size, iterations, balance_slack or 0),
+    fit=functools.partial(_fit, mesh, num_levels, codebook_size, iterations, balance_slack),
     encode=functools.partial(_encode, mesh),
     decode=_decode,
     costs=functools.partial(_costs, mesh),
   )
+  return checked(tokenizer, width=lambda params: params["centroids_LxVxF"].shape[2])
 
 
 def check_settings(
-  num_levels: int, codebook_size: int, iterations: int, balance_slack: float | None
+  num_levels: int, codebook_size: int, iterations: int, balance_slack: float
 ) -> None:
   """Raises ValueError for settings of a k-means tokenizer that make no sense."""
   check_sizes(num_levels, codebook_size)
@@ -119,78 +115,72 @@ def _fit(
   iterations: int,
   slack: float,
   key: jax.Array,
-  vectors_NxF: Array,
+  items_NxF: np.ndarray,
 ) -> Params:
-  items_NxF = check_vectors(vectors_NxF)
   sample_key, key = jax.random.split(key)
-  rows_S = sample_rows(len(items_NxF), FIT_SAMPLE * codebook_size, sample_key)
-  residual_SxF = np.array(items_NxF[rows_S])
+  rows_R = sample_rows(len(items_NxF), FIT_SAMPLE * codebook_size, sample_key)
+  residual_RxF = np.array(items_NxF[rows_R])
   centroids, radii = [], []
   for level_key in jax.random.split(key, num_levels):
-    found_VxF, _ = _kmeans(level_key, residual_SxF, codebook_size, iterations, mesh)
+    found_VxF, _ = _kmeans(level_key, residual_RxF, codebook_size, iterations, mesh)
     centroids_VxF = np.array(found_VxF)
     radius_V = np.full(codebook_size, np.inf, np.float32)
     if slack:
-      centroids_VxF = balanced_kmeans(centroids_VxF, residual_SxF, slack, mesh)
+      centroids_VxF = balanced_kmeans(centroids_VxF, residual_RxF, slack, mesh)
       propose = _proposer(items_NxF, centroids_VxF, centroids, radii, mesh)
       most = balanced.capacity(len(items_NxF), codebook_size, slack)
       radius_V, _ = balanced.fill(propose, len(items_NxF), codebook_size, most)
     centroids.append(centroids_VxF)
     radii.append(radius_V)
-    step = functools.partial(_quantise, centroids_VxF=centroids_VxF, radius_V=radius_V)
-    residual_SxF = map_blocks(lambda x, step=step: step(x)[2], residual_SxF, mesh=mesh)
+    step = functools.partial(_quantize, centroids_VxF=centroids_VxF, radius_V=radius_V)
+    residual_RxF = map_blocks(lambda x, step=step: step(x)[2], residual_RxF, mesh=mesh)
   return {"centroids_LxVxF": np.stack(centroids), "radius_LxV": np.stack(radii)}
 
 
 def _kmeans(
-  key: jax.Array, points_SxF: np.ndarray, num_clusters: int, iterations: int, mesh: Mesh | None
+  key: jax.Array, points_RxF: np.ndarray, num_clusters: int, iterations: int, mesh: Mesh | None
 ) -> tuple[jax.Array, jax.Array]:
   """`kmeans` on one device, or of points spread over a mesh and filled up to share evenly."""
   if mesh is None:
-    return kmeans(key, points_SxF, num_clusters, iterations)
-  missing = shared_size(len(points_SxF), mesh) - len(points_SxF)
-  spread_NxF = spread_rows(np.pad(points_SxF, ((0, missing), (0, 0))), mesh)
-  return kmeans(key, spread_NxF, num_clusters, iterations, len(points_SxF), mesh)
+    return kmeans(key, points_RxF, num_clusters, iterations)
+  missing = shared_size(len(points_RxF), mesh) - len(points_RxF)
+  spread_RxF = spread_rows(np.pad(points_RxF, ((0, missing), (0, 0))), mesh)
+  return kmeans(key, spread_RxF, num_clusters, iterations, len(points_RxF), mesh)
 
 
-def _encode(mesh: Mesh | None, params: Params, vectors_NxF: Array) -> np.ndarray:
+def _encode(mesh: Mesh | None, params: Params, vectors_NxF: np.ndarray) -> np.ndarray:
   centroids_LxVxF, radius_LxV = _levels(params)
-  items_NxF = check_vectors(vectors_NxF, centroids_LxVxF[0].shape[1])
 
   def block(residual_BxF: Array) -> jax.Array:
     codes = []
     for centroids_VxF, radius_V in zip(centroids_LxVxF, radius_LxV, strict=True):
-      code_B, _, residual_BxF = _quantise(residual_BxF, centroids_VxF, radius_V)
+      code_B, _, residual_BxF = _quantize(residual_BxF, centroids_VxF, radius_V)
       codes.append(code_B)
     return jnp.stack(codes, axis=1)
 
-  return map_blocks(block, items_NxF, mesh=mesh)
+  return map_blocks(block, vectors_NxF, mesh=mesh)
 
 
-def _decode(params: Params, codes_NxL: Array) -> np.ndarray:
+def _decode(params: Params, codes_NxL: np.ndarray) -> np.ndarray:
   centroids_LxVxF = np.asarray(params["centroids_LxVxF"])
-  checked_NxL = check_codes(codes_NxL, *centroids_LxVxF.shape[:2])
-  decoded_NxF = np.zeros((len(checked_NxL), centroids_LxVxF.shape[2]), np.float32)
-  for centroids_VxF, codes_N in zip(centroids_LxVxF, checked_NxL.T, strict=True):
+  decoded_NxF = np.zeros((len(codes_NxL), centroids_LxVxF.shape[2]), np.float32)
+  for centroids_VxF, codes_N in zip(centroids_LxVxF, codes_NxL.T, strict=True):
     decoded_NxF += centroids_VxF[codes_N]
   return decoded_NxF
 
 
 def _costs(
-  mesh: Mesh | None, params: Params, vectors_NxF: Array, codes_NxL: Array, level: int
+  mesh: Mesh | None, params: Params, vectors_NxF: np.ndarray, codes_NxL: np.ndarray, level: int
 ) -> np.ndarray:
   """Squared distances of what the levels above left to the codewords: float32 [N, V]."""
   centroids_LxVxF, _ = _levels(params)
-  items_NxF = check_vectors(vectors_NxF, centroids_LxVxF[0].shape[1])
-  num_codes = len(centroids_LxVxF[0])
-  checked_NxL = check_codes(codes_NxL, len(centroids_LxVxF), num_codes)
 
   def block(residual_BxF: Array, codes_BxL: Array) -> jax.Array:
     for above in range(level):
       residual_BxF = residual_BxF - centroids_LxVxF[above][codes_BxL[:, above]]
     return _distances(residual_BxF, centroids_LxVxF[level])
 
-  return map_blocks(block, items_NxF, checked_NxL, mesh=mesh)
+  return map_blocks(block, vectors_NxF, codes_NxL, mesh=mesh)
 
 
 def _levels(params: Params) -> tuple[list[jax.Array], list[jax.Array]]:
@@ -209,20 +199,20 @@ def _proposer(
 ) -> balanced.Propose:
   """Proposals of points to the codes of a level, by their residuals after the levels above."""
 
-  def propose(rows_M: np.ndarray, radius_V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  def propose(rows_R: np.ndarray, radius_V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     def block(rows_B: np.ndarray) -> tuple[jax.Array, jax.Array]:
       residual_BxF = spread_rows(points_NxF[rows_B], mesh)
       for above_VxF, above_V in zip(centroids_above, radii_above, strict=True):
-        residual_BxF = _quantise(residual_BxF, above_VxF, above_V)[2]
-      return _quantise(residual_BxF, centroids_VxF, radius_V)[:2]
+        residual_BxF = _quantize(residual_BxF, above_VxF, above_V)[2]
+      return _quantize(residual_BxF, centroids_VxF, radius_V)[:2]
 
-    return map_blocks(block, rows_M, block_size=shared_size(BLOCK_SIZE, mesh))
+    return map_blocks(block, rows_R, block_size=shared_size(BLOCK_SIZE, mesh))
 
   return propose
 
 
 @jax.jit
-def _quantise(
+def _quantize(
   residual_BxF: jax.Array, centroids_VxF: jax.Array, radius_V: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """One level: codes int32 [B], squared distances [B], and what is left, [B, F].

@@ -2,28 +2,39 @@
 
 Items with the same first codes form a cluster; a label divides the same items into classes.
 Purity and normalised mutual information grow with the number of clusters whatever the codes
-mean (a cluster of one item is pure), so each stands beside its value for shuffled IDs: the same
+mean (a cluster of one item is pure), so each is shown with its value for shuffled IDs: the same
 tuples, dealt to other items. Adjusted mutual information is corrected for chance.
-
-Letters: N items, L levels, D the depth of a prefix.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from sidrec.core.codes import as_integers
+from sidrec.core.codes import group
+from sidrec.core.tables import aligned_table
 from sidrec.data.dataset import Items
 
 # The adjusted mutual information looks at every pair of cluster and class: some seconds for that
 # many (12,101 items with 227 categories have 2.6 million at most, 0.2 s).
 MAX_PAIRS = 50_000_000
 
+HEADINGS = (
+  "agreement with",
+  "items",
+  "without",
+  "classes",
+  "depth",
+  "purity (shuffled)",
+  "NMI (shuffled)",
+  "AMI (shuffled)",
+)
 
-def agreement(
-  codes: ArrayLike,
+
+def cluster_metrics(
+  codes_NxL: np.ndarray,
   labels: Mapping[str, np.ndarray],
   missing: tuple[str | int, ...] = ("", -1),
   seed: int = 0,
@@ -37,7 +48,7 @@ def agreement(
     E over all ways to deal the prefixes (Vinh et al. 2010, JMLR 11): 0 for chance, 1 for perfect.
 
   Args:
-    codes: integer [N, L].
+    codes_NxL: integers.
     labels: name → str or integer [N].
     missing: the values that say that an item has no label; such items are left out.
     seed: of the shuffled IDs, one permutation for all labels and depths.
@@ -48,15 +59,9 @@ def agreement(
     two 'ami' are None at depths with more than MAX_PAIRS pairs of prefix and class.
 
   Raises:
-    ValueError: if codes or labels have a wrong shape or type, or no item has a label.
+    ValueError: if a label has a wrong shape or type, or no item has it.
   """
-  codes_NxL = as_integers(codes, "tokens")
-  if codes_NxL.ndim != 2 or not codes_NxL.size:
-    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, levels], at least one each")
-  prefixes = [
-    np.unique(codes_NxL[:, : depth + 1], axis=0, return_inverse=True)[1].reshape(-1)
-    for depth in range(codes_NxL.shape[1])
-  ]
+  prefixes = [group(codes_NxL[:, :depth]).group_N for depth in range(1, codes_NxL.shape[1] + 1)]
   shuffle_N = np.random.default_rng(seed).permutation(len(codes_NxL))
   result = {}
   for name, label in labels.items():
@@ -101,22 +106,25 @@ def item_labels(items: Items) -> dict[str, np.ndarray]:
   return labels
 
 
-def agreement_table(measured: Mapping[str, Any]) -> str:
-  """What `agreement` found, as plain text at most 100 columns wide."""
-  lines = [
-    f"{'agreement with':<16} {'items':>9} {'without':>9} {'classes':>8} {'depth':>5} "
-    f"{'purity (shuffled)':>17} {'NMI (shuffled)':>14} {'AMI (shuffled)':>15}"
-  ]
+def cluster_metrics_table(measured: Mapping[str, Any]) -> str:
+  """What `cluster_metrics` found, as plain text at most 100 columns wide."""
+  rows = [list(HEADINGS)]
   for name, label in measured.items():
     shown = name if len(name) <= 16 else name[:15] + "…"
-    lead = f"{shown:<16} {label['items']:>9,} {label['missing']:>9,} {label['classes']:>8,}"
+    about = [shown, *(f"{label[key]:,}" for key in ("items", "missing", "classes"))]
     for row in label["depths"]:
-      purity = f"{row['purity']:.1%} ({row['purity_shuffled']:.1%})"
-      nmi = f"{row['nmi']:.3f} ({row['nmi_shuffled']:.3f})"
       ami = "-" if row["ami"] is None else f"{row['ami']:z.3f} ({row['ami_shuffled']:z.3f})"
-      lines.append(f"{lead} {row['depth']:>5} {purity:>17} {nmi:>14} {ami:>15}")
-      lead = " " * len(lead)
-  return "\n".join(lines)
+      rows.append(
+        [
+          *about,
+          str(row["depth"]),
+          f"{row['purity']:.1%} ({row['purity_shuffled']:.1%})",
+          f"{row['nmi']:.3f} ({row['nmi_shuffled']:.3f})",
+          ami,
+        ]
+      )
+      about = [""] * len(about)
+  return aligned_table(rows, names=1, underline=False)
 
 
 def _classes(
@@ -132,10 +140,10 @@ def _classes(
   if label_N.dtype.kind not in "UTiu":
     raise ValueError(f"label {name!r} is of type {label_N.dtype}; give text or integers")
   values, class_N = np.unique(label_N, return_inverse=True)
-  missing_C = np.array([value in missing for value in values.tolist()])
-  if missing_C.all():
+  missing_X = np.array([value in missing for value in values.tolist()])
+  if missing_X.all():
     raise ValueError(f"no item has a label {name!r}; leave it out")
-  return np.where(missing_C[class_N], -1, class_N)
+  return np.where(missing_X[class_N], -1, class_N)
 
 
 def _compare(prefix: np.ndarray, shuffled: np.ndarray, label: np.ndarray) -> dict[str, Any]:
@@ -160,7 +168,7 @@ def _compare(prefix: np.ndarray, shuffled: np.ndarray, label: np.ndarray) -> dic
 
 def _purity(cluster: np.ndarray, label: np.ndarray) -> float:
   """The share of items whose label is the most frequent one of their cluster."""
-  pairs, counts = np.unique(np.stack([cluster, label]), axis=1, return_counts=True)
-  largest = np.zeros(cluster.max() + 1, np.int64)
-  np.maximum.at(largest, pairs[0], counts)
-  return float(largest.sum() / len(label))
+  from sklearn.metrics.cluster import contingency_matrix
+
+  counts = sp.csr_array(contingency_matrix(label, cluster, sparse=True))  # [classes, clusters]
+  return float(counts.max(axis=0).sum() / len(label))

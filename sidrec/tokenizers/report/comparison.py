@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sidrec.core.tables import aligned_table, markdown_table
+
 HEADINGS = (
   "tokenizer",
   "codes",
@@ -28,26 +30,18 @@ def compare_table(reports: Mapping[str, Mapping[str, Any]], label: str = "catego
   Raises:
     ValueError: without reports.
   """
-  rows = [HEADINGS, *_rows(reports, label)]
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  rows.insert(1, tuple("-" * width for width in widths))
-  lines = [
-    "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-  ]
-  return "\n".join([*lines, "", _legend(label)])
+  return "\n".join([aligned_table(_rows(reports, label), names=1), "", _legend(label)])
 
 
 def compare_markdown(reports: Mapping[str, Mapping[str, Any]], label: str = "category") -> str:
   """The same as a Markdown table; `reports`, `label` and errors as for `compare_table`."""
-  rows = [HEADINGS, ("---", *("---:" for _ in HEADINGS[1:])), *_rows(reports, label)]
-  lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-  return "\n".join([*lines, "", _legend(label)])
+  return "\n".join([markdown_table(_rows(reports, label), names=1), "", _legend(label)])
 
 
 def _rows(reports: Mapping[str, Mapping[str, Any]], label: str) -> list[tuple[str, ...]]:
   if not reports:
     raise ValueError("no reports to compare; give at least one")
-  return [(name, *_figures(report, label)) for name, report in reports.items()]
+  return [HEADINGS, *((name, *_figures(report, label)) for name, report in reports.items())]
 
 
 def _figures(report: Mapping[str, Any], label: str) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """How well codes use their codebooks, tell items apart, and keep what vectors and labels say.
 
-Measured over the whole catalogue, before collisions are resolved. Letters: N
-items, L levels, V codes per level, F vector width.
+Measured over the whole catalogue, before collisions are resolved.
 """
 
 import math
@@ -11,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sidrec.core.codes import as_codes, collision_rate, group, largest_group
-from sidrec.tokenizers.report.cluster_metrics import agreement, agreement_table
-from sidrec.tokenizers.report.knn_overlap import overlap, overlap_table
+from sidrec.core.codes import check_codes, collision_rate, group
+from sidrec.core.tables import aligned_table
+from sidrec.tokenizers.base import check_vectors
+from sidrec.tokenizers.report.cluster_metrics import cluster_metrics, cluster_metrics_table
+from sidrec.tokenizers.report.knn_overlap import knn_overlap, knn_overlap_table
 
 
 def report(
@@ -31,9 +32,9 @@ def report(
   Args:
     codes: integer [N, L] in [0, V), one row per item, before collisions are resolved.
     codebook_size: V.
-    vectors: float [N, F], what was tokenised; None leaves reconstruction and neighbours out.
+    vectors: float [N, F], what was tokenized; None leaves reconstruction and neighbours out.
     reconstructed: float [N, F], what the codes stand for; None leaves the reconstruction out.
-    labels: what `agreement.item_labels` gives, or any other labels for `agreement`.
+    labels: what `item_labels` gives, or any other labels for `cluster_metrics`.
     timings: stage → seconds that it took for all items, such as {'fit': 20.5, 'encode': 0.4}.
     collisions: what was done to make the codes unique, such as {'digits added': 1}; shown as
       it is.
@@ -44,7 +45,7 @@ def report(
     'dead_codes', 'perplexity', 'largest_cluster'}; 'prefixes', a list of {'depth',
     'distinct', 'items_mean', 'items_max'}; 'distinct_ids', 'collision_rate' (share of items
     that share their tuple), 'largest_group'; 'unexplained_variance'; 'neighbours', as from
-    `neighbours.overlap`; 'agreement', as from `agreement.agreement`; 'timings', stage →
+    `knn_overlap`; 'agreement', as from `cluster_metrics`; 'timings', stage →
     {'seconds', 'items_per_second'}; 'collisions'. The last five are None where not given,
     'neighbours' also for a single item.
 
@@ -52,9 +53,7 @@ def report(
     ValueError: for no items, codes outside [0, V), vectors or labels of another shape, or
       seconds that are no time.
   """
-  codes_NxL = as_codes(codes, codebook_size)
-  if codes_NxL.ndim != 2 or not codes_NxL.size:
-    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, levels], at least one each")
+  codes_NxL = check_codes(codes, codebook_size)
   num_items, num_levels = codes_NxL.shape
   unexplained = near = None
   if vectors is not None and len(vectors) != num_items:
@@ -62,7 +61,7 @@ def report(
   if vectors is not None and reconstructed is not None:
     unexplained = unexplained_variance(vectors, reconstructed)
   if vectors is not None and num_items > 1:
-    near = overlap(codes_NxL, vectors)
+    near = knn_overlap(codes_NxL, check_vectors(vectors))
   prefixes = [_prefix(codes_NxL, depth) for depth in range(1, num_levels + 1)]
   return {
     "items": num_items,
@@ -72,10 +71,10 @@ def report(
     "prefixes": prefixes,
     "distinct_ids": prefixes[-1]["distinct"],
     "collision_rate": collision_rate(codes_NxL),
-    "largest_group": largest_group(codes_NxL),
+    "largest_group": prefixes[-1]["items_max"],
     "unexplained_variance": unexplained,
     "neighbours": near,
-    "agreement": agreement(codes_NxL, labels) if labels else None,
+    "agreement": cluster_metrics(codes_NxL, labels) if labels else None,
     "timings": None if timings is None else _timings(timings, num_items),
     "collisions": None if collisions is None else {k: _plain(v) for k, v in collisions.items()},
   }
@@ -83,41 +82,45 @@ def report(
 
 def table(report: dict[str, Any]) -> str:
   """A `report` as plain text, at most 100 columns wide."""
-  size = report["codebook_size"]
-  lines = [
-    f"{report['items']:,} items, {report['num_levels']} levels of {size:,} codes",
-    "",
-    f"{'level':>5} {'codes used':>13} {'share':>7} {'dead':>7} {'perplexity':>11} {'largest':>9}",
-  ]
+  levels = [["level", "codes used", "share", "dead", "perplexity", "largest"]]
   for row in report["levels"]:
-    lines.append(
-      f"{row['level']:>5} {row['codes_used']:>13,} {row['share_used']:>7.1%} "
-      f"{row['dead_codes']:>7,} {row['perplexity']:>11,.1f} {row['largest_cluster']:>9,}"
-    )
-  lines += ["", f"{'depth':>5} {'prefixes':>13} {'items per prefix: mean':>23} {'max':>9}"]
+    counts = [f"{row[key]:,}" for key in ("level", "codes_used", "dead_codes", "largest_cluster")]
+    share, perplexity = f"{row['share_used']:.1%}", f"{row['perplexity']:,.1f}"
+    levels.append([*counts[:2], share, counts[2], perplexity, counts[3]])
+  prefixes = [["depth", "prefixes", "items per prefix: mean", "max"]]
   for row in report["prefixes"]:
-    lines.append(
-      f"{row['depth']:>5} {row['distinct']:>13,} {row['items_mean']:>23,.2f} {row['items_max']:>9,}"
-    )
-  lines += [
-    "",
-    f"items that share their ID   {report['collision_rate']:>9.2%}",
-    f"distinct IDs                {report['distinct_ids']:>9,}",
-    f"largest group of one ID     {report['largest_group']:>9,}",
+    mean = f"{row['items_mean']:,.2f}"
+    prefixes.append([str(row["depth"]), f"{row['distinct']:,}", mean, f"{row['items_max']:,}"])
+  sizes = f"{report['num_levels']} levels of {report['codebook_size']:,} codes"
+  parts = [
+    f"{report['items']:,} items, {sizes}",
+    aligned_table(levels, names=0, underline=False),
+    aligned_table(prefixes, names=0, underline=False),
+    "\n".join(line[:100] for line in _figures(report)),
   ]
+  if report["neighbours"] is not None:
+    parts.append(knn_overlap_table(report["neighbours"]))
+  if report["agreement"] is not None:
+    parts.append(cluster_metrics_table(report["agreement"]))
+  return "\n\n".join(parts)
+
+
+def _figures(report: dict[str, Any]) -> list[str]:
+  """A line for each single figure."""
+  figures = {
+    "items that share their ID": f"{report['collision_rate']:.2%}",
+    "distinct IDs": f"{report['distinct_ids']:,}",
+    "largest group of one ID": f"{report['largest_group']:,}",
+  }
   if report["unexplained_variance"] is not None:
-    lines.append(f"variance not explained      {report['unexplained_variance']:>9.2%}")
+    figures["variance not explained"] = f"{report['unexplained_variance']:.2%}"
   for what, value in (report["collisions"] or {}).items():
-    shown = f"{value:,}" if isinstance(value, int) else str(value)
-    lines.append(f"{'collisions, ' + what:<27} {shown:>9}"[:100])
+    figures[f"collisions, {what}"] = f"{value:,}" if isinstance(value, int) else str(value)
+  lines = [f"{name:<27} {value:>9}" for name, value in figures.items()]
   for stage, time in (report["timings"] or {}).items():
     rate = "" if time["items_per_second"] is None else f"  {time['items_per_second']:,.0f} items/s"
-    lines.append(f"{'seconds, ' + stage:<27} {time['seconds']:>9,.2f}{rate}"[:100])
-  if report["neighbours"] is not None:
-    lines += ["", overlap_table(report["neighbours"])]
-  if report["agreement"] is not None:
-    lines += ["", agreement_table(report["agreement"])]
-  return "\n".join(lines)
+    lines.append(f"{'seconds, ' + stage:<27} {time['seconds']:>9,.2f}{rate}")
+  return lines
 
 
 def unexplained_variance(vectors: np.ndarray, reconstructed: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """The encoder and the decoder of an RQ-VAE: dense layers, started where training goes well.
 
-Letters: N items, B items of a batch, F vector width, D latent width.
+D is the width of the latents.
 """
 
 from typing import cast

@@ -1,8 +1,6 @@
-"""Residual quantisation: assignment, gradient estimators, and how codebooks learn.
+"""Residual quantization: assignment, gradient estimators, and how codebooks learn."""
 
-Letters: N items, B items of a batch, D latent width, L levels, V codes per level.
-"""
-
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,14 +9,12 @@ import jax.numpy as jnp
 
 from sidrec.tokenizers.kmeans.kmeans import first_smallest, kmeans, relative_distances
 
-DISTANCES = ("euclidean", "cosine")
-
 # distance_VxB → codes_B: how a level hands out its codes.
 Assign = Callable[[jax.Array], jax.Array]
 
 
-class Quantised(NamedTuple):
-  """What residual quantisation made of latents."""
+class Quantized(NamedTuple):
+  """What residual quantization made of latents."""
 
   codes_LxB: jax.Array  # int32
   residuals_LxBxD: jax.Array  # what each level was given
@@ -53,17 +49,17 @@ def nearest_codes(distance_VxB: jax.Array) -> jax.Array:
   return first_smallest(distance_VxB)[0]
 
 
-def quantise(
+def quantize(
   codebooks_LxVxD: jax.Array,
   latents_BxD: jax.Array,
   distance: str = "euclidean",
   assign_L: Sequence[Assign] | None = None,
-) -> Quantised:
+) -> Quantized:
   """Each level takes a codeword from what the levels before it left.
 
   Args:
     codebooks_LxVxD: the codewords.
-    latents_BxD: what to quantise.
+    latents_BxD: what to quantize.
     distance: see `distances`.
     assign_L: how each level chooses by distance; the nearest code if None.
   """
@@ -76,19 +72,19 @@ def quantise(
     codewords_BxD = codebook_VxD[codes_B]
     levels.append((codes_B, residual_BxD, codewords_BxD))
     residual_BxD = residual_BxD - codewords_BxD
-  return Quantised(*(jnp.stack(field) for field in zip(*levels, strict=True)))
+  return Quantized(*(jnp.stack(field) for field in zip(*levels, strict=True)))
 
 
-def straight_through(latents_BxD: jax.Array, quantised_BxD: jax.Array) -> jax.Array:
-  """The value of `quantised`, with the gradient of the identity on `latents`."""
-  return _value_and_path(quantised_BxD, latents_BxD)
+def straight_through(latents_BxD: jax.Array, quantized_BxD: jax.Array) -> jax.Array:
+  """The value of `quantized`, with the gradient of the identity on `latents`."""
+  return _value_and_path(quantized_BxD, latents_BxD)
 
 
-def rotation(latents_BxD: jax.Array, quantised_BxD: jax.Array) -> jax.Array:
-  """The value of `quantised`, with the gradient of the rotation and scaling of `latents` to it.
+def rotation(latents_BxD: jax.Array, quantized_BxD: jax.Array) -> jax.Array:
+  """The value of `quantized`, with the gradient of the rotation and scaling of `latents` to it.
 
   The rotation trick (Fifty et al., 2024, https://arxiv.org/abs/2410.06424, section 4.3). With
-  latent z, quantised q, unit vectors ẑ and q̂, and r = (ẑ + q̂) / |ẑ + q̂|, the Jacobian is
+  latent z, quantized q, unit vectors ẑ and q̂, and r = (ẑ + q̂) / |ẑ + q̂|, the Jacobian is
 
     |q| / |z| · (I - 2 r rᵀ + 2 q̂ ẑᵀ),
 
@@ -97,32 +93,31 @@ def rotation(latents_BxD: jax.Array, quantised_BxD: jax.Array) -> jax.Array:
   direction and gets the straight-through gradient.
   """
   fixed_BxD = jax.lax.stop_gradient(latents_BxD)
-  target_BxD = jax.lax.stop_gradient(quantised_BxD)
+  target_BxD = jax.lax.stop_gradient(quantized_BxD)
   from_BxD, to_BxD = _directions(fixed_BxD), _directions(target_BxD)
   half_BxD = _directions(from_BxD + to_BxD)
-  dot = lambda a, b: (a * b).sum(-1, keepdims=True)
   rotated_BxD = (
     latents_BxD
-    - 2 * half_BxD * dot(half_BxD, latents_BxD)
-    + 2 * to_BxD * dot(from_BxD, latents_BxD)
+    - 2 * half_BxD * _dot(half_BxD, latents_BxD)
+    + 2 * to_BxD * _dot(from_BxD, latents_BxD)
   )
   length_Bx1 = _lengths(fixed_BxD)
   scale_Bx1 = _lengths(target_BxD) / jnp.where(length_Bx1 > 0, length_Bx1, 1)
   path_BxD = jnp.where(length_Bx1 > 0, scale_Bx1 * rotated_BxD, latents_BxD)
-  return _value_and_path(quantised_BxD, path_BxD)
+  return _value_and_path(quantized_BxD, path_BxD)
 
 
 ESTIMATORS = {"straight_through": straight_through, "rotation": rotation}
 
 
-def batch_averages(quantised: Quantised, num_codes: int) -> Averages:
+def batch_averages(quantized: Quantized, num_codes: int) -> Averages:
   """The averages of one batch."""
-  batch_size = quantised.codes_LxB.shape[1]
-  count = lambda codes_B: jnp.bincount(codes_B, length=num_codes)
-  add = lambda residual_BxD, codes_B: jax.ops.segment_sum(residual_BxD, codes_B, num_codes)
+  batch_size = quantized.codes_LxB.shape[1]
+  count = functools.partial(jnp.bincount, length=num_codes)
+  add = functools.partial(jax.ops.segment_sum, num_segments=num_codes)
   return Averages(
-    jax.vmap(count)(quantised.codes_LxB) / batch_size,
-    jax.vmap(add)(quantised.residuals_LxBxD, quantised.codes_LxB) / batch_size,
+    jax.vmap(count)(quantized.codes_LxB) / batch_size,
+    jax.vmap(add)(quantized.residuals_LxBxD, quantized.codes_LxB) / batch_size,
   )
 
 
@@ -202,6 +197,10 @@ def _left(residual_BxD: jax.Array, codebook_VxD: jax.Array, distance: str) -> ja
 def _value_and_path(value_BxD: jax.Array, path_BxD: jax.Array) -> jax.Array:
   """Exactly the one's value, with the other's gradient."""
   return jax.lax.stop_gradient(value_BxD) + (path_BxD - jax.lax.stop_gradient(path_BxD))
+
+
+def _dot(a_BxD: jax.Array, b_BxD: jax.Array) -> jax.Array:
+  return (a_BxD * b_BxD).sum(-1, keepdims=True)
 
 
 def _lengths(x_BxD: jax.Array) -> jax.Array:

@@ -1,10 +1,7 @@
 """RQ-VAE: an autoencoder whose bottleneck is a sum of L codewords, one from each codebook.
 
 After TIGER (Rajput et al., NeurIPS 2023) and RQ-VAE (Lee et al., CVPR 2022). What happens in the
-bottleneck is in `quantizer.py`, what is trained in `task.py`.
-
-Letters: N items, B items of a block, F vector width, D latent width, L levels,
-V codes per level.
+bottleneck is in `quantizer.py`, what is trained in `task.py`. D is the width of the latents.
 """
 
 import functools
@@ -15,18 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from sidrec.core.codes import as_codes, collision_rate
-from sidrec.tokenizers.base import Array, Params, Tokenizer, check_codes, check_vectors, map_blocks
+from sidrec.core.codes import collision_rate
+from sidrec.tokenizers.base import Params, Tokenizer, checked, map_blocks
 from sidrec.tokenizers.rqvae import autoencoder, quantizer
-from sidrec.tokenizers.rqvae.config import RQVAEConfig
-from sidrec.tokenizers.rqvae.quantizer import quantise
+from sidrec.tokenizers.rqvae.quantizer import quantize
 from sidrec.tokenizers.rqvae.task import rqvae_task, squares
+from sidrec.tokenizers.settings import RQVAEConfig
 from sidrec.training.task import Task
 
 
 def rqvae(
   config: RQVAEConfig,
-  train_fn: Callable[[Task, jax.Array, Array], Params],
+  train_fn: Callable[[Task, jax.Array, np.ndarray], Params],
   mesh: Mesh | None = None,
 ) -> Tokenizer:
   """The RQ-VAE as a tokenizer.
@@ -38,93 +35,58 @@ def rqvae(
     mesh: devices that items are spread over when they are encoded; None for one device.
 
   Returns:
-    A tokenizer whose functions raise ValueError as `rqvae_task`, `encode`, `decode` and `costs` do.
+    A tokenizer whose functions raise ValueError as `checked` says, and in `fit` as `rqvae_task`
+    does. `encode` works for items seen in training or not. `costs` are the squared distances by
+    which it chooses, after the codewords of the levels above are taken away.
   """
 
-  def fit(key: jax.Array, vectors_NxF: Array) -> Params:
+  def fit(key: jax.Array, vectors_NxF: np.ndarray) -> Params:
     return train_fn(rqvae_task(config, vectors_NxF), key, vectors_NxF)
 
-  return Tokenizer(
+  tokenizer = Tokenizer(
     name="rqvae",
     num_levels=config.num_levels,
     codebook_size=config.codebook_size,
     fit=fit,
     encode=functools.partial(encode, config, mesh=mesh),
-    decode=functools.partial(decode, config),
+    decode=decode,
     costs=functools.partial(costs, config),
   )
+  return checked(tokenizer, width=lambda p: p["encoder"]["layer_0"]["kernel"].shape[0])
 
 
 def encode(
-  config: RQVAEConfig, params: Params, vectors_NxF: Array, mesh: Mesh | None = None
+  config: RQVAEConfig, params: Params, vectors_NxF: np.ndarray, mesh: Mesh | None = None
 ) -> np.ndarray:
-  """The nearest codes of items, seen in training or not: int32 [N, L].
-
-  Raises:
-    ValueError: if there are no vectors, one is not finite (names its row), or their width is not
-      the trained one.
-  """
-  items_NxF = check_vectors(vectors_NxF, _width(params))
-  return map_blocks(functools.partial(_encode, config, params), items_NxF, mesh=mesh)
+  """The nearest codes of items: int32 [N, L]."""
+  return map_blocks(functools.partial(_encode, config.distance, params), vectors_NxF, mesh=mesh)
 
 
-def decode(config: RQVAEConfig, params: Params, codes_NxL: Array) -> np.ndarray:
-  """The vectors that codes stand for: float32 [N, F].
-
-  Raises:
-    ValueError: if the codes are not integers in [0, V) of shape [N, L].
-  """
-  checked_NxL = check_codes(codes_NxL, config.num_levels, config.codebook_size)
-  return map_blocks(functools.partial(_decode, config, params), checked_NxL)
+def decode(params: Params, codes_NxL: np.ndarray) -> np.ndarray:
+  """The vectors that codes stand for: float32 [N, F]."""
+  return map_blocks(functools.partial(_decode, params), codes_NxL)
 
 
 def costs(
-  config: RQVAEConfig, params: Params, vectors_NxF: Array, codes_NxL: Array, level: int
+  config: RQVAEConfig, params: Params, vectors_NxF: np.ndarray, codes_NxL: np.ndarray, level: int
 ) -> np.ndarray:
-  """How far each code of a level is from what is left of an item: float32 [N, V].
-
-  The squared distance by which `encode` chooses, after the codewords of the levels above `level`
-  were taken away.
-
-  Args:
-    config: the shape.
-    params: as trained.
-    vectors_NxF: item vectors.
-    codes_NxL: their codes, of which only those above `level` are read.
-    level: 0 … L - 1.
-
-  Raises:
-    ValueError: as `encode` does; or if codes do not match the vectors, or there is no such level.
-  """
-  if not 0 <= level < config.num_levels:
-    raise ValueError(f"level is {level}; give 0 to {config.num_levels - 1}")
-  items_NxF = check_vectors(vectors_NxF, _width(params))
-  codes_NxL = np.asarray(codes_NxL)
-  if codes_NxL.ndim != 2 or codes_NxL.shape[1] != config.num_levels:
-    raise ValueError(f"codes have shape {codes_NxL.shape}; give [items, {config.num_levels}]")
-  if len(codes_NxL) != len(items_NxF):
-    raise ValueError(f"{len(items_NxF)} vectors do not match the codes of {len(codes_NxL)} items")
-  above_NxL = as_codes(codes_NxL[:, :level], config.codebook_size)
-  return map_blocks(functools.partial(_costs, config, params), items_NxF, above_NxL)
+  """How far each code of a level is from what is left of an item: float32 [N, V]."""
+  block = functools.partial(_costs, config.distance, params)
+  return map_blocks(block, vectors_NxF, codes_NxL[:, :level])
 
 
 def selection_score(
-  config: RQVAEConfig, params: Params, vectors_NxF: Array, mesh: Mesh | None = None
+  config: RQVAEConfig, params: Params, vectors_NxF: np.ndarray, mesh: Mesh | None = None
 ) -> dict[str, float]:
   """How good parameters are on the whole catalogue; less is better.
 
   Returns:
     'reconstruction': fraction of variance unexplained; 'collision_rate': share of
     items that share their tuple; 'score': their sum.
-
-  Raises:
-    ValueError: as `encode` does.
   """
-  items_NxF = check_vectors(vectors_NxF, _width(params))
-  codes_NxL, error_N = map_blocks(
-    functools.partial(_encode_and_err, config, params), items_NxF, mesh=mesh
-  )
-  reconstruction = float(error_N.sum(dtype=np.float64) / squares(items_NxF))
+  block = functools.partial(_encode_and_err, config.distance, params)
+  codes_NxL, error_N = map_blocks(block, vectors_NxF, mesh=mesh)
+  reconstruction = float(error_N.sum(dtype=np.float64) / squares(vectors_NxF))
   collisions = collision_rate(codes_NxL)
   return {
     "reconstruction": reconstruction,
@@ -133,22 +95,17 @@ def selection_score(
   }
 
 
-def _width(params: Params) -> int:
-  """F of the vectors that the parameters were trained on."""
-  return params["encoder"]["layer_0"]["kernel"].shape[0]
-
-
 # What follows is for one block of items at a time.
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(config: RQVAEConfig, params: Params, vectors_BxF: jax.Array) -> jax.Array:
+def _encode(distance: str, params: Params, vectors_BxF: jax.Array) -> jax.Array:
   latents_BxD = autoencoder.apply(params["encoder"], vectors_BxF)
-  return quantise(params["codebooks_LxVxD"], latents_BxD, config.distance).codes_LxB.T
+  return quantize(params["codebooks_LxVxD"], latents_BxD, distance).codes_LxB.T
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _decode(config: RQVAEConfig, params: Params, codes_BxL: jax.Array) -> jax.Array:
+@jax.jit
+def _decode(params: Params, codes_BxL: jax.Array) -> jax.Array:
   levels = zip(params["codebooks_LxVxD"], codes_BxL.T, strict=True)
   latents_BxD = jnp.stack([codebook_VxD[codes_B] for codebook_VxD, codes_B in levels]).sum(0)
   return autoencoder.apply(params["decoder"], latents_BxD)
@@ -156,21 +113,21 @@ def _decode(config: RQVAEConfig, params: Params, codes_BxL: jax.Array) -> jax.Ar
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode_and_err(
-  config: RQVAEConfig, params: Params, vectors_BxF: jax.Array
+  distance: str, params: Params, vectors_BxF: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Codes, and the squared error of what they stand for."""
-  codes_BxL = _encode(config, params, vectors_BxF)
-  error_BxF = _decode(config, params, codes_BxL) - vectors_BxF
+  codes_BxL = _encode(distance, params, vectors_BxF)
+  error_BxF = _decode(params, codes_BxL) - vectors_BxF
   return codes_BxL, jnp.square(error_BxF).sum(-1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _costs(
-  config: RQVAEConfig, params: Params, vectors_BxF: jax.Array, above_BxL: jax.Array
+  distance: str, params: Params, vectors_BxF: jax.Array, above_BxL: jax.Array
 ) -> jax.Array:
   """Costs at the level whose number is the width of `above`."""
   residual_BxD = autoencoder.apply(params["encoder"], vectors_BxF)
   *above, codebook_VxD = params["codebooks_LxVxD"][: above_BxL.shape[1] + 1]
   for codes_B, earlier_VxD in zip(above_BxL.T, above, strict=True):
     residual_BxD = residual_BxD - earlier_VxD[codes_B]
-  return quantizer.distances(residual_BxD, codebook_VxD, config.distance).T
+  return quantizer.distances(residual_BxD, codebook_VxD, distance).T

@@ -2,8 +2,6 @@
 
 Entropic optimal transport by Sinkhorn's iterations (Cuturi, NeurIPS 2013), as LC-Rec
 (Zheng et al., ICDE 2024) uses it to spread items over the codes of a level.
-
-Letters: B items of a batch, V codes.
 """
 
 import jax

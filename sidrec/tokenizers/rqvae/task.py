@@ -1,8 +1,4 @@
-"""Training an RQ-VAE: its losses, its start, and what follows each step without gradients.
-
-Letters: N items, B items of a batch, F vector width, D latent width, L levels,
-V codes per level.
-"""
+"""Training an RQ-VAE: its losses, its start, and what follows each step without gradients."""
 
 import functools
 
@@ -10,24 +6,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.tokenizers.base import BLOCK_SIZE, Array, Params, check_vectors
+from sidrec.tokenizers.base import Params, row_blocks
 from sidrec.tokenizers.rqvae import autoencoder, quantizer, sinkhorn
-from sidrec.tokenizers.rqvae.config import RQVAEConfig
-from sidrec.tokenizers.rqvae.quantizer import Assign, Averages, quantise
+from sidrec.tokenizers.rqvae.quantizer import Assign, Averages, quantize
+from sidrec.tokenizers.settings import RQVAEConfig
 from sidrec.training.task import Task
 
 # The start is fitted to at most that many items: they are constants of the compiled program.
 INIT_ITEMS = 16_384
 
+Batch = dict[str, jax.Array]
 
-def rqvae_task(config: RQVAEConfig, vectors_NxF: Array) -> Task:
+
+def rqvae_task(config: RQVAEConfig, vectors_NxF: np.ndarray) -> Task:
   """What to train: batches are {'vectors_BxF': float32 [B, F]}.
 
   Parameters are {'encoder', 'decoder', 'codebooks_LxVxD'}. The loss is
 
     |x - x̂|² / mean |x - mean x|²  +  Σ_l (β mean (r_l - sg(q_l))² + mean (sg(r_l) - q_l)²)
 
-  where level l quantises r_l = z - sg(q_1 + … + q_{l-1}) to the codeword q_l, after Lee et al.,
+  where level l quantizes r_l = z - sg(q_1 + … + q_{l-1}) to the codeword q_l, after Lee et al.,
   equations 7 and 8, and van den Oord et al. (2017), equation 3. The first term is the fraction of
   variance unexplained, so that no weight depends on the scale of the vectors. The last, the
   codebook loss, is there with `codebook_update='gradient'` alone. With 'ema', codebooks get no
@@ -36,89 +34,96 @@ def rqvae_task(config: RQVAEConfig, vectors_NxF: Array) -> Task:
 
   Args:
     config: the shape and how it learns.
-    vectors_NxF: the catalogue, on one scale (standardised or normalised) and finite.
+    vectors_NxF: the catalogue, float32, on one scale (standardised or normalised) and finite.
 
   Returns:
     The task. Its metrics are reconstruction, commitment (Σ mean (r_l - q_l)²), perplexity_1 …
     perplexity_L (exp of the entropy of the batch's codes) and unique_share (distinct tuples / B).
 
   Raises:
-    ValueError: if a vector is not finite (names its row), or all rows are equal.
+    ValueError: if all rows are equal.
   """
-  items_NxF = check_vectors(vectors_NxF)
-  blocks = lambda: (items_NxF[i : i + BLOCK_SIZE] for i in range(0, len(items_NxF), BLOCK_SIZE))
-  if all((block_BxF == items_NxF[:1]).all() for block_BxF in blocks()):
+  num_items = len(vectors_NxF)
+  if all((vectors_NxF[rows] == vectors_NxF[:1]).all() for rows in row_blocks(num_items)):
     raise ValueError(
-      f"item vectors have no variance: all {len(items_NxF)} rows equal row 0, "
+      f"item vectors have no variance: all {num_items} rows equal row 0, "
       "so nothing tells the items apart; check the features"
     )
-  variance = squares(items_NxF) / len(items_NxF)
-  if len(items_NxF) > INIT_ITEMS:
-    chosen = np.random.default_rng(0).choice(len(items_NxF), INIT_ITEMS, replace=False)
-    items_NxF = items_NxF[np.sort(chosen)]
-  init = functools.partial(_init, config, items_NxF)
-  assign_L = _training_assignments(config)
+  variance = squares(vectors_NxF) / num_items
+  if num_items > INIT_ITEMS:
+    chosen = np.random.default_rng(0).choice(num_items, INIT_ITEMS, replace=False)
+    vectors_NxF = vectors_NxF[np.sort(chosen)]
+  return Task(
+    init=functools.partial(_init, config, vectors_NxF),
+    loss=functools.partial(_loss, config, variance, _training_assignments(config)),
+    amend=functools.partial(_amend, config),
+  )
 
-  def loss(
-    params: Params, aux: Averages, batch: dict[str, jax.Array], key: jax.Array
-  ) -> tuple[jax.Array, tuple[Averages, dict]]:
-    del key
-    stop = jax.lax.stop_gradient
-    vectors_BxF, codebooks_LxVxD = batch["vectors_BxF"], params["codebooks_LxVxD"]
-    latents_BxD = autoencoder.apply(params["encoder"], vectors_BxF)
-    quantised = quantise(codebooks_LxVxD, stop(latents_BxD), config.distance, assign_L)
-    sums_LxBxD = stop(jnp.cumsum(quantised.codewords_LxBxD, axis=0))
 
-    through_BxD = quantizer.ESTIMATORS[config.estimator](latents_BxD, sums_LxBxD[-1])
-    outputs_BxF = autoencoder.apply(params["decoder"], through_BxD)
-    reconstruction = jnp.square(outputs_BxF - vectors_BxF).sum(-1).mean() / variance
-    commitment = jnp.square(latents_BxD[None] - sums_LxBxD).mean((1, 2)).sum()
-    total = reconstruction + config.commitment * commitment
-    if config.codebook_update == "gradient":
-      distances_LxBxD = stop(quantised.residuals_LxBxD) - quantised.codewords_LxBxD
-      total += jnp.square(distances_LxBxD).mean((1, 2)).sum()
+def _loss(
+  config: RQVAEConfig,
+  variance: float,
+  assign_L: list[Assign],
+  params: Params,
+  aux: Averages,
+  batch: Batch,
+  key: jax.Array,
+) -> tuple[jax.Array, tuple[Averages, dict]]:
+  del key
+  stop = jax.lax.stop_gradient
+  vectors_BxF, codebooks_LxVxD = batch["vectors_BxF"], params["codebooks_LxVxD"]
+  latents_BxD = autoencoder.apply(params["encoder"], vectors_BxF)
+  quantized = quantize(codebooks_LxVxD, stop(latents_BxD), config.distance, assign_L)
+  sums_LxBxD = stop(jnp.cumsum(quantized.codewords_LxBxD, axis=0))
 
-    of_batch = quantizer.batch_averages(stop(quantised), config.codebook_size)
-    metrics = {
-      "reconstruction": reconstruction,
-      "commitment": commitment,
-      "unique_share": quantizer.unique_share(quantised.codes_LxB),
-    }
-    for level, perplexity in enumerate(quantizer.perplexities(of_batch.usage_LxV), start=1):
-      metrics[f"perplexity_{level}"] = perplexity
-    decay = config.usage_decay
-    return total, (jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, aux, of_batch), metrics)
+  through_BxD = quantizer.ESTIMATORS[config.estimator](latents_BxD, sums_LxBxD[-1])
+  outputs_BxF = autoencoder.apply(params["decoder"], through_BxD)
+  reconstruction = jnp.square(outputs_BxF - vectors_BxF).sum(-1).mean() / variance
+  commitment = jnp.square(latents_BxD[None] - sums_LxBxD).mean((1, 2)).sum()
+  total = reconstruction + config.commitment * commitment
+  if config.codebook_update == "gradient":
+    distances_LxBxD = stop(quantized.residuals_LxBxD) - quantized.codewords_LxBxD
+    total += jnp.square(distances_LxBxD).mean((1, 2)).sum()
 
-  def amend(
-    params: Params, aux: Averages, batch: dict[str, jax.Array], key: jax.Array
-  ) -> tuple[Params, Averages]:
-    codebooks_LxVxD = params["codebooks_LxVxD"]
-    if config.codebook_update == "ema":
-      codebooks_LxVxD = quantizer.averaged_codebooks(aux, codebooks_LxVxD)
-    dead_LxV = aux.usage_LxV < config.revive_below / config.codebook_size
+  of_batch = quantizer.batch_averages(stop(quantized), config.codebook_size)
+  metrics = {
+    "reconstruction": reconstruction,
+    "commitment": commitment,
+    "unique_share": quantizer.unique_share(quantized.codes_LxB),
+  }
+  for level, perplexity in enumerate(quantizer.perplexities(of_batch.usage_LxV), start=1):
+    metrics[f"perplexity_{level}"] = perplexity
+  decay = config.usage_decay
+  return total, (jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, aux, of_batch), metrics)
 
-    def revive() -> tuple[jax.Array, Averages]:
-      latents_BxD = autoencoder.apply(params["encoder"], batch["vectors_BxF"])
-      revived_LxVxD = quantizer.revive(codebooks_LxVxD, dead_LxV, latents_BxD, key, config.distance)
-      # Well above the threshold, to have time to attract items; little, to move to them soon.
-      usage = 4 * config.revive_below / config.codebook_size
-      usage_LxV = jnp.where(dead_LxV, usage, aux.usage_LxV)
-      sums_LxVxD = jnp.where(dead_LxV[..., None], usage * revived_LxVxD, aux.sums_LxVxD)
-      return revived_LxVxD, Averages(usage_LxV, sums_LxVxD)
 
-    codebooks_LxVxD, aux = jax.lax.cond(dead_LxV.any(), revive, lambda: (codebooks_LxVxD, aux))
-    return {**params, "codebooks_LxVxD": codebooks_LxVxD}, aux
+def _amend(
+  config: RQVAEConfig, params: Params, aux: Averages, batch: Batch, key: jax.Array
+) -> tuple[Params, Averages]:
+  codebooks_LxVxD = params["codebooks_LxVxD"]
+  if config.codebook_update == "ema":
+    codebooks_LxVxD = quantizer.averaged_codebooks(aux, codebooks_LxVxD)
+  dead_LxV = aux.usage_LxV < config.revive_below / config.codebook_size
 
-  return Task(init=init, loss=loss, amend=amend)
+  def revive() -> tuple[jax.Array, Averages]:
+    latents_BxD = autoencoder.apply(params["encoder"], batch["vectors_BxF"])
+    revived_LxVxD = quantizer.revive(codebooks_LxVxD, dead_LxV, latents_BxD, key, config.distance)
+    # Well above the threshold, to have time to attract items; little, to move to them soon.
+    usage = 4 * config.revive_below / config.codebook_size
+    usage_LxV = jnp.where(dead_LxV, usage, aux.usage_LxV)
+    sums_LxVxD = jnp.where(dead_LxV[..., None], usage * revived_LxVxD, aux.sums_LxVxD)
+    return revived_LxVxD, Averages(usage_LxV, sums_LxVxD)
+
+  codebooks_LxVxD, aux = jax.lax.cond(dead_LxV.any(), revive, lambda: (codebooks_LxVxD, aux))
+  return {**params, "codebooks_LxVxD": codebooks_LxVxD}, aux
 
 
 def squares(items_NxF: np.ndarray) -> float:
   """Σ |x - mean x|², in float64 and in blocks."""
-  starts = range(0, len(items_NxF), BLOCK_SIZE)
-  block = lambda start: items_NxF[start : start + BLOCK_SIZE]
-  sums_KxF = np.stack([block(start).sum(axis=0, dtype=np.float64) for start in starts])
-  mean_1xF = sums_KxF.sum(axis=0, keepdims=True) / len(items_NxF)
-  return float(sum(np.square(block(start) - mean_1xF).sum() for start in starts))
+  blocks = row_blocks(len(items_NxF))
+  sums_XxF = np.stack([items_NxF[rows].sum(axis=0, dtype=np.float64) for rows in blocks])
+  mean_1xF = sums_XxF.sum(axis=0, keepdims=True) / len(items_NxF)
+  return float(sum(np.square(items_NxF[rows] - mean_1xF).sum() for rows in blocks))
 
 
 def _init(config: RQVAEConfig, vectors_NxF: np.ndarray, key: jax.Array) -> tuple[Params, Averages]:
@@ -135,8 +140,8 @@ def _init(config: RQVAEConfig, vectors_NxF: np.ndarray, key: jax.Array) -> tuple
     config.kmeans_iterations,
     config.distance,
   )
-  quantised = quantise(codebooks_LxVxD, latents_NxD, config.distance)
-  usage_LxV = quantizer.batch_averages(quantised, config.codebook_size).usage_LxV
+  quantized = quantize(codebooks_LxVxD, latents_NxD, config.distance)
+  usage_LxV = quantizer.batch_averages(quantized, config.codebook_size).usage_LxV
   params = {"encoder": encoder, "decoder": decoder, "codebooks_LxVxD": codebooks_LxVxD}
   return params, Averages(usage_LxV, codebooks_LxVxD * usage_LxV[..., None])
 

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from sidrec.data.sources.build import item_table
-from sidrec.tokenizers.report.interpretation import meanings, meanings_table, meanings_text
+from sidrec.tokenizers.report.interpretation import (
+  interpret,
+  interpretation_table,
+  interpretation_text,
+)
 
 ITEMS = item_table(
   ids=[10, 11, 12, 13, 14, 15],
@@ -25,7 +29,7 @@ CODES = np.array([[7, 1], [7, 1], [7, 2], [4, 2], [4, 2], [4, 0]])
 
 
 def test_groups_by_hand():
-  found = meanings(CODES, ITEMS)
+  found = interpret(CODES, ITEMS)
   assert found["items"] == 6
   assert [(e["codes"], e["items"]) for e in found["first"]] == [([4], 3), ([7], 3)]
   assert [(e["codes"], e["items"]) for e in found["second"]] == [
@@ -38,14 +42,14 @@ def test_groups_by_hand():
 
 def test_what_is_everywhere_does_not_come_first():
   # Of 5 items with a category, all are drama and 2 are in space.
-  _, seven = meanings(CODES, ITEMS)["first"]
+  _, seven = interpret(CODES, ITEMS)["first"]
   assert seven["categories"] == [
     {"name": "Space", "share": pytest.approx(2 / 3), "lift": pytest.approx((2 / 3) / (2 / 5))}
   ]
 
 
 def test_shares_are_of_the_items_where_it_is_known():
-  four, _ = meanings(CODES, ITEMS)["first"]
+  four, _ = interpret(CODES, ITEMS)["first"]
   # 13 and 14 have categories and years, 15 neither. Nothing in two of them is raised but 1990s:
   # so drama, which is not raised, and love, in one item only, are all there is to name.
   assert four["categories"] == [
@@ -53,75 +57,43 @@ def test_shares_are_of_the_items_where_it_is_known():
     {"name": "Drama", "share": 1.0, "lift": 1.0},
   ]
   assert four["decades"] == [{"name": "1990s", "share": 1.0, "lift": pytest.approx(5 / 3)}]
-  unknown = meanings(CODES, ITEMS)["second"][2]
+  unknown = interpret(CODES, ITEMS)["second"][2]
   assert (unknown["categories"], unknown["decades"], unknown["examples"]) == ([], [], ["Big"])
 
 
-def test_examples_are_the_first_the_most_popular_or_the_most_central():
-  four = lambda **given: meanings(CODES, ITEMS, **given)["first"][0]["examples"]
-  assert four() == ["item 13", "Heat", "Big"]
-  assert four(popularity=np.array([9, 9, 9, 1, 2, 3])) == ["Big", "Heat", "item 13"]
-  vectors = np.array([[0], [0], [0], [9], [4], [5]], np.float32)  # the mean of the last is 6
-  assert four(vectors=vectors) == ["Big", "Heat", "item 13"]
-  assert four(vectors=-vectors, popularity=np.arange(6)) == ["Big", "Heat", "item 13"]
-  assert meanings(CODES, ITEMS)["examples_are"] == "first"
-  assert meanings(CODES, ITEMS, np.ones(6))["examples_are"] == "most popular"
-  assert meanings(CODES, ITEMS, np.ones(6), vectors)["examples_are"] == "most central"
-
-
-def test_central_items_are_found_across_blocks(monkeypatch):
-  rng = np.random.default_rng(0)
-  vectors = rng.normal(size=(50, 3)).astype(np.float32)
-  items = item_table(range(50), [f"t{i}" for i in range(50)], [()] * 50, {})
-  codes = rng.integers(0, 4, (50, 1))
-  whole = meanings(codes, items, vectors=vectors)
-  for entry in whole["first"]:
-    rows = np.flatnonzero(codes[:, 0] == entry["codes"][0])
-    distance = np.linalg.norm(vectors[rows] - vectors[rows].mean(0, keepdims=True), axis=1)
-    assert entry["examples"] == [f"t{i}" for i in rows[np.argsort(distance)[:3]]]
-  monkeypatch.setattr("sidrec.tokenizers.report.interpretation.BLOCK_SIZE", 8)
-  assert meanings(codes, items, vectors=vectors) == whole
+def test_examples_are_the_first_or_the_most_popular():
+  plain = interpret(CODES, ITEMS)
+  assert plain["first"][0]["examples"] == ["item 13", "Heat", "Big"]
+  assert plain["examples_are"] == "first"
+  ranked = interpret(CODES, ITEMS, np.array([9, 9, 9, 1, 2, 3]))
+  assert ranked["first"][0]["examples"] == ["Big", "Heat", "item 13"]
+  assert ranked["examples_are"] == "most popular"
 
 
 def test_one_level_and_a_bare_catalogue():
   bare = item_table(["a", "b"], ["", ""], [(), ()], {})
-  found = meanings(np.array([[1], [1]]), bare)
+  found = interpret(np.array([[1], [1]]), bare)
   assert found["first"] == [
     {"codes": [1], "items": 2, "categories": [], "decades": [], "examples": ["item a", "item b"]}
   ]
   assert (found["second"], found["first_two"]) == ([], [])
-  assert "e.g. item a; item b" in meanings_table(found)
-  assert "e.g. item a; item b" in meanings_text(found)
+  assert "e.g. item a; item b" in interpretation_table(found)
+  assert "e.g. item a; item b" in interpretation_text(found)
 
 
 def test_json_and_texts():
   titles = ["A title " * 30, *ITEMS.titles_N[1:]]
-  found = meanings(CODES, ITEMS._replace(titles_N=np.array(titles)))
+  found = interpret(CODES, ITEMS._replace(titles_N=np.array(titles)))
   assert json.loads(json.dumps(found)) == found
-  lines = meanings_table(found, rows=2).splitlines()
+  lines = interpretation_table(found, rows=2).splitlines()
   assert max(map(len, lines)) == 100  # the long title is cut
   assert lines[0] == "first codes (2)"
   assert "second codes, whatever the first (3, 2 largest)" in lines
   assert "        7      3  Space 67% (x1.7), 1970s 33% (x1.7), e.g. A title" in lines[3]
-  text = meanings_text(found)
+  text = interpretation_text(found)
   for entry in found["first"] + found["second"] + found["first_two"]:
     assert "; ".join(entry["examples"]) in text
   assert "\n* 2: 3 items\n" in text
   assert "\n* 0: 1 item\n" in text
   assert "\n    Space 67% (x1.7)\n" in text
   assert "the first items of the code" in text
-
-
-@pytest.mark.parametrize(
-  ("codes", "given", "match"),
-  [
-    (CODES[:5], {}, "for the 6 items"),
-    (CODES[:, 0], {}, "for the 6 items"),
-    (CODES * 1.0, {}, "integers"),
-    (CODES, {"popularity": np.ones(5)}, "popularity has shape .5,."),
-    (CODES, {"vectors": np.ones((5, 2), np.float32)}, "5 vectors do not match"),
-  ],
-)
-def test_refuses_what_does_not_match(codes, given, match):
-  with pytest.raises(ValueError, match=match):
-    meanings(codes, ITEMS, **given)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sidrec.tokenizers.report.cluster_metrics import agreement
-from sidrec.tokenizers.report.knn_overlap import overlap
+from sidrec.tokenizers.report.cluster_metrics import cluster_metrics
+from sidrec.tokenizers.report.knn_overlap import knn_overlap
 from sidrec.tokenizers.report.quality import report, table, unexplained_variance
 
 # Level 1: two of four codes, 3 + 1 items. Level 2: three codes, 2 + 1 + 1 items.
@@ -67,8 +67,8 @@ def test_parts_are_those_of_their_modules():
   codes = (vectors[:, :2] > 0).astype(int)
   labels = {"genre": rng.choice(["a", "b"], 40)}
   measured = report(codes, 2, vectors, labels=labels)
-  assert measured["neighbours"] == overlap(codes, vectors)
-  assert measured["agreement"] == agreement(codes, labels)
+  assert measured["neighbours"] == knn_overlap(codes, vectors)
+  assert measured["agreement"] == cluster_metrics(codes, labels)
   assert measured["unexplained_variance"] is None  # no reconstruction
   assert report(codes[:1], 2, vectors[:1])["neighbours"] is None  # one item has no neighbours
   assert report(codes, 2, labels={})["agreement"] is None

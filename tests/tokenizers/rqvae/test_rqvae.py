@@ -13,13 +13,14 @@ from sidrec.tokenizers.base import BLOCK_SIZE
 from sidrec.tokenizers.report.quality import report, unexplained_variance
 from sidrec.tokenizers.rqvae import autoencoder
 from sidrec.tokenizers.rqvae import task as rqvae_task_module
-from sidrec.tokenizers.rqvae.config import RQVAEConfig
-from sidrec.tokenizers.rqvae.quantizer import Averages, quantise
+from sidrec.tokenizers.rqvae.quantizer import Averages, quantize
 from sidrec.tokenizers.rqvae.rqvae import costs, decode, encode, rqvae, selection_score
 from sidrec.tokenizers.rqvae.task import rqvae_task
+from sidrec.tokenizers.settings import RQVAEConfig
 from sidrec.training.state import init_state, update
 
-SMALL = RQVAEConfig(num_levels=3, codebook_size=16, hidden=(32, 16), latent_dim=8, commitment=0.25)
+SIZES = {"num_levels": 3, "codebook_size": 16}
+SMALL = RQVAEConfig(**SIZES, hidden=(32, 16), latent_dim=8, commitment=0.25)
 BATCH = 128
 
 
@@ -103,7 +104,7 @@ def test_decode_sums_codewords(start):
   books = np.asarray(params["codebooks_LxVxD"])
   latents = np.stack([sum(books[level, c] for level, c in enumerate(row)) for row in codes])
   expected = autoencoder.apply(params["decoder"], jnp.asarray(latents))
-  np.testing.assert_allclose(decode(SMALL, params, codes), expected, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(decode(params, codes), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_item_alone_is_encoded_as_among_many(start, tmp_path):
@@ -117,15 +118,15 @@ def test_an_item_alone_is_encoded_as_among_many(start, tmp_path):
   for row in (0, 17, BLOCK_SIZE, 2 * BLOCK_SIZE + 4):
     np.testing.assert_array_equal(encode(SMALL, params, many[row : row + 1])[0], whole[row])
   np.testing.assert_array_equal(encode(SMALL, params, many[100:400]), whole[100:400])
-  decoded = decode(SMALL, params, whole)
+  decoded = decode(params, whole)
   assert decoded.shape == many.shape
-  np.testing.assert_allclose(decoded[-5:], decode(SMALL, params, whole[-5:]), rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(decoded[-5:], decode(params, whole[-5:]), rtol=1e-5, atol=1e-6)
 
 
-def test_encode_quantises_the_latents(start, vectors):
+def test_encode_quantizes_the_latents(start, vectors):
   params, _ = start
   latents = autoencoder.apply(params["encoder"], jnp.asarray(vectors))
-  expected = quantise(params["codebooks_LxVxD"], latents).codes_LxB.T
+  expected = quantize(params["codebooks_LxVxD"], latents).codes_LxB.T
   np.testing.assert_array_equal(encode(SMALL, params, vectors), expected)
 
 
@@ -159,14 +160,14 @@ def test_reconstruction_gradient_by_hand(linear, vectors):
 
   decoder, books = params["decoder"]["layer_0"], params["codebooks_LxVxD"]
   codes = np.asarray(encode(config, params, batch))
-  quantised = books[0, codes[:, 0]] + books[1, codes[:, 1]] + books[2, codes[:, 2]]
-  error = quantised @ decoder["kernel"] + decoder["bias"] - batch
+  quantized = books[0, codes[:, 0]] + books[1, codes[:, 1]] + books[2, codes[:, 2]]
+  error = quantized @ decoder["kernel"] + decoder["bias"] - batch
   to_outputs = 2 * error / BATCH / vectors.var(0).sum()
   to_latents = to_outputs @ decoder["kernel"].T  # straight through
   close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
   close(grads["encoder"]["layer_0"]["kernel"], batch.T @ to_latents)
   close(grads["encoder"]["layer_0"]["bias"], to_latents.sum(0))
-  close(grads["decoder"]["layer_0"]["kernel"], quantised.T @ to_outputs)
+  close(grads["decoder"]["layer_0"]["kernel"], quantized.T @ to_outputs)
   np.testing.assert_array_equal(grads["codebooks_LxVxD"], 0)
 
 
@@ -207,7 +208,7 @@ def test_losses_by_hand(start, vectors):
     share = share[share > 0]
     perplexity = np.exp(-(share * np.log(share)).sum())
     assert float(metrics[f"perplexity_{level + 1}"]) == pytest.approx(perplexity, rel=1e-4)
-  squares = np.square(decode(SMALL, params, codes) - batch).sum(1).mean()
+  squares = np.square(decode(params, codes) - batch).sum(1).mean()
   assert float(metrics["reconstruction"]) == pytest.approx(squares / vectors.var(0).sum(), rel=1e-4)
   assert float(metrics["commitment"]) == pytest.approx(commitment, rel=1e-4)
   assert float(metrics["unique_share"]) == pytest.approx(len(np.unique(codes, axis=0)) / 50)
@@ -236,7 +237,7 @@ def test_start_is_standardised_and_near_the_mean(start, vectors):
   latents = np.asarray(autoencoder.apply(params["encoder"], jnp.asarray(vectors)))
   np.testing.assert_allclose(latents.mean(0), 0, atol=1e-4)
   assert 0.8 < latents.std() < 1.3
-  decoded = decode(SMALL, params, encode(SMALL, params, vectors))
+  decoded = decode(params, encode(SMALL, params, vectors))
   assert unexplained_variance(vectors, decoded) < 1.2
   np.testing.assert_allclose(aux.usage_LxV.sum(1), 1, rtol=1e-5)
 
@@ -261,10 +262,10 @@ def test_gradient_codebooks_descend_to_the_means_of_their_residuals(linear, vect
   config = dataclasses.replace(config, codebook_update="gradient", commitment=0.5)
   *_, grads = evaluate(config, vectors, params, aux, vectors[:BATCH])
   latents = autoencoder.apply(params["encoder"], jnp.asarray(vectors[:BATCH]))
-  quantised = quantise(jnp.asarray(params["codebooks_LxVxD"]), latents)
+  quantized = quantize(jnp.asarray(params["codebooks_LxVxD"]), latents)
   for level in range(3):
     for code in range(16):
-      own = np.asarray(quantised.residuals_LxBxD[level])[quantised.codes_LxB[level] == code]
+      own = np.asarray(quantized.residuals_LxBxD[level])[quantized.codes_LxB[level] == code]
       codeword = params["codebooks_LxVxD"][level, code]
       # Of mean |r - q|², with weight 1: towards the residuals; the reconstruction adds nothing.
       expected = 2 * (codeword[None] - own).sum(0) / latents.size
@@ -314,15 +315,15 @@ def test_rotation_turns_the_gradient_of_the_reconstruction(linear, vectors):
   encoder, decoder = params["encoder"]["layer_0"], params["decoder"]["layer_0"]
   latents = batch @ encoder["kernel"] + encoder["bias"]
   codes, books = encode(config, params, batch), params["codebooks_LxVxD"]
-  quantised = sum(books[level, codes[:, level]] for level in range(3))
-  error = quantised @ decoder["kernel"] + decoder["bias"] - batch
-  to_quantised = 2 * error / BATCH / vectors.var(0).sum() @ decoder["kernel"].T
+  quantized = sum(books[level, codes[:, level]] for level in range(3))
+  error = quantized @ decoder["kernel"] + decoder["bias"] - batch
+  to_quantized = 2 * error / BATCH / vectors.var(0).sum() @ decoder["kernel"].T
   unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
-  z, q = unit(latents), unit(quantised)
+  z, q = unit(latents), unit(quantized)
   r = unit(z + q)
   turn = np.eye(8) - 2 * r[:, :, None] * r[:, None] + 2 * q[:, :, None] * z[:, None]
-  scale = np.linalg.norm(quantised, axis=1) / np.linalg.norm(latents, axis=1)
-  to_latents = np.einsum("b,bji,bj->bi", scale, turn, to_quantised)  # the transposed Jacobian
+  scale = np.linalg.norm(quantized, axis=1) / np.linalg.norm(latents, axis=1)
+  to_latents = np.einsum("b,bji,bj->bi", scale, turn, to_quantized)  # the transposed Jacobian
   np.testing.assert_allclose(
     grads["encoder"]["layer_0"]["kernel"], batch.T @ to_latents, rtol=1e-3, atol=1e-4
   )
@@ -361,7 +362,7 @@ def test_dead_codes_are_revived_and_live_ones_stay(task, start, vectors):
   np.testing.assert_array_equal(after_aux.usage_LxV[~dead], np.asarray(usage)[~dead])
   # Each dead code now is something that its level was given, another one for each code.
   latents = autoencoder.apply(params["encoder"], batch["vectors_BxF"])
-  residuals = quantise(after["codebooks_LxVxD"], latents).residuals_LxBxD
+  residuals = quantize(after["codebooks_LxVxD"], latents).residuals_LxBxD
   for level, code in zip(*np.nonzero(dead), strict=True):
     distance = np.abs(np.asarray(residuals)[level] - moved[level, code]).max(1)
     assert distance.min() < 1e-5
@@ -415,7 +416,7 @@ def test_selection_score_adds_error_and_collisions(trained, vectors):
   # Every item twice: all collide, and the reconstruction is as good as before.
   twice = selection_score(SMALL, params, np.repeat(vectors, 2, axis=0))
   assert twice["collision_rate"] == 1.0
-  error = unexplained_variance(vectors, decode(SMALL, params, encode(SMALL, params, vectors)))
+  error = unexplained_variance(vectors, decode(params, encode(SMALL, params, vectors)))
   assert twice["reconstruction"] == pytest.approx(error, rel=1e-5)
   assert twice["score"] == pytest.approx(1.0 + error, rel=1e-5)
 
@@ -476,19 +477,25 @@ def test_tokenizer_trains_by_the_function_it_is_given(start, vectors):
   assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, shapes)
   codes = tokenizer.encode(params, vectors)
   np.testing.assert_array_equal(codes, encode(SMALL, params, vectors))
-  np.testing.assert_array_equal(tokenizer.decode(params, codes), decode(SMALL, params, codes))
+  np.testing.assert_array_equal(tokenizer.decode(params, codes), decode(params, codes))
   np.testing.assert_array_equal(
     tokenizer.costs(params, vectors, codes, 1), costs(SMALL, params, vectors, codes, 1)
   )
+
+
+def untrained(start):
+  """The tokenizer of the parameters that training starts from."""
+  return rqvae(SMALL, lambda *_: start[0])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_vectors_that_are_not_finite_are_named(start, vectors, bad):
   broken = vectors.copy()
   broken[[41, 77], 3] = bad
-  for use in (lambda: rqvae_task(SMALL, broken), lambda: encode(SMALL, start[0], broken)):
+  tokenizer = untrained(start)
+  for use in (tokenizer.fit, tokenizer.encode):
     with pytest.raises(ValueError, match="row 41;"):
-      use()
+      use(jax.random.key(0) if use is tokenizer.fit else start[0], broken)
 
 
 def test_vectors_without_variance_are_refused():
@@ -498,23 +505,25 @@ def test_vectors_without_variance_are_refused():
 
 
 def test_other_shapes_are_refused(start, vectors):
-  params, _ = start
+  params, tokenizer = start[0], untrained(start)
   with pytest.raises(ValueError, match=r"5 wide.*width 12"):
-    encode(SMALL, params, vectors[:, :5])
+    tokenizer.encode(params, vectors[:, :5])
   with pytest.raises(ValueError, match="items, width"):
-    encode(SMALL, params, vectors[0])
+    tokenizer.encode(params, vectors[0])
   with pytest.raises(ValueError, match="items, width"):
-    encode(SMALL, params, vectors[:0])
+    tokenizer.encode(params, vectors[:0])
   for shape in ((4, 2), (0, 3)):
     with pytest.raises(ValueError, match=r"items, 3"):
-      decode(SMALL, params, np.zeros(shape, int))
+      tokenizer.decode(params, np.zeros(shape, int))
   codes = np.zeros((5, 3), int)
-  with pytest.raises(ValueError, match=r"6 vectors.*5 items"):
-    costs(SMALL, params, vectors[:6], codes, 1)
-  with pytest.raises(ValueError, match=r"level is 3; give 0 to 2"):
-    costs(SMALL, params, vectors[:5], codes, 3)
+  with pytest.raises(ValueError, match=r"6 vectors do not match codes of shape \(5, 3\)"):
+    tokenizer.costs(params, vectors[:6], codes, 1)
+  with pytest.raises(ValueError, match=r"level 3 is outside 0\.\.2"):
+    tokenizer.costs(params, vectors[:5], codes, 3)
+  with pytest.raises(ValueError, match=r"token 16 at \[0, 0\] is outside 0\.\.15"):
+    tokenizer.costs(params, vectors[:5], codes + 16, 1)
   with pytest.raises(ValueError, match=r"outside 0\.\.15"):
-    decode(SMALL, params, np.full((4, 3), 16))
+    tokenizer.decode(params, np.full((4, 3), 16))
 
 
 @pytest.mark.parametrize(
@@ -533,7 +542,7 @@ def test_other_shapes_are_refused(start, vectors):
 )
 def test_settings_that_make_no_sense_are_named(setting):
   with pytest.raises(ValueError, match=next(iter(setting))):
-    RQVAEConfig(**setting)
+    RQVAEConfig(**SIZES | setting)
 
 
 @pytest.mark.parametrize(
@@ -545,10 +554,11 @@ def test_settings_that_make_no_sense_are_named(setting):
     ("sinkhorn_levels", "lasst", "last"),
   ],
 )
-def test_wrong_names_are_told_with_the_nearest_right_one(name, wrong, right):
+def test_the_error_of_a_wrong_name_has_the_nearest_right_one(name, wrong, right):
   with pytest.raises(ValueError, match=f"unknown {name} '{wrong}'; did you mean '{right}'"):
-    RQVAEConfig(**{name: wrong})
+    RQVAEConfig(**SIZES, **{name: wrong})
 
 
 def test_settings_may_come_as_lists():
-  assert hash(RQVAEConfig(hidden=[8, 4])) == hash(RQVAEConfig(hidden=(8, 4)))
+  made = [RQVAEConfig(**SIZES, hidden=hidden) for hidden in ([8, 4], (8, 4))]
+  assert hash(made[0]) == hash(made[1])

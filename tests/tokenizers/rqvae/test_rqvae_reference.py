@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from sidrec.tokenizers.rqvae.config import RQVAEConfig
+
 from sidrec.tokenizers.rqvae.quantizer import Averages
 from sidrec.tokenizers.rqvae.rqvae import decode, encode, selection_score
 from sidrec.tokenizers.rqvae.task import rqvae_task

@@ -1,0 +1,116 @@
+"""Tokenizers by the name that the config gives."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+from jax.sharding import Mesh
+
+from sidrec.core.settings import to_dict, unknown_name
+from sidrec.parallel.mesh import make_mesh
+from sidrec.tokenizers.base import Array, Params, Tokenizer
+from sidrec.tokenizers.category import category
+from sidrec.tokenizers.kmeans.hierarchical import hierarchical_kmeans
+from sidrec.tokenizers.kmeans.residual import residual_kmeans
+from sidrec.tokenizers.lsh import lsh
+from sidrec.tokenizers.product_quantization import product_quantization
+from sidrec.tokenizers.radix import radix
+from sidrec.tokenizers.rqvae.rqvae import rqvae
+from sidrec.tokenizers.settings import RQVAEConfig, TokenizerConfig
+from sidrec.training.task import Task
+
+# (config, task, key, vectors_NxF) → params: trains an RQ-VAE.
+Train = Callable[[RQVAEConfig, Task, jax.Array, Array], Params]
+Make = Callable[[TokenizerConfig, Train], Tokenizer]
+
+
+def make_tokenizer(config: TokenizerConfig, train: Train) -> Tokenizer:
+  """The tokenizer that the config names.
+
+  Args:
+    config: its settings.
+    train: trains an RQ-VAE, which is the only tokenizer that does not fit itself.
+
+  Raises:
+    ValueError: for an unknown name, or settings that make no sense.
+  """
+  if config.name not in TOKENIZERS:
+    raise unknown_name("tokenizer.name", config.name, (*TOKENIZERS, "file"))
+  return TOKENIZERS[config.name](config, train)
+
+
+def register_tokenizer(name: str, make: Make) -> None:
+  """Makes a tokenizer known by a name, which configs can then give; ValueError if it is taken."""
+  if name in TOKENIZERS or name == "file":
+    raise ValueError(f"there is a tokenizer {name!r} already; choose another name")
+  TOKENIZERS[name] = make
+
+
+def spare_mesh() -> Mesh | None:
+  """All devices, to spread items over; None for a single one, which needs no such programs."""
+  return make_mesh() if jax.device_count() > 1 else None
+
+
+def _rqvae(config: TokenizerConfig, train: Train) -> Tokenizer:
+  shape = RQVAEConfig(
+    num_levels=config.num_levels, codebook_size=config.codebook_size, **to_dict(config.rqvae)
+  )
+  return rqvae(shape, lambda task, key, vectors: train(shape, task, key, vectors), spare_mesh())
+
+
+def _residual_kmeans(config: TokenizerConfig, train: Train) -> Tokenizer:
+  del train
+  kmeans = config.kmeans
+  return residual_kmeans(
+    config.num_levels, config.codebook_size, kmeans.iterations, kmeans.balance, spare_mesh()
+  )
+
+
+def _hierarchical_kmeans(config: TokenizerConfig, train: Train) -> Tokenizer:
+  del train
+  kmeans = config.kmeans
+  return hierarchical_kmeans(
+    config.num_levels, config.codebook_size, kmeans.iterations, kmeans.balance
+  )
+
+
+def _product_quantization(config: TokenizerConfig, train: Train) -> Tokenizer:
+  del train
+  return product_quantization(config.num_levels, config.codebook_size, config.kmeans.iterations)
+
+
+def _lsh(config: TokenizerConfig, train: Train) -> Tokenizer:
+  del train
+  return lsh(config.num_levels, config.codebook_size)
+
+
+def _radix(config: TokenizerConfig, train: Train) -> Tokenizer:
+  del train
+  return radix(config.num_levels, config.codebook_size)
+
+
+def _category(config: TokenizerConfig, train: Train) -> Tokenizer:
+  """The path, and for the levels below it the tokenizer of `category.rest`."""
+  path, below = config.category.path, config.num_levels - len(config.category.path)
+  if below < 0:
+    raise ValueError(
+      f"tokenizer.num_levels is {config.num_levels}, less than the {len(path)} levels of "
+      f"tokenizer.category.path {path}; give at least as many"
+    )
+  if below == 0:
+    return category(len(path), config.codebook_size)
+  if config.category.rest == "category":
+    raise ValueError("tokenizer.category.rest cannot be 'category' again; choose another one")
+  rest = dataclasses.replace(config, name=config.category.rest, num_levels=below)
+  return category(len(path), config.codebook_size, make_tokenizer(rest, train))
+
+
+TOKENIZERS: dict[str, Make] = {
+  "rqvae": _rqvae,
+  "residual_kmeans": _residual_kmeans,
+  "hierarchical_kmeans": _hierarchical_kmeans,
+  "product_quantization": _product_quantization,
+  "lsh": _lsh,
+  "category": _category,
+  "radix": _radix,
+}
