@@ -9,7 +9,6 @@ import inspect
 
 import pytest
 from shipped import FILES, FREE, flatten
-from sidrec.tokenizers.rqvae.config import RQVAEConfig
 
 from sidrec.cold_start import similarity
 from sidrec.config import default_config
@@ -85,11 +84,15 @@ DEFAULTS = {
   "tokenizer.rqvae.hidden": (256, 128),
   "tokenizer.rqvae.latent_dim": 32,  # TIGER's
   "tokenizer.rqvae.commitment": 2.0,
+  "tokenizer.rqvae.kmeans_iterations": 30,
+  "tokenizer.rqvae.usage_decay": 0.97,
+  "tokenizer.rqvae.revive_below": 0.05,
   "tokenizer.rqvae.codebook_update": "ema",
   "tokenizer.rqvae.estimator": "straight_through",
   "tokenizer.rqvae.distance": "euclidean",
   "tokenizer.rqvae.sinkhorn_levels": "none",
   "tokenizer.rqvae.sinkhorn_epsilon": 0.003,  # LC-Rec's
+  "tokenizer.rqvae.sinkhorn_iterations": 50,  # LC-Rec's
   "tokenizer.rqvae.batch_size": 1024,  # TIGER's
   "tokenizer.rqvae.learning_rate": 5e-3,
   "tokenizer.rqvae.weight_decay": 0.0,
@@ -185,16 +188,9 @@ def test_the_library_and_the_settings_agree():
     assert getattr(SASRecConfig(num_items=1), setting) == value, setting
   for setting, value in config.model.items():
     assert getattr(RecommenderConfig(), setting) == value, setting
-  for setting, value in config.tokenizer.rqvae.items():
-    assert getattr(RQVAEConfig(), setting, value) == value, setting
 
 
 def test_rqvae():
-  config = RQVAEConfig()
-  assert config.kmeans_iterations == 30
-  assert config.usage_decay == 0.97
-  assert config.revive_below == 0.05
-  assert config.sinkhorn_iterations == 50  # LC-Rec's
   assert autoencoder.OUTPUT_SCALE == 0.5
 
 

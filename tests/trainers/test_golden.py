@@ -20,10 +20,10 @@ from reference_models import (
   make_sasrec,
   padded,
 )
-from sidrec.tokenizers.rqvae.config import RQVAEConfig
 
 from sidrec.tokenizers.rqvae.quantizer import Averages
 from sidrec.tokenizers.rqvae.task import rqvae_task
+from sidrec.tokenizers.settings import RQVAEConfig
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.sasrec import sasrec_task
 from sidrec.training.optimizer import adamw

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sidrec.tokenizers.rqvae.config import RQVAEConfig
 
 from sidrec.tokenizers.rqvae.quantizer import Averages
 from sidrec.tokenizers.rqvae.rqvae import decode, encode, selection_score
 from sidrec.tokenizers.rqvae.task import rqvae_task
+from sidrec.tokenizers.settings import RQVAEConfig
 
 N, B, F, D, L, V = 60, 24, 7, 4, 3, 6
 HIDDEN = (9, 5)
@@ -58,7 +58,7 @@ def mlp(layers, x):
   return x
 
 
-def residual_quantise(codebooks_LxVxD, latent_D, distance):
+def residual_quantize(codebooks_LxVxD, latent_D, distance):
   """Codes, what each level was given, and what it took away, of one latent."""
   residual_D, codes, residuals, codewords = latent_D, [], [], []
   for codebook_VxD in codebooks_LxVxD:
@@ -76,7 +76,7 @@ def residual_quantise(codebooks_LxVxD, latent_D, distance):
 def reference(params, vectors_NxF, distance):
   """(codes [B, L], residuals [B, L, D], codewords [B, L, D], latents, outputs) of all rows."""
   latents_BxD = mlp(params["encoder"], vectors_NxF)
-  made = [residual_quantise(params["codebooks_LxVxD"], z_D, distance) for z_D in latents_BxD]
+  made = [residual_quantize(params["codebooks_LxVxD"], z_D, distance) for z_D in latents_BxD]
   codes, residuals, codewords = (np.array(part) for part in zip(*made, strict=True))
   return codes, residuals, codewords, latents_BxD, mlp(params["decoder"], codewords.sum(axis=1))
 
@@ -92,7 +92,7 @@ def test_encode_and_decode(distance):
   codes_NxL, *_, outputs_NxF = reference(as_float64(params), vectors_NxF, distance)
   found_NxL = encode(config, params, vectors_NxF)
   np.testing.assert_array_equal(found_NxL, codes_NxL)
-  assert_close(decode(config, params, found_NxL), outputs_NxF)
+  assert_close(decode(params, found_NxL), outputs_NxF)
   assert all(len(set(column)) > 2 for column in codes_NxL.T)
 
 
