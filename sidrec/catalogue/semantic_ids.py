@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from sidrec.catalogue import semantic_id_files
 from sidrec.catalogue.collisions import next_radix_codes
+from sidrec.catalogue.lookup import SortedKeys, check_ids, first_true, pack
 from sidrec.catalogue.reassignment import place_items
 from sidrec.core.codes import as_codes, as_integers, check_codes, check_sizes, radix_codes
 
@@ -75,7 +76,7 @@ class SemanticIDManager:
     num_items, id_length = codes_NxL.shape
     if fitted is not None:
       _check_fitted(fitted, id_length, codebook_size)
-    ids_N = np.arange(num_items) if item_ids is None else _check_ids(item_ids, num_items)
+    ids_N = np.arange(num_items) if item_ids is None else check_ids(item_ids, num_items)
     manager = cls.__new__(cls)
     manager._fill(codes_NxL, codebook_size, ids_N, generation_method, fitted)
     return manager
@@ -96,8 +97,8 @@ class SemanticIDManager:
     self._fitted = fitted
     # Ids 0..N-1 are their own rows; any others are searched for.
     dense = (ids_N == np.arange(len(ids_N))).all()
-    self._rows_by_id = None if dense else _SortedKeys(ids_N)
-    self._rows_by_codes = _SortedKeys(_pack(codes_NxL, self._codebook_size))
+    self._rows_by_id = None if dense else SortedKeys(ids_N)
+    self._rows_by_codes = SortedKeys(pack(codes_NxL, self._codebook_size))
     repeats = self._rows_by_codes.repeats()
     if len(repeats):
       first, second = repeats[0]
@@ -197,7 +198,7 @@ class SemanticIDManager:
     ids = as_integers(item_ids, "item ids")
     rows, known = self._find(ids)
     if not known.all():
-      at, where = _first(~known)
+      at, where = first_true(~known)
       raise KeyError(
         f"no item {ids[at]}{where} among the {self.num_items} items of this map "
         f"({(~known).sum()} unknown in all); use the mapping made for this catalogue"
@@ -222,10 +223,10 @@ class SemanticIDManager:
     if tokens.ndim == 0 or tokens.shape[-1] != self.id_length:
       got = tokens.shape[-1] if tokens.ndim else "no"
       raise ValueError(f"a semantic ID has {self.id_length} tokens here, but {got} were given")
-    keys = _pack(as_codes(tokens, self.codebook_size), self.codebook_size)
+    keys = pack(as_codes(tokens, self.codebook_size), self.codebook_size)
     rows, known = self._rows_by_codes.find(keys)
     if not known.all():
-      at, where = _first(~known)
+      at, where = first_true(~known)
       raise KeyError(
         f"no item has the semantic ID {tokens[at].tolist()}{where} "
         f"({(~known).sum()} unknown in all); only IDs of this map's items can be looked up"
@@ -252,7 +253,7 @@ class SemanticIDManager:
     ids_M = as_integers(item_ids, "item ids")
     if ids_M.shape == (0,):
       return self
-    ids_M = _check_ids(ids_M, ids_M.size)
+    ids_M = check_ids(ids_M, ids_M.size)
     _, known_M = self._find(ids_M)
     if known_M.any():
       raise ValueError(
@@ -330,41 +331,6 @@ class SemanticIDManager:
       raise ValueError(f"{path}: {error}") from error
 
 
-class _SortedKeys:
-  """Finds rows by key, by binary search."""
-
-  def __init__(self, keys_N: np.ndarray):
-    self._order_N = np.argsort(keys_N, kind="stable")
-    self._sorted_N = keys_N[self._order_N]
-
-  def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of keys of any shape, and which of them there are."""
-    place = np.minimum(np.searchsorted(self._sorted_N, keys), len(self._sorted_N) - 1)
-    return self._order_N[place], np.asarray(self._sorted_N[place] == keys)
-
-  def repeats(self) -> np.ndarray:
-    """Pairs of rows with equal keys: int64 [pairs, 2]."""
-    at = np.flatnonzero(self._sorted_N[1:] == self._sorted_N[:-1])
-    return self._order_N[at[:, None] + np.arange(2)]
-
-
-def _check_ids(item_ids: ArrayLike, num_items: int) -> np.ndarray:
-  """Item ids as int64 [N]; ValueError unless they are distinct and not negative."""
-  ids_N = as_integers(item_ids, "item ids")
-  if ids_N.shape != (num_items,):
-    raise ValueError(f"item ids have shape {ids_N.shape}; give one for each of {num_items} codes")
-  wide_N = ids_N.astype(np.int64)  # a uint64 too large for it turns negative
-  if wide_N.min() < 0:
-    row = int((wide_N < 0).argmax())
-    raise ValueError(f"item id {ids_N[row]} in row {row} is outside 0..2**63-1; give item numbers")
-  repeats = _SortedKeys(wide_N).repeats()
-  if len(repeats):
-    raise ValueError(
-      f"item id {wide_N[repeats[0, 0]]} stands more than once; give each item one semantic ID"
-    )
-  return wide_N
-
-
 def _check_fitted(fitted: "Fitted", id_length: int, codebook_size: int) -> None:
   """Raises ValueError if the tokenizer cannot have made IDs of these sizes."""
   tokenizer = fitted.tokenizer
@@ -374,23 +340,3 @@ def _check_fitted(fitted: "Fitted", id_length: int, codebook_size: int) -> None:
       f"{tokenizer.name!r}, which has {tokenizer.num_levels} levels of {tokenizer.codebook_size} "
       "codes; give the tokenizer that made them"
     )
-
-
-def _pack(codes: np.ndarray, codebook_size: int) -> np.ndarray:
-  """Tuples [..., L] as one sortable key each [...]; equal for equal tuples only."""
-  id_length = codes.shape[-1]
-  if codebook_size**id_length <= 2**64:
-    keys = np.zeros(codes.shape[:-1], np.uint64)
-    for level in range(id_length):
-      keys = keys * np.uint64(codebook_size) + codes[..., level].astype(np.uint64)
-    return keys
-  # Too many for one number: the tuple's bytes, which sort in some fixed order.
-  token = np.min_scalar_type(codebook_size - 1)
-  raw = np.ascontiguousarray(codes.astype(token))
-  return raw.view(np.dtype((np.void, token.itemsize * id_length)))[..., 0]
-
-
-def _first(bad: np.ndarray) -> tuple[tuple[int, ...], str]:
-  """The index of the first True, and words for it (none for a single value)."""
-  at = tuple(int(axis[0]) for axis in np.nonzero(np.atleast_1d(bad)))[: np.ndim(bad)]
-  return at, f" (at {list(at)})" if at else ""
