@@ -26,7 +26,6 @@ from sidrec.search import recommend
 from sidrec.search.settings import SearchConfig
 from sidrec.tokenizers import product_quantization
 from sidrec.tokenizers.kmeans import hierarchical, kmeans, residual
-from sidrec.tokenizers.lsh import lsh
 from sidrec.tokenizers.rqvae import autoencoder
 
 
@@ -201,7 +200,6 @@ def test_kmeans():
   assert residual.BALANCED_ITERATIONS == 4
   assert product_quantization.FIT_SAMPLE == 256
   assert hierarchical.NODE_SAMPLE == 128
-  assert defaults_of(lsh) == {"centre": True}
 
 
 def test_cooccurrence():

@@ -39,12 +39,10 @@ class Index(NamedTuple):
   by_row: bool = False  # the keys are rows of the catalogue, as in sidrec's own files
 
 
-def read_index(path: str | os.PathLike, codebook_size: int | None = None) -> Index:
-  """Reads an index file; sidrec's own semantic-ID files, .json or .npz, are understood too.
+def read_index(path: str | os.PathLike) -> Index:
+  """Reads an index file, gzipped or not, or a semantic-ID file of sidrec, .json or .npz.
 
-  Args:
-    path: the file; gzip is recognised by its content.
-    codebook_size: V; None for the smallest that holds the codes, or what sidrec's own file says.
+  The codebook size of an index file is the smallest that holds its codes.
 
   Raises:
     FileNotFoundError: if there is no such file.
@@ -54,17 +52,17 @@ def read_index(path: str | os.PathLike, codebook_size: int | None = None) -> Ind
   if not path.is_file():
     raise FileNotFoundError(f"no index file {path}; give a .json or .json.gz of semantic IDs")
   if path.suffix == ".npz":
-    return _own_index(path, codebook_size)
+    return _own_index(path)
   try:
     content = _json_object(path.read_bytes())
     if "item_to_semantic" not in content:
       codes_NxL = _codes(content)
-      size = max(2, int(codes_NxL.max()) + 1) if codebook_size is None else codebook_size
+      size = max(2, int(codes_NxL.max()) + 1)
       check_sizes(1, size)
       return Index(list(content), check_codes(codes_NxL, size), size)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
-  return _own_index(path, codebook_size)
+  return _own_index(path)
 
 
 def align_index(index: Index, item_ids: ArrayLike, offset: int = 0) -> np.ndarray:
@@ -167,13 +165,8 @@ def letters(level: int) -> str:
   return name
 
 
-def _own_index(path: Path, codebook_size: int | None) -> Index:
+def _own_index(path: Path) -> Index:
   manager = SemanticIDManager.load_from_file(path)
-  if codebook_size not in (None, manager.codebook_size):
-    raise ValueError(
-      f"{path}: the file's codebook size is {manager.codebook_size}, not {codebook_size}; change "
-      "the setting"
-    )
   keys = [str(item) for item in manager.item_ids.tolist()]
   return Index(keys, manager.codes, manager.codebook_size, by_row=True)
 

@@ -56,8 +56,7 @@ def reassign(
   Args:
     codes_NxL: integers in [0, V).
     vectors_NxF: floats, what was encoded; may be memory-mapped.
-    costs: how far each code of a level is from an item whose codes above are given;
-      `inf` is the last choice.
+    costs: of each code of a level for items whose codes above are given; `inf` is the last choice.
     codebook_size: V.
     taken_XxL: integers in [0, V), codes of other items, which keep them. None for none.
     capacity: how many items may have one tuple.
@@ -81,13 +80,7 @@ def reassign(
   codes_NxL = codes_NxL.astype(np.int32)  # a copy, changed in place below
   num_items, num_levels = codes_NxL.shape
   taken_XxL = codes_NxL[:0] if taken_XxL is None else taken_XxL
-  total = len(taken_XxL) + num_items
-  if total > capacity * codebook_size**num_levels:
-    needed = digits_needed(-(-total // capacity), codebook_size)
-    raise ValueError(
-      f"{total} items do not fit in {num_levels} levels of {codebook_size} codes with {capacity} "
-      f"item(s) each; {needed} levels would do"
-    )
+  _check_room(len(taken_XxL) + num_items, num_levels, codebook_size, capacity)
   prices = _Prices(vectors_NxF, costs, codebook_size)
   occupied, movers_R = _settle(codes_NxL, taken_XxL, prices, capacity)
   levels, without_codeword, waiting = [], 0, movers_R.tolist()
@@ -103,6 +96,15 @@ def reassign(
     "levels": levels,
   }
   return Reassigned(codes_NxL, np.sort(movers_R), report)
+
+
+def _check_room(num_items: int, num_levels: int, codebook_size: int, capacity: int) -> None:
+  if num_items > capacity * codebook_size**num_levels:
+    needed = digits_needed(-(-num_items // capacity), codebook_size)
+    raise ValueError(
+      f"{num_items} items do not fit in {num_levels} levels of {codebook_size} codes with "
+      f"{capacity} item(s) each; {needed} levels would do"
+    )
 
 
 def place_items(fitted: "Fitted", vectors_MxF: np.ndarray, taken_NxX: np.ndarray) -> np.ndarray:

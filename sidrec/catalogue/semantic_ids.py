@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from sidrec.catalogue import semantic_id_files
 from sidrec.catalogue.collisions import next_radix_codes
+from sidrec.catalogue.lookup import SortedKeys, check_ids, first_true, pack
 from sidrec.catalogue.reassignment import place_items
-from sidrec.catalogue.sorted_keys import SortedKeys, first_true, pack
 from sidrec.core.codes import as_codes, as_integers, check_codes, check_sizes, radix_codes
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class SemanticIDManager:
     num_items, id_length = codes_NxL.shape
     if fitted is not None:
       _check_fitted(fitted, id_length, codebook_size)
-    ids_N = np.arange(num_items) if item_ids is None else _check_ids(item_ids, num_items)
+    ids_N = np.arange(num_items) if item_ids is None else check_ids(item_ids, num_items)
     manager = cls.__new__(cls)
     manager._fill(codes_NxL, codebook_size, ids_N, generation_method, fitted)
     return manager
@@ -253,7 +253,7 @@ class SemanticIDManager:
     ids_M = as_integers(item_ids, "item ids")
     if ids_M.shape == (0,):
       return self
-    ids_M = _check_ids(ids_M, ids_M.size)
+    ids_M = check_ids(ids_M, ids_M.size)
     _, known_M = self._find(ids_M)
     if known_M.any():
       raise ValueError(
@@ -329,23 +329,6 @@ class SemanticIDManager:
       )
     except ValueError as error:
       raise ValueError(f"{path}: {error}") from error
-
-
-def _check_ids(item_ids: ArrayLike, num_items: int) -> np.ndarray:
-  """Item ids as int64 [N]; ValueError unless they are distinct and not negative."""
-  ids_N = as_integers(item_ids, "item ids")
-  if ids_N.shape != (num_items,):
-    raise ValueError(f"item ids have shape {ids_N.shape}; give one for each of {num_items} codes")
-  wide_N = ids_N.astype(np.int64)  # a uint64 too large for it turns negative
-  if wide_N.min() < 0:
-    row = int((wide_N < 0).argmax())
-    raise ValueError(f"item id {ids_N[row]} in row {row} is outside 0..2**63-1; give item numbers")
-  repeats = SortedKeys(wide_N).repeats()
-  if len(repeats):
-    raise ValueError(
-      f"item id {wide_N[repeats[0, 0]]} stands more than once; give each item one semantic ID"
-    )
-  return wide_N
 
 
 def _check_fitted(fitted: "Fitted", id_length: int, codebook_size: int) -> None:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-  """Writes beside `path`, then renames: readers never see half a file. Makes parent folders."""
+  """Writes next to `path`, then renames: readers never see half a file. Makes parent folders."""
   path.parent.mkdir(parents=True, exist_ok=True)
   draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
   try:

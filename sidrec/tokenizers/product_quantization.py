@@ -25,9 +25,7 @@ FIT_SAMPLE = 256
 MIN_VARIANCE = 1e-6
 
 
-def product_quantization(
-  num_levels: int, codebook_size: int, iterations: int, *, rotate: bool = True
-) -> Tokenizer:
+def product_quantization(num_levels: int, codebook_size: int, iterations: int) -> Tokenizer:
   """Product quantization as a tokenizer.
 
   Parameters are {'mean_F', 'basis_FxLxD', 'codebooks_LxVxD'}; the basis has
@@ -39,8 +37,6 @@ def product_quantization(
     num_levels: L; parts differ in width by at most 1, so F need not be a multiple of L.
     codebook_size: V.
     iterations: of k-means, at most.
-    rotate: whether parts are made of principal directions (see `allocate`); else
-      they are runs of neighbouring columns.
 
   Returns:
     A tokenizer whose functions raise ValueError as `checked` says, and in `fit` for vectors
@@ -61,7 +57,7 @@ def product_quantization(
         f"wider features, or at most {width} levels"
       )
     mean_F = np.asarray(vectors_NxF.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    basis_FxLxD = _basis(vectors_NxF, mean_F, num_levels, rotate=rotate)
+    basis_FxLxD = _basis(vectors_NxF, mean_F, num_levels)
 
     sample_key, kmeans_key = jax.random.split(key)
     sample_RxF = vectors_NxF
@@ -115,18 +111,11 @@ def allocate(variances_F: np.ndarray, num_parts: int) -> list[np.ndarray]:
   return [np.array(part) for part in parts]
 
 
-def _basis(
-  vectors_NxF: np.ndarray, mean_F: np.ndarray, num_levels: int, *, rotate: bool
-) -> np.ndarray:
+def _basis(vectors_NxF: np.ndarray, mean_F: np.ndarray, num_levels: int) -> np.ndarray:
   """The directions that span each part, padded to one number by zeros: float32 [F, L, D]."""
-  width = len(mean_F)
-  if rotate:
-    variances_F, directions_FxF = _principal_directions(vectors_NxF, mean_F)
-    parts = allocate(variances_F, num_levels)
-  else:
-    directions_FxF = np.eye(width)
-    parts = np.array_split(np.arange(width), num_levels)
-  basis_FxLxD = np.zeros((width, num_levels, max(map(len, parts))), np.float32)
+  variances_F, directions_FxF = _principal_directions(vectors_NxF, mean_F)
+  parts = allocate(variances_F, num_levels)
+  basis_FxLxD = np.zeros((len(mean_F), num_levels, max(map(len, parts))), np.float32)
   for level, columns in enumerate(parts):
     basis_FxLxD[:, level, : len(columns)] = directions_FxF[:, columns]
   return basis_FxLxD

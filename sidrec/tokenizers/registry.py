@@ -1,6 +1,7 @@
 """Tokenizers by the name that the config gives."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -55,38 +56,7 @@ def _rqvae(config: TokenizerConfig, train: Train) -> Tokenizer:
   shape = RQVAEConfig(
     num_levels=config.num_levels, codebook_size=config.codebook_size, **to_dict(config.rqvae)
   )
-  return rqvae(shape, lambda task, key, vectors: train(shape, task, key, vectors), spare_mesh())
-
-
-def _residual_kmeans(config: TokenizerConfig, train: Train) -> Tokenizer:
-  del train
-  kmeans = config.kmeans
-  return residual_kmeans(
-    config.num_levels, config.codebook_size, kmeans.iterations, kmeans.balance, spare_mesh()
-  )
-
-
-def _hierarchical_kmeans(config: TokenizerConfig, train: Train) -> Tokenizer:
-  del train
-  kmeans = config.kmeans
-  return hierarchical_kmeans(
-    config.num_levels, config.codebook_size, kmeans.iterations, kmeans.balance
-  )
-
-
-def _product_quantization(config: TokenizerConfig, train: Train) -> Tokenizer:
-  del train
-  return product_quantization(config.num_levels, config.codebook_size, config.kmeans.iterations)
-
-
-def _lsh(config: TokenizerConfig, train: Train) -> Tokenizer:
-  del train
-  return lsh(config.num_levels, config.codebook_size)
-
-
-def _radix(config: TokenizerConfig, train: Train) -> Tokenizer:
-  del train
-  return radix(config.num_levels, config.codebook_size)
+  return rqvae(shape, functools.partial(train, shape), spare_mesh())
 
 
 def _category(config: TokenizerConfig, train: Train) -> Tokenizer:
@@ -107,10 +77,16 @@ def _category(config: TokenizerConfig, train: Train) -> Tokenizer:
 
 TOKENIZERS: dict[str, Make] = {
   "rqvae": _rqvae,
-  "residual_kmeans": _residual_kmeans,
-  "hierarchical_kmeans": _hierarchical_kmeans,
-  "product_quantization": _product_quantization,
-  "lsh": _lsh,
+  "residual_kmeans": lambda c, _: residual_kmeans(
+    c.num_levels, c.codebook_size, c.kmeans.iterations, c.kmeans.balance, spare_mesh()
+  ),
+  "hierarchical_kmeans": lambda c, _: hierarchical_kmeans(
+    c.num_levels, c.codebook_size, c.kmeans.iterations, c.kmeans.balance
+  ),
+  "product_quantization": lambda c, _: product_quantization(
+    c.num_levels, c.codebook_size, c.kmeans.iterations
+  ),
+  "lsh": lambda c, _: lsh(c.num_levels, c.codebook_size),
   "category": _category,
-  "radix": _radix,
+  "radix": lambda c, _: radix(c.num_levels, c.codebook_size),
 }

@@ -78,30 +78,14 @@ def test_costs_add_up_to_the_squared_error(params, vectors):
 
 
 @pytest.mark.parametrize(("width", "levels"), [(16, 4), (7, 3), (5, 5), (6, 1)])
-@pytest.mark.parametrize("rotate", [True, False])
-def test_the_basis_is_orthonormal_and_whole(width, levels, rotate):
+def test_the_basis_is_orthonormal_and_whole(width, levels):
   vectors = correlated(50, width)
-  basis = module._basis(vectors, vectors.mean(0), levels, rotate=rotate)
+  basis = module._basis(vectors, vectors.mean(0), levels)
   used = basis.reshape(width, -1)
   used = used[:, np.square(used).sum(0) > 0]
   np.testing.assert_allclose(used.T @ used, np.eye(width), atol=1e-5)
   sizes = (np.square(basis).sum(0) > 0).sum(-1)
   assert sizes.max() - sizes.min() <= 1
-
-
-def test_rotation_helps_correlated_vectors(vectors, params):
-  plain = product_quantization(4, 16, 10, rotate=False)
-  without = left_over(plain, plain.fit(jax.random.key(0), vectors), vectors)
-  assert left_over(QUANTIZER, params, vectors) < 0.7 * without
-
-
-def test_without_rotation_parts_are_neighbouring_columns():
-  vectors = correlated(30, width=5)
-  mean = vectors.mean(0)
-  centred = vectors - mean
-  parts = module._project(mean, module._basis(vectors, mean, 2, rotate=False), vectors)
-  np.testing.assert_allclose(parts[:, 0], centred[:, :3], atol=1e-5)
-  np.testing.assert_allclose(parts[:, 1, :2], centred[:, 3:], atol=1e-5)
 
 
 def test_rotated_parts_are_uncorrelated_and_share_the_variance(params, vectors):
@@ -213,11 +197,10 @@ def test_a_memory_mapped_catalogue_is_not_copied(tmp_path):
   ],
   ids=["zeros", "one item", "duplicates", "one direction"],
 )
-@pytest.mark.parametrize("rotate", [True, False])
-def test_few_distinct_items_are_kept_whole(vectors, rotate):
+def test_few_distinct_items_are_kept_whole(vectors):
   """With no more distinct items than codes nothing is lost, whatever the rank."""
   vectors = vectors.astype(np.float32)
-  tokenizer = product_quantization(4, 16, 10, rotate=rotate)
+  tokenizer = product_quantization(4, 16, 10)
   params = tokenizer.fit(jax.random.key(0), vectors)
   codes = tokenizer.encode(params, vectors)
   np.testing.assert_allclose(tokenizer.decode(params, codes), vectors, atol=1e-4)

@@ -36,7 +36,6 @@ HEADINGS = (
 def cluster_metrics(
   codes_NxL: np.ndarray,
   labels: Mapping[str, np.ndarray],
-  missing: tuple[str | int, ...] = ("", -1),
   seed: int = 0,
 ) -> dict[str, Any]:
   """Compares the prefixes of each depth with labels.
@@ -49,8 +48,7 @@ def cluster_metrics(
 
   Args:
     codes_NxL: integers.
-    labels: name → str or integer [N].
-    missing: the values that say that an item has no label; such items are left out.
+    labels: name → str or integer [N]; '' or -1 says that an item has none, and leaves it out.
     seed: of the shuffled IDs, one permutation for all labels and depths.
 
   Returns:
@@ -65,7 +63,7 @@ def cluster_metrics(
   shuffle_N = np.random.default_rng(seed).permutation(len(codes_NxL))
   result = {}
   for name, label in labels.items():
-    class_N = _classes(name, label, len(codes_NxL), missing)
+    class_N = _classes(name, label, len(codes_NxL))
     known_N = class_N >= 0
     known = class_N[known_N]
     result[name] = {
@@ -127,9 +125,7 @@ def cluster_metrics_table(measured: Mapping[str, Any]) -> str:
   return aligned_table(rows, names=1, underline=False)
 
 
-def _classes(
-  name: str, label: ArrayLike, num_items: int, missing: tuple[str | int, ...]
-) -> np.ndarray:
+def _classes(name: str, label: ArrayLike, num_items: int) -> np.ndarray:
   """One label as class numbers, -1 where it is missing: int64 [N]."""
   label_N = np.asarray(label)
   if label_N.shape != (num_items,):
@@ -140,7 +136,7 @@ def _classes(
   if label_N.dtype.kind not in "UTiu":
     raise ValueError(f"label {name!r} is of type {label_N.dtype}; give text or integers")
   values, class_N = np.unique(label_N, return_inverse=True)
-  missing_X = np.array([value in missing for value in values.tolist()])
+  missing_X = np.array([value in ("", -1) for value in values.tolist()])
   if missing_X.all():
     raise ValueError(f"no item has a label {name!r}; leave it out")
   return np.where(missing_X[class_N], -1, class_N)

@@ -33,35 +33,34 @@ def report(
     codes: integer [N, L] in [0, V), one row per item, before collisions are resolved.
     codebook_size: V.
     vectors: float [N, F], what was tokenized; None leaves reconstruction and neighbours out.
-    reconstructed: float [N, F], what the codes stand for; None leaves the reconstruction out.
+    reconstructed: float [N, F], what the codes decode to, for the reconstruction; or None.
     labels: what `item_labels` gives, or any other labels for `cluster_metrics`.
     timings: stage → seconds that it took for all items, such as {'fit': 20.5, 'encode': 0.4}.
-    collisions: what was done to make the codes unique, such as {'digits added': 1}; shown as
-      it is.
+    collisions: what made the codes unique, such as {'digits added': 1}; shown as it is.
 
   Returns:
     A dict of plain numbers, lists and dicts that JSON takes: 'items', 'num_levels',
     'codebook_size'; 'levels', a list of {'level' (from 1), 'codes_used', 'share_used',
     'dead_codes', 'perplexity', 'largest_cluster'}; 'prefixes', a list of {'depth',
     'distinct', 'items_mean', 'items_max'}; 'distinct_ids', 'collision_rate' (share of items
-    that share their tuple), 'largest_group'; 'unexplained_variance'; 'neighbours', as from
-    `knn_overlap`; 'agreement', as from `cluster_metrics`; 'timings', stage →
-    {'seconds', 'items_per_second'}; 'collisions'. The last five are None where not given,
-    'neighbours' also for a single item.
+    that share their tuple), 'largest_group'; 'unexplained_variance'; 'neighbours', from
+    `knn_overlap`; 'agreement', from `cluster_metrics`; 'timings', stage → {'seconds',
+    'items_per_second'}; 'collisions'. The last five are None where not given, 'neighbours' also
+    for a single item.
 
   Raises:
-    ValueError: for no items, codes outside [0, V), vectors or labels of another shape, or
-      seconds that are no time.
+    ValueError: for no items, codes outside [0, V), other shapes, or seconds that are no time.
   """
   codes_NxL = check_codes(codes, codebook_size)
   num_items, num_levels = codes_NxL.shape
   unexplained = near = None
-  if vectors is not None and len(vectors) != num_items:
-    raise ValueError(f"{len(vectors)} vectors do not match the codes of {num_items} items")
-  if vectors is not None and reconstructed is not None:
-    unexplained = unexplained_variance(vectors, reconstructed)
-  if vectors is not None and num_items > 1:
-    near = knn_overlap(codes_NxL, check_vectors(vectors))
+  if vectors is not None:
+    if len(vectors) != num_items:
+      raise ValueError(f"{len(vectors)} vectors do not match the codes of {num_items} items")
+    if reconstructed is not None:
+      unexplained = unexplained_variance(vectors, reconstructed)
+    if num_items > 1:
+      near = knn_overlap(codes_NxL, check_vectors(vectors))
   prefixes = [_prefix(codes_NxL, depth) for depth in range(1, num_levels + 1)]
   return {
     "items": num_items,
