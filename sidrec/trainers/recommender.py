@@ -36,7 +36,11 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
     target_BxQ = batch["target_BxS"] if dense else batch["target_Bx1"]
     logp = model.apply(
       {"params": params},
-      *(batch["history_BxS"], target_BxQ, trie, path_NxLp1, batch.get("segment_BxS")),
+      batch["history_BxS"],
+      target_BxQ,
+      trie,
+      path_NxLp1,
+      batch.get("segment_BxS"),
       train=True,
       rngs={"dropout": key, "negatives": jax.random.fold_in(key, 1)},
       method="joint_log_likelihood" if joint else "log_likelihood",

@@ -17,7 +17,6 @@ from sidrec.data.batches import BatchAt, packed_batches
 from sidrec.data.dataset import Histories
 from sidrec.models.sasrec import SASRec
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.parallel.hosts import is_primary
 from sidrec.search.exact import make_sasrec_recommend_users
 from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.settings import SASRecTrainConfig
@@ -41,7 +40,9 @@ def sasrec_task(model: SASRec) -> Task:
       jax.Array,
       model.apply(
         {"params": params},
-        *(batch["history_BxS"], batch["target_BxS"], batch["segment_BxS"]),
+        batch["history_BxS"],
+        batch["target_BxS"],
+        batch["segment_BxS"],
         train=True,
         rngs={"dropout": dropout_key, "negatives": negatives_key},
         method="log_likelihood",
@@ -99,7 +100,7 @@ def train_sasrec(
     model.config.num_items,
     _VALID_RESULTS,
   )
-  make = functools.partial(make_logger, workdir, name, config.steps, primary=is_primary())
+  make = functools.partial(make_logger, workdir, name, config.steps)
   records = Records(workdir / name / "checkpoints", make)
   return train_next_item(what, config, histories, seed, mesh, records)
 

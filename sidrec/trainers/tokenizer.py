@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from sidrec.data.batches import shuffled
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.parallel.hosts import is_primary
 from sidrec.tokenizers.base import Array, Params, Tokenizer
 from sidrec.tokenizers.category import category
 from sidrec.tokenizers.kmeans.hierarchical import hierarchical_kmeans
@@ -148,6 +147,6 @@ def train_rqvae(
     mesh,
     Records(
       workdir / "tokenizer" / "checkpoints",
-      functools.partial(make_logger, workdir, "tokenizer", config.steps, primary=is_primary()),
+      functools.partial(make_logger, workdir, "tokenizer", config.steps),
     ),
   )
