@@ -1,7 +1,4 @@
-"""Training SASRec, searching with it as with the recommender, and its item vectors.
-
-Letters: B batch, S history length, N items, D width, K results, M seen items.
-"""
+"""Training SASRec, and its item vectors."""
 
 import functools
 from collections.abc import Callable
@@ -71,8 +68,8 @@ def train_sasrec(
 ) -> dict:
   """Trains SASRec; a run that was stopped continues.
 
-  Gradients see the training view alone. Validation targets choose between the states
-  of this one run, by the NDCG@10 of a random sample of users, seen items masked.
+  Gradients depend on the training view alone. Validation targets only choose between the
+  states of this one run, by the NDCG@10 of a random sample of users, seen items masked.
 
   Args:
     model: SASRec.
@@ -82,7 +79,7 @@ def train_sasrec(
     workdir: takes `<name>/checkpoints` and the logs.
     name: of the folder, and in the logs.
     make_batches: `packed_batches`, perhaps of other users than those in memory.
-    users_at_once: ranked in one batch of the validation; 0 for what suits the devices.
+    users_at_once: ranked in one batch of the validation; 0 for a size by the devices.
 
   Returns:
     The best parameters.
@@ -108,7 +105,7 @@ def train_sasrec(
 def item_embeddings(params: dict) -> np.ndarray:
   """The item table as item vectors: vectors_NxD float32.
 
-  An item without a training interaction has a vector as well, but one that says only
-  that the item never came next; its content has to place it.
+  The vector of an item without a training interaction says only that the item never
+  came next; its content has to place it.
   """
   return np.asarray(params["item"], np.float32)

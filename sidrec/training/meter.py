@@ -1,10 +1,9 @@
-"""How fast a training is: steps, tokens and model FLOPs a second, and the share of the peak.
+"""The speed of a training: steps, tokens and model FLOPs a second, and model FLOPs utilisation.
 
-The FLOPs of a step are those of the model, not of the machine: three times the products of matrices
-of a forward pass (the backward pass has twice as many), as Chowdhery et al. (2022,
-arXiv:2204.02311, appendix B) count. They are read off the traced program, which compiles nothing
-and, unlike XLA's cost analysis, counts a loop's body as often as it runs; recomputed activations
-and micro-batches do not change them.
+Model FLOPs of a step are three times those of the matrix products of a forward pass, because the
+backward pass has twice as many (Chowdhery et al., 2022, arXiv:2204.02311, appendix B). They are
+counted in the traced program, which compiles nothing and, unlike XLA's cost analysis, counts a
+loop's body as often as it runs; recomputed activations and micro-batches do not change them.
 """
 
 import math
@@ -96,7 +95,7 @@ def make_meter(loss: Callable[..., Any], state: Any, batches: PyTree, mesh: Mesh
 
 
 def peak_flops(device: jax.Device) -> float | None:
-  """The device's peak by `PEAK_FLOPS`; None where the table does not know it, as for a CPU."""
+  """The device's peak by `PEAK_FLOPS`; None where the table lacks it, as for a CPU."""
   return next(
     (peak for kind, peak in PEAK_FLOPS.items() if device.device_kind.startswith(kind)), None
   )
@@ -108,9 +107,10 @@ def training_flops(loss: Callable[..., Any], *args: PyTree) -> float:
 
 
 def matmul_flops(jaxpr: core.Jaxpr) -> float:
-  """FLOPs of all matrix products of a program, in a loop as often as it runs.
+  """FLOPs of all matrix products of a program; a loop counts as often as it runs.
 
-  A `while` counts once, as nothing says how often it runs; of a `cond` the costliest branch counts.
+  A `while` counts once, because the program does not say how often it runs; of a `cond` the
+  most expensive branch counts.
   """
   total = 0.0
   for equation in jaxpr.eqns:
@@ -139,7 +139,7 @@ def _inner(params: dict[str, Any]) -> list[core.Jaxpr]:
 
 
 def human(rates: dict[str, float]) -> str:
-  """For a progress line: '12.3k tokens/s  MFU 41.2%', or what of it is known."""
+  """For a progress line: '12.3k tokens/s  MFU 41.2%', or as much as is known."""
   parts = []
   if "tokens_per_second" in rates:
     parts.append(f"{_short(rates['tokens_per_second'])} tokens/s")

@@ -434,7 +434,7 @@ def test_rates_and_a_trace_of_some_steps(tmp_path):
   product = lambda params, batch: (params["w"] * batch["x"][:, None]) @ jnp.ones((1, 4))
   loss = lambda params, aux, batch, key: (product(params, batch).mean(), (aux, {}))
   task = line_task()[0]._replace(loss=loss, tokens=lambda batch: jnp.int32(batch["x"].size))
-  lines, told = [], []
+  lines, shown = [], []
   train(
     task,
     optax.sgd(0.1),
@@ -447,7 +447,7 @@ def test_rates_and_a_trace_of_some_steps(tmp_path):
       tmp_path / "checkpoints",
       lambda start: Logger(
         lambda step, values: lines.append((step, values)),
-        lambda *args: told.append(args[2]),
+        lambda *args: shown.append(args[2]),
         lambda: 0,
       ),
       Trace(tmp_path / "profile", 4, 12),
@@ -465,6 +465,6 @@ def test_rates_and_a_trace_of_some_steps(tmp_path):
     # A product [8, 1] x [1, 4], and as much twice in the backward pass.
     assert train_lines[step]["model_flops_per_second"] == pytest.approx(3 * 2 * 8 * 4 * rate)
     assert "mfu" not in train_lines[step]  # nobody knows a CPU's peak
-  assert told[0] == ""
-  assert told[1].endswith("FLOP/s")
+  assert shown[0] == ""
+  assert shown[1].endswith("FLOP/s")
   assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
