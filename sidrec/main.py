@@ -28,7 +28,7 @@ def main(_) -> None:
     if flags.FLAGS.compilation_cache:
       enable_compilation_cache(flags.FLAGS.compilation_cache)
     hosts.start(**flags.cluster())
-    preemption.obey(hosts.end)
+    preemption.handle_signals(hosts.end)
     run(flags.FLAGS.mode, flags.config(), flags.workdir())
     hosts.leave()
   except (ValueError, OSError, ImportError, FloatingPointError) as error:

@@ -38,7 +38,7 @@ def main(folder, kill=None, **cluster):
   """Trains in the folder; at a step, one process may send itself a signal."""
   try:
     hosts.start(**cluster)
-    preemption.obey(hosts.end)
+    preemption.handle_signals(hosts.end)
     run(Path(folder), kill)
     hosts.leave()
   except preemption.Stopped as stopped:

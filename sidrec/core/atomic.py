@@ -10,7 +10,7 @@ from typing import IO, Any
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-  """Writes next to `path`, then renames: readers never see half a file. Makes parent folders."""
+  """Writes a draft and renames it to `path`: no reader sees half a file. Makes parent folders."""
   path.parent.mkdir(parents=True, exist_ok=True)
   draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
   try:
@@ -24,16 +24,16 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def write_whole_text(path: Path, text: str) -> None:
-  """The same for a text, in UTF-8."""
+  """As `write_whole`, for a text in UTF-8."""
   write_whole(path, lambda file: file.write(text.encode()))
 
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Generator[Path]:
-  """A folder to write in, which takes the name `path` when the block ends, or is deleted.
+  """A folder to write in; at the end of the block it becomes `path`, or is deleted on an error.
 
   Raises:
-    FileExistsError: if there is something at `path` already.
+    FileExistsError: if `path` exists and is not an empty folder.
   """
   if path.exists() and not (path.is_dir() and not any(path.iterdir())):
     raise FileExistsError(f"{path} is there already; delete it or name another folder")

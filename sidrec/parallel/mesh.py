@@ -1,9 +1,9 @@
-"""Where arrays live: a (data, model) device mesh, tables of rules for parameters, spread batches.
+"""Where arrays live: a (data, model) device mesh, and the shardings of parameters and batches.
 
-Batches are spread over 'data'. Parameters are whole on every device along it. Along 'model', the
-large ones are cut into parts by `RULES`, and what follows a parameter in the state (moments of the
-optimiser, moving averages) is cut like it: its leaf's path ends with the same names. The
-partitioner of XLA gathers and reduces where a computation needs it (fully sharded data parallelism:
+Batches are split over the axis 'data'; every device along it has all parameters. Along 'model',
+`RULES` split the large parameters. Their copies in the state (moments of the optimiser, moving
+averages) are split in the same way, because their paths end with the same names. XLA's partitioner
+gathers and reduces where a computation needs it (fully sharded data parallelism:
 Rajbhandari et al., 2020, arXiv:1910.02054; Xu et al., 2021, arXiv:2105.04663).
 """
 
@@ -17,32 +17,32 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 PyTree = Any
 
-# End of a leaf's path → axes that may be cut, the best one first; the first that divides evenly is.
-# A leaf that no rule names, or of which no axis divides, is whole everywhere.
+# End of a leaf's path → axes that may be split, the best one first; the first that divides evenly
+# is. A leaf without a rule, or without an axis that divides, is replicated.
 RULES: tuple[tuple[str, tuple[int, ...]], ...] = (
   (r"(^|/)(item|node|user)$", (0, 1)),  # tables [rows, D]
   (r"(^|/)(item|node)_bias$", (0,)),  # [rows]
   (r"(^|/)code$", (1, 2)),  # [L, V, D]
   (r"(^|/)out$", (2, 1)),  # [L, D, V]
-  (r"(^|/)feed/up/kernel$", (1, 0)),  # [D, hidden]
-  (r"(^|/)feed/down/kernel$", (0, 1)),  # [hidden, D]
+  (r"(^|/)feed/up/kernel$", (1, 0)),  # [D, hidden width]
+  (r"(^|/)feed/down/kernel$", (0, 1)),  # [hidden width, D]
 )
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, model: int = 1) -> Mesh:
   """A mesh of shape ('data': number of devices / model, 'model': model).
 
-  Axes are Auto, not Explicit as `jax.make_mesh` has it by default: Flax Linen's
-  `Embed` does not run on explicit axes. Devices stand in the order of processes, whatever `model`
-  is and however they are wired, so that the global batch does not depend on the processes, and
-  neighbours along 'model' share a process where they can.
+  Axes are Auto, not Explicit as by default in `jax.make_mesh`, because Flax Linen's `Embed` does
+  not run on explicit axes. Devices are in the order of processes, whatever `model` is and however
+  they are connected, so that the global batch does not depend on the processes, and neighbours
+  along 'model' share a process where they can.
 
   Args:
     devices: the devices to use, in this order; all devices of all processes if None.
-    model: over how many devices large parameters are spread, `config.mesh.model`.
+    model: over how many devices large parameters are split, `config.mesh.model`.
 
   Raises:
-    ValueError: if the number of devices is no multiple of `model`.
+    ValueError: if the number of devices is not a multiple of `model`.
   """
   if devices is None:
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
@@ -59,16 +59,16 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, model: int = 1) -> Me
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The sharding of what every device holds in full."""
+  """The sharding of arrays that every device holds in full."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def state_shardings(mesh: Mesh, tree: PyTree) -> PyTree:
-  """Where the leaves of a state, or of parameters, live: a pytree of NamedSharding.
+  """The shardings of a state, or of parameters, by `RULES`: a pytree of NamedSharding.
 
   Args:
     mesh: from `make_mesh`.
-    tree: arrays or `jax.ShapeDtypeStruct`s; paths of leaves are what `RULES` look at.
+    tree: arrays or `jax.ShapeDtypeStruct`s.
   """
 
   def leaf(path: Any, x: Any) -> NamedSharding:
@@ -79,7 +79,7 @@ def state_shardings(mesh: Mesh, tree: PyTree) -> PyTree:
 
 
 def spec_of(name: str, shape: Sequence[int], parts: int) -> PartitionSpec:
-  """Which axis of a leaf is cut into `parts` over 'model', by `RULES`.
+  """Which axis of a leaf `RULES` split over 'model'.
 
   Args:
     name: the leaf's path, with / between names: 'opt_state/1/0/mu/encoder_0/feed/up/kernel'.
@@ -96,7 +96,7 @@ def spec_of(name: str, shape: Sequence[int], parts: int) -> PartitionSpec:
 
 
 def with_shardings(mesh: Mesh, tree: PyTree) -> PyTree:
-  """`jax.ShapeDtypeStruct`s of a state that say where its leaves live."""
+  """`jax.ShapeDtypeStruct`s of a state, with the shardings of its leaves."""
   return jax.tree.map(
     lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
     tree,
@@ -105,12 +105,11 @@ def with_shardings(mesh: Mesh, tree: PyTree) -> PyTree:
 
 
 def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
-  """The sharding of a batch: its batch axis is spread over 'data'.
+  """The sharding of a batch, split over 'data' along its batch axis.
 
   Args:
     mesh: from `make_mesh`.
-    leading: how many axes stand before the batch axis; 1 where several steps
-      are stacked in axis 0.
+    leading: number of axes before the batch axis; 1 where several steps are stacked in axis 0.
   """
   return NamedSharding(mesh, PartitionSpec(*[None] * leading, "data"))
 
@@ -118,32 +117,32 @@ def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
 def batch_share(mesh: Mesh) -> tuple[int, int]:
   """Which share of a batch this process reads, of how many: (index, count).
 
-  The process and the number of processes, as long as no two processes stand at one place along
-  'data'; those that do read the same share.
+  Usually the process and the number of processes. Processes at the same place along 'data', with
+  different parts of 'model', read the same share.
 
   Raises:
-    ValueError: if processes share their places along 'data' in part, or have unequal numbers.
+    ValueError: if processes share some of their places along 'data', or have unequal numbers.
   """
   processes = np.vectorize(lambda device: device.process_index)(mesh.devices)
-  here_D = (processes == jax.process_index()).any(axis=1)
-  size, devices = int(here_D.sum()), mesh.shape["data"]
-  first = int(here_D.argmax())
+  here = (processes == jax.process_index()).any(axis=1)
+  size, devices = int(here.sum()), mesh.shape["data"]
+  first = int(here.argmax())
   alike = (
-    (here_D == there_D).all() or not (here_D & there_D).any()
-    for there_D in ((processes == process).any(axis=1) for process in np.unique(processes))
+    (here == there).all() or not (here & there).any()
+    for there in ((processes == process).any(axis=1) for process in np.unique(processes))
   )
   if not all(alike):
     raise ValueError(
       f"mesh.model = {mesh.shape['model']} splits the devices of a process; give a divisor or a "
       "multiple of the number of devices of a process"
     )
-  if not size or first % size or devices % size or not here_D[first : first + size].all():
+  if not size or first % size or devices % size or not here[first : first + size].all():
     raise ValueError("the devices of a process must be equally many, and neighbours, in the mesh")
   return first // size, devices // size
 
 
 def to_global(mesh: Mesh, batch: PyTree, leading: int = 0) -> PyTree:
-  """Global arrays from the part of the batch that each process holds.
+  """Global arrays from each process's share of the batch.
 
   Args:
     mesh: from `make_mesh`.
@@ -151,8 +150,7 @@ def to_global(mesh: Mesh, batch: PyTree, leading: int = 0) -> PyTree:
     leading: as in `batch_sharding`.
 
   Returns:
-    The same pytree of `jax.Array`s [*leading axes, B, …]. The shares follow each other in the
-    order of the mesh's devices, which is process order.
+    The same pytree of `jax.Array`s [*leading axes, B, …], with the shares in process order.
   """
   sharding = batch_sharding(mesh, leading)
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
@@ -164,7 +162,7 @@ def check_batch_size(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
   Args:
     mesh: from `make_mesh`.
     batch_size: B, over all processes.
-    accumulate: micro-batches that it is cut into.
+    accumulate: number of micro-batches in it.
   """
   devices = mesh.shape["data"]
   unit = devices * accumulate

@@ -20,7 +20,6 @@ from sidrec.models.base import SemanticIDModel
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.parallel.hosts import is_primary
 from sidrec.run.prepare import samples_users
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
@@ -32,7 +31,7 @@ from sidrec.trainers.settings import TrainConfig
 from sidrec.training.checkpoint import save_params
 from sidrec.training.logging import make_logger
 from sidrec.training.loop import Records
-from sidrec.training.profile import make_trace
+from sidrec.training.profile import Trace
 
 _HOW = ("accumulate", "remat")  # settings that save memory
 
@@ -63,11 +62,11 @@ def train(config: RunConfig, workdir: Path) -> None:
 
 def _records(config: RunConfig, workdir: Path) -> Records:
   """Where the training writes."""
-  steps, primary = config.train.steps, is_primary()
+  steps = config.train.steps
   return Records(
     workdir / "checkpoints",
-    functools.partial(make_logger, workdir, "recommender", steps, primary=primary),
-    make_trace(workdir / "profile", config.profile_steps, steps, primary=primary),
+    functools.partial(make_logger, workdir, "recommender", steps),
+    Trace(workdir / "profile", config.profile_steps, steps),
   )
 
 

@@ -1,7 +1,4 @@
-"""Training a model that recommends the next item: what the recommender and SASRec share.
-
-Letters: S history length, N items, R users of the validation.
-"""
+"""Training a model of the next item: what the recommender and SASRec have in common."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -41,7 +38,7 @@ def train_next_item(
 ) -> dict:
   """Trains on the training view; keeps the parameters with the best validation NDCG@10.
 
-  Validation asks for the last but one item of a random sample of users, seen items masked.
+  Validation predicts the second to last item of a random sample of users, seen items masked.
 
   Args:
     what: the model.

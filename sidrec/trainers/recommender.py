@@ -1,4 +1,4 @@
-"""What the recommender learns from: the likelihood of every next item."""
+"""The loss of the recommender: the negative log-likelihood of every next item."""
 
 from typing import cast
 
@@ -21,7 +21,7 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
   Args:
     model: the recommender.
     trie: the catalogue.
-    item_loss: how much the item head's loss counts beside the semantic ID's.
+    item_loss: weight of the item head's loss, added to the semantic ID's.
   """
   path_NxLp1 = trie_lib.paths(trie)
   dense, joint = model.config.setting == "dense", model.config.item_head
@@ -36,7 +36,11 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
     target_BxQ = batch["target_BxS"] if dense else batch["target_Bx1"]
     logp = model.apply(
       {"params": params},
-      *(batch["history_BxS"], target_BxQ, trie, path_NxLp1, batch.get("segment_BxS")),
+      batch["history_BxS"],
+      target_BxQ,
+      trie,
+      path_NxLp1,
+      batch.get("segment_BxS"),
       train=True,
       rngs={"dropout": key, "negatives": jax.random.fold_in(key, 1)},
       method="joint_log_likelihood" if joint else "log_likelihood",
@@ -53,7 +57,7 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
     return total, (aux, parts)
 
   name = "target_BxS" if dense else "target_Bx1"
-  first = model.config.input_length - model.config.history_length  # behind a user's token
+  first = model.config.input_length - model.config.history_length  # after a user's token
   return Task(
     init,
     loss,

@@ -1,7 +1,4 @@
-"""Training SASRec, searching with it as with the recommender, and its item vectors.
-
-Letters: B batch, S history length, N items, D width, K results, M seen items.
-"""
+"""Training SASRec, and its item vectors."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +14,6 @@ from sidrec.data.batches import BatchAt, packed_batches
 from sidrec.data.dataset import Histories
 from sidrec.models.sasrec import SASRec
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.parallel.hosts import is_primary
 from sidrec.search.exact import make_sasrec_recommend_users
 from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.settings import SASRecTrainConfig
@@ -41,7 +37,9 @@ def sasrec_task(model: SASRec) -> Task:
       jax.Array,
       model.apply(
         {"params": params},
-        *(batch["history_BxS"], batch["target_BxS"], batch["segment_BxS"]),
+        batch["history_BxS"],
+        batch["target_BxS"],
+        batch["segment_BxS"],
         train=True,
         rngs={"dropout": dropout_key, "negatives": negatives_key},
         method="log_likelihood",
@@ -70,8 +68,8 @@ def train_sasrec(
 ) -> dict:
   """Trains SASRec; a run that was stopped continues.
 
-  Gradients see the training view alone. Validation targets choose between the states
-  of this one run, by the NDCG@10 of a random sample of users, seen items masked.
+  Gradients depend on the training view alone. Validation targets only choose between the
+  states of this one run, by the NDCG@10 of a random sample of users, seen items masked.
 
   Args:
     model: SASRec.
@@ -81,7 +79,7 @@ def train_sasrec(
     workdir: takes `<name>/checkpoints` and the logs.
     name: of the folder, and in the logs.
     make_batches: `packed_batches`, perhaps of other users than those in memory.
-    users_at_once: ranked in one batch of the validation; 0 for what suits the devices.
+    users_at_once: ranked in one batch of the validation; 0 for a size by the devices.
 
   Returns:
     The best parameters.
@@ -99,7 +97,7 @@ def train_sasrec(
     model.config.num_items,
     _VALID_RESULTS,
   )
-  make = functools.partial(make_logger, workdir, name, config.steps, primary=is_primary())
+  make = functools.partial(make_logger, workdir, name, config.steps)
   records = Records(workdir / name / "checkpoints", make)
   return train_next_item(what, config, histories, seed, mesh, records)
 
@@ -107,7 +105,7 @@ def train_sasrec(
 def item_embeddings(params: dict) -> np.ndarray:
   """The item table as item vectors: vectors_NxD float32.
 
-  An item without a training interaction has a vector as well, but one that says only
-  that the item never came next; its content has to place it.
+  The vector of an item without a training interaction says only that the item never
+  came next; its content has to place it.
   """
   return np.asarray(params["item"], np.float32)

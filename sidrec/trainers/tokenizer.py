@@ -8,7 +8,6 @@ import numpy as np
 
 from sidrec.data.batches import shuffled
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.parallel.hosts import is_primary
 from sidrec.tokenizers.base import Array, Params
 from sidrec.tokenizers.registry import spare_mesh
 from sidrec.tokenizers.rqvae.rqvae import selection_score
@@ -55,6 +54,6 @@ def train_rqvae(
     mesh,
     Records(
       workdir / "tokenizer" / "checkpoints",
-      functools.partial(make_logger, workdir, "tokenizer", config.steps, primary=is_primary()),
+      functools.partial(make_logger, workdir, "tokenizer", config.steps),
     ),
   )

@@ -1,8 +1,8 @@
-"""Checkpoints on Orbax: a run's latest and best states, and one-off parameter trees.
+"""Checkpoints by Orbax: a run's latest and best states, and single parameter trees.
 
-Every function here is to be called by all processes alike: Orbax decides which of
-them writes what, and the primary host process which checkpoints are sound. A checkpoint
-appears under its name only when it is complete, its checksums included.
+All processes must call every function here. Orbax decides which of them writes what, and
+the primary host decides which checkpoints are sound. A checkpoint gets its name only when it
+is complete, with its checksums.
 """
 
 import contextlib
@@ -18,15 +18,13 @@ import jax
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from sidrec.parallel.hosts import is_primary
 from sidrec.parallel.mesh import make_mesh, replicated
-from sidrec.training.checkpoint_recovery import Found, check_any_sound, find_newest, warn_of_damage
-from sidrec.training.checksums import METADATA, write_checksums
+from sidrec.training import checkpoint_recovery as recovery
+from sidrec.training.checksums import write_checksums
 from sidrec.training.tree_paths import arranged_like, check_fit
 
 PyTree = Any
 Progress = Mapping[str, Any]  # what JSON can hold; infinities and NaN included
-Stored = ocp.training.CheckpointMetadata  # Orbax's description of a checkpoint
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # how Orbax ends the name of a folder that it is writing
 
@@ -34,67 +32,57 @@ UNFINISHED = ".orbax-checkpoint-tmp"  # how Orbax ends the name of a folder that
 class Checkpoints(NamedTuple):
   """The checkpoints of one run; made by `open_checkpoints`, closed by `with` or `close()`.
 
-  Saves run in the background, one at a time: the state is copied before a call
-  returns (its buffers may be donated at once), a save waits for the one before it,
-  and an error of a background save is raised by the next call, as an OSError that
-  says what is left. After every `save_best`, `save_latest` must record it:
-  `restore_latest` takes the whole run back to the latest state, and forgets a best
-  one that came after it.
+  Saves run in the background, one at a time: a call waits for the save before it, and copies
+  the state before it returns, so that its buffers may be donated. The next call raises the
+  error of a background save, as an OSError that says what is left. After every `save_best`,
+  `save_latest` must record it: `restore_latest` takes the whole run back to the latest state,
+  and deletes a best one that came after it.
 
-  The last two latest states are there, and each best one that one of them needs, so
-  that a run can go on from the one before when files of the last were damaged.
+  Orbax keeps the last two latest states and the best states that they need, so that a run
+  can continue from the one before if files of the last are damaged.
   """
 
   latest: ocp.training.Checkpointer
   best: ocp.training.Checkpointer
 
   def latest_step(self) -> int | None:
-    """The step that `restore_latest` would restore, or None if there is none.
-
-    Waits for a save in progress and reads files: not a call for every step.
-    """
+    """The step that `restore_latest` would restore, if any; waits, and reads files."""
     self.wait()
-    return find_newest(self.latest).step
+    return recovery.find_newest(self.latest).step
 
   def best_step(self) -> int | None:
-    """The step that `restore_best` would restore, or None if there is none; also waits."""
+    """The step that `restore_best` would restore, if any; waits, and reads files."""
     self.wait()
-    return find_newest(self.best).step
+    return recovery.find_newest(self.best).step
 
   def best_metric(self) -> float | None:
-    """The metric saved with the state that `restore_best` would restore, or None; also waits."""
+    """The metric saved with the state that `restore_best` would restore, if any; also waits."""
     step = self.best_step()
     return None if step is None else _note(self.best.metadata(step))["metric"]
 
   def save_latest(self, step: int, state: PyTree, progress: Progress) -> None:
-    """Starts saving the state, and with it `progress`; the latest but one before it goes.
+    """Starts to save the state and its progress; deletes the latest states but the last two.
 
     Raises:
       ValueError: if a later step is already there.
-      OSError: if a save failed, for want of space on the disk, say.
+      OSError: if a save failed, such as on a full disk.
     """
-    self.wait()
     self._start_save(self.latest, step, state, {"progress": dict(progress)})
 
   def save_best(self, step: int, tree: PyTree, metric: float) -> None:
-    """Starts saving the best parameters (or state) so far, and beside them their metric.
-
-    Raises: as `save_latest`.
-    """
-    self.wait()
+    """Starts to save the best parameters (or state) so far and their metric; see `save_latest`."""
     self._start_save(self.best, step, tree, {"metric": float(metric)})
 
   def restore_latest(self, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
-    """Takes the run back to its latest sound state; whatever was saved after it is deleted.
+    """Takes the run back to its latest sound state; deletes whatever was saved after it.
 
-    Says on stderr if files of a later one are damaged, or those of its best one, which
-    then goes too.
+    Names damaged files on stderr, of later states or of their best ones, which are deleted too.
 
     Args:
       abstract_state: a pytree like the state: arrays, or `jax.ShapeDtypeStruct`s
         whose shardings say where to put the arrays (replicated over all devices
         if they have none). The number of devices may differ from the saving run's;
-        so may the classes of nodes, if the names of the leaves are the same.
+        so may the classes of nodes, if the leaves have the same paths.
 
     Returns:
       (state, progress), bit for bit as saved, or None if there is nothing to restore.
@@ -105,33 +93,28 @@ class Checkpoints(NamedTuple):
       OSError: if files cannot be read for now. Then nothing is deleted.
     """
     self.wait()
-    latest = find_newest(self.latest)
-    check_any_sound(self.latest, latest)
+    latest = recovery.find_newest(self.latest)
     restored = None
     if latest.step is not None:
-      stored = self.latest.metadata(latest.step)
-      restored = _load(self.latest, stored, abstract_state), _note(stored)["progress"]
-    best = find_newest(self.best, upto=-1 if latest.step is None else latest.step)
+      state, note = _load(self.latest, latest.step, abstract_state)
+      restored = state, note["progress"]
+    else:
+      recovery.check_none_damaged(self.latest, latest)
+    best = recovery.find_newest(self.best, upto=-1 if latest.step is None else latest.step)
     for checkpointer, found in ((self.latest, latest), (self.best, best)):
-      warn_of_damage(checkpointer, found)
-      _forget_after(checkpointer, found)
+      recovery.warn_of_damage(checkpointer, found)
+      for step in found.after:
+        recovery.delete_step(checkpointer, step)
     return restored
 
   def restore_best(self, abstract_tree: PyTree) -> PyTree | None:
-    """The best parameters (or state) that are sound, or None if there are none; deletes nothing.
-
-    Args:
-      abstract_tree: as in `restore_latest`.
-
-    Raises: as `restore_latest`.
-    """
+    """The best sound parameters (or state), or None; as `restore_latest`, but deletes nothing."""
     self.wait()
-    best = find_newest(self.best)
-    check_any_sound(self.best, best)
-    warn_of_damage(self.best, best)
+    best = recovery.find_newest(self.best)
     if best.step is None:
-      return None
-    return _load(self.best, self.best.metadata(best.step), abstract_tree)
+      return recovery.check_none_damaged(self.best, best)
+    recovery.warn_of_damage(self.best, best)
+    return _load(self.best, best.step, abstract_tree)[0]
 
   def wait(self) -> None:
     """Waits for the save in progress, if any; raises OSError if it failed."""
@@ -141,11 +124,8 @@ class Checkpoints(NamedTuple):
 
   def close(self) -> None:
     """Waits for the save in progress, if any, and releases Orbax's threads."""
-    with self._explain_failure():
-      try:
-        self.latest.close()
-      finally:
-        self.best.close()
+    with self._explain_failure(), contextlib.closing(self.best):
+      self.latest.close()
 
   def __enter__(self) -> Self:
     """Returns itself."""
@@ -159,16 +139,17 @@ class Checkpoints(NamedTuple):
     self, checkpointer: ocp.training.Checkpointer, step: int, tree: PyTree, note: dict[str, Any]
   ) -> None:
     json.dumps(note)  # to fail here rather than in the background
-    last = max((checkpoint.step for checkpoint in checkpointer.checkpoints), default=-1)
+    self.wait()
+    last = -1 if checkpointer.latest is None else checkpointer.latest.step
     if last > step:
       raise ValueError(
         f"{checkpointer.directory} holds step {last}, so step {step} cannot be saved;"
         " restore the run first, or use an empty folder"
       )
     if last == step:
-      if checkpointer.metadata(step).custom_metadata == note:
+      if _note(checkpointer.metadata(step)) == note:
         return
-      _forget(checkpointer, step)
+      recovery.delete_step(checkpointer, step)
     add_checksums = functools.partial(_add_checksums, checkpointer.directory, step, note)
     with self._explain_failure(), _context(before_rename=add_checksums):
       checkpointer.save_async(step, tree, force=True, custom_metadata=note)
@@ -182,34 +163,35 @@ class Checkpoints(NamedTuple):
       for checkpointer in self:
         checkpointer.reload()  # it counts the failed one, and has forgotten an older one
       # No call to other processes here: they may know of no failure.
-      kept = max((checkpoint.step for checkpoint in self.latest.checkpoints), default=None)
+      kept = self.latest.latest
       # TensorStore raises a ValueError with the system's words for it.
       full = any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
       reason = "the disk is full" if full else " ".join(str(error).split())
-      folder = os.path.dirname(self.latest.directory)
-      rest = "there is none yet" if kept is None else f"the one of step {kept} is kept"
+      rest = "there is none yet" if kept is None else f"the one of step {kept.step} is kept"
       remedy = "make room there" if full else "remove the cause"
       raise OSError(
-        f"a checkpoint could not be saved in {folder}: {reason}; {rest};"
+        f"a checkpoint could not be saved in {self.latest.directory.parent}: {reason}; {rest};"
         f" {remedy} and start again with the same command"
       ) from error
 
 
 def open_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
-  """Opens, or starts, the checkpoints of a run: `folder/latest/<step>`, `folder/best/<step>`.
+  """Opens a run's checkpoints, `folder/latest/<step>` and `folder/best/<step>`, old or new.
+
+  It deletes what no save has finished.
 
   Args:
     folder: a path that all processes share; may be a bucket (gs://…).
   """
-  _hush_orbax()
-  policies = ocp.training.preservation_policies
-  # Either of the two latest states has the best one that came last before it, and
-  # a third is saved before the latest state that follows it.
+  _silence_orbax()
+  # Each of the two latest states needs the last best one before it, and a third best one is
+  # saved before the latest state that records it.
   latest, best = (
     ocp.training.Checkpointer(
       os.path.join(_absolute(folder), name),
       context=_context(),
-      preservation_policy=policies.LatestN(count),  # pyrefly: ignore[bad-argument-type]
+      preservation_policy=ocp.training.preservation_policies.LatestN(count),  # pyrefly: ignore[bad-argument-type]
+      cleanup_tmp_directories=True,
     )
     for name, count in [("latest", 2), ("best", 3)]
   )
@@ -217,20 +199,13 @@ def open_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
 
 
 def save_params(path: str | os.PathLike[str], tree: PyTree) -> None:
-  """Saves a pytree of arrays as the folder `path`, in place of what was there.
+  """Saves a pytree of arrays as the folder `path`, replacing what was there.
 
-  Of arrays that each process has for itself, the first one's are saved.
+  Of arrays that each process has for itself, those of the primary host are saved.
   """
-  _hush_orbax()
+  _silence_orbax()
   with _context():
     ocp.save(_absolute(path), jax.tree.map(_of_all_processes, tree), overwrite=True)
-
-
-def _of_all_processes(x: Any) -> Any:
-  """As an array that all processes hold, which is what Orbax saves where there are several."""
-  if jax.process_count() == 1 or not isinstance(x, jax.Array) or not x.is_fully_addressable:
-    return x
-  return jax.make_array_from_process_local_data(replicated(make_mesh()), jax.device_get(x))
 
 
 def load_params(path: str | os.PathLike[str], abstract_tree: PyTree = None) -> PyTree:
@@ -245,20 +220,24 @@ def load_params(path: str | os.PathLike[str], abstract_tree: PyTree = None) -> P
     FileNotFoundError: if there is no complete folder `path`.
     ValueError: if it does not fit `abstract_tree`.
   """
-  _hush_orbax()
+  _silence_orbax()
   path = _absolute(path)
   with _context():
-    try:
+    stored = None
+    with contextlib.suppress(FileNotFoundError, ocp.errors.InvalidLayoutError):
       stored = ocp.metadata(path).metadata
-    except (FileNotFoundError, ocp.errors.InvalidLayoutError):
-      stored = None
     if stored is None:
       raise FileNotFoundError(f"no complete parameters at {path}; save them first")
-    if abstract_tree is None:
-      abstract_tree = stored
-    check_fit(path, stored, abstract_tree)
-    loaded = ocp.load(path, arranged_like(stored, _abstract(abstract_tree)))
-    return arranged_like(abstract_tree, loaded)
+    wanted = stored if abstract_tree is None else abstract_tree
+    check_fit(path, stored, wanted)
+    return arranged_like(wanted, ocp.load(path, arranged_like(stored, _abstract(wanted))))
+
+
+def _of_all_processes(x: Any) -> Any:
+  """As an array that all processes hold, which is what Orbax saves where there are several."""
+  if jax.process_count() == 1 or not isinstance(x, jax.Array) or not x.is_fully_addressable:
+    return x
+  return jax.make_array_from_process_local_data(replicated(make_mesh()), jax.device_get(x))
 
 
 def _context(before_rename: Callable[[], None] | None = None) -> ocp.Context:
@@ -273,36 +252,23 @@ def _context(before_rename: Callable[[], None] | None = None) -> ocp.Context:
 
 def _add_checksums(directory: epath.Path, step: int, note: dict[str, Any]) -> None:
   unfinished = directory / f"{step}{UNFINISHED}"
-  # Buckets do not rename folders; there Orbax marks the complete ones.
+  # In buckets, where folders cannot be renamed, Orbax writes to the final folder.
   write_checksums(unfinished if unfinished.exists() else directory / str(step), note)
 
 
-def _forget_after(checkpointer: ocp.training.Checkpointer, found: Found) -> None:
-  """Deletes what came after the state to go on from, and what no save has finished."""
-  for step in found.after:
-    _forget(checkpointer, step)
-  if is_primary():
-    for path in checkpointer.directory.iterdir():
-      if path.name.endswith(UNFINISHED):
-        path.rmtree()
-
-
-def _forget(checkpointer: ocp.training.Checkpointer, step: int) -> None:
-  if is_primary():
-    # First, so that a deletion that is cut short leaves nothing that looks whole.
-    (checkpointer.directory / str(step) / METADATA).unlink(missing_ok=True)
-  checkpointer.delete(step, missing_ok=True)
-
-
-def _note(stored: Stored) -> Any:
+def _note(stored: ocp.training.CheckpointMetadata) -> Any:
   return stored.custom_metadata
 
 
-def _load(checkpointer: ocp.training.Checkpointer, stored: Stored, wanted: PyTree) -> PyTree:
+def _load(
+  checkpointer: ocp.training.Checkpointer, step: int, wanted: PyTree
+) -> tuple[PyTree, dict[str, Any]]:
+  """The tree and the note of a step."""
+  stored = checkpointer.metadata(step)
   check_fit(stored.path, stored.metadata, wanted)
   try:
-    # In the structure that was saved: Orbax minds nodes that have no leaves.
-    loaded = checkpointer.load(stored.step, arranged_like(stored.metadata, _abstract(wanted)))
+    # In the structure that was saved: to Orbax, nodes without leaves make a difference.
+    loaded = checkpointer.load(step, arranged_like(stored.metadata, _abstract(wanted)))
   except (OSError, ValueError, KeyError) as error:
     first = error
     while first.__context__ is not None:  # Orbax may end with a KeyError about handlers
@@ -312,21 +278,21 @@ def _load(checkpointer: ocp.training.Checkpointer, stored: Stored, wanted: PyTre
       f"cannot load checkpoint {stored.path}: {reason}; nothing was deleted: start again,"
       " or delete that folder to go on from the one before"
     ) from error
-  return arranged_like(wanted, loaded)
+  return arranged_like(wanted, loaded), _note(stored)
 
 
 def _abstract(tree: PyTree) -> PyTree:
   everywhere = replicated(make_mesh())
 
-  def leaf(x: Any) -> Any:
+  def abstract_leaf(x: Any) -> Any:
     if not hasattr(type(x), "sharding"):
       return x  # NumPy arrays and Python scalars come back as such
-    # Metadata names the devices of the run that saved, which need not be here.
+    # Orbax's metadata has the devices of the run that saved, which need not be here.
     known = isinstance(x, (jax.Array, jax.ShapeDtypeStruct))
     sharding = (x.sharding if known else None) or everywhere
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
-  return jax.tree.map(leaf, tree)
+  return jax.tree.map(abstract_leaf, tree)
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
@@ -334,11 +300,11 @@ def _absolute(path: str | os.PathLike[str]) -> str:
   return path if "://" in path else os.path.abspath(path)
 
 
-def _hush_orbax() -> None:
-  """Drops Orbax's messages below WARNING, dozens a save, and tracebacks of what it raises too."""
-  logging.getLogger("absl").addFilter(_is_not_orbax_chatter)
+def _silence_orbax() -> None:
+  """Drops Orbax's messages below WARNING (dozens a save), and tracebacks of what it also raises."""
+  logging.getLogger("absl").addFilter(_is_wanted)
 
 
-def _is_not_orbax_chatter(record: logging.LogRecord) -> bool:
-  chatter = record.levelno < logging.WARNING or record.exc_info
-  return not chatter or "/orbax/" not in record.pathname.replace("\\", "/")
+def _is_wanted(record: logging.LogRecord) -> bool:
+  from_orbax = "/orbax/" in record.pathname.replace("\\", "/")
+  return not from_orbax or (record.levelno >= logging.WARNING and not record.exc_info)

@@ -1,8 +1,8 @@
 """The gradient of a batch: in one pass, in micro-batches, and over many devices.
 
-Where a loss is a mean over targets that do not look at each other, each device sums up what its own
-rows give, and all sums cross the network once, as one vector: a reduction of many arrays costs
-a collective each on some backends (Gloo runs XLA's tuples array by array).
+Where a loss is a mean over independent targets, each device sums over its own rows, and one
+reduction adds up the sums of all devices as one vector. Some backends would run a collective for
+each array of a tuple (Gloo does).
 """
 
 from typing import Any
@@ -28,18 +28,18 @@ def gradient(
 ) -> tuple[jax.Array, PyTree, dict, PyTree]:
   """Loss, aux, metrics and gradient of a batch, in one pass or in several.
 
-  The means over micro-batches, and over devices, count each by `task.weight`, so that they are
+  The means over micro-batches, and over devices, are weighted by `task.weight`, so that they equal
   those of the whole batch, up to rounding. Each micro-batch draws its own dropout; `aux` goes from
   one to the next.
 
   Args:
     task: what is trained.
-    params: what to differentiate by.
+    params: what to differentiate with respect to.
     aux: see `Task`.
     batch: pytree of arrays [B, …].
     key: of dropout.
     accumulate: micro-batches, static; a divisor of B, and of each device's share of it.
-    mesh: over whose axis 'data' the batch is spread; None for one device.
+    mesh: the batch is spread over its axis 'data'; None for one device.
   """
   if mesh is not None and _is_separable(task, aux, mesh):
     return _over_devices(task, params, batch, key, accumulate, mesh)
@@ -52,27 +52,27 @@ def gradient(
 
 
 def _is_separable(task: Task, aux: PyTree, mesh: Mesh) -> bool:
-  """Whether there are devices that can work alone."""
-  alone = task.weight is not None and not jax.tree.leaves(aux)
+  """Whether each device can compute the gradient of its own rows."""
+  independent = task.weight is not None and not jax.tree.leaves(aux)
   # Of parameters that are cut over 'model', no device holds a whole vector.
-  return alone and mesh.shape["model"] == 1 and mesh.shape["data"] > 1
+  return independent and mesh.shape["model"] == 1 and mesh.shape["data"] > 1
 
 
 def _over_devices(task, params, batch, key, accumulate, mesh):
-  """Each device its rows, then one sum over all devices."""
+  """Each device takes its own rows; then one sum over all devices."""
   devices = mesh.shape["data"]
   parts = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
   sums = jax.vmap(lambda part: _weighted_sums(task, params, (), part, key, accumulate)[:2])(parts)
-  flat_DxP = jax.vmap(lambda tree: ravel_pytree(tree)[0])(sums)
+  flat_vectors = jax.vmap(lambda tree: ravel_pytree(tree)[0])(sums)
   spread = NamedSharding(mesh, PartitionSpec("data"))
-  flat_P = jax.lax.with_sharding_constraint(flat_DxP, spread).sum(axis=0)
+  flat_sum = jax.lax.with_sharding_constraint(flat_vectors, spread).sum(axis=0)
   _, unravel = ravel_pytree(jax.tree.map(lambda x: x[0], sums))
-  total, sums = unravel(flat_P)
+  total, sums = unravel(flat_sum)
   return _means(total, sums, ())
 
 
 def _weighted_sums(task, params, aux, batch, key, accumulate):
-  """Total weight, sums of (loss, metrics, gradient) by weight, and aux."""
+  """Total weight, weighted sums of (loss, metrics, gradient), and aux."""
   grad_fn = jax.value_and_grad(task.loss, has_aux=True)
 
   def weighted(aux, micro, key):
@@ -89,8 +89,10 @@ def _weighted_sums(task, params, aux, batch, key, accumulate):
     weight, more, aux = weighted(aux, micro, jax.random.fold_in(key, index))
     return (total + weight, jax.tree.map(jnp.add, sums, more), aux), None
 
-  # Every accumulate-th example, so that each micro-batch is spread over all devices as it lies.
-  split = lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0)
+  def split(x: jax.Array) -> jax.Array:
+    # Every accumulate-th example, so that each micro-batch is spread over all devices already.
+    return jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0)
+
   parts = (jnp.arange(accumulate), jax.tree.map(split, batch))
   first = jax.tree.map(lambda x: x[0], parts[1])
   shapes = jax.eval_shape(weighted, aux, first, key)[:2]
@@ -100,6 +102,6 @@ def _weighted_sums(task, params, aux, batch, key, accumulate):
 
 
 def _means(total, sums, aux):
-  # Without any target, all is zero already.
+  # Without any target, all sums are zero already.
   loss, metrics, grads = jax.tree.map(lambda x: x / jnp.where(total > 0, total, 1.0), sums)
   return loss, aux, metrics, grads

@@ -1,5 +1,6 @@
-"""What a run tells: `metrics.jsonl`, TensorBoard events, and progress on the terminal."""
+"""What a training reports: `metrics.jsonl`, TensorBoard events, and progress on the terminal."""
 
+import datetime
 import json
 import math
 import os
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import tensorboardX
-import tqdm
+from rich import progress
+from rich.console import Console
+from rich.table import Column
 
 from sidrec.core.atomic import write_whole_text
+from sidrec.parallel.hosts import is_primary
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -23,10 +27,10 @@ class Logger(NamedTuple):
   Attributes:
     scalars: (step, name → number or 0-d array) → None. Writes one line of
       `metrics.jsonl` and one TensorBoard point per name. Names that start with
-      'valid' are results of a validation, which are shown as well.
+      'valid' are results of a validation; the terminal shows them too.
     progress: (step, loss, rates in words) → None. Moves the progress bar; cheap enough
       for every step, but the loss must be on the host already.
-    close: () → None. Flushes and closes everything; no call may follow.
+    close: () → None. Flushes and closes everything; the last call.
   """
 
   scalars: Callable[[int, Mapping[str, Any]], None]
@@ -35,32 +39,25 @@ class Logger(NamedTuple):
 
 
 def make_logger(
-  workdir: str | os.PathLike[str],
-  stage: str,
-  total_steps: int,
-  start_step: int = 0,
-  primary: bool = True,
+  workdir: str | os.PathLike[str], stage: str, total_steps: int, start_step: int = 0
 ) -> Logger:
-  """Opens the logs of one stage of a run.
+  """Opens the logs of one stage of a run; on other processes than the primary host, does nothing.
 
   Args:
     workdir: the run's folder. Lines are appended to `workdir/metrics.jsonl`, which
-      the stages share: {"step": …, "stage": …, name: number, …}; null stands for a
-      number that is not finite, which JSON cannot hold. TensorBoard's events go to
-      `workdir/tensorboard/<stage>`.
+      the stages share: {"step": …, "stage": …, name: number, …}; null stands for NaN and
+      infinities, which JSON cannot hold. TensorBoard's events go to `workdir/tensorboard/<stage>`.
     stage: what is trained.
     total_steps: the step at which training ends.
     start_step: the restored step. What an interrupted run logged for this stage
-      beyond it is dropped, as those steps are taken again.
-    primary: whether this process logs; if not, all is a no-op.
+      after it is dropped, because those steps run again.
   """
-  if not primary:
+  if not is_primary():
     return Logger(lambda *_: None, lambda *_: None, lambda: None)
   workdir = Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  lines_path = workdir / "metrics.jsonl"
-  drop_beyond(lines_path, stage, start_step)
-  lines = lines_path.open("a", encoding="utf-8")
+  drop_after(workdir / "metrics.jsonl", stage, start_step)
+  lines = (workdir / "metrics.jsonl").open("a", encoding="utf-8")
   events = tensorboardX.SummaryWriter(
     str(workdir / "tensorboard" / stage),
     purge_step=start_step + 1,
@@ -68,7 +65,7 @@ def make_logger(
     # Event files are named by the second; a quick restart must not overwrite one.
     filename_suffix=f".{os.getpid()}.{start_step}",
   )
-  display = make_display(stage, total_steps, start_step, sys.stderr)
+  display = Display(stage, total_steps, start_step, sys.stderr)
 
   def scalars(step: int, values: Mapping[str, Any]) -> None:
     numbers = {name: float(value) for name, value in values.items()}
@@ -82,15 +79,14 @@ def make_logger(
       display.note(f"{stage} {step}/{total_steps}  " + "  ".join(validation))
 
   def close() -> None:
-    display.close()
-    lines.close()
-    events.close()
+    for log in (display, lines, events):
+      log.close()
 
   return Logger(scalars, display.progress, close)
 
 
-def drop_beyond(path: Path, stage: str, step: int) -> None:
-  """Removes a stage's lines beyond `step`, and a line that a killed run left unfinished."""
+def drop_after(path: Path, stage: str, step: int) -> None:
+  """Removes a stage's lines after `step`, and a line that a killed run left unfinished."""
   if not path.exists():
     return
 
@@ -107,66 +103,54 @@ def drop_beyond(path: Path, stage: str, step: int) -> None:
     write_whole_text(path, "".join(after))
 
 
-class Display(NamedTuple):
-  """How far training is, for a person who looks on."""
+class Display:
+  """Progress on a terminal, as a moving bar; elsewhere, as a line now and then."""
 
-  progress: Callable[[int, float, str], None]  # (step, loss, rates in words)
-  note: Callable[[str], None]  # a line of its own
-  close: Callable[[], None]
+  def __init__(
+    self,
+    stage: str,
+    total_steps: int,
+    start_step: int,
+    stream: TextIO,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    """Starts the display at `start_step`; `clock` is in seconds."""
+    self._bar = progress.Progress(
+      "{task.description}",
+      progress.BarColumn(20),
+      progress.MofNCompleteColumn(),
+      progress.TimeRemainingColumn(),
+      progress.TextColumn("{task.fields[values]}", table_column=Column(no_wrap=True, ratio=1)),
+      expand=True,  # so that the last column takes the rest, and is cut where that is too little
+      console=Console(file=stream),
+      redirect_stdout=False,
+      redirect_stderr=False,
+      get_time=clock,
+      disable=not stream.isatty(),
+    )
+    self._task = self._bar.add_task(stage, total=total_steps, completed=start_step, values="")
+    self._next_line = -math.inf  # when the next line is due
+    self._bar.start()
+    if not self._bar.disable:
+      self._bar.console.show_cursor()  # a run that is killed would leave it hidden
 
-
-def make_display(
-  stage: str,
-  total_steps: int,
-  start_step: int,
-  stream: TextIO,
-  clock: Callable[[], float] = time.monotonic,
-) -> Display:
-  """A moving bar if the stream is a terminal, else a line now and then."""
-  if stream.isatty():
-    return _bar(stage, total_steps, start_step, stream)
-  return _lines(stage, total_steps, start_step, stream, clock)
-
-
-def _bar(stage: str, total_steps: int, start_step: int, stream: TextIO) -> Display:
-  bar = tqdm.tqdm(
-    desc=stage,
-    total=total_steps,
-    initial=start_step,
-    unit=" steps",
-    file=stream,
-    dynamic_ncols=True,
-  )
-
-  def progress(step: int, loss: float, rates: str = "") -> None:
-    bar.set_postfix_str(f"loss {loss:.4f}  {rates}".rstrip(), refresh=False)
-    bar.update(step - bar.n)
-
-  return Display(progress, lambda text: bar.write(text, file=stream), bar.close)
-
-
-def _lines(
-  stage: str, total_steps: int, start_step: int, stream: TextIO, clock: Callable[[], float]
-) -> Display:
-  # The last line's step and time. Rates are taken between lines, so that
-  # compilation slows down the first one only.
-  last_step, last_time = start_step, clock()
-  first = True
-
-  def note(text: str) -> None:
-    print(text, file=stream, flush=True)
-
-  def progress(step: int, loss: float, rates: str = "") -> None:
-    nonlocal last_step, last_time, first
-    now = clock()
-    if step == last_step or not (
-      first or step >= total_steps or now - last_time >= SECONDS_BETWEEN_LINES
-    ):
+  def progress(self, step: int, loss: float, rates: str = "") -> None:
+    """Shows the state of training after a step."""
+    self._bar.update(self._task, completed=step, values=f"loss {loss:.4f}  {rates}".rstrip())
+    task, now = self._bar.tasks[0], self._bar.get_time()
+    if not self._bar.disable or not (task.finished or now >= self._next_line):
       return
-    rate = (step - last_step) / max(now - last_time, 1e-9)
-    left = tqdm.tqdm.format_interval((total_steps - step) / rate)
-    told = f"{rate:.3g} steps/s  {rates}".rstrip()
-    note(f"{stage} {step}/{total_steps}  loss {loss:.4f}  {told}  {left} left")
-    last_step, last_time, first = step, now, False
+    self._next_line = now + SECONDS_BETWEEN_LINES
+    shown = [f"{task.description} {step}/{task.total:.0f}", f"loss {loss:.4f}", rates]
+    if task.speed is not None and task.time_remaining is not None:
+      shown.insert(2, f"{task.speed:.3g} steps/s")
+      shown.append(f"{datetime.timedelta(seconds=task.time_remaining)} left")
+    self.note("  ".join(filter(None, shown)))
 
-  return Display(progress, note, lambda: None)
+  def note(self, text: str) -> None:
+    """Shows a line of its own."""
+    self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+  def close(self) -> None:
+    """Leaves the terminal as it was."""
+    self._bar.stop()

@@ -4,8 +4,8 @@ Each call to the device runs several optimiser steps under `lax.scan`. While it
 runs, the host prepares the next call's batches and reads the metrics of the
 call before, so the device never waits for the host except to validate.
 
-A signal to stop (see `preemption`) saves the state between two calls. All processes stop at the
-same step, wherever the signal came, because each call asks all of them.
+A signal to stop (see `preemption`) saves the state between two calls. Every call asks all
+processes for one, so that they stop at the same step, whichever of them received it.
 """
 
 import dataclasses
@@ -25,11 +25,12 @@ from sidrec.training import meter as meter_lib
 from sidrec.training.checkpoint import Checkpoints, open_checkpoints
 from sidrec.training.logging import Logger
 from sidrec.training.meter import Meter
-from sidrec.training.profile import Trace
 from sidrec.training.state import TrainState, init_state, update
 from sidrec.training.task import Task
 
 PyTree = Any
+Validate = Callable[[PyTree], dict[str, float]]  # params → scores
+Run = Callable[[TrainState, PyTree], tuple[TrainState, dict]]  # (state, batches) → (…, metrics)
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -74,7 +75,7 @@ class Records(NamedTuple):
 
   directory: Path | str  # takes the checkpoints, the latest and the best
   make_logger: Callable[[int], Logger]  # start step → logger, for progress and scores
-  trace: Trace | None = None  # from `profile.make_trace`; None traces nothing
+  trace: Callable[[int, object], None] = lambda step, state: None  # such as a `profile.Trace`
 
 
 class Progress(NamedTuple):
@@ -84,24 +85,19 @@ class Progress(NamedTuple):
   best_step: int = 0
   since_best: int = 0  # validations after it
 
-  def after(self, step: int, score: float, *, better: bool) -> "Progress":
+  def after(self, step: int, score: float, config: LoopConfig) -> "Progress":
     """The progress after one more validation."""
-    if better:
+    sign = 1 if config.maximise else -1
+    if self.best is None or sign * (score - self.best) > 0:
       return Progress(score, step, 0)
     return self._replace(since_best=self.since_best + 1)
-
-  def improved_by(self, score: float, config: LoopConfig) -> bool:
-    """Whether a score is the best so far."""
-    if self.best is None:
-      return True
-    return score > self.best if config.maximise else score < self.best
 
 
 def train(
   task: Task,
   optimizer: optax.GradientTransformation,
   batch_at: Callable[[int], PyTree],
-  validate: Callable[[PyTree], dict[str, float]],
+  validate: Validate,
   config: LoopConfig,
   key: jax.Array,
   mesh: jax.sharding.Mesh,
@@ -131,113 +127,122 @@ def train(
   abstract = mesh_lib.with_shardings(mesh, jax.eval_shape(start, key))
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   run = make_run(task, optimizer, config, mesh, shardings)
-
-  with open_checkpoints(records.directory) as checkpoints, while_training() as asked_here:
+  with open_checkpoints(records.directory) as checkpoints, while_training() as signal_here:
     state, progress = _restore(checkpoints, abstract) or (
       jax.jit(start, out_shardings=shardings)(key),
       Progress(),
     )
-    step, stop = int(state.step), 0
-    logger = records.make_logger(step)
-    calls = _Calls(
-      run=run,
-      batch_at=batch_at,
-      make_meter=lambda batches: make_meter(task, abstract, batches, mesh),
-      mesh=mesh,
-      asked_here=asked_here,
-      logger=logger,
-      checkpoints=checkpoints,
-      trace=records.trace,
-    )
-    while step < config.steps and not stop and not _out_of_patience(progress, config):
-      until = step + _steps_to_validation(step, config)
-      state, step, stop = calls.advance(state, step, until, config.steps_per_call)
-      if step < until:
-        break
-      if step >= config.steps:
-        calls.trace_before(step, state)
-      scores = _validated(validate, state, step, config, logger)
-      better = progress.improved_by(scores[config.metric], config)
-      progress = progress.after(step, scores[config.metric], better=better)
-      if better:
-        checkpoints.save_best(step, _kept_params(state), scores[config.metric])
-      checkpoints.save_latest(step, state, progress._asdict())
-      calls.restart_meter(step)
-
-    logger.close()
-    if stop:
-      checkpoints.save_latest(step, state, progress._asdict())  # a no-op right after a validation
-      checkpoints.wait()
-      raise Stopped(stop, f" at step {step}, which is saved; the same command goes on from there")
+    reports = _Reports(records.make_logger(int(state.step)), checkpoints)
+    calls = _Calls(task, run, batch_at, mesh, signal_here, records.trace, reports)
+    _train_and_validate(calls, state, progress, validate, config)
     del state  # its buffers are not needed any more
-    return _best_params(checkpoints, abstract, records.directory)
+    best = checkpoints.restore_best(_kept_params(abstract))
+  if best is None:
+    raise ValueError(f"no best parameters are left in {records.directory}; delete it to train anew")
+  return best
 
 
-class _Calls:
-  """Calls to the device: each dispatches its steps before the metrics of the last are read."""
+def _train_and_validate(
+  calls: "_Calls", state: TrainState, progress: Progress, validate: Validate, config: LoopConfig
+) -> None:
+  """Trains to the last step, or until patience ends or a signal comes; saves on the way."""
+  reports, step, signal = calls.reports, int(state.step), 0
+  checkpoints = reports.checkpoints
+  while step < config.steps and not signal and not 0 < config.patience <= progress.since_best:
+    # A validation comes after the last step, too.
+    until = min(step - step % config.validate_every + config.validate_every, config.steps)
+    state, step, signal = calls.advance(state, step, until, config.steps_per_call)
+    if step < until:
+      break
+    if step >= config.steps:
+      calls.trace(step, state)
+    score = reports.validation(step, validate(_kept_params(state)), config.metric)
+    progress = progress.after(step, score, config)
+    if progress.best_step == step:
+      checkpoints.save_best(step, _kept_params(state), score)
+    checkpoints.save_latest(step, state, progress._asdict())
+    reports.restart_meter(step)
+  reports.logger.close()
+  if signal:
+    checkpoints.save_latest(step, state, progress._asdict())  # a no-op right after a validation
+    checkpoints.wait()
+    raise Stopped(signal, f" at step {step}, which is saved; the same command goes on from there")
 
-  def __init__(
-    self,
-    *,
-    run: Callable[[TrainState, PyTree], tuple[TrainState, dict]],
-    batch_at: Callable[[int], PyTree],
-    make_meter: Callable[[PyTree], Meter],
-    mesh: jax.sharding.Mesh,
-    asked_here: Callable[[], int],
-    logger: Logger,
-    checkpoints: Checkpoints,
-    trace: Trace | None,
-  ):
-    self._run, self._batch_at, self._mesh, self._asked_here = run, batch_at, mesh, asked_here
-    self._logger, self._checkpoints, self._trace = logger, checkpoints, trace
-    self._make_meter = make_meter
-    self._meter: Meter | None = None
 
-  def advance(
-    self, state: TrainState, step: int, until: int, steps_per_call: int
-  ) -> tuple[TrainState, int, int]:
-    """Trains to step `until`, or until a signal comes: (state, step, the signal or 0)."""
-    stop, pending = 0, None
-    while step < until and not stop:
-      count = min(steps_per_call, until - step)
-      batches = _stacked(self._batch_at, step, count, self._mesh)
-      if self._meter is None:
-        self._meter = self._make_meter(batches)
-      self.trace_before(step, state)
-      state, metrics = self._run(state, batches)
-      asked = largest_of_all(self._mesh, self._asked_here())
-      stop = self._report(pending)
-      step += count
-      pending = (step, metrics, asked)
-    return state, step, self._report(pending) or stop
+@dataclasses.dataclass
+class _Reports:
+  """Writes what calls and validations find."""
 
-  def trace_before(self, step: int, state: TrainState) -> None:
-    """Starts or ends the trace, where one is wanted."""
-    if self._trace is not None:
-      self._trace(step, state)
+  logger: Logger
+  checkpoints: Checkpoints
+  meter: Meter | None = None  # made at the first call
 
-  def restart_meter(self, step: int) -> None:
-    """Leaves the time of a validation out of the rates."""
-    if self._meter is not None:
-      self._meter.restart(step)
-
-  def _report(self, pending: tuple[int, dict, Any] | None) -> int:
-    """Writes the metrics of a finished call, waiting for it; returns the signal to stop, or 0."""
-    if pending is None or self._meter is None:
-      return 0
-    step, metrics, asked = pending
+  def call(self, step: int, metrics: dict[str, jax.Array]) -> None:
+    """Writes the metrics of a call that ended at `step`; waits for it."""
     means = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
     if not np.isfinite(means["loss"]):
-      saved = self._checkpoints.latest_step()
+      saved = self.checkpoints.latest_step()
       kept = "no checkpoint was saved yet" if saved is None else f"the one of step {saved} is kept"
       raise TrainingDivergedError(
         f"the loss became {means['loss']} in the steps up to {step}; {kept}. "
         "Lower the learning rate, or clip gradients harder, and start again."
       )
-    rates = self._meter.read(step, means.get("tokens"))
-    self._logger.scalars(step, {f"train/{name}": value for name, value in (means | rates).items()})
-    self._logger.progress(step, means["loss"], meter_lib.human(rates))
-    return int(asked)
+    rates = {} if self.meter is None else self.meter.read(step, means.get("tokens"))
+    self.logger.scalars(step, {f"train/{name}": x for name, x in (means | rates).items()})
+    self.logger.progress(step, means["loss"], meter_lib.human(rates))
+
+  def validation(self, step: int, found: dict[str, float], metric: str) -> float:
+    """Writes the scores of a validation; returns the one that decides, the same on all hosts."""
+    # The last bits may differ from host to host; the primary host's count.
+    scores = from_primary(lambda: {name: float(value) for name, value in found.items()})
+    self.logger.scalars(step, {f"valid/{name}": value for name, value in scores.items()})
+    if not np.isfinite(scores[metric]):
+      raise TrainingDivergedError(f"{metric} is {scores[metric]} at step {step}")
+    return scores[metric]
+
+  def restart_meter(self, step: int) -> None:
+    """Leaves the time of a validation out of the rates."""
+    if self.meter is not None:
+      self.meter.restart(step)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Calls:
+  """Calls to the device: each starts before the metrics of the last are read."""
+
+  task: Task
+  run: Run
+  batch_at: Callable[[int], PyTree]
+  mesh: jax.sharding.Mesh
+  signal_here: Callable[[], int]  # the signal that this process received, or 0
+  trace: Callable[[int, object], None]
+  reports: _Reports
+
+  def advance(
+    self, state: TrainState, step: int, until: int, steps_per_call: int
+  ) -> tuple[TrainState, int, int]:
+    """Trains to step `until`, or until a signal comes: (state, step, the signal or 0)."""
+    signal, pending = 0, None
+    while step < until and not signal:
+      count = min(steps_per_call, until - step)
+      batches = _stacked(self.batch_at, step, count, self.mesh)
+      self.trace(step, state)
+      state, metrics = self.run(state, batches)
+      signals = largest_of_all(self.mesh, self.signal_here())
+      if self.reports.meter is None:
+        self.reports.meter = meter_lib.make_meter(self.task.loss, state, batches, self.mesh)
+      signal = self._finish(pending)
+      step += count
+      pending = (step, metrics, signals)
+    return state, step, self._finish(pending) or signal
+
+  def _finish(self, pending: tuple[int, dict, jax.Array | int] | None) -> int:
+    """Reports a call, waiting for it; returns the signal that came to a process, or 0."""
+    if pending is None:
+      return 0
+    step, metrics, signals = pending
+    self.reports.call(step, metrics)
+    return int(signals)
 
 
 def _restore(checkpoints: Checkpoints, abstract: TrainState) -> tuple[TrainState, Progress] | None:
@@ -253,37 +258,13 @@ def _restore(checkpoints: Checkpoints, abstract: TrainState) -> tuple[TrainState
   return state, progress
 
 
-def _validated(
-  validate: Callable[[PyTree], dict[str, float]],
-  state: TrainState,
-  step: int,
-  config: LoopConfig,
-  logger: Logger,
-) -> dict[str, float]:
-  """The scores of a validation, the same on all hosts, and logged."""
-  found = validate(_kept_params(state))
-  # The primary host's count for all: the last bits may differ from host to host.
-  scores = from_primary(lambda: {name: float(value) for name, value in found.items()})
-  logger.scalars(step, {f"valid/{name}": value for name, value in scores.items()})
-  if not np.isfinite(scores[config.metric]):
-    raise TrainingDivergedError(f"{config.metric} is {scores[config.metric]} at step {step}")
-  return scores
-
-
-def _best_params(checkpoints: Checkpoints, abstract: TrainState, directory: Path | str) -> PyTree:
-  best = checkpoints.restore_best(_kept_params(abstract))
-  if best is None:
-    raise ValueError(f"no best parameters are left in {directory}; delete it to train anew")
-  return best
-
-
 def make_run(
   task: Task,
   optimizer: optax.GradientTransformation,
   config: LoopConfig,
   mesh: jax.sharding.Mesh,
   shardings: PyTree,
-) -> Callable[[TrainState, PyTree], tuple[TrainState, dict]]:
+) -> Run:
   """Compiles several optimiser steps: (state, batches stacked in axis 0) → (state, metrics).
 
   The state is donated and stays where `shardings` say; metrics are stacked alike, on every device.
@@ -303,30 +284,9 @@ def make_run(
   )
 
 
-def make_meter(task: Task, state: TrainState, batches: PyTree, mesh: jax.sharding.Mesh) -> Meter:
-  """The meter of a training, from an (abstract) state and stacked global batches."""
-  batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
-
-  def flops_per_step() -> float:
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return meter_lib.training_flops(task.loss, state.params, state.aux, batch, key)
-
-  peak = meter_lib.peak_flops(mesh.devices.flat[0])
-  return meter_lib.make_meter(flops_per_step, mesh.devices.size, peak)
-
-
 def _kept_params(state: TrainState) -> PyTree:
   """The parameters that are validated and kept."""
   return state.average if state.average != () else state.params
-
-
-def _steps_to_validation(step: int, config: LoopConfig) -> int:
-  """Steps until the next validation, which also comes after the last step."""
-  return min(config.validate_every - step % config.validate_every, config.steps - step)
-
-
-def _out_of_patience(progress: Progress, config: LoopConfig) -> bool:
-  return 0 < config.patience <= progress.since_best
 
 
 def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:

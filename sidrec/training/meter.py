@@ -1,19 +1,19 @@
-"""How fast a training is: steps, tokens and model FLOPs a second, and the share of the peak.
+"""The speed of a training: steps, tokens and model FLOPs a second, and model FLOPs utilisation.
 
-The FLOPs of a step are those of the model, not of the machine: three times the products of matrices
-of a forward pass (the backward pass has twice as many), as Chowdhery et al. (2022,
-arXiv:2204.02311, appendix B) count. They are read off the traced program, which compiles nothing
-and, unlike XLA's cost analysis, counts a loop's body as often as it runs; recomputed activations
-and micro-batches do not change them.
+Model FLOPs of a step are three times those of the matrix products of a forward pass, because the
+backward pass has twice as many (Chowdhery et al., 2022, arXiv:2204.02311, appendix B). They are
+counted in the traced program, which compiles nothing and, unlike XLA's cost analysis, counts a
+loop's body as often as it runs; recomputed activations and micro-batches do not change them.
 """
 
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.extend import core
+from jax.sharding import Mesh
 
 PyTree = Any
 
@@ -34,60 +34,68 @@ PEAK_FLOPS: dict[str, float] = {
 }
 
 
-class Meter(NamedTuple):
-  """Made by `make_meter`.
+class Meter:
+  """Measures rates between readings. The first reading is empty: it would count compilation."""
 
-  Attributes:
-    restart: step → None. The time that follows counts; what went before (a validation) does not.
-    read: (step, tokens of a step or None) → name → number, of the steps since the last call; empty
-      where there is nothing to tell yet.
-  """
+  def __init__(
+    self,
+    flops_per_step: float,
+    devices: int,
+    peak_flops: float | None,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    """Sets up the measurement; the clock starts at the first reading.
 
-  restart: Callable[[int], None]
-  read: Callable[[int, float | None], dict[str, float]]
+    Args:
+      flops_per_step: of the model; see `training_flops`.
+      devices: that share a step.
+      peak_flops: of one of them; None if unknown, and then no reading has 'mfu'.
+      clock: in seconds.
+    """
+    self._flops, self._devices, self._peak, self._clock = flops_per_step, devices, peak_flops, clock
+    self._step, self._time = 0, math.inf
 
+  def restart(self, step: int) -> None:
+    """Counts from now on, so that a validation does not count."""
+    self._step, self._time = step, self._clock()
 
-def make_meter(
-  flops_per_step: Callable[[], float],
-  devices: int,
-  peak_flops: float | None,
-  clock: Callable[[], float] = time.monotonic,
-) -> Meter:
-  """A meter whose first reading is empty, for that time went into compilation.
+  def read(self, step: int, tokens: float | None) -> dict[str, float]:
+    """Rates of the steps since the last call, by name.
 
-  Args:
-    flops_per_step: called once, when first needed.
-    devices: that share a step.
-    peak_flops: of one of them; None if unknown, and then no 'mfu' is told.
-    clock: in seconds.
-  """
-  last_step, last_time = 0, math.inf
-  flops: float | None = None
-
-  def restart(step: int) -> None:
-    nonlocal last_step, last_time
-    last_step, last_time = step, math.inf if flops is None else clock()
-
-  def read(step: int, tokens: float | None) -> dict[str, float]:
-    nonlocal last_step, last_time, flops
-    flops = flops_per_step() if flops is None else flops
-    seconds, steps = clock() - last_time, step - last_step
-    last_step, last_time = step, clock()
+    Args:
+      step: the steps done so far.
+      tokens: of one step; None where a step has none.
+    """
+    steps, seconds = step - self._step, self._clock() - self._time
+    self.restart(step)
     if not steps or not 0 < seconds < math.inf:
       return {}
     rate = steps / seconds
-    rates = {"steps_per_second": rate, "model_flops_per_second": rate * flops}
+    rates = {"steps_per_second": rate, "model_flops_per_second": rate * self._flops}
     if tokens is not None:
       rates["tokens_per_second"] = rate * tokens
-    if peak_flops is not None:
-      rates["mfu"] = rate * flops / (devices * peak_flops)
+    if self._peak is not None:
+      rates["mfu"] = rate * self._flops / (self._devices * self._peak)
     return rates
 
-  return Meter(restart, read)
+
+def make_meter(loss: Callable[..., Any], state: Any, batches: PyTree, mesh: Mesh) -> Meter:
+  """The meter of a training.
+
+  Args:
+    loss: of the `Task`.
+    state: a `TrainState`, perhaps an abstract one.
+    batches: of several steps, stacked.
+    mesh: the devices.
+  """
+  batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  flops = training_flops(loss, state.params, state.aux, batch, key)
+  return Meter(flops, mesh.devices.size, peak_flops(mesh.devices.flat[0]))
 
 
 def peak_flops(device: jax.Device) -> float | None:
-  """The device's peak by `PEAK_FLOPS`; None where the table does not know it, as for a CPU."""
+  """The device's peak by `PEAK_FLOPS`; None where the table lacks it, as for a CPU."""
   return next(
     (peak for kind, peak in PEAK_FLOPS.items() if device.device_kind.startswith(kind)), None
   )
@@ -99,9 +107,10 @@ def training_flops(loss: Callable[..., Any], *args: PyTree) -> float:
 
 
 def matmul_flops(jaxpr: core.Jaxpr) -> float:
-  """FLOPs of all matrix products of a program, in a loop as often as it runs.
+  """FLOPs of all matrix products of a program; a loop counts as often as it runs.
 
-  A `while` counts once, as nothing says how often it runs; of a `cond` the costliest branch counts.
+  A `while` counts once, because the program does not say how often it runs; of a `cond` the
+  most expensive branch counts.
   """
   total = 0.0
   for equation in jaxpr.eqns:
@@ -122,15 +131,15 @@ def matmul_flops(jaxpr: core.Jaxpr) -> float:
 
 
 def _inner(params: dict[str, Any]) -> list[core.Jaxpr]:
-  """The programs that an equation holds."""
-  # From jax 0.12 on the two are one class.
-  is_program = lambda x: isinstance(x, (core.Jaxpr, core.ClosedJaxpr))
-  leaves = jax.tree.leaves(list(params.values()), is_leaf=is_program)
-  return [x.jaxpr if isinstance(x, core.ClosedJaxpr) else x for x in leaves if is_program(x)]
+  """The programs in an equation's parameters."""
+  programs = (core.Jaxpr, core.ClosedJaxpr)  # one class from jax 0.12 on
+  leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: isinstance(x, programs))
+  found = [x for x in leaves if isinstance(x, programs)]
+  return [x.jaxpr if isinstance(x, core.ClosedJaxpr) else x for x in found]
 
 
 def human(rates: dict[str, float]) -> str:
-  """For a progress line: '12.3k tokens/s  MFU 41.2%', or what of it is known."""
+  """For a progress line: '12.3k tokens/s  MFU 41.2%', or as much as is known."""
   parts = []
   if "tokens_per_second" in rates:
     parts.append(f"{_short(rates['tokens_per_second'])} tokens/s")

@@ -1,20 +1,18 @@
-"""What a run may be asked to tell about itself, or to remember: traces, and compiled programs."""
+"""Traces of a training, and a cache of compiled programs."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
-# (steps done, state) → None, called before every call to the device.
-Trace = Callable[[int, object], None]
+from sidrec.parallel.hosts import is_primary
 
 
 def enable_compilation_cache(folder: str | os.PathLike[str]) -> None:
   """Keeps compiled programs in a folder, where later runs, and other processes, find them.
 
   Call it before anything is compiled. With several processes the folder must be one that all of
-  them share (a bucket will do): the first process alone writes to it.
+  them share (a bucket will do): only the primary host writes to it.
   """
   folder = os.fspath(folder)
   if "://" not in folder:
@@ -22,32 +20,34 @@ def enable_compilation_cache(folder: str | os.PathLike[str]) -> None:
   jax.config.update("jax_compilation_cache_dir", folder)
 
 
-def make_trace(folder: Path, steps: int, total_steps: int, primary: bool = True) -> Trace:
+class Trace:
   """Traces a few training steps for XProf or Perfetto: `folder/plugins/profile/<time>/`.
 
-  The first call is left out, because it compiles. What is traced is whole calls, so at least
-  `steps` steps if there are so many; if training stops early, the trace is lost.
-
-  Args:
-    folder: takes the trace; `xprof FOLDER` (or TensorBoard with its profile plug-in) shows it.
-    steps: how many to trace; 0 for none.
-    total_steps: at which training ends.
-    primary: whether this process traces; if not, or without steps, all is a no-op.
+  It leaves out the first call to the device, which compiles, and traces whole calls: at least
+  `steps` steps if there are as many. If training stops early, the trace is lost.
   """
-  if not steps or not primary:
-    return lambda done, state: None
-  calls, started = 0, -1  # started: step at which the trace began
 
-  def trace(done: int, state: object) -> None:
-    nonlocal calls, started
-    calls += 1
-    if calls == 2 and done < total_steps:
+  def __init__(self, folder: Path, steps: int, total_steps: int):
+    """Prepares a trace; only the primary host traces.
+
+    Args:
+      folder: takes the trace; `xprof FOLDER` (or TensorBoard with its profile plug-in) shows it.
+      steps: how many to trace; 0 for none.
+      total_steps: at which training ends.
+    """
+    self._folder, self._steps, self._total_steps = folder, steps, total_steps
+    self._calls = 0
+    self._started: int | None = None  # the step at which the trace began
+
+  def __call__(self, done: int, state: object) -> None:
+    """To be called before every call to the device, and at the end, with the steps done so far."""
+    self._calls += 1
+    if self._started is not None:
+      if done >= min(self._started + self._steps, self._total_steps):
+        jax.block_until_ready(state)
+        jax.profiler.stop_trace()
+        self._started = None
+    elif self._steps and self._calls == 2 and done < self._total_steps and is_primary():
       jax.block_until_ready(state)  # what was dispatched before does not belong to the trace
-      jax.profiler.start_trace(folder)
-      started = done
-    elif started >= 0 and (done >= started + steps or done >= total_steps):
-      jax.block_until_ready(state)
-      jax.profiler.stop_trace()
-      started = -1
-
-  return trace
+      jax.profiler.start_trace(self._folder)
+      self._started = done

@@ -1,4 +1,4 @@
-"""What training carries along (`TrainState`), and one step of it."""
+"""The state of a training (`TrainState`), and one optimiser step."""
 
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class TrainState(NamedTuple):
 
 
 def init_state(
-  task: Task, optimizer: optax.GradientTransformation, key: jax.Array, averaged: bool = False
+  task: Task, optimizer: optax.GradientTransformation, key: jax.Array, *, averaged: bool = False
 ) -> TrainState:
   """The state before the first step."""
   params_key, train_key = jax.random.split(key)
@@ -57,7 +57,7 @@ def update(
     batch: pytree of arrays [B, …].
     average_decay: of the moving average of parameters.
     accumulate: micro-batches that the gradient is computed in, one after another; static.
-    mesh: over whose devices the batch is spread; None for one device.
+    mesh: the batch is spread over its devices; None for one device.
 
   Returns:
     The next state and the step's scalar metrics.
@@ -72,7 +72,7 @@ def update(
     params, aux = task.amend(params, aux, batch, amend_key)
   average = state.average
   if average != ():
-    # A short memory at first, so that the random start is forgotten soon.
+    # A smaller decay at first, so that the random start soon has no weight.
     decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
     average = optax.incremental_update(params, average, 1.0 - decay)
   metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), **metrics}

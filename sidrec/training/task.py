@@ -13,15 +13,15 @@ class Task(NamedTuple):
 
   Attributes:
     init: key → (params, aux). `aux` is what training updates without gradients
-      (codebook statistics, say); an empty tuple where there is none.
+      (codebook statistics, for example); an empty tuple where there is none.
     loss: (params, aux, batch, key) → (scalar loss, (aux, metrics)); metrics is a
       dict of scalars. Differentiated with respect to params.
     amend: (params, aux, batch, key) → (params, aux), run after each optimiser
-      update (to revive dead codes, say); None where there is nothing to do.
-    weight: batch → scalar, the number of targets that the loss is a mean over: what a
-      micro-batch counts beside others. With it and without `aux`, devices work out their own
-      examples' loss alone, so no example may look at another one. None where examples count
-      alike, or where they do.
+      update (to revive dead codes, for example); None where there is nothing to do.
+    weight: batch → scalar, the number of targets that the loss is a mean over; it weights
+      micro-batches. With it and without `aux`, each device computes the loss of its own
+      examples, so no example's loss may depend on another example. None where all
+      micro-batches have the same weight, or where examples depend on each other.
     tokens: batch → scalar, its real history positions, for the meter; None where it has none.
   """
 

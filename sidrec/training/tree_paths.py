@@ -1,7 +1,7 @@
-"""Trees by the names of their leaves, so that a checkpoint outlives the classes it was saved from.
+"""Trees by the paths of their leaves, so that a checkpoint outlives the classes it was saved from.
 
-A name is the path to a leaf ('params/embed', 'opt_state/0/mu/embed'), whether its parts are
-keys of a dict, fields of a NamedTuple or places in a list. Nodes without leaves have no name.
+A path looks like 'params/embed' or 'opt_state/0/mu/embed', whether its parts are keys of a
+dict, fields of a NamedTuple or indices of a list. Nodes without leaves have no path.
 """
 
 from typing import Any
@@ -14,46 +14,42 @@ PyTree = Any
 MOST_NAMED = 8  # differences that an error names; it counts the others
 
 
-def by_name(tree: PyTree) -> dict[str, Any]:
-  """Name → leaf, in the order of the tree."""
+def by_path(tree: PyTree) -> dict[str, Any]:
+  """Path → leaf, in the order of the tree."""
   leaves, _ = jax.tree.flatten_with_path(tree)
   return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def arranged_like(template: PyTree, tree: PyTree) -> PyTree:
-  """The leaves of `tree` in the structure of `template`, which has leaves of the same names."""
-  leaves = by_name(tree)
-  return jax.tree.unflatten(jax.tree.structure(template), [leaves[n] for n in by_name(template)])
+  """The leaves of `tree` in the structure of `template`, which has leaves with the same paths."""
+  leaves = by_path(tree)
+  return jax.tree.unflatten(jax.tree.structure(template), [leaves[p] for p in by_path(template)])
 
 
-def check_fit(path: Any, stored_tree: PyTree, wanted_tree: PyTree) -> None:
-  """Checks that leaves have the same names, shapes and dtypes; Orbax would cast silently.
+def check_fit(checkpoint: Any, stored_tree: PyTree, wanted_tree: PyTree) -> None:
+  """Raises ValueError, naming differences, if paths, shapes or dtypes of leaves differ.
+
+  Orbax alone would cast silently.
 
   Args:
-    path: of the checkpoint, for the message.
+    checkpoint: its folder, for the message.
     stored_tree: Orbax's metadata of the checkpoint.
     wanted_tree: pytree of arrays or `jax.ShapeDtypeStruct`s.
-
-  Raises:
-    ValueError: if they differ; names the leaves that do.
   """
-  stored, wanted = (
-    {name: _describe(leaf) for name, leaf in by_name(tree).items()}
-    for tree in (stored_tree, wanted_tree)
-  )
+  stored = {path: _describe(leaf) for path, leaf in by_path(stored_tree).items()}
+  wanted = {path: _describe(leaf) for path, leaf in by_path(wanted_tree).items()}
   differences = [
-    f"{name} is {stored.get(name, 'absent')} in it, but {wanted.get(name, 'absent')} here"
-    for name in wanted | stored
-    if stored.get(name) != wanted.get(name)
+    f"{path} is {stored.get(path, 'absent')} in it, but {wanted.get(path, 'absent')} here"
+    for path in wanted | stored
+    if stored.get(path) != wanted.get(path)
   ]
-  if not differences:
-    return
   if len(differences) > MOST_NAMED:
     differences[MOST_NAMED:] = [f"and {len(differences) - MOST_NAMED} more"]
-  raise ValueError(
-    f"checkpoint {path} does not fit: {'; '.join(differences)};"
-    " was the configuration changed since it was saved?"
-  )
+  if differences:
+    raise ValueError(
+      f"checkpoint {checkpoint} does not fit: {'; '.join(differences)};"
+      " was the configuration changed since it was saved?"
+    )
 
 
 def _describe(leaf: Any) -> str:

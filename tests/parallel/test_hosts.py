@@ -1,4 +1,4 @@
-"""A cluster forms as it was told, or every process ends with one sentence; none runs alone."""
+"""A cluster forms as configured, or every process ends with one message; none runs alone."""
 
 import os
 import signal
@@ -10,69 +10,8 @@ import pytest
 from processes import environment, free_address, together
 
 from sidrec.parallel import hosts, preemption
-from sidrec.parallel.hosts import Cluster, found_cluster, told_cluster
 
 START = "import sys; from sidrec.parallel import hosts as d; d.start(*eval(sys.argv[1]), 3, 60); {}"
-SLURM = {
-  "SLURM_JOB_ID": "7",
-  "SLURM_STEP_NODELIST": "node[1-2]",
-  "SLURM_PROCID": "1",
-  "SLURM_LOCALID": "0",
-}
-
-
-def test_flags_come_before_variables():
-  environ = {
-    "SIDREC_COORDINATOR": "a:1",
-    "JAX_COORDINATOR_ADDRESS": "b:2",
-    "SIDREC_NUM_PROCESSES": "4",
-    "SIDREC_PROCESS_ID": "3",
-  }
-  assert told_cluster(None, None, None, {}) is None
-  assert told_cluster(None, None, None, environ) == Cluster("a:1", 4, 3)
-  assert told_cluster("c:3", 2, 0, environ) == Cluster("c:3", 2, 0)
-  del environ["SIDREC_COORDINATOR"]
-  assert told_cluster(None, None, None, environ) == Cluster("b:2", 4, 3)
-
-
-@pytest.mark.parametrize(
-  ("arguments", "environ", "sentence"),
-  [
-    (("a:1", 2, None), {}, "--coordinator, --num_processes without --process_id"),
-    ((None, 2, 0), {}, "--num_processes, --process_id without --coordinator"),
-    ((None, None, 0), {}, "without --coordinator and --num_processes"),
-    ((None, None, None), {"JAX_COORDINATOR_ADDRESS": "a:1"}, "a cluster needs all three"),
-    (("a:1", 2, 2), {}, "--process_id must be 0 to 1 with --num_processes=2, not 2"),
-    (("a:1", 2, -1), {}, "--process_id must be 0 to 1"),
-    (("a:1", 0, 0), {}, "--num_processes must be 1 or more, not 0"),
-    (("a", 2, 0), {}, "--coordinator must be host:port, not 'a'"),
-    (("a:99999", 2, 0), {}, "--coordinator must be host:port"),
-    (("a:1", 2, None), {"SIDREC_PROCESS_ID": "one"}, "SIDREC_PROCESS_ID must be a whole number"),
-  ],
-)
-def test_half_a_cluster_is_refused(arguments, environ, sentence):
-  with pytest.raises(ValueError, match=sentence):
-    told_cluster(*arguments, environ)
-
-
-def test_clusters_that_jax_finds():
-  assert found_cluster({}) == ""
-  assert found_cluster({**SLURM, "SLURM_NTASKS": "2"}) == "SLURM's 2 tasks"
-  assert found_cluster({**SLURM, "SLURM_NTASKS": "1"}) == ""
-  assert found_cluster({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}) == ""  # not started by srun
-  assert found_cluster({"OMPI_COMM_WORLD_SIZE": "4"}) == "Open MPI's 4 ranks"
-  # With a cluster to be found, JAX reads this variable itself.
-  found = {**SLURM, "SLURM_NTASKS": "2", "JAX_COORDINATOR_ADDRESS": "a:1"}
-  assert told_cluster(None, None, None, found) is None
-
-
-def test_kubernetes_is_not_taken_for_single_machines(monkeypatch):
-  job = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"}
-  monkeypatch.setattr(hosts.importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(ValueError, match="pip install kubernetes"):
-    found_cluster(job)
-  monkeypatch.setattr(hosts.importlib.util, "find_spec", lambda name: name != "libtpu")
-  assert found_cluster(job) == "a job of Kubernetes"
 
 
 def test_a_cluster_that_cannot_form_ends_with_a_sentence():
@@ -123,8 +62,8 @@ d.from_primary(lambda: time.sleep(100))
   assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_shared_is_told(tmp_path, monkeypatch):
-  monkeypatch.setattr(hosts.runtime.global_state, "client", object())
+def test_a_folder_that_is_not_shared_is_named(tmp_path, monkeypatch):
+  monkeypatch.setattr(hosts, "is_alone", lambda: False)
   monkeypatch.setattr(hosts, "from_primary", lambda make: "written-elsewhere")
   monkeypatch.setattr(hosts.time, "sleep", lambda seconds: None)
   with pytest.raises(OSError, match=r"does not see in .* must name a folder .* share"):
@@ -149,25 +88,25 @@ assert not xla_bridge.backends_are_initialized()
 
 
 @pytest.fixture
-def obeyed(monkeypatch):
-  """Signals are obeyed; gives the clock, to which two seconds are added by hand."""
+def handled(monkeypatch):
+  """Signals are handled; gives the clock, to which two seconds are added by hand."""
   before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
   now = [time.monotonic()]
   monkeypatch.setattr(preemption.time, "monotonic", lambda: now[0])
   monkeypatch.setattr(preemption._State, "last", float("-inf"))
-  preemption.obey(lambda sentence, status: None)
+  preemption.handle_signals(lambda sentence, status: None)
   yield now
   signal.set_wakeup_fd(-1)
   for number, handler in before.items():
     signal.signal(number, handler)
 
 
-def test_a_signal_ends_what_is_not_training(obeyed):
+def test_a_signal_ends_what_is_not_training(handled):
   with pytest.raises(preemption.Stopped, match="stopped by SIGTERM") as stopped:
     os.kill(os.getpid(), signal.SIGTERM)
   assert stopped.value.status == 143
   os.kill(os.getpid(), signal.SIGTERM)  # the same wish, by another way
-  obeyed[0] += 2
+  handled[0] += 2
   with pytest.raises(preemption.Stopped):
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -177,7 +116,7 @@ def test_a_signal_ends_a_wait_in_which_python_does_not_run():
   script = """
 import ctypes, os, signal, threading
 from sidrec.parallel import hosts, preemption
-preemption.obey(hosts.end)
+preemption.handle_signals(hosts.end)
 threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
 library, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)
 library.pthread_mutex_lock(lock)
@@ -200,13 +139,13 @@ def signalled_in_training(clock, *signals):
     return len(signals)
 
 
-def test_training_is_asked_once_and_then_ended(obeyed):
+def test_training_is_asked_once_and_then_ended(handled):
   with pytest.raises(preemption.Stopped, match="SIGINT"):
-    signalled_in_training(obeyed, signal.SIGTERM, signal.SIGINT)
+    signalled_in_training(handled, signal.SIGTERM, signal.SIGINT)
   # What training did not take notice of counts at its end; the next one starts clean.
   with pytest.raises(preemption.Stopped, match="SIGTERM"):
-    signalled_in_training(obeyed, signal.SIGTERM)
-  assert signalled_in_training(obeyed) == 0
+    signalled_in_training(handled, signal.SIGTERM)
+  assert signalled_in_training(handled) == 0
 
 
 def test_only_the_main_thread_is_needed():

@@ -107,7 +107,7 @@ def test_signals_and_a_lost_process_change_nothing(tmp_path, train_in, undisturb
 
 
 def test_the_command_line_with_two_processes(tmp_path):
-  """Every stage once, told by one of the two, then nothing again; lists as one process has them."""
+  """One process of the two prints every stage; their recommendations equal those of one process."""
   config = tiny_config(tmp_path)
   path = tmp_path / "small.py"
   path.write_text(
@@ -125,20 +125,22 @@ def test_the_command_line_with_two_processes(tmp_path):
       text=True,
       timeout=SECONDS,
     )
-    told = [[line for line in done.stdout.splitlines() if line[:3] == f"[{i}]"] for i in range(2)]
-    return done.returncode, *("\n".join(x for x in lines if "Gloo" not in x) for lines in told)
+    printed = [
+      [line for line in done.stdout.splitlines() if line[:3] == f"[{i}]"] for i in range(2)
+    ]
+    return done.returncode, *("\n".join(x for x in lines if "Gloo" not in x) for lines in printed)
 
-  status, lead, other = run()
-  assert status == 0, lead + other
-  assert "recommender 6/6" in lead
-  assert "test: difference" in lead
+  status, primary, other = run()
+  assert status == 0, primary + other
+  assert "recommender 6/6" in primary
+  assert "test: difference" in primary
   assert other == ""
   lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
   assert [x["step"] for x in lines if "train/loss" in x] == [2, 4, 6]
 
-  status, lead, other = run("--mode=recommend", "--users=all", f"--output={output}")
-  assert status == 0, lead + other
-  assert (lead, other) == (f"[0] recommend: 60 users in {output}", "")
+  status, primary, other = run("--mode=recommend", "--users=all", f"--output={output}")
+  assert status == 0, primary + other
+  assert (primary, other) == (f"[0] recommend: 60 users in {output}", "")
   alone = tmp_path / "alone.jsonl"
   recommend.answer(config, workdir, recommend.Request(users="all", output=str(alone)))
   for two, one in zip(*(x.read_text().splitlines() for x in (output, alone)), strict=True):
@@ -146,9 +148,9 @@ def test_the_command_line_with_two_processes(tmp_path):
     assert (two["user"], two["items"]) == (one["user"], one["items"])
     np.testing.assert_allclose(two["scores"], one["scores"], atol=1e-4)
 
-  # What the primary host alone meets, reading raw files, is told by both, and is the status.
-  status, lead, other = run("--mode=prepare", "--config.data.path=/nowhere.csv")
+  # The primary host alone reads raw files; both print its error, and end with its status.
+  status, primary, other = run("--mode=prepare", "--config.data.path=/nowhere.csv")
   assert status == 1
-  assert "[0] sidrec: " in lead
-  assert lead.replace("[0]", "[1]") == other
+  assert "[0] sidrec: " in primary
+  assert primary.replace("[0]", "[1]") == other
   assert "/nowhere.csv" in other

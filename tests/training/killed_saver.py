@@ -26,7 +26,7 @@ def state_at(step):
   return {"w": rng.normal(size=(40, 40)).astype(np.float32), "step": np.array(step)}
 
 
-def save_until_killed(folder, tell):
+def save_until_killed(folder, send):
   device = jax.devices()[0]
   template = jax.device_put(state_at(0), device)
   with open_checkpoints(folder) as checkpoints:
@@ -40,14 +40,14 @@ def save_until_killed(folder, tell):
       sound = checkpoints.best_step() == best and all(
         np.array_equal(got[name], state_at(at)[name]) for got, at in pairs for name in got
       )
-    tell({"restored": step, "sound": bool(sound)})
+    send({"restored": step, "sound": bool(sound)})
     while True:
       step += 1
       if step % 3 == 0:
         best = step
         checkpoints.save_best(step, jax.device_put(state_at(step), device), float(step))
       checkpoints.save_latest(step, jax.device_put(state_at(step), device), {"best": best})
-      tell({"saved": step - 1})  # each save waits for the one before it
+      send({"saved": step - 1})  # each save waits for the one before it
 
 
 def run_once(folder, saves, moment):
@@ -57,23 +57,25 @@ def run_once(folder, saves, moment):
   if child == 0:
     os.close(reader)
     try:
-      save_until_killed(folder, lambda told: os.write(writer, json.dumps(told).encode() + b"\n"))
+      save_until_killed(
+        folder, lambda report: os.write(writer, json.dumps(report).encode() + b"\n")
+      )
     finally:
       os._exit(1)  # not reached, but for an error
   os.close(writer)
-  told = {}
+  report = {}
   with os.fdopen(reader) as lines:
     for _ in range(1 + saves):
       start = time.monotonic()
-      told |= json.loads(lines.readline() or "{}")
+      report |= json.loads(lines.readline() or "{}")
     time.sleep(moment * (time.monotonic() - start))
     os.kill(child, signal.SIGKILL)
     for line in lines:
-      told |= json.loads(line)
+      report |= json.loads(line)
   _, status = os.waitpid(child, 0)
-  told["killed"] = os.WIFSIGNALED(status)
-  told["unfinished"] = sum(UNFINISHED in path.name for path in Path(folder).glob("*/*"))
-  return told
+  report["killed"] = os.WIFSIGNALED(status)
+  report["unfinished"] = sum(UNFINISHED in path.name for path in Path(folder).glob("*/*"))
+  return report
 
 
 if __name__ == "__main__":

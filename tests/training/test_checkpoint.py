@@ -141,7 +141,7 @@ def test_a_run_without_a_complete_checkpoint_is_not_started_over(tmp_path):
   assert steps_in(tmp_path / "latest") == ["30"]
 
 
-def test_saving_behind_a_later_step_is_refused(tmp_path):
+def test_saving_before_a_later_step_is_refused(tmp_path):
   state = {"x": jnp.ones(3)}
   with open_checkpoints(tmp_path) as checkpoints:
     checkpoints.save_latest(10, state, {})
@@ -194,8 +194,8 @@ def test_a_checkpoint_that_does_not_fit_names_all_leaves_that_differ(tmp_path, c
     refused = pytest.raises(ValueError, match=r"latest/3 does not fit: ")
     with refused as error:
       checkpoints.restore_latest(change(state))
-    told = str(error.value).partition("does not fit: ")[2].split("; ")
-    assert told == [*messages, "was the configuration changed since it was saved?"]
+    named = str(error.value).partition("does not fit: ")[2].split("; ")
+    assert named == [*messages, "was the configuration changed since it was saved?"]
     assert checkpoints.latest_step() == 3
 
 

@@ -51,8 +51,8 @@ def test_a_damaged_latest_state_gives_way_to_the_one_before_and_its_best(tmp_pat
     assert capsys.readouterr().err == ""
     state, progress = checkpoints.restore_latest(state_at(0))
     (line,) = capsys.readouterr().err.splitlines()
-    for told in ("latest/300 is damaged", damaged.name, "using step 200 instead"):
-      assert told in line
+    for part in ("latest/300 is damaged", damaged.name, "using step 200 instead"):
+      assert part in line
     assert_state_at(200, state)
     assert progress == {"best_step": 200}
     assert_state_at(200, checkpoints.restore_best(state_at(0)))
@@ -106,8 +106,8 @@ def test_where_nothing_is_sound_nothing_is_deleted(tmp_path):
     ):
       with pytest.raises(ValueError, match=rf"no checkpoint in .*{folder} is sound") as error:
         restore(state_at(0))
-      for told in ("step 200: its ", "step 100: its ", "delete that folder to start again"):
-        assert told in str(error.value)
+      for part in ("step 200: its ", "step 100: its ", "delete that folder to start again"):
+        assert part in str(error.value)
   assert steps_in(tmp_path / "latest") == steps_in(tmp_path / "best") == ["100", "200"]
 
 

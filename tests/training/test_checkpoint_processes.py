@@ -34,12 +34,12 @@ def test_a_run_killed_at_any_moment_of_a_save_has_its_last_checkpoint(tmp_path):
   rounds, stderr = run("killed_saver.py", tmp_path, "20", seconds=200)
   assert len(rounds) == 21
   assert "damaged" not in stderr
-  assert all(told["killed"] and told["sound"] for told in rounds)
+  assert all(report["killed"] and report["sound"] for report in rounds)
   for before, after in itertools.pairwise(rounds):
     # Whatever was known to be saved is there; the save in progress may be there or not.
     saved = before.get("saved", before["restored"])
     assert saved <= after["restored"] <= saved + 1
-  assert sum(told["unfinished"] for told in rounds) >= 5, "too few kills met a save"
+  assert sum(report["unfinished"] for report in rounds) >= 5, "too few kills met a save"
   assert rounds[-1]["restored"] > 0
 
 

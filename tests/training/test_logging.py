@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
-from sidrec.training.logging import make_display, make_logger
+from sidrec.training import logging
+from sidrec.training.logging import Display, make_logger
 
 
 def lines_of(workdir):
@@ -91,25 +92,25 @@ def test_tensorboard_gets_every_point_and_voids_those_of_an_interrupted_run(tmp_
 
 def test_without_a_terminal_a_line_comes_every_ten_seconds_at_most():
   stream, clock = io.StringIO(), Clock()
-  display = make_display("recommender", 1000, 200, stream, clock)
+  display = Display("recommender", 1000, 200, stream, clock)
   for step in range(201, 601):
     clock.now += 0.125
     display.progress(step, 1 / step)
   display.close()
   lines = stream.getvalue().splitlines()
   assert [line.split()[1] for line in lines] == [f"{k}/1000" for k in (201, 281, 361, 441, 521)]
-  assert lines[1] == "recommender 281/1000  loss 0.0036  8 steps/s  01:29 left"
+  assert lines[1] == "recommender 281/1000  loss 0.0036  8 steps/s  0:01:30 left"
 
 
 def test_the_last_step_is_always_shown():
   stream, clock = io.StringIO(), Clock()
-  display = make_display("recommender", 3, 0, stream, clock)
+  display = Display("recommender", 3, 0, stream, clock)
   for step in (1, 2, 3):
     clock.now += 0.5
     display.progress(step, 0.0, "12k tokens/s  MFU 40.0%")
   lines = stream.getvalue().splitlines()
   assert [line.split()[1] for line in lines] == ["1/3", "3/3"]
-  assert lines[1].endswith("2 steps/s  12k tokens/s  MFU 40.0%  00:00 left")
+  assert lines[1].endswith("2 steps/s  12k tokens/s  MFU 40.0%  0:00:00 left")
 
 
 def test_a_validation_is_shown_and_training_scalars_are_not(tmp_path, capsys):
@@ -125,7 +126,7 @@ def test_a_validation_is_shown_and_training_scalars_are_not(tmp_path, capsys):
 
 def test_a_terminal_gets_a_bar():
   stream = Terminal()
-  display = make_display("recommender", 1000, 200, stream)
+  display = Display("recommender", 1000, 200, stream)
   display.progress(600, 0.25)
   display.note("recommender 600/1000  valid/ndcg@10 0.5")
   display.close()
@@ -137,8 +138,9 @@ def test_a_terminal_gets_a_bar():
 
 
 @pytest.mark.parametrize("primary", [True, False])
-def test_only_the_lead_process_writes(tmp_path, capsys, primary):
-  logger = make_logger(tmp_path / "run", "recommender", 10, primary=primary)
+def test_only_the_primary_host_writes(tmp_path, capsys, monkeypatch, primary):
+  monkeypatch.setattr(logging, "is_primary", lambda: primary)
+  logger = make_logger(tmp_path / "run", "recommender", 10)
   logger.scalars(1, {"valid/loss": 1.0})
   logger.progress(1, 1.0)
   logger.close()

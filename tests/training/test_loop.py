@@ -22,7 +22,7 @@ from sidrec.training.checkpoint import open_checkpoints
 from sidrec.training.logging import Logger
 from sidrec.training.loop import LoopConfig, Records, TrainingDivergedError, train
 from sidrec.training.optimizer import adamw
-from sidrec.training.profile import make_trace
+from sidrec.training.profile import Trace
 from sidrec.training.state import init_state
 from sidrec.training.task import Task
 
@@ -127,7 +127,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
   jax.tree.map(np.testing.assert_array_equal, whole, resumed)
 
   abstract = jax.eval_shape(
-    lambda key: init_state(task, optimizer, key, average_decay > 0), jax.random.key(0)
+    lambda key: init_state(task, optimizer, key, averaged=average_decay > 0), jax.random.key(0)
   )
   states = []
   for folder in ("whole", "parts"):
@@ -264,10 +264,11 @@ def test_a_run_goes_on_with_its_tables_spread_otherwise(tmp_path):
   task = Task(lambda key: ({"item": jnp.array(start)}, ()), loss)
   config = LoopConfig(steps=6, steps_per_call=2, validate_every=2, metric="score")
   validate = lambda params: {"score": -float(jnp.square(params["item"]).sum())}
-  run = lambda folder, mesh, validate: train(
-    *(task, optax.adam(0.1), batch_at, validate, config, jax.random.key(0), mesh),
-    Records(tmp_path / folder, SILENT),
-  )
+
+  def run(folder, mesh, validate):
+    key, records = jax.random.key(0), Records(tmp_path / folder, SILENT)
+    return train(task, optax.adam(0.1), batch_at, validate, config, key, mesh, records)
+
   whole = run("whole", make_mesh(), validate)
   with pytest.raises(InterruptedRunError):
     run("parts", make_mesh(model=2), interrupted_at(2, validate))
@@ -409,7 +410,7 @@ def test_moving_average_is_kept_and_validated(tmp_path):
   )
   with open_checkpoints(tmp_path) as checkpoints:
     abstract = jax.eval_shape(
-      lambda key: init_state(task, optax.sgd(1.0), key, True), jax.random.key(0)
+      lambda key: init_state(task, optax.sgd(1.0), key, averaged=True), jax.random.key(0)
     )
     state, _ = checkpoints.restore_latest(abstract)
   # After the first step the decay is (1 + 0) / (10 + 0).
@@ -433,7 +434,7 @@ def test_rates_and_a_trace_of_some_steps(tmp_path):
   product = lambda params, batch: (params["w"] * batch["x"][:, None]) @ jnp.ones((1, 4))
   loss = lambda params, aux, batch, key: (product(params, batch).mean(), (aux, {}))
   task = line_task()[0]._replace(loss=loss, tokens=lambda batch: jnp.int32(batch["x"].size))
-  lines, told = [], []
+  lines, shown = [], []
   train(
     task,
     optax.sgd(0.1),
@@ -446,10 +447,10 @@ def test_rates_and_a_trace_of_some_steps(tmp_path):
       tmp_path / "checkpoints",
       lambda start: Logger(
         lambda step, values: lines.append((step, values)),
-        lambda *args: told.append(args[2]),
+        lambda *args: shown.append(args[2]),
         lambda: 0,
       ),
-      make_trace(tmp_path / "profile", 4, 12),
+      Trace(tmp_path / "profile", 4, 12),
     ),
   )
   train_lines = {
@@ -464,6 +465,6 @@ def test_rates_and_a_trace_of_some_steps(tmp_path):
     # A product [8, 1] x [1, 4], and as much twice in the backward pass.
     assert train_lines[step]["model_flops_per_second"] == pytest.approx(3 * 2 * 8 * 4 * rate)
     assert "mfu" not in train_lines[step]  # nobody knows a CPU's peak
-  assert told[0] == ""
-  assert told[1].endswith("FLOP/s")
+  assert shown[0] == ""
+  assert shown[1].endswith("FLOP/s")
   assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1

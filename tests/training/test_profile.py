@@ -7,12 +7,13 @@ import pytest
 from sidrec.training import profile
 
 
-def calls_of(monkeypatch, steps, total, **kwargs):
+def calls_of(monkeypatch, steps, total, *, primary=True):
   """What a trace does before each call of two steps."""
   done, log = 0, []
   monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: log.append((done, "start")))
   monkeypatch.setattr(jax.profiler, "stop_trace", lambda: log.append((done, "stop")))
-  trace = profile.make_trace("folder", steps, total, **kwargs)
+  monkeypatch.setattr(profile, "is_primary", lambda: primary)
+  trace = profile.Trace("folder", steps, total)
   for done in range(0, total + 1, 2):
     trace(done, jnp.zeros(()))
   return log

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sidrec.training.tree_paths import MOST_NAMED, arranged_like, by_name, check_fit
+from sidrec.training.tree_paths import MOST_NAMED, arranged_like, by_path, check_fit
 
 
 class Pair(NamedTuple):
@@ -12,10 +12,10 @@ class Pair(NamedTuple):
   right: object
 
 
-def test_leaves_are_found_by_name_in_another_structure():
+def test_leaves_are_found_by_path_in_another_structure():
   tree = {"right": [1, (2,)], "left": {}}
   template = Pair(None, ((10, [20]),)[0])
-  assert list(by_name(template)) == ["right/0", "right/1/0"]
+  assert list(by_path(template)) == ["right/0", "right/1/0"]
   assert arranged_like(template, tree) == Pair(None, (1, [2]))
 
 
