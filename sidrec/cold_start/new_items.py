@@ -122,9 +122,8 @@ def grow(config: RunConfig | ConfigDict, workdir: Path | str, new_items: Items) 
 
     def recommend_users(params, histories, users_R, seen=None):
       result = found(params, histories, users_R, seen)
-      return (
-        normalised(result) if adds_item_scores else result
-      )  # the item head's scores know no total
+      # Scores that contain the item head's are not log probabilities.
+      return normalised(result) if adds_item_scores else result
 
     return Search(recommend_users, transfer(params, trained, trie, trained_row_N))
 

@@ -1,6 +1,6 @@
-"""What behaviour would say about items that nobody has met yet, judged by items like them.
+"""What behaviour would say about items that nobody has met yet, judged by similar items.
 
-Letters: N known items, M new items, B new items in memory at once, F vector width, J neighbours.
+Here B counts the new items that are in memory at once, and K the neighbours of each.
 """
 
 import numpy as np
@@ -16,16 +16,16 @@ _ROWS_AT_ONCE = 1024
 def behaviour_of_neighbours(
   described_MxF: np.ndarray, described_NxF: np.ndarray, behaviour_NxF: np.ndarray
 ) -> np.ndarray:
-  """The mean behaviour of the known items that are described most alike.
+  """The mean behaviour of the known items with the most similar descriptions.
 
-  It is scaled to the mean norm of known items. A mean is shorter than what it is a mean of,
-  and zeros are no item's behaviour at all: a tokenizer gives such items codes of their own, far
-  from those of the items that they are like.
+  It is scaled to the mean norm of known items. A mean is shorter than the vectors it comes from,
+  and no known item has a behaviour of zeros: a tokenizer would give such items codes of their own,
+  far from those of similar items.
 
   Args:
-    described_MxF: what is known about the new items, by cosine.
-    described_NxF: the same about the known items.
-    behaviour_NxF: what behaviour says about these.
+    described_MxF: descriptions of the new items, compared by cosine.
+    described_NxF: descriptions of the known items.
+    behaviour_NxF: behaviour of the known items.
 
   Returns:
     behaviour_MxF float32; zeros where the neighbours' behaviour cancels out.
@@ -37,6 +37,6 @@ def behaviour_of_neighbours(
   for start in range(0, len(described_MxF), _ROWS_AT_ONCE):
     new_BxF = unit_rows(described_MxF[start : start + _ROWS_AT_ONCE])
     # Stable, so that equal neighbours are taken by row.
-    near_BxJ = np.argsort(-(new_BxF @ known_NxF.T), axis=1, kind="stable")[:, :count]
-    parts.append(unit_rows(behaviour_NxF[near_BxJ].mean(axis=1)) * norm)
+    near_BxK = np.argsort(-(new_BxF @ known_NxF.T), axis=1, kind="stable")[:, :count]
+    parts.append(unit_rows(behaviour_NxF[near_BxK].mean(axis=1)) * norm)
   return np.concatenate(parts) if parts else np.zeros_like(described_MxF)

@@ -1,9 +1,7 @@
-"""Category paths: a few facts about an item as whole numbers, one for each level.
-
-Letters: N items, P path levels, V codes per level.
-"""
+"""Category paths: a few facts about an item as whole numbers, one for each of P levels."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +9,13 @@ import numpy as np
 
 from sidrec.core.codes import check_sizes
 from sidrec.data.dataset import Items
+from sidrec.features.columns import category_names, number_text
 
 UNKNOWN = "unknown"  # the name of code 0
 OTHER = "other"  # the name of the code that the rarest values share
 
 # Per level, in plain lists and dicts that JSON takes:
-#   'name': what the level says of an item, as given to `category_paths`;
+#   'name': what the level says of an item, as passed to `category_paths`;
 #   'codes': the name of each code, 'unknown' first;
 #   'other': the values that share the last code, 'other'; empty if each value has its own.
 Labels = list[dict[str, Any]]
@@ -74,54 +73,36 @@ def paths_with(labels: Labels, items: Items) -> np.ndarray:
   Raises:
     ValueError: if the items lack a column that the labels name.
   """
-  levels = []
-  for level in labels:
+  path_NxP = np.zeros((items.num_items, len(labels)), np.int32)
+  for column, level in enumerate(labels):
     num_own = len(level["codes"]) - bool(level["other"])
     code_of = {value: code for code, value in enumerate(level["codes"][1:num_own], start=1)}
     code_of |= dict.fromkeys(level["other"], num_own)
-    distinct, inverse_N = np.unique(_values(items, level["name"]), return_inverse=True)
-    codes = np.array([code_of.get(value, 0) for value in distinct.tolist()], np.int32)
-    levels.append(codes[inverse_N])
-  return np.stack(levels, axis=1)
+    path_NxP[:, column] = [code_of.get(value, 0) for value in _values(items, level["name"])]
+  return path_NxP
 
 
-def _level_labels(name: str, values_N: np.ndarray, codebook_size: int) -> dict[str, Any]:
+def _level_labels(name: str, values: list[str], codebook_size: int) -> dict[str, Any]:
   """What the codes of one level mean."""
-  distinct, counts = np.unique(values_N[values_N != ""], return_counts=True)
-  ordered = distinct[np.argsort(-counts, kind="stable")].tolist()
+  counts = Counter(value for value in values if value)
+  ordered = sorted(counts, key=lambda value: (-counts[value], value))
   own = ordered if len(ordered) < codebook_size else ordered[: codebook_size - 2]
   other = ordered[len(own) :]
   return {"name": name, "codes": [UNKNOWN, *own, *([OTHER] if other else [])], "other": other}
 
 
-def _values(items: Items, name: str) -> np.ndarray:
-  """What a level says of each item: str [N], '' where unknown."""
+def _values(items: Items, name: str) -> list[str]:
+  """What a level says of each item; '' where unknown."""
   place = _CATEGORY.fullmatch(name)
   if place:
-    return _nth_category(items, int(place[1]))
+    index = int(place[1]) - 1
+    return [names[index] if index < len(names) else "" for names in category_names(items)]
   if name == "decade" and "year" in items.numeric:
     decade_N = np.floor(np.asarray(items.numeric["year"], np.float64) / 10) * 10
-    return _as_text(decade_N, "s")
+    return [f"{text}s" if text else "" for text in map(number_text, decade_N)]
   if name in items.numeric:
-    return _as_text(np.asarray(items.numeric[name]))
+    return [number_text(value) for value in items.numeric[name]]
   raise ValueError(f"the items have no {name!r} to make a path level of. {_choices(items)}")
-
-
-def _nth_category(items: Items, place: int) -> np.ndarray:
-  at_N = items.category_offsets_Np1[:-1] + place - 1
-  has_N = at_N < items.category_offsets_Np1[1:]
-  values_N = np.full(items.num_items, "", items.categories_C.dtype)
-  values_N[has_N] = items.categories_C[items.category_E[at_N[has_N]]]
-  return values_N
-
-
-def _as_text(number_N: np.ndarray, suffix: str = "") -> np.ndarray:
-  """Numbers as str [N]: whole ones without a point, '' for those that are not finite."""
-  distinct, inverse_N = np.unique(number_N, return_inverse=True)
-  texts = [
-    "" if not np.isfinite(x) else str(int(x) if x == int(x) else x) + suffix for x in distinct
-  ]
-  return np.array(texts, str)[inverse_N]
 
 
 def _choices(items: Items) -> str:

@@ -30,12 +30,12 @@ def fit_combine(
   """Learns how to join blocks such that each one's influence is its weight.
 
   Each block loses its constant columns, is centred, scaled to a mean squared row norm of 1 and
-  multiplied by its weight: its influence on a squared distance is its squared weight. Blocks
-  go side by side in the order of their names, so the order of the mappings does not matter.
+  multiplied by its weight: its influence on a squared distance is its squared weight. The order of
+  the columns is that of the blocks' names, not that of the mappings.
 
-  With `whiten`, the joined matrix is replaced by its principal components of unit variance
-  (PCA whitening); of each component, the largest entry of the direction is positive. Then
-  weights decide which directions are kept, and no longer how much those count.
+  With `whiten`, principal components of unit variance replace the joined matrix (PCA whitening);
+  the largest entry of each direction is positive. Then weights decide which directions are kept,
+  but not how much those count.
 
   Args:
     blocks: name → float [N, F of the block].
@@ -75,7 +75,7 @@ def fit_combine(
 
 
 def apply_combine(params: Params, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
-  """Joins blocks of any items, the fitted ones or new ones, with everything learnt left as it is.
+  """Joins blocks of the fitted items or of new ones by what `fit_combine` learnt.
 
   Args:
     params: of `fit_combine`.

@@ -7,7 +7,6 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +14,7 @@ from scipy.special import ndtri
 from sklearn.preprocessing import MultiLabelBinarizer, normalize
 
 from sidrec.data.dataset import Items
+from sidrec.features.columns import category_names
 from sidrec.features.settings import ContentConfig
 
 Words = Sequence[Sequence[str]]  # the words of each item
@@ -35,11 +35,11 @@ def content_vectors(catalogue: Items, items: Items, config: ContentConfig) -> np
     * words of the free text, in the same way.
 
   The idf is log((1 + N) / (1 + df)) + 1, where df is the number of the catalogue's items with the
-  word or category; one that the catalogue lacks has df 0, and counts where it can be hashed. A
+  word or category. A word that the catalogue lacks has df 0 and is hashed like all others. A
   numeric column that `items` lacks is unknown for all of them.
 
   Args:
-    catalogue: everything is learnt from it; any value may be missing.
+    catalogue: the items to learn from; any value may be missing.
     items: the same, or new items.
     config: the widths of the parts, and how numbers are scaled.
 
@@ -52,7 +52,7 @@ def content_vectors(catalogue: Items, items: Items, config: ContentConfig) -> np
     return _hashed(known, known if items is catalogue else words_of(items), own, buckets)
 
   parts = [
-    hashed(_categories, config.max_categories, config.tag_buckets),
+    hashed(category_names, config.max_categories, config.tag_buckets),
     _scaled_numbers(catalogue, items, config.scaling),
   ]
   if config.title_buckets:
@@ -88,11 +88,6 @@ def hash_words(words_X: Sequence[str], buckets: int) -> tuple[np.ndarray, np.nda
   hash_X = np.array([zlib.crc32(word.encode("utf-8")) for word in words_X], np.int64)
   # The top bit gives the sign, the other bits the bucket, so that neither tells the other.
   return (hash_X & 0x7FFFFFFF) % buckets, 1.0 - 2.0 * (hash_X >> 31)
-
-
-def _categories(items: Items) -> list[list[str]]:
-  names = items.categories_C[items.category_E].tolist()
-  return [names[start:end] for start, end in pairwise(items.category_offsets_Np1.tolist())]
 
 
 def _hashed(known: Words, words: Words, own: int, buckets: int) -> np.ndarray:

@@ -71,8 +71,8 @@ def cooccurrence_vectors(
     config: the settings. A catalogue of rank below `config.dim`, D, leaves the last columns zero.
 
   Returns:
-    vectors_NxD float32. An item that never occurs near another is a row of zeros, as
-    is one of a group so small that the D strongest directions do not reach it.
+    vectors_NxD float32. An item that never occurs near another is a row of zeros, and so is an
+    item of a group that is too small for the D strongest directions.
 
   Raises:
     ValueError: for an interaction outside the catalogue.

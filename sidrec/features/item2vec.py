@@ -15,6 +15,7 @@ import optax
 from sidrec.data.dataset import Histories
 from sidrec.features.pairs import near_pairs
 from sidrec.features.settings import Item2vecConfig
+from sidrec.features.unit_rows import unit_rows
 
 
 class _Corpus(NamedTuple):
@@ -29,17 +30,17 @@ class _Corpus(NamedTuple):
 def item2vec_vectors(
   key: jax.Array, histories: Histories, num_items: int, config: Item2vecConfig
 ) -> np.ndarray:
-  """Vectors of which an item's is near those of items that occur around it, rows of L2 norm 1.
+  """Vectors of L2 norm 1; items that occur near each other have similar ones.
 
   A step draws interactions and, for each, another one at most `window` away in the same
   history: (i, j). It minimises the mean over pairs of
 
     -log σ(u_i · v_j) - negatives · mean_x log σ(-u_i · v_x)
 
-  over negatives x other than j, drawn from popularity^`exponent`, and returns u. That the pairs
-  of a step share their negatives leaves the expected loss as it is and makes it two matrix
-  products. With `subsample` t, an interaction of an item whose share f of all interactions is
-  above t counts with probability √(t / f) only.
+  over negatives x other than j, drawn from popularity^`exponent`, and returns u. The pairs of a
+  step share their negatives: the expected loss stays the same, and takes two matrix products.
+  With `subsample` t, an interaction of an item whose share f of all interactions is above t
+  counts only with probability √(t / f).
 
   The same key gives the same vectors on the same kind of device.
 
@@ -78,9 +79,7 @@ def item2vec_vectors(
     raise FloatingPointError(
       f"item2vec diverged at learning rate {config.learning_rate}; choose a lower one"
     )
-  norm_Nx1 = np.linalg.norm(vectors_NxD, axis=1, keepdims=True)
-  vectors_NxD = vectors_NxD / np.maximum(norm_Nx1, np.finfo(np.float32).tiny)
-  return np.where(related_N[:, None], vectors_NxD, np.float32(0))
+  return np.where(related_N[:, None], unit_rows(vectors_NxD), np.float32(0))
 
 
 @functools.partial(jax.jit, static_argnames="config")

@@ -11,11 +11,12 @@ import numpy as np
 
 from sidrec.core.atomic import write_whole
 from sidrec.data.dataset import Items
+from sidrec.features.columns import category_names, number_text
 from sidrec.features.settings import TextConfig
 
 Encode = Callable[[list[str]], np.ndarray]  # texts → vectors [number of texts, F]
 
-# Counts in a cache file's name: another one when texts or vectors are made in another way.
+# Part of a cache file's name; raise it if the same model and texts give other vectors.
 _FORMAT = 1
 
 # A clause ends with its mark and the white space after it.
@@ -27,7 +28,7 @@ _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[.,;])")
 _TEXT_FIELDS: dict[str, Callable[[Items], Iterable[str]]] = {
   "title": lambda items: items.titles_N.tolist(),
   "text": lambda items: items.text_N.tolist(),
-  "categories": lambda items: [", ".join(items.categories_of(i)) for i in range(items.num_items)],
+  "categories": lambda items: map(", ".join, category_names(items)),
   "id": lambda items: map(str, items.ids_N.tolist()),
 }
 
@@ -37,8 +38,8 @@ def text_vectors(
 ) -> np.ndarray:
   """Sentence embeddings of the items' texts (Reimers & Gurevych 2019), computed once.
 
-  They are kept in a file of `cache` whose name is a hash of the model and the texts, so another
-  model, template or catalogue never gets them. Equal texts are encoded once.
+  A file of `cache` keeps them. Its name is a hash of the model and the texts, so another model,
+  template or catalogue never gets them. Equal texts are encoded once.
 
   Args:
     items: the catalogue, or new items.
@@ -82,10 +83,9 @@ def item_texts(items: Items, template: str) -> list[str]:
   Fields of the template: {title}, {text}, {categories} (joined with commas), {id}, and each
   numeric column by its name, such as {year}. Whole numbers are written without decimals.
 
-  A value that is missing is empty. So that nothing hangs in the air, a clause of which all
-  fields are empty is left out with its words; a clause ends at a '.', ',', ';' or '|' followed
-  by white space, or at a line break. Empty brackets go, as does a ',', ';' or '|' that is left
-  at the end.
+  A missing value is empty. A clause whose fields are all empty is left out with its words; a
+  clause ends at a '.', ',', ';' or '|' followed by white space, or at a line break. Empty brackets
+  are removed, and so is a ',', ';' or '|' at the end.
 
   Args:
     items: the catalogue.
@@ -108,14 +108,14 @@ def item_texts(items: Items, template: str) -> list[str]:
       f"{', '.join(f'{{{name}}}' for name in known)}"
     )
   values = {
-    name: _TEXT_FIELDS[name](items) if name in _TEXT_FIELDS else map(_number, items.numeric[name])
+    name: _TEXT_FIELDS[name](items)
+    if name in _TEXT_FIELDS
+    else map(number_text, items.numeric[name])
     for name in names
   }
-  columns = {name: [value.strip() for value in column] for name, column in values.items()}
-  return [
-    _fill(clauses, {name: column[i] for name, column in columns.items()})
-    for i in range(items.num_items)
-  ]
+  columns = [[value.strip() for value in values[name]] for name in names]
+  rows = zip(*columns, strict=True)
+  return [_fill(clauses, dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _parse(clause: str, template: str) -> list[tuple[str, str | None]]:
@@ -145,12 +145,6 @@ def _fill(clauses: list[list[tuple[str, str | None]]], value_of: dict[str, str])
     parts.append(part)
   text = " ".join(" ".join(parts).split())
   return text if all(value_of.values()) else text.rstrip(",;| ")
-
-
-def _number(value: np.float32) -> str:
-  if not np.isfinite(value):
-    return ""
-  return str(int(value)) if value == np.floor(value) else str(value)
 
 
 def _key(model: str, texts: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from sidrec.data.dataset import Items
+from sidrec.data.dataset import TEXT, Items
 from sidrec.features.settings import VectorFileConfig
 
 MISSING = ("mean", "zero", "error")
@@ -129,7 +129,8 @@ def _read_parquet(path: Path, id_name: str, vector_name: str) -> VectorTable:
   ids = frame[id_name]
   if ids.null_count():
     raise ValueError(f"{path}: {ids.null_count():,} rows have no {id_name}; leave those rows out")
-  ids_R = ids.to_numpy() if ids.dtype.is_numeric() else np.array(ids.to_list())
+  text = TEXT if ids.dtype == pl.String else None
+  ids_R = ids.to_numpy() if ids.dtype.is_numeric() else np.array(ids.to_list(), text)
   if wanted == [vector_name]:
     return VectorTable(ids_R, _from_lists(path, frame[vector_name], ids))
   odd = [f"{x} is {frame.schema[x]}" for x in wanted if not frame.schema[x].is_numeric()]
@@ -191,18 +192,18 @@ def _check_table(path: Path, table: VectorTable, items: Items) -> None:
       "per vector"
     )
   whole = ids_R.dtype.kind == "f" and bool((ids_R == np.floor(ids_R)).all())
-  if ids_R.dtype.kind not in "iuUS" and not whole:
+  if ids_R.dtype.kind not in "iuUST" and not whole:
     raise ValueError(f"{path}: the ids are {ids_R.dtype}; give integers or text")
 
 
 def _rows(path: Path, ids_R: np.ndarray, ids_N: np.ndarray) -> np.ndarray:
   """The file's row of each item of the catalogue, -1 where it has none: int64 [N]."""
-  as_numbers = (ids_R.dtype.kind in "US") != (ids_N.dtype.kind in "UST")
+  as_numbers = (ids_R.dtype.kind in "UST") != (ids_N.dtype.kind in "UST")
   row_of: dict[str, int] = {}
   for row, key in enumerate(_keys(ids_R, as_numbers)):
     if row_of.setdefault(key, row) != row:
       raise ValueError(
-        f"{path} has two vectors of item {ids_R[row].item()!r}, in rows {row_of[key]} and {row}; "
+        f"{path} has two vectors of item {ids_R.item(row)!r}, in rows {row_of[key]} and {row}; "
         "keep one"
       )
   keys = _keys(ids_N, as_numbers)

@@ -106,10 +106,9 @@ def new_item_vectors(
   vectors_NxF: np.ndarray,
   new_items: Items,
 ) -> np.ndarray:
-  """Vectors of items that were not there when the catalogue's were made.
+  """Vectors of items that are not in the catalogue, by what was learnt from the catalogue.
 
-  Everything learnt from the catalogue stays as it was; behaviour, which new items do
-  not have yet, is what it is for the items that are described most alike.
+  New items have no behaviour yet; they get that of the items with the most similar descriptions.
 
   Args:
     features: the settings that the catalogue's vectors were made with.
@@ -137,7 +136,7 @@ def new_item_vectors(
     return described_MxF
   known, _ = described_blocks(features, weights, catalogue, catalogue)
   described_NxF = apply_combine(params, known)
-  # Joining is linear: what a vector has beyond its description is its behaviour.
+  # Joining is linear: a vector minus its description is its behaviour.
   behaviour_NxF = vectors_NxF - described_NxF
   return described_MxF + behaviour_of_neighbours(described_MxF, described_NxF, behaviour_NxF)
 

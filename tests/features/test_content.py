@@ -102,7 +102,7 @@ def test_many_numeric_columns_weigh_no_more_than_one():
   ],
 )
 def test_title_words(title, words):
-  # NFKC decides how a nukta is written, so the expectation is composed likewise.
+  # NFKC decides how a nukta is written, so the expectation is composed in the same way.
   assert title_words(np.array([title])) == [[unicodedata.normalize("NFKC", w) for w in words]]
 
 

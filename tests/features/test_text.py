@@ -144,7 +144,9 @@ def test_a_bad_encoder_is_named_and_leaves_no_cache(tmp_path, encode, message):
   assert not list(tmp_path.iterdir())
 
 
-def test_without_sentence_transformers_the_command_to_install_it_is_told(tmp_path, monkeypatch):
+def test_without_sentence_transformers_the_error_names_the_command_to_install_it(
+  tmp_path, monkeypatch
+):
   monkeypatch.setitem(sys.modules, "sentence_transformers", None)
   with pytest.raises(ImportError, match=r"pip install 'sidrec\[text\]'"):
     text_vectors(make_items(), "model", "{title}", tmp_path)
