@@ -121,9 +121,8 @@ def grow(config: ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
 
     def recommend_users(params, histories, users_R, seen=None):
       result = found(params, histories, users_R, seen)
-      return (
-        normalised(result) if adds_item_scores else result
-      )  # the item head's scores know no total
+      # Scores that include the item head's do not sum to one by themselves.
+      return normalised(result) if adds_item_scores else result
 
     return Search(recommend_users, transfer(params, trained, trie, trained_row_N))
 
