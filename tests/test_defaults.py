@@ -161,6 +161,10 @@ DEFAULTS = {
   "search.beams": 50,
   "search.results": 20,  # Recall@20 and NDCG@20 are the deepest metrics
   "search.item_weight": 1.0,
+  "search.temperature": 1.0,
+  "search.level_weights": (),
+  "search.most_per_prefix": 0,
+  "search.prefix_levels": 1,
   # New items: measured on Amazon Beauty (README).
   "cold_start.fraction": 0.05,
   "cold_start.seed": 0,

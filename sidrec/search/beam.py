@@ -94,7 +94,12 @@ def check_fit(model: SemanticIDModel, params: dict, trie: Trie) -> None:
     ValueError: naming the first size that differs, and what to do.
   """
   sizes = model.sizes
-  of_trie = {"levels": trie.num_levels, "items": trie.num_items, "nodes": trie.num_nodes}
+  item_filling, node_filling = trie.filling
+  of_trie = {
+    "levels": trie.num_levels,
+    "items": trie.num_items - item_filling,
+    "nodes": trie.num_nodes - node_filling,
+  }
   tables = {"code": "levels", "item": "items", "node_bias": "nodes", "node": "nodes"}
   expected = {"levels": sizes.num_levels, "items": sizes.num_items, "nodes": sizes.num_nodes}
   found = {("the parameters", tables[name]): len(params[name]) for name in tables if name in params}

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 def best(value_BxKxC: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
   """The largest values, and where they stand in [K · C]: [B, X ≤ count] each, largest first."""
   value_BxX = value_BxKxC.reshape(value_BxKxC.shape[0], -1)
-  return jax.lax.top_k(value_BxX, min(count, value_BxX.shape[1]))
+  value_BxX, at_BxX = jax.lax.top_k(value_BxX, min(count, value_BxX.shape[1]))
+  return value_BxX, at_BxX
 
 
 def best_per_group(

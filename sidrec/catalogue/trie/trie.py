@@ -54,6 +54,8 @@ class Trie:
   # [L], whether children at a level may be nodes, and whether they may be rows.
   kinds: tuple[tuple[bool, bool], ...] = flax.struct.field(pytree_node=False)
   every_prefix: bool = flax.struct.field(pytree_node=False)  # whether tails have nodes
+  # Item rows and row nodes that fill up to a multiple of the devices; see `shard_trie`.
+  filling: tuple[int, int] = flax.struct.field(pytree_node=False, default=(0, 0))
 
   @property
   def row_of_N(self) -> jax.Array:
