@@ -13,7 +13,7 @@ has one.
 Forbidden items are excluded exactly, and so is all that an allow-list leaves out: see `filters.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -102,7 +102,8 @@ def check_fit(model: SemanticIDModel, params: dict, trie: Trie) -> None:
   }
   tables = {"code": "levels", "item": "items", "node_bias": "nodes", "node": "nodes"}
   expected = {"levels": sizes.num_levels, "items": sizes.num_items, "nodes": sizes.num_nodes}
-  found = {("the parameters", tables[name]): len(params[name]) for name in tables if name in params}
+  named = params if isinstance(params, Mapping) else {}  # not those of a model of a test
+  found = {("the parameters", tables[name]): len(named[name]) for name in tables if name in named}
   found |= {("the trie", kind): of_trie[kind] for _, kind in [*found, ("", "levels")]}
   for (what, kind), number in found.items():
     if number != expected[kind]:

@@ -102,7 +102,7 @@ def test_random_beams_depend_on_the_key_alone_and_respect_filters():
   ("options", "message"),
   [
     ({"temperature": 0.0}, "temperature is 0.0"),
-    ({"level_weights": (1.0,)}, "give 3 level_weights"),
+    ({"level_weights": (1.0,)}, "give 3 search.level_weights"),
     ({"most_per_prefix": -1}, "most_per_prefix -1"),
     ({"most_per_prefix": 1, "prefix_levels": 4}, "prefix_levels 4"),
   ],
