@@ -12,6 +12,7 @@ from sidrec.evaluation.report import read_evaluation, read_per_user
 from sidrec.run import evaluate as stage
 from sidrec.run.load import load_recommender, load_sasrec
 from sidrec.run.sasrec import make_sasrec
+from sidrec.run.settings import run_config
 from sidrec.run.stages import run_to
 from sidrec.search.exact import recommend
 
@@ -51,7 +52,7 @@ def test_the_row_is_the_trained_model_ranking_every_item(done):
   _, params = load_sasrec(config, workdir)
   histories = load_recommender(config, workdir).dataset.histories
   task = held_out_view(histories, "test")
-  model = make_sasrec(config, 30)
+  model = make_sasrec(run_config(config), 30)
   found = recommend(model, params, last_items(task.histories, 8), 10, None)
   hit_U = (np.asarray(found.item_BxK) == task.target_U[:, None]).any(axis=1)
   per_user = read_per_user(workdir / "per_user.npz")

@@ -9,7 +9,7 @@ from tiny import make_dataset, make_items
 from sidrec.catalogue.lcrec_index import read_index
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.config import default_config
-from sidrec.run.tokenize import tokenizer_config
+from sidrec.run.settings import run_config
 from sidrec.run.tokenize_items import (
   TOKENIZED_FILES,
   load_fitted,
@@ -30,7 +30,7 @@ def settings(name, path="", **changes):
   config.tokenizer.category.path = ("category_1",)
   config.tokenizer.file.path = path
   config.tokenizer.update(**changes)
-  return tokenizer_config(config)
+  return run_config(config).tokenizer
 
 
 @pytest.mark.parametrize("name", [*TOKENIZERS])
