@@ -134,7 +134,10 @@ def train(
     )
     reports = _Reports(records.make_logger(int(state.step)), checkpoints)
     calls = _Calls(task, run, batch_at, mesh, signal_here, records.trace, reports)
-    _train_and_validate(calls, state, progress, validate, config)
+    try:
+      _train_and_validate(calls, state, progress, validate, config)
+    finally:
+      reports.logger.close()
     del state  # its buffers are not needed any more
     best = checkpoints.restore_best(_kept_params(abstract))
   if best is None:
@@ -162,7 +165,6 @@ def _train_and_validate(
       checkpoints.save_best(step, _kept_params(state), score)
     checkpoints.save_latest(step, state, progress._asdict())
     reports.restart_meter(step)
-  reports.logger.close()
   if signal:
     checkpoints.save_latest(step, state, progress._asdict())  # a no-op right after a validation
     checkpoints.wait()
