@@ -41,8 +41,8 @@ SETTINGS = {
   "train.learning_rate": 0.02,
   "train.warmup_steps": 10,
   "train.average_decay": 0.9,
-  "evaluate.beams": 20,
-  "evaluate.batch_size": 120,
+  "search.beams": 20,
+  "search.batch_size": 120,
 }
 
 

@@ -12,6 +12,7 @@ from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, m
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import with_user_tokens
+from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import transfer
 from sidrec.search import beam
 from sidrec.search.filters import Filters
@@ -282,10 +283,10 @@ def test_the_loop_carries_beams_apart():
 def test_a_search_ends_where_no_beam_has_two_items_below(every_prefix):
   """What is not a number behind the first level shows whether the search went there."""
   codes = np.array([[0, 0, 0], [1, 1, 0], [2, 0, 1], [3, 0, 0], [3, 1, 0], [3, 1, 1]])
-  model, trie, path = make_model(codes, history_length=LENGTH, node_vectors=False)
-  params = dict(init_params(model, trie, path, scale=2.0))
-  if not every_prefix:
-    trie = trie_lib.build_trie(codes, every_prefix=False)
+  model, trie, _ = make_model(codes, history_length=LENGTH, node_vectors=False)
+  trie = trie_lib.build_trie(codes, every_prefix=every_prefix)
+  model = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))
+  params = dict(init_params(model, trie, trie_lib.paths(trie), scale=2.0))
   assert trie.fan_outs == (4, 2, 2)
   first_level = np.asarray(trie_lib.children(trie, jnp.int32(trie_lib.ROOT), 4, 0)[1])
   params["node_bias"] = np.zeros(model.sizes.num_nodes, np.float32)
