@@ -13,7 +13,7 @@ from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset
 from sidrec.data.sources.registry import register_source
 from sidrec.models.base import SemanticIDModel
-from sidrec.run.load import load_model
+from sidrec.run.load import load_trained
 from sidrec.run.settings import RunConfig, load_config
 from sidrec.run.stages import run_to
 from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
@@ -86,17 +86,15 @@ class TrainedRun(NamedTuple):
 
 
 def load(workdir: Path | str) -> TrainedRun:
-  """A finished run, from its folder alone; the whole chain of its stages is checked.
+  """Loads a finished run from its folder, after a check of the whole chain of its stages.
 
   Raises:
     FileNotFoundError: if there is no run, or it is not trained yet.
     ValueError: if its parts do not belong together.
   """
   config = load_config(workdir)
-  model, params, trie = load_model(config, workdir)
-  workdir = Path(workdir)
-  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
-  return TrainedRun(config, load_dataset(workdir / "dataset.npz"), ids, model, params, trie)
+  trained = load_trained(config, workdir)
+  return TrainedRun(config, load_dataset(Path(workdir) / "dataset.npz"), *trained)
 
 
 def fit(config: RunConfig | ConfigDict, workdir: Path | str) -> TrainedRun:

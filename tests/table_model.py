@@ -16,7 +16,7 @@ class TableModel:
   sizes = types.SimpleNamespace(num_levels=LEVELS, num_items=None, num_nodes=None)
 
   def apply(self, variables, *args, method):
-    return getattr(self, method)(variables["params"], *args)
+    return getattr(self, method)(variables["params"]["table"], *args)
 
   def encode(self, table, history_BxS, codes_NxL, beams):
     return history_BxS[:, 0].astype(jnp.float32)

@@ -23,6 +23,7 @@ from sidrec.run.load import Recommender
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.train import make_model
 from sidrec.search.batched import RecommendUsers, make_recommend_users
+from sidrec.search.beam import item_weight
 from sidrec.search.results import Recommendations
 
 
@@ -118,7 +119,7 @@ def grow(config: RunConfig | ConfigDict, workdir: Path | str, new_items: Items) 
   def search_in(trie: Trie) -> Search:
     resized = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))
     found = make_recommend_users(resized, trie, search, mesh_lib.make_mesh())
-    adds_item_scores = model.config.item_head and search.item_weight
+    adds_item_scores = item_weight(model.config, search) != 0
 
     def recommend_users(params, histories, users_R, seen=None):
       result = found(params, histories, users_R, seen)

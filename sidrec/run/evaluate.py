@@ -20,6 +20,7 @@ from sidrec.run.sasrec import SASREC
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.train import TRAIN
+from sidrec.search.beam import item_weight
 
 Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
@@ -51,7 +52,7 @@ def write_files(
     for part in ("means", "per_user")
   )
   tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
-  weight = c.item_weight if config.model.item_head else 0.0
+  weight = item_weight(config.model, c)
   protocol = protocol_of(dataset, c.results, c.beams, tie_seed, weight, sasrec=sasrec)
   report.write_per_user(workdir / "per_user.npz", per_user)
   report.write_evaluation(workdir / "evaluation.json", protocol, means)
@@ -105,6 +106,6 @@ EVALUATE = Stage(
   after=lambda config: (TRAIN, SASREC) if config.sasrec.enabled else (TRAIN,),
   settings=_settings,
   outputs=lambda config: ("per_user.npz", "evaluation.json", "evaluation.txt"),
-  build=lambda config, workdir: write_evaluations(config, workdir),
+  build=write_evaluations,
   shows="evaluation.txt",
 )

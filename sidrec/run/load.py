@@ -28,6 +28,15 @@ from sidrec.search.exact import make_sasrec_recommend_users
 from sidrec.training.checkpoint import load_params
 
 
+class Trained(NamedTuple):
+  """A trained model and its catalogue."""
+
+  ids: SemanticIDManager  # item row ↔ semantic ID
+  model: SemanticIDModel
+  params: dict
+  trie: Trie
+
+
 class Recommender(NamedTuple):
   """A trained recommender and what it recommends from."""
 
@@ -70,18 +79,27 @@ def new_item_vectors(
   return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
 
 
+def load_trained(config: RunConfig | ConfigDict, workdir: Path | str) -> Trained:
+  """The trained model of a work directory, and the catalogue that it was trained on."""
+  config, workdir = run_config(config), Path(workdir)
+  check(TRAIN, config, workdir)
+  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
+  model, trie = make_model(config, ids)
+  return Trained(ids, model, load_params(workdir / "recommender"), trie)
+
+
 def load_model(
   config: RunConfig | ConfigDict, workdir: Path | str
 ) -> tuple[SemanticIDModel, dict, Trie]:
   """The trained model of a work directory, its parameters and its trie: for `sidrec.recommend`."""
-  _, model, params, trie = _load_trained(run_config(config), Path(workdir))
-  return model, params, trie
+  trained = load_trained(config, workdir)
+  return trained.model, trained.params, trained.trie
 
 
 def load_recommender(config: RunConfig | ConfigDict, workdir: Path | str) -> Recommender:
   """The trained recommender of a work directory, for many users of its data set."""
   config, workdir = run_config(config), Path(workdir)
-  ids, model, params, trie = _load_trained(config, workdir)
+  ids, model, params, trie = load_trained(config, workdir)
   dataset = load_dataset(workdir / "dataset.npz")
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), config.search, mesh)
@@ -98,12 +116,3 @@ def load_sasrec(config: RunConfig | ConfigDict, workdir: Path | str) -> tuple[Re
     model, c.results, c.batch_size, mesh_lib.make_mesh()
   )
   return recommend_users, load_params(workdir / "sasrec" / "params")
-
-
-def _load_trained(
-  config: RunConfig, workdir: Path
-) -> tuple[SemanticIDManager, SemanticIDModel, dict, Trie]:
-  check(TRAIN, config, workdir)
-  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
-  model, trie = make_model(config, ids)
-  return ids, model, load_params(workdir / "recommender"), trie

@@ -140,7 +140,10 @@ def print_lists(
 ) -> None:
   """Prints each user's latest items and the `count` best items for them."""
   items, ids = recommender.dataset.items, recommender.ids
-  name = lambda row: items.titles_N[row] or f"item {items.ids_N[row]}"
+
+  def name(row: int) -> str:
+    return items.titles_N[row] or f"item {items.ids_N[row]}"
+
   result = recommend(recommender, histories, users_R, exclude_seen)
   for at, user in enumerate(users_R):
     latest = [name(row) for row in histories.of(user)[-SHOWN_HISTORY:]]

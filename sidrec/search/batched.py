@@ -97,29 +97,42 @@ def in_batches(
       if slot == together - 1 or number == len(chunks) - 1:
         results.append(jax.device_get(table))  # what the host has stays as it is
     inverse_R = np.argsort(order_R)
-    in_order = lambda x_GxBxK: x_GxBxK.reshape(-1, x_GxBxK.shape[-1])[inverse_R]
-    return jax.tree.map(lambda *tables: in_order(np.concatenate(tables)), *results)
+
+    def in_order(*tables: np.ndarray) -> np.ndarray:
+      all_GxBxK = np.concatenate(tables)
+      return all_GxBxK.reshape(-1, all_GxBxK.shape[-1])[inverse_R]
+
+    return jax.tree.map(in_order, *results)
 
   return recommend_users
 
 
 def _empty_table(found: Recommendations, together: int) -> Recommendations:
   """Room for the results of so many batches, where those of a batch are."""
-  room = lambda x_BxK: jnp.zeros((together, *x_BxK.shape), x_BxK.dtype, device=x_BxK.sharding)
+
+  def room(x_BxK: jax.Array) -> jax.Array:
+    return jnp.zeros((together, *x_BxK.shape), x_BxK.dtype, device=x_BxK.sharding)
+
   return jax.tree.map(room, found)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _put(table: Recommendations, found: Recommendations, slot: int) -> Recommendations:
   """The table with a batch's results in this slot, written in place: the old table is donated."""
-  put = lambda x_GxBxK, x_BxK: jax.lax.dynamic_update_index_in_dim(x_GxBxK, x_BxK, slot, 0)
+
+  def put(x_GxBxK: jax.Array, x_BxK: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(x_GxBxK, x_BxK, slot, 0)
+
   return jax.tree.map(put, table, found)
 
 
 def _spread(mesh: jax.sharding.Mesh, batch: dict) -> dict:
   """Global arrays of a batch that every process holds whole; each gives what its devices need."""
   sharding = mesh_lib.batch_sharding(mesh)
-  give = lambda x_BxM: jax.make_array_from_callback(x_BxM.shape, sharding, x_BxM.__getitem__)
+
+  def give(x_BxX: np.ndarray) -> jax.Array:
+    return jax.make_array_from_callback(x_BxX.shape, sharding, x_BxX.__getitem__)
+
   return jax.tree.map(give, batch)
 
 

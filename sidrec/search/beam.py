@@ -13,7 +13,7 @@ has one.
 Forbidden items are excluded exactly, and so is all that an allow-list leaves out: see `filters.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import ROOT, Trie
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.layers import KeyValues
+from sidrec.models.settings import RecommenderConfig
 from sidrec.search import sampling
 from sidrec.search.filters import NO_FILTERS, Filters, RowFilter, any_allowed, make_filter
 from sidrec.search.results import Recommendations
@@ -78,13 +79,16 @@ def search(
   valid_BxK = jnp.isfinite(score_BxK)
   row_BxK, _ = trie_lib.rows_below(trie, node_BxK)
   item_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)]
-  if model.config.item_head and config.item_weight:
+  if weight := item_weight(model.config, config):
     item_score_BxK = _call(model, params, "item_scores", encoded, item_BxK)
-    score_BxK, order_BxK = jax.lax.top_k(
-      score_BxK + config.item_weight * item_score_BxK, config.beams
-    )
+    score_BxK, order_BxK = jax.lax.top_k(score_BxK + weight * item_score_BxK, config.beams)
     item_BxK, valid_BxK = (jnp.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, valid_BxK))
   return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
+
+
+def item_weight(model: RecommenderConfig, config: SearchConfig) -> float:
+  """The weight of the item head's scores in a search; 0 where the model has no item head."""
+  return config.item_weight if model.item_head else 0.0
 
 
 def check_fit(model: SemanticIDModel, params: dict, trie: Trie) -> None:
@@ -102,8 +106,7 @@ def check_fit(model: SemanticIDModel, params: dict, trie: Trie) -> None:
   }
   tables = {"code": "levels", "item": "items", "node_bias": "nodes", "node": "nodes"}
   expected = {"levels": sizes.num_levels, "items": sizes.num_items, "nodes": sizes.num_nodes}
-  named = params if isinstance(params, Mapping) else {}  # not those of a model of a test
-  found = {("the parameters", tables[name]): len(named[name]) for name in tables if name in named}
+  found = {("the parameters", tables[name]): len(params[name]) for name in tables if name in params}
   found |= {("the trie", kind): of_trie[kind] for _, kind in [*found, ("", "levels")]}
   for (what, kind), number in found.items():
     if number != expected[kind]:

@@ -9,11 +9,11 @@ from tiny import tiny_config
 from sidrec.data.batches import last_items
 from sidrec.data.dataset import held_out_view
 from sidrec.evaluation.report import read_evaluation, read_per_user
-from sidrec.run import evaluate as stage
+from sidrec.run.evaluate import EVALUATE
 from sidrec.run.load import load_recommender, load_sasrec
 from sidrec.run.sasrec import make_sasrec
 from sidrec.run.settings import run_config
-from sidrec.run.stages import run_to
+from sidrec.run.stages import STAGES, run_to
 from sidrec.search.exact import recommend
 
 BASELINES = ["item-knn", "item-knn-cosine", "popular"]
@@ -107,7 +107,7 @@ def test_turning_it_on_evaluates_again_and_says_why(tmp_path, monkeypatch, capsy
     for name in ["per_user.npz", "evaluation.json", "evaluation.txt"]:
       (workdir / name).touch()
 
-  monkeypatch.setattr(stage, "write_evaluations", write)
+  monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write))
   config = tiny_config(tmp_path)
   run_to("evaluate", config, tmp_path)
   config.sasrec.enabled = True

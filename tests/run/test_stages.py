@@ -14,9 +14,10 @@ from sidrec.config import default_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
-from sidrec.run import evaluate, item_vectors, recommend
+from sidrec.run import item_vectors, recommend
+from sidrec.run.evaluate import EVALUATE
 from sidrec.run.load import load_recommender, load_semantic_ids
-from sidrec.run.stages import run_to
+from sidrec.run.stages import STAGES, run_to
 
 
 def small_config():
@@ -105,7 +106,7 @@ def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(
     written.append(config.search.results)
     (workdir / "evaluation.txt").touch()
 
-  monkeypatch.setattr(evaluate, "write_evaluations", write)
+  monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write))
   capsys.readouterr()
   run_to("evaluate", config, workdir)
   out = capsys.readouterr().out

@@ -30,7 +30,12 @@ def whole_trie(every_prefix):
 @functools.partial(jax.jit, static_argnames="beams")
 def search(trie, forbidden, allowed, beams):
   return beam.search(
-    TableModel(), TABLE, trie, SCALES, SearchConfig(beams=beams), Filters(forbidden, allowed)
+    TableModel(),
+    {"table": TABLE},
+    trie,
+    SCALES,
+    SearchConfig(beams=beams),
+    Filters(forbidden, allowed),
   )
 
 

@@ -21,7 +21,9 @@ def search(beams=40, scales=SCALES, trie=TRIE, forbidden=None, key=None, **optio
 
   @jax.jit
   def call(forbidden, key):
-    return beam.search(TableModel(), TABLE, trie, scales, config, Filters(forbidden), key)
+    return beam.search(
+      TableModel(), {"table": TABLE}, trie, scales, config, Filters(forbidden), key
+    )
 
   return jax.tree.map(np.asarray, call(forbidden, key))
 

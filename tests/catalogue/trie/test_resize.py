@@ -23,7 +23,7 @@ def counted_search():
   @jax.jit
   def search(trie):
     compiled.append(1)
-    return beam.search(TableModel(), TABLE, trie, SCALES, SearchConfig(beams=20))
+    return beam.search(TableModel(), {"table": TABLE}, trie, SCALES, SearchConfig(beams=20))
 
   return search, compiled
 

@@ -23,7 +23,9 @@ FORBIDDEN = np.array([[3, 60, NO_ITEM], [7, 7, 0], [NO_ITEM] * 3, [1, 2, 3]], np
 
 
 def search(trie, table, scales, forbidden):
-  return beam.search(TableModel(), table, trie, scales, SearchConfig(beams=20), Filters(forbidden))
+  return beam.search(
+    TableModel(), {"table": table}, trie, scales, SearchConfig(beams=20), Filters(forbidden)
+  )
 
 
 @pytest.mark.parametrize("every_prefix", [True, False])

@@ -253,7 +253,9 @@ def test_parquet_knows_its_times_whole_floats_and_lists(tmp_path: Path) -> None:
 def test_parquet_is_read_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
   monkeypatch.setitem(sys.modules, "pyarrow", None)
   pl.DataFrame(_LOG, list(_COLUMNS.values()), orient="row").write_parquet(tmp_path / "a.parquet")
-  _same(_read(str(tmp_path / "a.parquet")), _read(_csv(tmp_path / "a.csv")))
+  found = _read(str(tmp_path / "a.parquet"))
+  assert found.histories.num_users == 1
+  _same(found, _read(_csv(tmp_path / "a.csv")))
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
