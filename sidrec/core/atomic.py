@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from etils.epath import backend
 
-from sidrec.core.paths import as_path, is_local, open_bytes
+from sidrec.core.paths import as_path, file_system, is_local, open_bytes
 
 PathLike = str | os.PathLike[str]
 
@@ -47,8 +46,7 @@ def _upload_whole(path: PathLike, write: Callable[[IO[bytes]], Any]) -> None:
   with tempfile.NamedTemporaryFile(prefix="sidrec-") as draft:
     write(draft)
     draft.flush()
-    # etils' own file system object, so that both see the same state.
-    backend.fsspec_backend.fs(path).put_file(draft.name, os.fspath(path))
+    file_system(path).put_file(draft.name, os.fspath(path))
 
 
 def write_whole_text(path: PathLike, text: str) -> None:

@@ -5,7 +5,9 @@ import os
 import re
 from typing import IO, cast
 
+import fsspec
 from etils import epath
+from etils.epath import backend
 
 # Buckets go through fsspec even where TensorFlow is installed, which etils would prefer.
 os.environ.setdefault("EPATH_USE_TF", "false")
@@ -62,8 +64,6 @@ def _with_scheme(text: str, scheme: str, rest: str) -> epath.Path:
 
 def _forget_listings() -> None:
   """Makes fsspec ask the bucket each time, because other processes write there too."""
-  import fsspec
-
   for scheme in ("gs", "gcs", "s3"):
     fsspec.config.conf.setdefault(scheme, {}).setdefault("use_listings_cache", False)
 
@@ -82,3 +82,20 @@ def absolute(path: str | os.PathLike[str]) -> epath.Path:
 def open_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
   """Opens a file for reading, local or in a bucket; seekable. Raises as `open` does."""
   return cast(IO[bytes], as_path(path).open("rb"))
+
+
+def files_under(path: str | os.PathLike[str]) -> list[epath.Path]:
+  """All files in a folder and below, sorted; of a file, itself; of nothing, none."""
+  path = as_path(path)
+  if is_local(path):
+    if path.is_file():
+      return [path]
+    return sorted(epath.Path(top, name) for top, _, names in os.walk(path) for name in names)
+  # `epath.Path.walk` loses the scheme.
+  scheme = os.fspath(path).partition("://")[0]
+  return [epath.Path(f"{scheme}://{name}") for name in sorted(file_system(path).find(str(path)))]
+
+
+def file_system(path: str | os.PathLike[str]) -> fsspec.AbstractFileSystem:
+  """The fsspec file system of a path in a bucket: the same object that `epath.Path` uses."""
+  return backend.fsspec_backend.fs(os.fspath(path))
