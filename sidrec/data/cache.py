@@ -6,14 +6,13 @@ A text column is stored as its strings' UTF-8 bytes and lengths.
 import itertools
 import json
 import os
-import uuid
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sidrec.core.atomic import open_arrays, write_whole
 from sidrec.data import dataset
 
 _FORMAT = 2  # 1 had text of fixed width
@@ -24,7 +23,7 @@ Column = Callable[[str], np.ndarray]  # name → the column of that name
 def save_dataset(path: str | os.PathLike, data: dataset.Dataset) -> None:
   """Writes a data set to `path`, which afterwards holds all of it or, on failure, what it held."""
   header = {"name": data.name, "notes": data.notes, "numeric": list(data.items.numeric)}
-  _save(Path(path), header, data.histories._asdict() | _item_columns(data.items))
+  _save(path, header, data.histories._asdict() | _item_columns(data.items))
 
 
 def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
@@ -50,7 +49,7 @@ def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
 
 def save_items(path: str | os.PathLike, items: dataset.Items) -> None:
   """Writes a catalogue to `path`, all of it or nothing."""
-  _save(Path(path), {"numeric": list(items.numeric)}, _item_columns(items))
+  _save(path, {"numeric": list(items.numeric)}, _item_columns(items))
 
 
 def load_items(path: str | os.PathLike) -> dataset.Items:
@@ -73,24 +72,18 @@ def _items(header: dict, column: Column) -> dataset.Items:
   )
 
 
-def _save(path: Path, header: dict, columns: Mapping[str, np.ndarray]) -> None:
+def _save(path: str | os.PathLike, header: dict, columns: Mapping[str, np.ndarray]) -> None:
   text = [name for name, column in columns.items() if column.dtype == dataset.TEXT]
   header = {"format": _FORMAT, **header, "text": text}
   arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
   for name, column in columns.items():
     arrays |= _pack(name, column) if name in text else {name: column}
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.npz")
-  try:
-    np.savez(partial, allow_pickle=False, **arrays)
-    os.replace(partial, path)
-  finally:
-    partial.unlink(missing_ok=True)
+  write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def _load(path: str | os.PathLike, read: Callable[[dict, Column], Any]) -> Any:
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    with open_arrays(path) as arrays:
       header = json.loads(arrays["header"].tobytes())
       version = header["format"]
       if version == _FORMAT:

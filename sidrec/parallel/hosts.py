@@ -27,7 +27,7 @@ from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.cluster import Cluster, configured_cluster, detected_cluster
 
 _ENDED = "sidrec/ended"  # key: how the first process that failed ended
-_SECONDS_TO_END = 10  # that a process waits for the others to read the message
+_SECONDS_TO_END = 10  # that a process waits for others to read the message, or for its threads
 _MADE = itertools.count()  # numbers what the primary host makes; equal in all processes
 _ENDING = threading.Lock()
 
@@ -239,6 +239,7 @@ def end(message: str, status: int = 1) -> NoReturn:
     with contextlib.suppress(OSError):  # the reader of stderr may have ended first
       print(message, file=sys.stderr, flush=True)
     if is_alone() and in_main:
+      threading.Thread(target=_exit_after_main, args=(status,), daemon=True).start()
       sys.exit(status)
     if not is_alone():
       _end_others(message, status)
@@ -246,6 +247,13 @@ def end(message: str, status: int = 1) -> NoReturn:
       sys.stdout.flush()
     # A regular exit would wait in JAX's shutdown for processes that may be gone.
     os._exit(status)
+
+
+def _exit_after_main(status: int) -> None:
+  """In a thread: ends the process if other threads, such as Orbax's, outlive the main one."""
+  threading.main_thread().join()
+  time.sleep(_SECONDS_TO_END)
+  os._exit(status)
 
 
 def _end_others(message: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: a run's latest and best states, and single parameter trees.
+"""Checkpoints by Orbax: a run's latest and best states.
 
 All processes must call every function here. Orbax decides which of them writes what, and
 the primary host decides which checkpoints are sound. A checkpoint gets its name only when it
@@ -6,27 +6,33 @@ is complete, with its checksums.
 """
 
 import contextlib
-import errno
 import functools
 import json
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
-import jax
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from sidrec.parallel.mesh import make_mesh, replicated
+from sidrec.core.paths import absolute, as_path, is_local
+from sidrec.parallel.hosts import is_primary
 from sidrec.training import checkpoint_recovery as recovery
 from sidrec.training.checksums import write_checksums
+from sidrec.training.orbax import (
+  UNFINISHED,
+  abstract,
+  context,
+  explain,
+  leave_out_path,
+  silence_orbax,
+)
+from sidrec.training.params import load_params as load_params
+from sidrec.training.params import save_params as save_params
 from sidrec.training.tree_paths import arranged_like, check_fit
 
 PyTree = Any
 Progress = Mapping[str, Any]  # what JSON can hold; infinities and NaN included
-
-UNFINISHED = ".orbax-checkpoint-tmp"  # how Orbax ends the name of a folder that it is writing
 
 
 class Checkpoints(NamedTuple):
@@ -121,11 +127,18 @@ class Checkpoints(NamedTuple):
     with self._explain_failure():
       self.latest.wait()
       self.best.wait()
+    if is_primary():
+      for checkpointer in self:
+        if checkpointer.latest is not None:
+          leave_out_path(checkpointer.directory / str(checkpointer.latest.step))
 
   def close(self) -> None:
     """Waits for the save in progress, if any, and releases Orbax's threads."""
-    with self._explain_failure(), contextlib.closing(self.best):
-      self.latest.close()
+    try:
+      self.wait()
+    finally:
+      with self._explain_failure(), contextlib.closing(self.best):
+        self.latest.close()
 
   def __enter__(self) -> Self:
     """Returns itself."""
@@ -151,7 +164,7 @@ class Checkpoints(NamedTuple):
         return
       recovery.delete_step(checkpointer, step)
     add_checksums = functools.partial(_add_checksums, checkpointer.directory, step, note)
-    with self._explain_failure(), _context(before_rename=add_checksums):
+    with self._explain_failure(), context(before_rename=add_checksums):
       checkpointer.save_async(step, tree, force=True, custom_metadata=note)
 
   @contextlib.contextmanager
@@ -164,11 +177,8 @@ class Checkpoints(NamedTuple):
         checkpointer.reload()  # it counts the failed one, and has forgotten an older one
       # No call to other processes here: they may know of no failure.
       kept = self.latest.latest
-      # TensorStore raises a ValueError with the system's words for it.
-      full = any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
-      reason = "the disk is full" if full else " ".join(str(error).split())
+      reason, remedy = explain(error)
       rest = "there is none yet" if kept is None else f"the one of step {kept.step} is kept"
-      remedy = "make room there" if full else "remove the cause"
       raise OSError(
         f"a checkpoint could not be saved in {self.latest.directory.parent}: {reason}; {rest};"
         f" {remedy} and start again with the same command"
@@ -182,14 +192,18 @@ def open_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
 
   Args:
     folder: a path that all processes share; may be a bucket (gs://…).
+
+  Raises:
+    ValueError: for s3://; see `check_can_save`.
   """
-  _silence_orbax()
+  check_can_save(folder)
+  silence_orbax()
   # Each of the two latest states needs the last best one before it, and a third best one is
   # saved before the latest state that records it.
   latest, best = (
     ocp.training.Checkpointer(
-      os.path.join(_absolute(folder), name),
-      context=_context(),
+      os.fspath(absolute(folder) / name),
+      context=context(),
       preservation_policy=ocp.training.preservation_policies.LatestN(count),  # pyrefly: ignore[bad-argument-type]
       cleanup_tmp_directories=True,
     )
@@ -198,62 +212,25 @@ def open_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
   return Checkpoints(latest, best)
 
 
-def save_params(path: str | os.PathLike[str], tree: PyTree) -> None:
-  """Saves a pytree of arrays as the folder `path`, replacing what was there.
+def check_can_save(folder: str | os.PathLike[str]) -> None:
+  """Raises ValueError if checkpoints cannot be saved below a folder; to be asked before training.
 
-  Of arrays that each process has for itself, those of the primary host are saved.
+  Orbax and TensorStore write to local folders and to gs://, not to s3://.
   """
-  _silence_orbax()
-  with _context():
-    ocp.save(_absolute(path), jax.tree.map(_of_all_processes, tree), overwrite=True)
-
-
-def load_params(path: str | os.PathLike[str], abstract_tree: PyTree = None) -> PyTree:
-  """Loads what `save_params` saved.
-
-  Args:
-    path: the folder.
-    abstract_tree: as in `Checkpoints.restore_latest`; or None, to get the arrays
-      replicated over all devices, in dicts and lists (also for NamedTuples and tuples).
-
-  Raises:
-    FileNotFoundError: if there is no complete folder `path`.
-    ValueError: if it does not fit `abstract_tree`.
-  """
-  _silence_orbax()
-  path = _absolute(path)
-  with _context():
-    stored = None
-    with contextlib.suppress(FileNotFoundError, ocp.errors.InvalidLayoutError):
-      stored = ocp.metadata(path).metadata
-    if stored is None:
-      raise FileNotFoundError(f"no complete parameters at {path}; save them first")
-    wanted = stored if abstract_tree is None else abstract_tree
-    check_fit(path, stored, wanted)
-    return arranged_like(wanted, ocp.load(path, arranged_like(stored, _abstract(wanted))))
-
-
-def _of_all_processes(x: Any) -> Any:
-  """As an array that all processes hold, which is what Orbax saves where there are several."""
-  if jax.process_count() == 1 or not isinstance(x, jax.Array) or not x.is_fully_addressable:
-    return x
-  return jax.make_array_from_process_local_data(replicated(make_mesh()), jax.device_get(x))
-
-
-def _context(before_rename: Callable[[], None] | None = None) -> ocp.Context:
-  context = ocp.Context()
-  # Slicing replicated arrays over the devices that hold them makes the call that
-  # starts a save three times as long, for files that are small here.
-  context.array.saving.use_replica_parallel = False
-  # Runs on the primary host, in the background, when all processes have written their files.
-  context.async_options.post_finalization_callback = before_rename
-  return context
+  path = as_path(folder)
+  if not is_local(path) and not os.fspath(path).startswith("gs://"):
+    raise ValueError(
+      f"{path}: a training cannot save its checkpoints there; train in a local folder or in gs://"
+      " and copy the run to s3:// then, from where it can recommend and evaluate"
+    )
 
 
 def _add_checksums(directory: epath.Path, step: int, note: dict[str, Any]) -> None:
   unfinished = directory / f"{step}{UNFINISHED}"
   # In buckets, where folders cannot be renamed, Orbax writes to the final folder.
-  write_checksums(unfinished if unfinished.exists() else directory / str(step), note)
+  folder = unfinished if unfinished.exists() else directory / str(step)
+  leave_out_path(folder / "state")
+  write_checksums(folder, note)
 
 
 def _note(stored: ocp.training.CheckpointMetadata) -> Any:
@@ -268,7 +245,7 @@ def _load(
   check_fit(stored.path, stored.metadata, wanted)
   try:
     # In the structure that was saved: to Orbax, nodes without leaves make a difference.
-    loaded = checkpointer.load(step, arranged_like(stored.metadata, _abstract(wanted)))
+    loaded = checkpointer.load(step, arranged_like(stored.metadata, abstract(wanted)))
   except (OSError, ValueError, KeyError) as error:
     first = error
     while first.__context__ is not None:  # Orbax may end with a KeyError about handlers
@@ -279,32 +256,3 @@ def _load(
       " or delete that folder to go on from the one before"
     ) from error
   return arranged_like(wanted, loaded), _note(stored)
-
-
-def _abstract(tree: PyTree) -> PyTree:
-  everywhere = replicated(make_mesh())
-
-  def abstract_leaf(x: Any) -> Any:
-    if not hasattr(type(x), "sharding"):
-      return x  # NumPy arrays and Python scalars come back as such
-    # Orbax's metadata has the devices of the run that saved, which need not be here.
-    known = isinstance(x, (jax.Array, jax.ShapeDtypeStruct))
-    sharding = (x.sharding if known else None) or everywhere
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-  return jax.tree.map(abstract_leaf, tree)
-
-
-def _absolute(path: str | os.PathLike[str]) -> str:
-  path = os.fspath(path)
-  return path if "://" in path else os.path.abspath(path)
-
-
-def _silence_orbax() -> None:
-  """Drops Orbax's messages below WARNING (dozens a save), and tracebacks of what it also raises."""
-  logging.getLogger("absl").addFilter(_is_wanted)
-
-
-def _is_wanted(record: logging.LogRecord) -> bool:
-  from_orbax = "/orbax/" in record.pathname.replace("\\", "/")
-  return not from_orbax or (record.levelno >= logging.WARNING and not record.exc_info)

@@ -4,21 +4,28 @@ import datetime
 import json
 import math
 import os
+import struct
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-import tensorboardX
+from etils import epath
 from rich import progress
 from rich.console import Console
 from rich.table import Column
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2 as generated
+from tensorboardX.record_writer import masked_crc32c
 
 from sidrec.core.atomic import write_whole_text
+from sidrec.core.growing import GrowingFile
+from sidrec.core.paths import as_path
 from sidrec.parallel.hosts import is_primary
 
 SECONDS_BETWEEN_LINES = 10.0
+
+event_pb2: Any = generated  # its classes are made at run time, unseen by type checkers
 
 
 class Logger(NamedTuple):
@@ -54,26 +61,19 @@ def make_logger(
   """
   if not is_primary():
     return Logger(lambda *_: None, lambda *_: None, lambda: None)
-  workdir = Path(workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
+  workdir = as_path(workdir)
   drop_after(workdir / "metrics.jsonl", stage, start_step)
-  lines = (workdir / "metrics.jsonl").open("a", encoding="utf-8")
-  events = tensorboardX.SummaryWriter(
-    str(workdir / "tensorboard" / stage),
-    purge_step=start_step + 1,
-    flush_secs=30,
-    # Event files are named by the second; a quick restart must not overwrite one.
-    filename_suffix=f".{os.getpid()}.{start_step}",
-  )
+  lines = GrowingFile(workdir / "metrics.jsonl")
+  events = Events(workdir / "tensorboard" / stage, start_step)
   display = Display(stage, total_steps, start_step, sys.stderr)
 
   def scalars(step: int, values: Mapping[str, Any]) -> None:
     numbers = {name: float(value) for name, value in values.items()}
     finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
-    lines.write(json.dumps({"step": int(step), "stage": stage, **finite}, allow_nan=False) + "\n")
+    line = json.dumps({"step": int(step), "stage": stage, **finite}, allow_nan=False) + "\n"
+    lines.write(line.encode())
     lines.flush()
-    for name, x in numbers.items():
-      events.add_scalar(name.replace("@", "_"), x, int(step))  # TensorBoard has no @ in names
+    events.scalars(int(step), numbers)
     validation = [f"{name} {x:.4g}" for name, x in numbers.items() if name.startswith("valid")]
     if validation:
       display.note(f"{stage} {step}/{total_steps}  " + "  ".join(validation))
@@ -85,7 +85,37 @@ def make_logger(
   return Logger(scalars, display.progress, close)
 
 
-def drop_after(path: Path, stage: str, step: int) -> None:
+class Events:
+  """TensorBoard's file of one training, without the name of the host."""
+
+  def __init__(self, folder: epath.Path, start_step: int):
+    """Makes the file; older points after `start_step` are void, because those steps run again."""
+    # Event files are named by the second; a quick restart must not overwrite one.
+    name = f"events.out.tfevents.{time.time():.0f}.{os.getpid()}.{start_step}"
+    self._file = GrowingFile(folder / name)
+    self._add(file_version="brain.Event:2")
+    restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._add(step=start_step + 1, session_log=restart)
+
+  def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    """Adds one point for each name."""
+    for name, x in values.items():
+      tag = name.replace("@", "_")  # TensorBoard has no @ in names
+      self._add(step=step, summary=summary.scalar(tag, x))
+    self._file.flush()
+
+  def close(self) -> None:
+    """Writes what is left."""
+    self._file.close()
+
+  def _add(self, **fields: Any) -> None:
+    data = event_pb2.Event(wall_time=time.time(), **fields).SerializeToString()
+    length = struct.pack("<Q", len(data))
+    checks = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
+    self._file.write(length + checks[0] + data + checks[1])
+
+
+def drop_after(path: epath.Path, stage: str, step: int) -> None:
   """Removes a stage's lines after `step`, and a line that a killed run left unfinished."""
   if not path.exists():
     return
@@ -97,7 +127,7 @@ def drop_after(path: Path, stage: str, step: int) -> None:
       return False
     return line.endswith("\n") and (entry.get("stage") != stage or entry["step"] <= step)
 
-  before = path.read_text(encoding="utf-8").splitlines(keepends=True)
+  before = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
   after = [line for line in before if stays(line)]
   if after != before:
     write_whole_text(path, "".join(after))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -74,8 +75,8 @@ def test_an_interrupted_save_leaves_the_old_file(
   path = tmp_path / "c.npz"
   cache.save_dataset(path, _small())
 
-  def interrupted(file: Path, **arrays: object) -> None:
-    file.write_bytes(b"half")
+  def interrupted(file: IO[bytes], **arrays: object) -> None:
+    file.write(b"half")
     raise OSError("no space left")
 
   monkeypatch.setattr(np, "savez", interrupted)

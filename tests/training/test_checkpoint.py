@@ -255,34 +255,6 @@ class Codebook(NamedTuple):
   seen: np.ndarray
 
 
-def test_params_come_back_with_and_without_a_template(tmp_path):
-  params = Codebook(jnp.arange(6, dtype=jnp.bfloat16), np.arange(3, dtype=np.int64))
-  save_params(tmp_path / "tokenizer", (params, [jnp.ones(2)]))
-  assert_same_bits(
-    load_params(tmp_path / "tokenizer", (params, [jnp.ones(2)])), (params, [jnp.ones(2)])
-  )
-  plain = load_params(tmp_path / "tokenizer")
-  assert_same_bits(plain, [params._asdict(), [jnp.ones(2)]])
-  assert len(plain[0]["table"].sharding.device_set) == 8
-
-
-def test_params_saved_again_replace_the_old_ones(tmp_path):
-  save_params(tmp_path / "tokenizer", {"x": jnp.zeros(3), "gone": jnp.zeros(3)})
-  save_params(tmp_path / "tokenizer", {"x": jnp.ones(3)})
-  assert_same_bits(load_params(tmp_path / "tokenizer"), {"x": jnp.ones(3)})
-
-
-def test_params_that_are_missing_or_do_not_fit_say_so(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"no complete parameters at .*tokenizer"):
-    load_params(tmp_path / "tokenizer")
-  (tmp_path / "tokenizer").mkdir()
-  with pytest.raises(FileNotFoundError, match=r"no complete parameters at .*tokenizer"):
-    load_params(tmp_path / "tokenizer")
-  save_params(tmp_path / "tokenizer", {"x": jnp.ones(3)})
-  with pytest.raises(ValueError, match=r"x is float32\[3\] in it, but float32\[4\] here"):
-    load_params(tmp_path / "tokenizer", {"x": jnp.ones(4)})
-
-
 def test_relative_paths_work(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   save_params("tokenizer", {"x": jnp.ones(3)})

@@ -4,15 +4,18 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from damage import bring_back, cut, flip_a_bit, hide, largest_file
+from processes import environment
 
 from sidrec.training.checkpoint import open_checkpoints
 from sidrec.training.checksums import CHECKSUMS
+from sidrec.training.params import load_params, save_params
 
 
 def state_at(step, size=300):
@@ -106,7 +109,11 @@ def test_where_nothing_is_sound_nothing_is_deleted(tmp_path):
     ):
       with pytest.raises(ValueError, match=rf"no checkpoint in .*{folder} is sound") as error:
         restore(state_at(0))
-      for part in ("step 200: its ", "step 100: its ", "delete that folder to start again"):
+      for part in (
+        f"step 200: {tmp_path}",
+        f"step 100: {tmp_path}",
+        "delete that folder to start again",
+      ):
         assert part in str(error.value)
   assert steps_in(tmp_path / "latest") == steps_in(tmp_path / "best") == ["100", "200"]
 
@@ -209,6 +216,38 @@ def test_a_full_disk_leaves_the_former_checkpoint(small_disk, room, caplog):
   save_twice(run, size)
   with open_checkpoints(run) as checkpoints:
     assert_state_at(300, checkpoints.restore_latest(state_at(0, size))[0])
+
+
+@pytest.mark.parametrize("room", [0.97, 0.5, 0.0])
+def test_a_full_disk_leaves_the_former_params(small_disk, room, caplog):
+  before = {"x": state_at(1, 150_000)["w"]}
+  save_params(small_disk / "run/params", before)
+  free = shutil.disk_usage(small_disk).free
+  (small_disk / "ballast").write_bytes(bytes(free - int(room * 600_000)))
+  with pytest.raises(OSError, match=r"saved in .*params: the disk is full; make room") as error:
+    save_params(small_disk / "run/params", {"x": state_at(2, 150_000)["w"]})
+  assert "\n" not in str(error.value)
+  assert not [record for record in caplog.records if record.exc_info]
+  (small_disk / "ballast").unlink()
+  np.testing.assert_array_equal(load_params(small_disk / "run/params")["x"], before["x"])
+
+
+def test_a_folder_that_cannot_be_made_leaves_no_thread_behind(tmp_path):
+  """Orbax's would wait for the folder for 20 minutes, and Python for them at its exit."""
+  script = (
+    "import sys, numpy as np\n"
+    "from pathlib import Path\n"
+    "from sidrec.training.checkpoint import open_checkpoints\n"
+    "run = Path(sys.argv[1])\n"
+    "with open_checkpoints(run) as checkpoints:\n"
+    "  (run / 'latest').rmdir()\n"
+    "  (run / 'latest').write_text('')\n"
+    "  checkpoints.save_latest(1, {'x': np.ones(3)}, {})\n"
+  )
+  command = [sys.executable, "-c", script, str(tmp_path)]
+  ended = subprocess.run(command, env=environment(1), capture_output=True, timeout=60, text=True)
+  assert ended.returncode == 1
+  assert "OSError: a checkpoint could not be saved" in ended.stderr.splitlines()[-1]
 
 
 def test_a_save_that_fails_for_another_reason_says_so(tmp_path):

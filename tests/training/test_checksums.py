@@ -25,7 +25,7 @@ def test_every_file_is_as_it_was_saved(checkpoint):
 
 @pytest.mark.parametrize("harm", [flip_a_bit, cut, lambda path: path.unlink()])
 def test_harm_to_any_file_is_found_and_named(checkpoint, harm):
-  names = json.loads((checkpoint / CHECKSUMS).read_text())["crc32"]
+  names = json.loads((checkpoint / CHECKSUMS).read_text())["files"]
   assert len(names) >= 5
   assert str(largest_file(checkpoint).relative_to(checkpoint)) in names
   there = {str(p.relative_to(checkpoint)) for p in checkpoint.rglob("*") if p.is_file()}
@@ -64,7 +64,7 @@ def test_harm_to_the_note_is_found(checkpoint):
 def test_checksums_that_are_garbled_do_not_pass(checkpoint):
   path = checkpoint / CHECKSUMS
   text = path.read_text()
-  for changed in (text[: len(text) // 2], "", "[]", "{}", text.replace("crc32", "crc33")):
+  for changed in (text[: len(text) // 2], "", "[]", "{}", text.replace("files", "fils")):
     path.write_text(changed)
     assert find_damage(checkpoint) == f"its {CHECKSUMS} is garbled"
   path.write_bytes(b"\xff" + text.encode())

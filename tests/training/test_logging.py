@@ -1,11 +1,14 @@
 import io
 import json
+import socket
 
+import buckets
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
+from sidrec.core.paths import as_path
 from sidrec.training import logging
 from sidrec.training.logging import Display, make_logger
 
@@ -146,3 +149,23 @@ def test_only_the_primary_host_writes(tmp_path, capsys, monkeypatch, primary):
   logger.close()
   assert (tmp_path / "run").exists() == primary
   assert bool(capsys.readouterr().err) == primary
+
+
+def test_event_files_do_not_name_the_host(tmp_path):
+  make_logger(tmp_path, "recommender", 100).close()
+  (path,) = (tmp_path / "tensorboard/recommender").iterdir()
+  assert socket.gethostname() not in path.name
+  assert socket.gethostname().encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("bucket", [buckets.google, buckets.amazon])
+def test_logs_in_a_bucket_go_on_where_they_were(bucket):
+  with bucket() as root:
+    for start, steps in [(0, (10, 20)), (10, (20, 30))]:
+      logger = make_logger(f"{root}/run", "recommender", 100, start_step=start)
+      for step in steps:
+        logger.scalars(step, {"loss": start + step})
+      logger.close()
+    lines = as_path(f"{root}/run/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["loss"] for line in lines] == [10, 30, 40]
+    assert len(list(as_path(f"{root}/run/tensorboard/recommender").iterdir())) == 2
