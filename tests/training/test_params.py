@@ -112,7 +112,9 @@ def test_params_in_a_bucket(bucket):
       load_params(path)
 
 
+@pytest.mark.slow
 def test_checkpoints_in_a_bucket():
+  """Orbax and TensorStore wait for an emulator of one thread: 18 seconds."""
   with buckets.google() as root:
     state = {"x": jnp.arange(3.0)}
     with open_checkpoints(f"{root}/run") as checkpoints:

@@ -177,6 +177,7 @@ def test_a_core_that_is_not_reached_is_an_error(tmp_path: Path) -> None:
 def test_without_beam_there_is_one_sentence(tmp_path: Path, monkeypatch) -> None:
   monkeypatch.setitem(sys.modules, "apache_beam", None)
   monkeypatch.delitem(sys.modules, "sidrec.data.prepare.beam_graph", raising=False)
+  monkeypatch.delattr("sidrec.data.prepare.beam_graph", raising=False)  # of an earlier test
   with pytest.raises(ImportError, match=r"needs Apache Beam: pip install 'sidrec\[beam\]'"):
     command.prepare_by_beam(table_config(tmp_path / "log.csv"), tmp_path / "store")
 
