@@ -50,6 +50,7 @@ class Checkpoints(NamedTuple):
 
   latest: ocp.training.Checkpointer
   best: ocp.training.Checkpointer
+  saving: list[Any]  # the response of the save in progress
 
   def latest_step(self) -> int | None:
     """The step that `restore_latest` would restore, if any; waits, and reads files."""
@@ -125,10 +126,12 @@ class Checkpoints(NamedTuple):
   def wait(self) -> None:
     """Waits for the save in progress, if any; raises OSError if it failed."""
     with self._explain_failure():
+      while self.saving:
+        self.saving.pop().result()  # ends its thread, too
       self.latest.wait()
       self.best.wait()
     if is_primary():
-      for checkpointer in self:
+      for checkpointer in (self.latest, self.best):
         if checkpointer.latest is not None:
           leave_out_path(checkpointer.directory / str(checkpointer.latest.step))
 
@@ -165,7 +168,7 @@ class Checkpoints(NamedTuple):
       recovery.delete_step(checkpointer, step)
     add_checksums = functools.partial(_add_checksums, checkpointer.directory, step, note)
     with self._explain_failure(), context(before_rename=add_checksums):
-      checkpointer.save_async(step, tree, force=True, custom_metadata=note)
+      self.saving.append(checkpointer.save_async(step, tree, force=True, custom_metadata=note))
 
   @contextlib.contextmanager
   def _explain_failure(self) -> Iterator[None]:
@@ -173,7 +176,7 @@ class Checkpoints(NamedTuple):
     try:
       yield
     except (OSError, ValueError) as error:
-      for checkpointer in self:
+      for checkpointer in (self.latest, self.best):
         checkpointer.reload()  # it counts the failed one, and has forgotten an older one
       # No call to other processes here: they may know of no failure.
       kept = self.latest.latest
@@ -209,7 +212,7 @@ def open_checkpoints(folder: str | os.PathLike[str]) -> Checkpoints:
     )
     for name, count in [("latest", 2), ("best", 3)]
   )
-  return Checkpoints(latest, best)
+  return Checkpoints(latest, best, [])
 
 
 def check_can_save(folder: str | os.PathLike[str]) -> None:

@@ -1,6 +1,8 @@
 import logging
 import math
+import os
 import shutil
+import threading
 from typing import NamedTuple
 
 import jax
@@ -262,6 +264,19 @@ def test_relative_paths_work(tmp_path, monkeypatch):
   with open_checkpoints("run") as checkpoints:
     checkpoints.save_latest(1, {"x": jnp.ones(3)}, {})
   assert steps_in(tmp_path / "run/latest") == ["1"]
+
+
+def test_saves_leave_no_threads_and_files_open(tmp_path):
+  def held():
+    return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+  with open_checkpoints(tmp_path) as checkpoints:
+    for step in range(1, 9):
+      checkpoints.save_latest(step, {"x": jnp.ones(3)}, {})
+      checkpoints.wait()
+      if step == 2:
+        before = held()
+    assert held() == before
 
 
 def test_orbax_keeps_quiet_and_nobody_else_has_to(tmp_path, caplog):
