@@ -1,6 +1,7 @@
 """Buckets on loopback: emulators of Google's and Amazon's object stores (extra remote-test)."""
 
 import contextlib
+import http.server
 import os
 import socket
 import urllib.request
@@ -31,8 +32,14 @@ def google() -> Iterator[str]:
     "TENSORSTORE_GCS_HTTP_URL": address,
     "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # it would look for credentials
   }
-  with emulator, _environment(**variables):
-    yield f"gs://{BUCKET}"
+  # One thread alone would let the client wait wherever a connection stays open.
+  with mock.patch("http.server.HTTPServer", http.server.ThreadingHTTPServer):
+    emulator.start()
+  try:
+    with _environment(**variables):
+      yield f"gs://{BUCKET}"
+  finally:
+    emulator.stop()
 
 
 @contextlib.contextmanager
