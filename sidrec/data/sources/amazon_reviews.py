@@ -28,6 +28,8 @@ from sidrec.data.sources.amazon_metadata import read_metadata
 from sidrec.data.sources.items import NOTHING, Described
 from sidrec.data.sources.log import read_data, scan_log
 from sidrec.data.sources.scan import Scan
+from sidrec.data.sources.shown import listed
+from sidrec.data.sources.values import ValueForm
 
 # Of 2023, and of 2014 and 2018: columns by role, and the unit of time.
 _FORMS = (
@@ -74,15 +76,14 @@ def read_amazon_reviews(
   lacking = [name for name in columns.values() if name not in names]  # `scan_log` says so
   table = pl.DataFrame() if lacking else _table(reviews, columns)
 
-  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
-    del ids
+  def frame(names: Sequence[str]) -> pl.LazyFrame:
     return table.lazy().select("row", pl.lit(False).alias("faulty"), *names)
 
   def where(row: int) -> str:
     number, _ = next(itertools.islice(numbered_lines(reviews), row, None))
     return f"{reviews}:{number}"
 
-  log = scan_log(Scan(reviews, names, frame, where), columns, unit)
+  log = scan_log(Scan(reviews, names, frame, where), columns, ValueForm(unit))
   described = NOTHING
   if metadata:
     wanted = table[columns["item"]].drop_nulls().unique().to_list()
@@ -127,7 +128,7 @@ def _form(file: Path) -> tuple[list[str], dict[str, str], str]:
   known = " or ".join(f"{columns['user']} and {columns['item']}" for columns, _ in _FORMS)
   raise ValueError(
     f"{file} holds no Amazon reviews: its first lines name no {known}, but "
-    f"{', '.join(names) or 'nothing'}"
+    f"{listed(names) or 'nothing'}"
   )
 
 

@@ -2,6 +2,9 @@
 
 Rules, each with a note that counts what it met: rows without an id are dropped, and of several
 rows with one id the first describes the item. A missing title or text is '', a missing number NaN.
+Categories keep their places: a name that is missing before others is ''. Several columns of
+categories are levels, each a place; only the last of them can hold several names without moving
+those after it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +18,11 @@ from sidrec.data.sources.build import ITEM_SCHEMA
 from sidrec.data.sources.file_lines import named_faults
 from sidrec.data.sources.rules import counted
 from sidrec.data.sources.scan import Scan, require_columns
+from sidrec.data.sources.shown import shown
+from sidrec.data.sources.values import ValueForm
 
 Split = Callable[[str, pl.Series], pl.Series]  # column, its values → List(String), names in each
+_UNKNOWN = pl.lit([""], pl.List(pl.String))  # a level without a name
 _TEXTS = ("id", "title", "categories", "text")  # roles; all others are numbers
 
 
@@ -38,13 +44,24 @@ def split_at(separator: str) -> Split:
     del column  # all are split alike
     text, name = pl.col("text"), pl.element()
     parts = text.str.split(separator) if separator else pl.concat_list(text)
-    names = parts.list.eval(name.str.strip_chars()).list.eval(name.filter(name != ""))
+    names = without_end(parts.list.eval(name.str.strip_chars()))
     return texts.alias("text").to_frame().select(names.fill_null([])).to_series()
 
   return split
 
 
-def read_items(scan: Scan, columns: Mapping[str, str | Sequence[str]], split: Split) -> Described:
+def without_end(names: pl.Expr) -> pl.Expr:
+  """Lists without the '' at their ends."""
+  named = pl.element() != ""
+  return names.list.eval(pl.element().filter(named.reverse().cum_max().reverse()))
+
+
+def read_items(
+  scan: Scan,
+  columns: Mapping[str, str | Sequence[str]],
+  split: Split,
+  form: ValueForm = ValueForm(),
+) -> Described:
   """Reads what is known about items.
 
   Args:
@@ -53,6 +70,7 @@ def read_items(scan: Scan, columns: Mapping[str, str | Sequence[str]], split: Sp
       which the last two may be several columns; every further role, such as 'year', is the
       name of a numeric column.
     split: how to split the values of a column of categories.
+    form: how values are written.
 
   Raises:
     ValueError: if no column is named for the id, a column is not there, or a number is none
@@ -60,12 +78,12 @@ def read_items(scan: Scan, columns: Mapping[str, str | Sequence[str]], split: Sp
   """
   named = _columns(scan, columns)
   with named_faults(scan.file):
-    rows = _rows(scan, named)
+    rows = _rows(scan, named, form)
+    notes = scan.notes()
   size = len(rows)
   described = rows.drop_nulls("id")
   nameless, size = size - len(described), len(described)
   described = described.unique("id", keep="first", maintain_order=True)
-  notes = []
   if nameless:
     notes.append(f"dropped {counted(nameless, 'row')} of items without an id")
   if repeated := size - len(described):
@@ -74,15 +92,19 @@ def read_items(scan: Scan, columns: Mapping[str, str | Sequence[str]], split: Sp
     f"categories {k}": split(name, described[f"categories {k}"].fill_null(""))
     for k, name in enumerate(named.get("categories", ()))
   }
+  levels = [pl.when(pl.col(k).list.len() == 0).then(_UNKNOWN).otherwise(pl.col(k)) for k in lists]
+  if long := [name for name, k in zip(named.get("categories", ())[:-1], lists, strict=False)
+              if (lists[k].list.len() > 1).any()]:
+    notes.append(
+      f"several categories in one {shown(long[0])} move those of the columns after it; name it last"
+    )
   texts = [f"text {k}" for k in range(len(named.get("text", ())))]
   given = pl.element().filter(pl.element() != "")
   no_names, no_text = pl.lit([], pl.List(pl.String)), pl.lit("")
   frame = described.with_columns(**lists).select(
     pl.col("id").alias("item"),
     (pl.col("title 0") if "title" in named else no_text).alias("title"),
-    (pl.concat_list(*lists).list.unique(maintain_order=True) if lists else no_names).alias(
-      "categories"
-    ),
+    (without_end(pl.concat_list(levels)) if levels else no_names).alias("categories"),
     (pl.concat_list(texts).list.eval(given).list.join(" ") if texts else no_text).alias("text"),
     *(pl.col(f"{role} 0").alias(role) for role in named if role not in _TEXTS),
   )
@@ -106,23 +128,21 @@ def _columns(scan: Scan, columns: Mapping[str, str | Sequence[str]]) -> dict[str
   return named
 
 
-def _rows(scan: Scan, named: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+def _rows(scan: Scan, named: Mapping[str, Sequence[str]], form: ValueForm) -> pl.DataFrame:
   """'id', and '<role> <number>' for each column of each other role: text, or Float64."""
   names = list(dict.fromkeys(name for names in named.values() for name in names))
-  table = scan.frame(names, named["id"])
-  rows = table.collect()
+  rows = scan.frame(names).collect(engine="streaming")
   if len(faulty := rows.filter("faulty")):
     scan.explain(faulty["row"][0])
-  lazy = rows.lazy()
-  numbers = {role: values.numbers(rows[n[0]]) for role, n in named.items() if role not in _TEXTS}
+  numbers = {r: values.numbers(rows[n[0]], form) for r, n in named.items() if r not in _TEXTS}
   for role, column in numbers.items():
     if len(at := column.is_infinite().arg_true()):
-      shown, row = str(rows[named[role][0]][at[0]])[:200], rows["row"][at[0]]
-      raise ValueError(f"{scan.where(row)}: the {role} {shown!r} is no number")
+      written, row = shown(str(rows[named[role][0]][at[0]])), rows["row"][at[0]]
+      raise ValueError(f"{scan.where(row)}: the {role} {written} is no number")
   return rows.select(
-    values.text_of(lazy, named["id"][0], scan.typed).alias("id"),
+    values.text_of(named["id"][0], rows.schema[named["id"][0]], form.missing).alias("id"),
     *(
-      values.text_of(lazy, name, typed=True).alias(f"{role} {k}")
+      values.text_of(name, rows.schema[name]).alias(f"{role} {k}")
       for role in _TEXTS[1:]
       for k, name in enumerate(named.get(role, ()))
     ),

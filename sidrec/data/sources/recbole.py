@@ -17,7 +17,9 @@ from sidrec.data import dataset
 from sidrec.data.sources import rules
 from sidrec.data.sources.items import NOTHING, Described, read_items, split_at
 from sidrec.data.sources.log import read_data, scan_log
+from sidrec.data.sources.quoted_lines import TextForm
 from sidrec.data.sources.scan import Scan, separated
+from sidrec.data.sources.shown import shown
 
 COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -67,7 +69,7 @@ def read_atomic(
   inter, item = find_files(path)
   scan, types = _typed_scan(inter)
   optional = {r: c for r, c in columns.items() if r in ("user", "item") or c in types}
-  log = scan_log(scan, optional, "s")
+  log = scan_log(scan, optional)
   described = _described(item) if item else NOTHING
   name = inter.name.split(".inter")[0]
   return read_data(name, [log], described, min_interactions, repeats)
@@ -108,22 +110,22 @@ def find_files(path: str) -> tuple[Path, Path | None]:
 
 def _typed_scan(file: Path) -> tuple[Scan, dict[str, str]]:
   """A file with bare column names, and name → type."""
-  scan = separated(file, "\t", quoted=False)
+  scan = separated(file, TextForm("\t", "none"))
   types = {}
   for column in scan.names:
     name, _, kind = column.rpartition(":")
     if kind not in _TYPES or not name:
       raise ValueError(
-        f"{file}:1: the column {column!r} does not say its type; write name:type, separated by "
+        f"{file}:1: the column {shown(column)} does not say its type; write name:type, separated by "
         f"tabs, with a type of {', '.join(_TYPES)}"
       )
     if name in types:
       raise ValueError(f"{file}:1: two columns are called {name!r}; rename one")
     types[name] = kind
 
-  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
+  def frame(names: Sequence[str]) -> pl.LazyFrame:
     full = {f"{name}:{types[name]}": name for name in names}
-    return scan.frame(list(full), [f"{name}:{types[name]}" for name in ids]).rename(full)
+    return scan.frame(list(full)).rename(full)
 
   return scan._replace(names=list(types), frame=frame), types
 
@@ -174,8 +176,8 @@ def _only_whole_numbers(scan: Scan, column: str) -> Scan:
   """The table, with nothing in a column where it is no whole number."""
   whole = pl.when(pl.col(column).str.contains(r"^\p{Nd}+$")).then(pl.col(column))
 
-  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
-    return scan.frame(names, ids).with_columns(whole.alias(column)).select("row", "faulty", *names)
+  def frame(names: Sequence[str]) -> pl.LazyFrame:
+    return scan.frame(names).with_columns(whole.alias(column)).select("row", "faulty", *names)
 
   return scan._replace(frame=frame)
 
