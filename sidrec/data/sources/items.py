@@ -2,14 +2,13 @@
 
 Rules, each with a note that counts what it met: rows without an id are dropped, and of several
 rows with one id the first describes the item. A missing title or text is '', a missing number NaN.
-Categories keep their places: a name that is missing before others is ''. Several columns of
-categories are levels, each a place; only the last of them can hold several names without moving
-those after it.
+Names in a column of categories are distinct. If the columns are levels, each keeps its place: a
+level that is missing before others is ''.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import polars as pl
 
@@ -19,10 +18,9 @@ from sidrec.data.sources.file_lines import named_faults
 from sidrec.data.sources.rules import counted
 from sidrec.data.sources.scan import Scan, require_columns
 from sidrec.data.sources.shown import shown
-from sidrec.data.sources.values import ValueForm
+from sidrec.data.sources.values import USUAL, ValueForm
 
 Split = Callable[[str, pl.Series], pl.Series]  # column, its values → List(String), names in each
-_UNKNOWN = pl.lit([""], pl.List(pl.String))  # a level without a name
 _TEXTS = ("id", "title", "categories", "text")  # roles; all others are numbers
 
 
@@ -44,23 +42,19 @@ def split_at(separator: str) -> Split:
     del column  # all are split alike
     text, name = pl.col("text"), pl.element()
     parts = text.str.split(separator) if separator else pl.concat_list(text)
-    names = without_end(parts.list.eval(name.str.strip_chars()))
+    names = parts.list.eval(name.str.strip_chars()).list.eval(name.filter(name != ""))
     return texts.alias("text").to_frame().select(names.fill_null([])).to_series()
 
   return split
-
-
-def without_end(names: pl.Expr) -> pl.Expr:
-  """Lists without the '' at their ends."""
-  named = pl.element() != ""
-  return names.list.eval(pl.element().filter(named.reverse().cum_max().reverse()))
 
 
 def read_items(
   scan: Scan,
   columns: Mapping[str, str | Sequence[str]],
   split: Split,
-  form: ValueForm = ValueForm(),
+  form: ValueForm = USUAL,
+  *,
+  several: Literal["levels", "names"] = "names",
 ) -> Described:
   """Reads what is known about items.
 
@@ -71,6 +65,7 @@ def read_items(
       name of a numeric column.
     split: how to split the values of a column of categories.
     form: how values are written.
+    several: what several columns of categories are: the levels of a path, or names of any order.
 
   Raises:
     ValueError: if no column is named for the id, a column is not there, or a number is none
@@ -92,23 +87,46 @@ def read_items(
     f"categories {k}": split(name, described[f"categories {k}"].fill_null(""))
     for k, name in enumerate(named.get("categories", ()))
   }
-  levels = [pl.when(pl.col(k).list.len() == 0).then(_UNKNOWN).otherwise(pl.col(k)) for k in lists]
-  if long := [name for name, k in zip(named.get("categories", ())[:-1], lists, strict=False)
-              if (lists[k].list.len() > 1).any()]:
-    notes.append(
-      f"several categories in one {shown(long[0])} move those of the columns after it; name it last"
-    )
+  columns_of = named.get("categories", ())
+  categories = _names(list(lists.values()), len(described))
+  if several == "levels" and len(lists) > 1:
+    categories = _levels(list(lists.values()))
+    long = (n for n, c in zip(columns_of[:-1], lists.values(), strict=False) if _has_several(c))
+    notes += [
+      f"some values of {shown(name)} are several categories, which moves those of the columns "
+      "after it; name it last"
+      for name in long
+    ]
   texts = [f"text {k}" for k in range(len(named.get("text", ())))]
   given = pl.element().filter(pl.element() != "")
-  no_names, no_text = pl.lit([], pl.List(pl.String)), pl.lit("")
+  no_text = pl.lit("")
   frame = described.with_columns(**lists).select(
     pl.col("id").alias("item"),
     (pl.col("title 0") if "title" in named else no_text).alias("title"),
-    (without_end(pl.concat_list(levels)) if levels else no_names).alias("categories"),
+    categories.alias("categories"),
     (pl.concat_list(texts).list.eval(given).list.join(" ") if texts else no_text).alias("text"),
     *(pl.col(f"{role} 0").alias(role) for role in named if role not in _TEXTS),
   )
   return Described(frame, tuple(notes), scan.file)
+
+
+def _names(lists: Sequence[pl.Series], count: int) -> pl.Series:
+  """The distinct names in all columns of each of `count` items."""
+  if not lists:
+    return pl.Series([[]] * count, dtype=pl.List(pl.String))
+  return pl.select(pl.concat_list(*lists).list.unique(maintain_order=True)).to_series()
+
+
+def _levels(lists: Sequence[pl.Series]) -> pl.Series:
+  """The names in all columns, '' for a column without any before others."""
+  unknown = pl.lit([""], pl.List(pl.String))
+  filled = [pl.when(pl.lit(c).list.len() == 0).then(unknown).otherwise(pl.lit(c)) for c in lists]
+  named = (pl.element() != "").reverse().cum_max().reverse()
+  return pl.select(pl.concat_list(filled).list.eval(pl.element().filter(named))).to_series()
+
+
+def _has_several(column: pl.Series) -> bool:
+  return bool((column.list.len() > 1).any())
 
 
 def _columns(scan: Scan, columns: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from sidrec.data.sources.items import Described
 from sidrec.data.sources.rules import counted
 from sidrec.data.sources.scan import Scan, require_columns
 from sidrec.data.sources.shown import shown
-from sidrec.data.sources.values import ValueForm
+from sidrec.data.sources.values import USUAL, ValueForm
 
 ROLES = ("user", "item", "time", "rating")
 TICKS = 10**6  # of the times of a log, in a second
@@ -55,9 +55,7 @@ class LogScan(NamedTuple):
   frame: pl.LazyFrame
 
 
-def scan_log(
-  scan: Scan, columns: Mapping[str, str], form: ValueForm = ValueForm()
-) -> LogScan:
+def scan_log(scan: Scan, columns: Mapping[str, str], form: ValueForm = USUAL) -> LogScan:
   """Scans interactions.
 
   Args:
@@ -189,10 +187,10 @@ def log_notes(logs: Sequence[LogScan], met: Met) -> list[str]:
     if count:
       notes.append(f"dropped {counted(count, 'row')} without a {what}")
   form = logs[0].form
-  if 0 < met.early < met.timed and form.time_unit != "iso" and not form.time_format:
+  if 0 < met.early < met.timed and form.time_unit in ("ms", "us", "ns"):
     notes.append(
-      f"{met.early:,} of {counted(met.timed, 'time')} before 1971, the first one at "
-      f"{_first_early(logs)}; in another unit than {form.time_unit!r}?"
+      f"{met.early:,} of {met.timed:,} times lie before 1971, the first at {_first_early(logs)}; "
+      f"are they in another unit than {form.time_unit!r}?"
     )
   return notes
 

@@ -116,8 +116,8 @@ def _typed_scan(file: Path) -> tuple[Scan, dict[str, str]]:
     name, _, kind = column.rpartition(":")
     if kind not in _TYPES or not name:
       raise ValueError(
-        f"{file}:1: the column {shown(column)} does not say its type; write name:type, separated by "
-        f"tabs, with a type of {', '.join(_TYPES)}"
+        f"{file}:1: the column {shown(column)} does not say its type; write name:type, separated "
+        f"by tabs, with a type of {', '.join(_TYPES)}"
       )
     if name in types:
       raise ValueError(f"{file}:1: two columns are called {name!r}; rename one")

@@ -7,7 +7,6 @@ Rows are checked while they are read, without stopping: a row that cannot be rea
 import difflib
 import functools
 import itertools
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ _HEAD = 1 << 10  # rows whose names are the columns of JSON lines
 _NOT_TABLES = (".zip", ".xlsx", ".xls", ".7z", ".tar", ".tgz", ".feather", ".arrow", ".avro")
 _ADVICE = (
   "a value that holds a quote, a separator or a newline must stand in double quotes, with its "
-  'own quotes doubled (""); with quoting=\'none\' quotes are part of the values'
+  "own quotes doubled (\"\"); with quoting='none' quotes are part of the values"
 )
 
 
@@ -51,7 +50,7 @@ class Scan(NamedTuple):
   notes: Callable[[], list[str]] = list  # what reading the rows assumed
 
 
-def open_scans(path: str, form: TextForm = TextForm()) -> list[Scan]:
+def open_scans(path: str, form: TextForm) -> list[Scan]:
   """Opens the tables at a path, all of one form, in the order of their names.
 
   Args:
@@ -124,7 +123,8 @@ def _open(file: Path, form: TextForm) -> Scan:
     return _parquet(file)
   if kind in (".jsonl", ".ndjson", ".json"):
     return _json_lines(file)
-  return separated(file, form._replace(separator=form.separator or ("," if kind == ".csv" else "\t")))
+  usual = "," if kind == ".csv" else "\t"
+  return separated(file, form._replace(separator=form.separator or usual))
 
 
 # Parquet.
@@ -205,9 +205,7 @@ def separated(file: Path, form: TextForm) -> Scan:
   """
   separator = form.separator
   if len(separator) != 1 or separator in '"\r\n':
-    raise ValueError(
-      f"the separator of {file} must be one character, no quote or newline, not {separator!r}"
-    )
+    raise ValueError(f"the separator of {file} must be one character, not {separator!r}")
   file_lines.check_packed(file)
   header, begin = quoted_lines.header_of(file, form)
   if not header:

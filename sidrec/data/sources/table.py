@@ -68,7 +68,7 @@ def describe_items(settings: TableConfig) -> Described:
   if len(scans) > 1:
     raise ValueError(f"the table of items is one file, but {settings.items_path} has {len(scans)}")
   split = split_at(settings.category_separator)
-  return read_items(scans[0], settings.item_columns, split, _value_form(settings))
+  return read_items(scans[0], settings.item_columns, split, _value_form(settings), several="levels")
 
 
 def signature_table(

@@ -29,6 +29,9 @@ class ValueForm(NamedTuple):
   missing: Sequence[str] = MISSING
 
 
+USUAL = ValueForm()
+
+
 def check_form(form: ValueForm) -> None:
   """Raises ValueError for an unknown unit, or a format that tells no date."""
   if form.time_unit not in TIME_UNITS:
@@ -51,7 +54,7 @@ def _is_missing(text: pl.Series, form: ValueForm) -> pl.Series:
   return text.str.to_lowercase().is_in(["", *(mark.lower() for mark in form.missing)])
 
 
-def numbers(column: pl.Series, form: ValueForm = ValueForm()) -> pl.Series:
+def numbers(column: pl.Series, form: ValueForm) -> pl.Series:
   """Float64: null where a number is missing, infinity where there is something else."""
   value = column.cast(pl.Float64, strict=False)
   if column.dtype == pl.String and value.null_count() > column.null_count():
