@@ -24,7 +24,9 @@ Column = Callable[[str], np.ndarray]  # name → the column of that name
 def save_dataset(path: str | os.PathLike, data: dataset.Dataset) -> None:
   """Writes a data set to `path`, which afterwards holds all of it or, on failure, what it held."""
   header = {"name": data.name, "notes": data.notes, "numeric": list(data.items.numeric)}
-  _save(Path(path), header, data.histories._asdict() | _item_columns(data.items))
+  header |= {"users": list(data.users)}
+  columns = data.histories._asdict() | _item_columns(data.items) | _user_columns(data.users)
+  _save(Path(path), header, columns)
 
 
 def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
@@ -42,6 +44,7 @@ def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
         histories=dataset.Histories(*map(column, dataset.Histories._fields)),
         items=_items(header, column),
         notes=tuple(header["notes"]),
+        users=_users(header, column),
       )
     )
 
@@ -56,6 +59,25 @@ def save_items(path: str | os.PathLike, items: dataset.Items) -> None:
 def load_items(path: str | os.PathLike) -> dataset.Items:
   """Reads what `save_items` wrote; raises as `load_dataset` does."""
   return _load(path, _items)
+
+
+def save_users(path: str | os.PathLike, users: Mapping[str, np.ndarray]) -> None:
+  """Writes what is known about users to `path`, all of it or nothing."""
+  _save(Path(path), {"users": list(users)}, _user_columns(users))
+
+
+def load_users(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Reads what `save_users` wrote; raises as `load_dataset` does."""
+  return _load(path, _users)
+
+
+def _user_columns(users: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  return {f"user_{k}": column for k, column in enumerate(users.values())}
+
+
+def _users(header: dict, column: Column) -> dict[str, np.ndarray]:
+  # Caches of earlier versions say nothing of users.
+  return {name: column(f"user_{k}") for k, name in enumerate(header.get("users", []))}
 
 
 def _item_columns(items: dataset.Items) -> dict[str, np.ndarray]:

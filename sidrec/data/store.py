@@ -5,6 +5,7 @@
                                          TensorFlow
   DIR/items.npz                          the catalogue
   DIR/lengths.npz                        int32 [U]: interactions of each user
+  DIR/users.npz                          what is known about users, where something is
   DIR/store.json                         the rest, written last
 
 What stays in memory are the lengths and what follows from them: which windows there are and in
@@ -25,7 +26,7 @@ import numpy as np
 from sidrec.core.atomic import whole_folder, write_whole_text
 from sidrec.data import shards
 from sidrec.data.batches import BatchAt, Source
-from sidrec.data.cache import load_items, save_items
+from sidrec.data.cache import load_items, load_users, save_items, save_users
 from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
 from sidrec.data.prefetch import prefetched
 
@@ -65,6 +66,8 @@ def write_store(path: str | Path, dataset: Dataset, num_shards: int = 0) -> None
   num_shards = min(num_shards or default_shards(len(histories.item_T)), histories.num_users)
   bounds = np.linspace(0, histories.num_users, num_shards + 1).astype(int)
   with whole_folder(Path(path)) as draft:
+    if dataset.users:
+      save_users(draft / "users.npz", dataset.users)
     written = [
       shards.write_shard(
         draft / shards.shard_name(shard, num_shards),
@@ -190,7 +193,10 @@ def load_store(path: str | Path, users_R: np.ndarray | None = None) -> Dataset:
   columns = zip(*(part[1:] for part in parts), strict=True)
   histories = Histories(offsets_Rp1, *map(np.concatenate, columns))
   items = load_items(store.folder / "items.npz")
-  return validate(Dataset(store.name, histories, items, store.notes))
+  users = {}
+  if (file := store.folder / "users.npz").is_file():
+    users = {name: column[users_R] for name, column in load_users(file).items()}
+  return validate(Dataset(store.name, histories, items, store.notes, users))
 
 
 def drawn_users(num_users: int, count: int) -> np.ndarray:

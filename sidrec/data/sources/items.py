@@ -152,11 +152,11 @@ def _rows(scan: Scan, named: Mapping[str, Sequence[str]], form: ValueForm) -> pl
   rows = scan.frame(names).collect(engine="streaming")
   if len(faulty := rows.filter("faulty")):
     scan.explain(faulty["row"][0])
-  numbers = {r: values.numbers(rows[n[0]], form) for r, n in named.items() if r not in _TEXTS}
-  for role, column in numbers.items():
-    if len(at := column.is_infinite().arg_true()):
-      written, row = shown(str(rows[named[role][0]][at[0]])), rows["row"][at[0]]
-      raise ValueError(f"{scan.where(row)}: the {role} {written} is no number")
+  numbers = {
+    role: read_numbers(scan, rows, columns[0], role, form)
+    for role, columns in named.items()
+    if role not in _TEXTS
+  }
   return rows.select(
     values.text_of(named["id"][0], rows.schema[named["id"][0]], form.missing).alias("id"),
     *(
@@ -166,3 +166,25 @@ def _rows(scan: Scan, named: Mapping[str, Sequence[str]], form: ValueForm) -> pl
     ),
     *(column.alias(f"{role} 0") for role, column in numbers.items()),
   )
+
+
+def read_numbers(
+  scan: Scan, rows: pl.DataFrame, column: str, role: str, form: ValueForm = USUAL
+) -> pl.Series:
+  """A column of a table as numbers: Float64, null where one is missing.
+
+  Args:
+    scan: the table, for messages.
+    rows: what was read of it, with 'row'.
+    column: its name.
+    role: what the numbers are, for messages.
+    form: how values are written.
+
+  Raises:
+    ValueError: for the first value that is no number.
+  """
+  numbers = values.numbers(rows[column], form)
+  if len(at := numbers.is_infinite().arg_true()):
+    written, row = shown(str(rows[column][at[0]])), rows["row"][at[0]]
+    raise ValueError(f"{scan.where(row)}: the {role} {written} is no number")
+  return numbers

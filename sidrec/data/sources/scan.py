@@ -134,11 +134,11 @@ def _parquet(file: Path) -> Scan:
   if file_lines.packing_of(file):
     raise ValueError(f"{file} is a compressed Parquet file; unpack it first")
   try:
-    schema = pl.read_parquet_schema(file)
+    schema = pl.scan_parquet(file, glob=False).collect_schema()
   except FileNotFoundError:
     raise
   except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-    raise ValueError(f"{file} is not a readable Parquet file: {brief(error)}") from error
+    raise ValueError(f"{file} is no readable Parquet file: {brief(error)}") from error
 
   def frame(names: Sequence[str]) -> pl.LazyFrame:
     table = pl.scan_parquet(file, row_index_name="row", glob=False)

@@ -279,7 +279,8 @@ def _archive(file: Path, **members: str) -> Path:
 def test_the_archive_is_downloaded_and_unpacked_once(
   tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  made = _archive(tmp_path / "a.zip", ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat="1::F")
+  users = "1::F::1::10::48067"
+  made = _archive(tmp_path / "a.zip", ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat=users)
   calls = []
 
   def fetch(url: str, destination: Path, md5: str, max_bytes: int) -> Path:
@@ -307,7 +308,7 @@ def test_a_bad_archive_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
   made.write_bytes(b"no zip")
   with pytest.raises(FileNotFoundError, match=r"is not the archive ml-1m\.zip"):
     movielens.read_movielens("movielens-1m")
-  _archive(made, ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat="1::F")
+  _archive(made, ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat="1::F::1::10::48067")
   small = {"movielens-1m": _EDITION._replace(max_megabytes=0)}
   monkeypatch.setattr(movielens, "EDITIONS", small)
   with pytest.raises(FileNotFoundError, match=r"ml-1m/ratings\.dat has \d+ bytes, too many"):

@@ -115,9 +115,9 @@ def test_ids_in_any_script_stay_as_they_are(tmp_path_factory, pairs: list) -> No
   kept = {user for user in users if users.count(user) >= 3}
   if not kept:
     with pytest.raises(ValueError, match="3 or more interactions"):
-      _read(_csv(file, log))
+      _read(_csv(file, log), missing=())
     return
-  data = _read(_csv(file, log))
+  data = _read(_csv(file, log), missing=())
   assert set(map(str, data.histories.user_ids_U.tolist())) == kept
   found = [
     (str(user), str(data.items.ids_N[item]))
@@ -260,7 +260,7 @@ def test_parquet_is_read_without_pyarrow(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
   (tmp_path / "a.parquet").write_bytes(b"no parquet")
-  with pytest.raises(ValueError, match=r"a\.parquet is not a readable Parquet file"):
+  with pytest.raises(ValueError, match=r"a\.parquet is no readable Parquet file"):
     _read(str(tmp_path / "a.parquet"))
 
 
