@@ -16,7 +16,6 @@ Letters: U users, W windows, R users that are read.
 """
 
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +24,12 @@ import numpy as np
 
 from sidrec.core.atomic import whole_folder, write_whole_text
 from sidrec.data import shards
+from sidrec.data.arrays import load_npz
 from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, load_users, save_items, save_users
 from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
 from sidrec.data.prefetch import prefetched
+from sidrec.data.sources.shown import brief, shown
 
 _FORMAT = 2  # 1 had text of fixed width
 _ID_TYPES = {"text": TEXT, "int64": np.dtype(np.int64)}
@@ -160,13 +161,16 @@ def open_store(path: str | Path) -> Store:
         f"{file} has {size:,} bytes instead of {shard['file_bytes']:,}; copy or prepare it again"
       )
   try:
-    with np.load(folder / "lengths.npz", allow_pickle=False) as arrays:
-      lengths_U = arrays["length_U"]
+    lengths_U = load_npz(folder / "lengths.npz", ["length_U"])[1]["length_U"]
+    if lengths_U.dtype != np.int32 or lengths_U.ndim != 1 or (lengths_U < 0).any():
+      raise ValueError("the lengths are no counts")
     found = [len(lengths_U), int(lengths_U.sum(dtype=np.int64))]
     if found != [meta["users"], meta["interactions"]]:
       raise ValueError("the lengths are not those of store.json")
-  except (EOFError, LookupError, ValueError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{folder / 'lengths.npz'} is damaged ({error}); copy it again") from error
+  except (LookupError, ValueError) as error:
+    raise ValueError(
+      f"{folder / 'lengths.npz'} is damaged ({brief(error)}); copy it again"
+    ) from error
   read = shards.reader_of(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
   return Store(
     folder, meta["name"], tuple(meta["notes"]), lengths_U, _ID_TYPES[meta["user_id"]], read
@@ -304,18 +308,36 @@ def _metadata(folder: Path) -> dict[str, Any]:
   try:
     meta = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     version = meta["format"]
+    if version == _FORMAT:
+      _check_metadata(meta)
   except FileNotFoundError as error:
     raise ValueError(
       f"{folder} is no store of histories, for it has no store.json; python -m "
       "sidrec.data.prepare writes one"
     ) from error
-  except (ValueError, LookupError, TypeError) as error:
-    raise ValueError(f"{folder / 'store.json'} is damaged ({error}); copy it again") from error
+  except (ValueError, LookupError, TypeError, RecursionError) as error:
+    raise ValueError(
+      f"{folder / 'store.json'} is damaged ({brief(repr(error))}); copy it again"
+    ) from error
   if version != _FORMAT:
     raise ValueError(
-      f"{folder} has store format {version}, but this version reads {_FORMAT}; prepare it again"
+      f"{folder} has store format {shown(version, 20)}, but this version reads {_FORMAT}; prepare "
+      "it again"
     )
   return meta
+
+
+def _check_metadata(meta: dict[str, Any]) -> None:
+  """Raises ValueError, LookupError or TypeError for what `write_metadata` does not write."""
+  texts = [meta["name"], *meta["notes"]]
+  counts = [meta[name] for name in ("users", "items", "interactions")]
+  counts += [shard[name] for shard in meta["shards"] for name in shards.Shard._fields]
+  if not all(isinstance(text, str) for text in texts) or not isinstance(meta["notes"], list):
+    raise TypeError("the name or a note is no text")
+  if not all(type(count) is int and count >= 0 for count in counts) or not meta["shards"]:
+    raise TypeError("a count is no whole number")
+  if meta["user_id"] not in _ID_TYPES:
+    raise ValueError(f"user_id {meta['user_id']!r} is unknown")
 
 
 def _histories(store: Store, users_R: np.ndarray) -> Histories:

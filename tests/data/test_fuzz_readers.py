@@ -310,11 +310,8 @@ def fuzz(name: str, case: Case, folder: Path, count: int, seed: int) -> dict[str
       )
       raise AssertionError(f"{name}, input {number}, file {changed}: {error!r:.500}") from error
     assert time.monotonic() - began < _SECONDS, (name, number)
-    assert 0 < len(said) < _CHARACTERS and not said.startswith("Unicode"), (
-      name,
-      number,
-      said[:300],
-    )
+    sentence = 0 < len(said) < _CHARACTERS and not said.startswith("Unicode")
+    assert sentence, (name, number, said[:300])
   return met
 
 

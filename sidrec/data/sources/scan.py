@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sidrec.data.sources import file_lines, json_values, quoted_lines
+from sidrec.data.sources.parquet_pages import check_pages
 from sidrec.data.sources.quoted_lines import TextForm
 from sidrec.data.sources.rules import counted
 from sidrec.data.sources.shown import brief, listed, shown
@@ -133,6 +134,7 @@ def _open(file: Path, form: TextForm) -> Scan:
 def _parquet(file: Path) -> Scan:
   if file_lines.packing_of(file):
     raise ValueError(f"{file} is a compressed Parquet file; unpack it first")
+  check_pages(file)
   try:
     schema = pl.scan_parquet(file, glob=False).collect_schema()
   except FileNotFoundError:
