@@ -3,12 +3,22 @@
 import ast
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sidrec.data.sources.file_lines import open_bytes
+from sidrec.data.sources.json_values import HALF, PAIR
 from sidrec.data.sources.shown import brief
+
+_HALF = re.compile(HALF.encode())
+_PAIR_OR_ESCAPE = re.compile(rb"\\\\|" + PAIR.encode())
+
+
+def has_half(line: bytes) -> bool:
+  """Whether a line spells half of a surrogate pair, which is no character."""
+  return b"\\u" in line and bool(_HALF.search(_PAIR_OR_ESCAPE.sub(b"", line)))
 
 
 def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:

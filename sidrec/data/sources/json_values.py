@@ -13,8 +13,8 @@ from sidrec.data.sources.shown import brief, shown
 # Lists, objects, and numbers that are not written alike by all programs.
 _SPECIAL = r"^(?:[\[{]|-?[0-9.]+[eE]|-?[0-9]{19})"
 _DEEP = 100  # levels of lists in lists and objects that are read
-_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+HALF = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 
 
 def object_of(file: Path, number: int, line: str) -> dict[str, Any]:
@@ -92,8 +92,8 @@ def is_named(lines: pl.LazyFrame, name: str) -> bool:
 def count_halves(lines: pl.LazyFrame) -> int:
   """How many lines spell half of a surrogate pair, which is no character."""
   line = pl.col("line")
-  plain = line.str.replace_all(r"\\\\", "", literal=False).str.replace_all(_PAIR, "")
-  found = lines.filter(line.str.contains(_HALF)).select(plain.str.contains(_HALF).sum())
+  plain = line.str.replace_all(r"\\\\", "", literal=False).str.replace_all(PAIR, "")
+  found = lines.filter(line.str.contains(HALF)).select(plain.str.contains(HALF).sum())
   return found.collect(engine="streaming").item()
 
 
@@ -115,4 +115,9 @@ def _text(value: Any, depth: int = 0) -> str | None:
   if isinstance(value, list):
     return "|".join(_text(part, depth + 1) or "" for part in value)
   text = value if isinstance(value, str) else json.dumps(value)
-  return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of surrogates
+  return whole_characters(text)
+
+
+def whole_characters(text: str) -> str:
+  """The text with \ufffd for each half of a surrogate pair, which is no character."""
+  return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
