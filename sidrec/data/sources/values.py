@@ -40,7 +40,8 @@ def check_form(form: ValueForm) -> None:
     return
   moment = pl.Series([datetime(2001, 12, 28)])
   try:
-    back = _formatted(moment.dt.to_string(form.time_format), form)
+    written = moment.dt.replace_time_zone("UTC").dt.to_string(form.time_format)
+    back = _formatted(written, form)
   except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
     back = None
   if back is None or back.item() != times(moment, form).item():
