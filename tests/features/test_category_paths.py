@@ -9,6 +9,10 @@ import pytest
 from sidrec.data.sources.build import item_table, pack_items
 from sidrec.data.sources.movielens_movies import parse_movies
 from sidrec.features.category_paths import category_paths, paths_with
+from sidrec.features.content import content_vectors
+from sidrec.features.settings import ContentConfig
+from sidrec.features.text import item_texts
+from sidrec.tokenizers.report.cluster_metrics import item_labels
 
 NAN = float("nan")
 
@@ -134,3 +138,18 @@ def test_movielens_genres_and_decades():
     genre, decade = names_of(labels, path[row : row + 1])[0]
     assert genre == items.categories_of(row)[0]
     assert decade == f"{int(items.numeric['year'][row]) // 10 * 10}s"
+
+
+def test_a_missing_level_keeps_its_place_and_is_no_category():
+  named = [["", "", "Apple"], ["Tech", "Tech", "Dell"], ["Tech"]]
+  items = item_table([1, 2, 3], [""] * 3, named, {})
+  path_NxP, labels = category_paths(items, ["category_1", "category_2", "category_3"], 8)
+  known = [[name if name else "unknown" for name in names + [""] * (3 - len(names))]
+           for names in named]  # fmt: skip
+  rows = [zip(labels, row, strict=True) for row in path_NxP]
+  assert [[level["codes"][code] for level, code in row] for row in rows] == known
+  without = item_table([1, 2, 3], [""] * 3, [["Apple"], ["Tech", "Dell"], ["Tech"]], {})
+  of_content, expected = (content_vectors(x, x, ContentConfig()) for x in (items, without))
+  np.testing.assert_array_equal(of_content, expected)
+  assert item_texts(items, "{categories}.")[0] == "Apple."
+  assert item_labels(items)["category"].tolist() == ["Apple", "Dell", ""]  # the first that differ
