@@ -34,7 +34,7 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
   missing                text that is no id, time or number: nan, NULL, NA, \N …; () keeps such ids
   separator              between columns of text; empty: a comma in .csv, a tab in all others
   quoting                'strict': a quote that opens must close; 'none': quotes are part of values;
-                         'auto': strict, but a tab-separated line whose quotes do not close keeps them
+                         'auto': as strict, but quotes that do not close in a line of tabs are kept
   strip                  False keeps blanks around names and values of text files
   items_path             a table of items; empty: none
   item_columns.id        'item_id'; as in the log
@@ -43,10 +43,10 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
   category_separator     '|', between categories in one value; empty: a value is one category
 
 The end of the name tells the form: .csv, .tsv, .jsonl, .parquet; other names are text with tabs.
-Text is UTF-8, names its columns on line 1 and may be compressed (.gz, .bz2, .xz; .zst with pyarrow).
-A folder, or a pattern with *, stands for its files in the order of their names. A copy of this file
-may name several columns of text, more numbers, and several columns of categories, which are levels:
-each keeps its place, also where another is empty or repeats it.
+Text is UTF-8, names its columns on line 1 and may be compressed (.gz, .bz2, .xz, .zst). A folder,
+or a pattern with *, stands for its files in the order of their names. A copy of this file may name
+several columns of text, more numbers, and several columns of categories, which are levels: each
+keeps its place, also where another is empty or repeats it.
 
   config.data.table.item_columns = ConfigDict(
     {"id": "sku", "title": "name", "categories": ("kind", "brand"), "price": "price"}
@@ -65,7 +65,7 @@ What happens to your rows; `prepare` prints the counts, and --mode=prepare stops
   * Ids may be any text, and are compared as they are written, without blanks around them. If all
     are whole numbers, they count as numbers.
   * Items that the table of items lacks keep their id alone; those without an interaction are left
-    out. A table that describes fewer than one in a hundred of the items is refused.
+    out. A table whose ids hardly meet those of the log is refused.
   * What is no number, no date or no such column ends with one sentence that names file and line.
 
 Nobody has tuned these settings for your data. Training validates every 100 steps, stops after three
