@@ -30,12 +30,13 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
   columns.rating         empty: none; a rating of any value counts as an interaction
   time_unit              's', 'ms', 'us' or 'ns' since 1970, or 'iso' for dates like 2024-05-01 and
                          2024-05-01T12:30:00+02:00; Parquet's own timestamps need none
-  time_format            of other dates, such as '%m/%d/%Y %H:%M' for 12/1/2010 8:26
-  missing                text that is no id, time or number: nan, NULL, NA, \N …; () keeps such ids
+  time_format            of other dates: '%m/%d/%Y %H:%M' for 12/1/2010 8:26; empty: the unit
+  missing                text that is no id, time or number; () keeps such ids:
+                         nan, NaN, NULL, null, None, NA, N/A, n/a, \N, <NA>
   separator              between columns of text; empty: a comma in .csv, a tab in all others
-  quoting                'strict': a quote that opens must close; 'none': quotes are part of values;
-                         'auto': as strict, but quotes that do not close in a line of tabs are kept
-  strip                  False keeps blanks around names and values of text files
+  quoting                'auto': quotes that open must close, or in a line of tabs are kept;
+                         'strict': they must always close; 'none': quotes are part of values
+  strip                  True; False keeps blanks around names and values of text files
   items_path             a table of items; empty: none
   item_columns.id        'item_id'; as in the log
   item_columns.title     'title'; recommendations show it, and its words help to place items

@@ -29,10 +29,9 @@ from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, load_users, save_items, save_users
 from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
 from sidrec.data.prefetch import prefetched
-from sidrec.data.sources.shown import brief, shown
+from sidrec.data.sources.shown import brief
+from sidrec.data.store_metadata import FORMAT, ID_TYPES, read_metadata
 
-_FORMAT = 2  # 1 had text of fixed width
-_ID_TYPES = {"text": TEXT, "int64": np.dtype(np.int64)}
 _USERS_AT_ONCE = 1 << 12
 _SHARD_BYTES = 1 << 27  # of histories before they are compressed: what TFDS aims at
 _HELD_OUT = 2  # of each user's interactions; see `dataset.training_view`
@@ -128,7 +127,7 @@ def write_metadata(
   np.savez(folder / "lengths.npz", length_U=np.asarray(lengths_U, np.int32))
   shards.write_tfds_metadata(folder, written, id_dtype == TEXT)
   meta = {
-    "format": _FORMAT,
+    "format": FORMAT,
     "name": name,
     "notes": list(notes),
     "user_id": "text" if id_dtype == TEXT else "int64",
@@ -151,7 +150,7 @@ def open_store(path: str | Path) -> Store:
     ValueError: if it is no store, of another format, or damaged.
   """
   folder = Path(path).expanduser()
-  meta = _metadata(folder)
+  meta = read_metadata(folder)
   files = [folder / shards.shard_name(k, len(meta["shards"])) for k in range(len(meta["shards"]))]
   for file, shard in zip(files, meta["shards"], strict=True):
     if not file.is_file():
@@ -173,7 +172,7 @@ def open_store(path: str | Path) -> Store:
     ) from error
   read = shards.reader_of(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
   return Store(
-    folder, meta["name"], tuple(meta["notes"]), lengths_U, _ID_TYPES[meta["user_id"]], read
+    folder, meta["name"], tuple(meta["notes"]), lengths_U, ID_TYPES[meta["user_id"]], read
   )
 
 
@@ -244,7 +243,7 @@ def signature_store(path: str, *, users: int = 0) -> dict[str, Any]:
   """
   del users  # of the settings, not of the files
   folder = Path(path).expanduser()
-  _metadata(folder)
+  read_metadata(folder)
   files = sorted(file for file in folder.iterdir() if file.is_file())
   return {
     "folder": str(folder.resolve()),
@@ -300,44 +299,6 @@ def from_shards(
 
 
 # What stands behind these.
-
-
-def _metadata(folder: Path) -> dict[str, Any]:
-  if not folder.is_dir():
-    raise FileNotFoundError(f"there is no folder {folder}, which was to hold a store of histories")
-  try:
-    meta = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    version = meta["format"]
-    if version == _FORMAT:
-      _check_metadata(meta)
-  except FileNotFoundError as error:
-    raise ValueError(
-      f"{folder} is no store of histories, for it has no store.json; python -m "
-      "sidrec.data.prepare writes one"
-    ) from error
-  except (ValueError, LookupError, TypeError, RecursionError) as error:
-    raise ValueError(
-      f"{folder / 'store.json'} is damaged ({brief(repr(error))}); copy it again"
-    ) from error
-  if version != _FORMAT:
-    raise ValueError(
-      f"{folder} has store format {shown(version, 20)}, but this version reads {_FORMAT}; prepare "
-      "it again"
-    )
-  return meta
-
-
-def _check_metadata(meta: dict[str, Any]) -> None:
-  """Raises ValueError, LookupError or TypeError for what `write_metadata` does not write."""
-  texts = [meta["name"], *meta["notes"]]
-  counts = [meta[name] for name in ("users", "items", "interactions")]
-  counts += [shard[name] for shard in meta["shards"] for name in shards.Shard._fields]
-  if not all(isinstance(text, str) for text in texts) or not isinstance(meta["notes"], list):
-    raise TypeError("the name or a note is no text")
-  if not all(type(count) is int and count >= 0 for count in counts) or not meta["shards"]:
-    raise TypeError("a count is no whole number")
-  if meta["user_id"] not in _ID_TYPES:
-    raise ValueError(f"user_id {meta['user_id']!r} is unknown")
 
 
 def _histories(store: Store, users_R: np.ndarray) -> Histories:

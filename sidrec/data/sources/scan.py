@@ -212,66 +212,79 @@ def separated(file: Path, form: TextForm) -> Scan:
   header, begin = quoted_lines.header_of(file, form)
   if not header:
     raise ValueError(f"{file} is empty or begins with a blank line; name the columns on line 1")
-  size = len(header)
-  lines = file_lines.lazy_lines(file).slice(begin)
-
-  @functools.cache
-  def kind() -> str:
-    with file_lines.named_faults(file):
-      return quoted_lines.kind_of(lines, form, size)
-
-  def rows() -> pl.LazyFrame:
-    if kind() == "joined":
-      return quoted_lines.joined_lines(file, form)
-    return lines.filter(pl.col("line") != "")
-
-  def frame(names: Sequence[str]) -> pl.LazyFrame:
-    faulty = pl.col("pieces").list.len() != size
-    if kind() in ("joined", "stray"):
-      faulty |= ~quoted_lines.is_closed(form)
-    return (
-      rows()
-      .with_columns(quoted_lines.split(form, kind()).alias("pieces"))
-      .select("row", faulty.alias("faulty"), *map(column, names))
-    )
-
-  def column(name: str) -> pl.Expr:
-    piece = pl.col("pieces").list.get(header.index(name), null_on_oob=True)
-    return quoted_lines.value(piece, form, kind()).alias(name)
-
-  def explain(row: int) -> None:
-    with file_lines.named_faults(file):
-      found = rows().filter(pl.col("row") == row)
-      pieces = quoted_lines.split(form, kind()).list.len()
-      asked = found.select("line", pieces.alias("size"), closed=quoted_lines.is_closed(form))
-      line, count, closed = asked.collect().row(0)
-    if not closed and kind() in ("joined", "stray"):
-      raise ValueError(
-        f"{file}:{row + 1}: a quote opens and does not close; {_ADVICE}: {shown(line)}"
-      )
-    raise ValueError(
-      f"{file}:{row + 1}: {count} values for the {size} columns of the header, with "
-      f"{separator!r} between them: {shown(line)}"
-    )
-
-  def notes() -> list[str]:
-    line = pl.col("line")
-    long = line.str.contains("[\r\n]") if kind() == "joined" else ~quoted_lines.is_closed(form)
-    if kind() not in ("joined", "loose"):
-      return []
-    found = rows().filter(long).select(pl.len().alias("count"), pl.col("row").first()).collect()
-    count, first = found.row(0)
-    what = {
-      "joined": "{} of {} over several lines, for a quote closes on a later line",
-      "loose": "{} of {} with a quote that does not close, which was taken as text",
-    }[kind()]
-    where = f"; the first is line {first + 1}" if count else ""
-    return [what.format(counted(count, "row"), file.name) + where] if count else []
-
   others = [sign for sign in ",;\t|" if sign != separator and sign in header[0]]
   hint = f"; it was split at {separator!r}: set the separator to {others[0]!r}?" if others else ""
-  hint = hint if size == 1 else ""
-  return Scan(file, header, frame, _line_in(file), explain, hint=hint, notes=notes)
+  rows = _Separated(file, form, header, begin)
+  return Scan(
+    file,
+    header,
+    rows.frame,
+    _line_in(file),
+    rows.explain,
+    hint=hint if len(header) == 1 else "",
+    notes=rows.notes,
+  )
+
+
+class _Separated:
+  """The rows of a file of values between separators."""
+
+  def __init__(self, file: Path, form: TextForm, header: list[str], begin: int) -> None:
+    self._file, self._form, self._header = file, form, header
+    self._lines = file_lines.lazy_lines(file).slice(begin)
+
+  @functools.cached_property
+  def _kind(self) -> str:
+    with file_lines.named_faults(self._file):
+      return quoted_lines.kind_of(self._lines, self._form, len(self._header))
+
+  def _rows(self) -> pl.LazyFrame:
+    """'row', 'line' and its 'pieces'."""
+    rows = self._lines.filter(pl.col("line") != "")
+    if self._kind == "joined":
+      rows = quoted_lines.joined_lines(self._file, self._form)
+    return rows.with_columns(quoted_lines.split(self._form, self._kind).alias("pieces"))
+
+  def frame(self, names: Sequence[str]) -> pl.LazyFrame:
+    """As `Scan.frame`."""
+    faulty = pl.col("pieces").list.len() != len(self._header)
+    if self._kind in ("joined", "stray"):
+      faulty |= ~quoted_lines.is_closed(self._form)
+    return self._rows().select("row", faulty.alias("faulty"), *map(self._column, names))
+
+  def _column(self, name: str) -> pl.Expr:
+    piece = pl.col("pieces").list.get(self._header.index(name), null_on_oob=True)
+    return quoted_lines.value(piece, self._form, self._kind).alias(name)
+
+  def explain(self, row: int) -> None:
+    """As `Scan.explain`."""
+    closed = quoted_lines.is_closed(self._form).alias("closed")
+    with file_lines.named_faults(self._file):
+      found = self._rows().filter(pl.col("row") == row)
+      line, pieces, closed = found.select("line", "pieces", closed).collect().row(0)
+    if not closed and self._kind in ("joined", "stray"):
+      raise ValueError(
+        f"{self._file}:{row + 1}: a quote opens and does not close; {_ADVICE}: {shown(line)}"
+      )
+    raise ValueError(
+      f"{self._file}:{row + 1}: {len(pieces)} values for the {len(self._header)} columns of the "
+      f"header, with {self._form.separator!r} between them: {shown(line)}"
+    )
+
+  def notes(self) -> list[str]:
+    """As `Scan.notes`."""
+    what = {
+      "joined": "over several lines, for a quote closes on a later line",
+      "loose": "with a quote that does not close, which was taken as text",
+    }.get(self._kind)
+    if not what:
+      return []
+    several = pl.col("line").str.contains("[\r\n]")
+    long = several if self._kind == "joined" else ~quoted_lines.is_closed(self._form)
+    rows = self._rows().filter(long).select(pl.len().alias("count"), pl.col("row").first())
+    count, first = rows.collect().row(0)
+    where = f"{counted(count, 'row')} of {self._file.name}"
+    return [f"{where} {what}; the first is line {first + 1}"] if count else []
 
 
 def _line_in(file: Path) -> Callable[[int], str]:
