@@ -3,6 +3,7 @@
 The suite mutates each input a few times; SIDREC_FUZZ=10000 does so that many times for each.
 """
 
+import contextlib
 import gzip
 import io
 import json
@@ -283,6 +284,13 @@ def _check_same(name: str, files: dict[str, bytes], data: object) -> None:
   assert found == expected
 
 
+def _seconds_of(read: Callable[[Path], object], folder: Path) -> float:
+  began = time.monotonic()
+  with contextlib.suppress(Exception):
+    read(folder)
+  return time.monotonic() - began
+
+
 def fuzz(name: str, case: Case, folder: Path, count: int, seed: int) -> dict[str, int]:
   """Mutates a case's files `count` times; raises AssertionError for what must not be.
 
@@ -309,7 +317,8 @@ def fuzz(name: str, case: Case, folder: Path, count: int, seed: int) -> dict[str
         files[changed]
       )
       raise AssertionError(f"{name}, input {number}, file {changed}: {error!r:.500}") from error
-    assert time.monotonic() - began < _SECONDS, (name, number)
+    if time.monotonic() - began > _SECONDS:  # once more: this machine may have been busy
+      assert _seconds_of(case.read, folder) < _SECONDS, (name, number)
     sentence = 0 < len(said) < _CHARACTERS and not said.startswith("Unicode")
     assert sentence, (name, number, said[:300])
   return met
