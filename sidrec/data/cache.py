@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sidrec.data import dataset
+from sidrec.data.sources.shown import brief
 
 _FORMAT = 2  # 1 had text of fixed width
 
@@ -121,7 +122,9 @@ def _load(path: str | os.PathLike, read: Callable[[dict, Column], Any]) -> Any:
   except FileNotFoundError:
     raise
   except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} is no data set cache, or damaged ({error}); delete it") from error
+    raise ValueError(
+      f"{path} is no data set cache, or damaged ({brief(error)}); delete it"
+    ) from error
   raise ValueError(
     f"{path} has cache format {version}, but this version reads {_FORMAT}; delete it"
   )
