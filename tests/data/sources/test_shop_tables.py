@@ -49,11 +49,12 @@ def _categories(data: Dataset) -> list[list[str]]:
 
 
 def test_a_double_is_the_same_id_in_every_file(tmp_path: Path) -> None:
-  for name, users in (("0", [7.0] * 3), ("1", [7.0, 7.5]), ("2", [7.0, 1e16])):
-    frame = pl.DataFrame({"user_id": users, "item_id": range(len(users)), "timestamp": 1})
-    frame.write_parquet(tmp_path / f"{name}.parquet")
-  data = _read(tmp_path)
-  assert data.histories.user_ids_U.tolist() == ["7"]
+  for part, users in enumerate(([7.0, 7.0], [7.0, 7.5], [7.0, 1e16])):
+    items = range(2 * part, 2 * part + 2)
+    frame = pl.DataFrame({"user_id": users, "item_id": items, "timestamp": 1})
+    frame.write_parquet(tmp_path / f"{part}.parquet")
+  histories = _read(tmp_path).histories
+  assert (histories.user_ids_U.tolist(), histories.lengths_U.tolist()) == (["7"], [4])
 
 
 def test_one_list_of_marks_says_what_is_missing(tmp_path: Path) -> None:
