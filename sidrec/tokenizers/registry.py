@@ -37,7 +37,7 @@ def make_tokenizer(config: TokenizerConfig, train: Train) -> Tokenizer:
   """
   if config.name not in TOKENIZERS:
     raise unknown_name("tokenizer.name", config.name, (*TOKENIZERS, "file"))
-  return TOKENIZERS[config.name](config, train)
+  return TOKENIZERS[config.name](config, train)._replace(settings=config)
 
 
 def register_tokenizer(name: str, make: Make) -> None:
