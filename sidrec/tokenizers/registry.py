@@ -17,7 +17,7 @@ from sidrec.tokenizers.lsh import lsh
 from sidrec.tokenizers.product_quantization import product_quantization
 from sidrec.tokenizers.radix import radix
 from sidrec.tokenizers.rqvae.rqvae import rqvae
-from sidrec.tokenizers.settings import RQVAEConfig, TokenizerConfig
+from sidrec.tokenizers.settings import KMeansSettings, RQVAEConfig, TokenizerConfig
 from sidrec.training.task import Task
 
 # (config, task, key, vectors_NxF) → params: trains an RQ-VAE.
@@ -59,6 +59,22 @@ def _rqvae(config: TokenizerConfig, train: Train) -> Tokenizer:
   return rqvae(shape, functools.partial(train, shape), spare_mesh())
 
 
+def _product_quantization(config: TokenizerConfig, train: Train) -> Tokenizer:
+  del train
+  balance, default = config.kmeans.balance, KMeansSettings().balance
+  if balance not in (0, default):
+    raise ValueError(
+      f"tokenizer.kmeans.balance is {balance}, but product quantization balances nothing; leave it "
+      f"at {default}, or choose residual_kmeans or hierarchical_kmeans"
+    )
+  return product_quantization(
+    config.num_levels,
+    config.codebook_size,
+    config.kmeans.iterations,
+    rotation=config.product_quantization.rotation,
+  )
+
+
 def _category(config: TokenizerConfig, train: Train) -> Tokenizer:
   """The path, and for the levels below it the tokenizer of `category.rest`."""
   path, below = config.category.path, config.num_levels - len(config.category.path)
@@ -83,10 +99,8 @@ TOKENIZERS: dict[str, Make] = {
   "hierarchical_kmeans": lambda c, _: hierarchical_kmeans(
     c.num_levels, c.codebook_size, c.kmeans.iterations, c.kmeans.balance
   ),
-  "product_quantization": lambda c, _: product_quantization(
-    c.num_levels, c.codebook_size, c.kmeans.iterations
-  ),
-  "lsh": lambda c, _: lsh(c.num_levels, c.codebook_size),
+  "product_quantization": _product_quantization,
+  "lsh": lambda c, _: lsh(c.num_levels, c.codebook_size, centre=c.lsh.centre),
   "category": _category,
   "radix": lambda c, _: radix(c.num_levels, c.codebook_size),
 }
