@@ -7,6 +7,7 @@ belong to config `ml1m`, and may differ only in their seed. Each group gets a ta
 """
 
 import re
+import reprlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,7 +114,8 @@ def _check_settings(runs: Sequence[FinishedRun]) -> None:
       mine, its = run.settings.get(key), first.settings.get(key)
       if key not in FREE_SETTINGS and mine != its:
         raise ValueError(
-          f"{run.folder} and {first.folder} are not one config: {key} is {mine!r} and {its!r}; "
+          f"{run.folder} and {first.folder} are not one config: {key} is {reprlib.repr(mine)} and "
+          f"{reprlib.repr(its)}; "
           "name the folders of one config <name> and <name>-seed<number>, of others differently"
         )
     seed = run.settings.get("seed")
