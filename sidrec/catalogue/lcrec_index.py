@@ -10,6 +10,7 @@ aa, ab, …, as columns of a spreadsheet do. IDs in an index file need not be un
 """
 
 import gzip
+import io
 import json
 import os
 import re
@@ -29,6 +30,9 @@ from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.core.atomic import write_whole, write_whole_text
 from sidrec.core.codes import MAX_CODEBOOK_SIZE, check_codes, check_sizes
 from sidrec.core.readers import parse_json
+
+MAX_RATIO = 100  # of a gzip file's content to its size; real ones have 5 to 20
+MIN_LIMIT = 1 << 20  # bytes that are always read
 
 TOKEN = re.compile("<([a-z]+)_(0|[1-9][0-9]{0,9})>")
 
@@ -175,11 +179,16 @@ def _own_index(path: Path) -> Index:
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
+  limit = len(raw)
   try:
     if raw[:2] == b"\x1f\x8b":
-      raw = gzip.decompress(raw)
+      limit = max(len(raw) * MAX_RATIO, MIN_LIMIT)
+      with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+        raw = file.read(limit + 1)
   except (OSError, EOFError, zlib.error, struct.error):
     raise ValueError("the gzip file is damaged; copy it again") from None
+  if len(raw) > limit:
+    raise ValueError(f"the gzip file holds more than {limit:,} bytes; give an index file")
   try:
     content = parse_json(raw, unique_object)
   except ValueError as error:

@@ -45,7 +45,8 @@ Features = ArrayLike | Sequence[Mapping[str, Any]]
 class TokenizerEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
   """What all of them do.
 
-  After `fit`: `params_`, the tokenizer's parameters, and `n_features_in_`, F.
+  After `fit`: `config_`, the tokenizer's settings, `params_`, its parameters, and
+  `n_features_in_`, F.
   """
 
   random_state: int | np.random.RandomState | None
@@ -70,7 +71,7 @@ class TokenizerEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
       train = functools.partial(train_rqvae, seed=seed, workdir=Path(folder))
       params = make_tokenizer(config, train).fit(jax.random.key(seed), vectors_NxF)
       self.params_ = jax.tree.map(np.asarray, params)
-    self._n_features_out = config.num_levels
+    self.config_ = config
     return self
 
   def transform(self, X: Features) -> np.ndarray:
@@ -113,6 +114,10 @@ class TokenizerEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     check_is_fitted(self)
     return Fitted(self._tokenizer(), self.params_)
 
+  @property
+  def _n_features_out(self) -> int:
+    return self.config_.num_levels
+
   def __sklearn_tags__(self) -> Any:
     """Codes are integers, whatever the vectors are."""
     tags = super().__sklearn_tags__()  # pyrefly: ignore - not in the stubs
@@ -128,7 +133,7 @@ class TokenizerEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     return None
 
   def _tokenizer(self) -> Tokenizer:
-    return make_tokenizer(self._config(), train_rqvae)  # pyrefly: ignore - encodes only
+    return make_tokenizer(self.config_, train_rqvae)  # pyrefly: ignore - encodes only
 
   def _vectors(self, X: Features, *, fitting: bool = False) -> np.ndarray:
     """float32 [N, F], checked."""

@@ -67,6 +67,8 @@ def test_codes_are_those_of_the_tokenizer(name):
   again = pickle.loads(pickle.dumps(made))
   np.testing.assert_array_equal(again.encode(VECTORS[3]), codes[3])
   np.testing.assert_array_equal(again.encode(VECTORS[:5]), codes[:5])
+  # Other settings count from the next fit on.
+  np.testing.assert_array_equal(again.set_params(codebook_size=4).transform(VECTORS), codes)
   if name == "lsh":
     with pytest.raises(AttributeError, match="LSH cannot turn codes back"):
       made.inverse_transform(codes)
