@@ -180,8 +180,7 @@ def test_a_missing_level_keeps_its_place_and_is_no_category():
   path_NxP, labels = category_paths(items, ["category_1", "category_2", "category_3"], 8)
   known = [[name if name else "unknown" for name in names + [""] * (3 - len(names))]
            for names in named]  # fmt: skip
-  rows = [zip(labels, row, strict=True) for row in path_NxP]
-  assert [[level["codes"][code] for level, code in row] for row in rows] == known
+  assert [list(names) for names in names_of(labels, path_NxP)] == known
   without = item_table([1, 2, 3], [""] * 3, [["Apple"], ["Tech", "Dell"], ["Tech"]], {})
   of_content, expected = (content_vectors(x, x, ContentConfig()) for x in (items, without))
   np.testing.assert_array_equal(of_content, expected)
