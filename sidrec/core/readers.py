@@ -5,6 +5,7 @@ Python's own readers raise a dozen types of errors, and believe sizes that a dam
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
       entries = archive.infolist()
       arrays = {
-        entry.filename.removesuffix(".npy"): _read_array(archive, entry, len(raw))
+        entry.filename.removesuffix(".npy"): _read_bounded(archive, entry, len(raw))
         for entry in entries
       }
   except MemoryError:
@@ -60,23 +61,30 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
   return arrays
 
 
-def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, size: int) -> np.ndarray:
-  """One array, if its header says no more than there is."""
+def _read_bounded(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, size: int) -> np.ndarray:
   if entry.file_size > MAX_RATIO * size:
     raise ValueError("the entry claims to be larger than it can be")
-  content = archive.read(entry)  # checks its CRC-32
-  file = io.BytesIO(content)
-  read_header = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-  }[np.lib.format.read_magic(file)]
-  shape, _, dtype = read_header(file)
-  count = 1
-  for length in shape:
-    count *= length
-  if dtype.hasobject or min(shape, default=0) < 0:
-    raise ValueError("the entry is no plain array")
-  if file.tell() + count * dtype.itemsize != len(content):
-    raise ValueError("the header asks for another size")
-  file.seek(0)
-  return np.lib.format.read_array(file, allow_pickle=False)
+  return read_member(archive, entry)
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+  """One plain array of an .npz file; memory is asked for only if the header fits what there is.
+
+  Raises:
+    ValueError: if it holds Python objects, or not the values that its header announces.
+    Exception: of nearly any type, as zipfile and NumPy do for damaged files.
+  """
+  with archive.open(member) as stream:
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_2_0
+    if version == (1, 0):
+      read_header = np.lib.format.read_array_header_1_0
+    shape, _, dtype = read_header(stream)
+    size = math.prod(shape) * dtype.itemsize
+    whole = dtype.hasobject or size + stream.tell() == member.file_size
+    if min(shape, default=0) < 0 or not whole:
+      raise ValueError(f"{member.filename} does not hold the {shape} values that it announces")
+  with archive.open(member) as stream:
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    stream.read()  # to the end, where zipfile checks the CRC-32
+    return array

@@ -1,12 +1,12 @@
 """Arrays in files of others: checked before memory is asked for."""
 
-import math
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
+from sidrec.core.readers import read_member
 from sidrec.data.sources.shown import brief
 
 # No array is compressed better than this, and a smaller one may unpack to so many bytes.
@@ -36,15 +36,4 @@ def load_npz(path: Path, names: Collection[str]) -> tuple[list[str], dict[str, n
 def _read(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
   if member.file_size > max(_SMALL, _MAX_RATIO * member.compress_size):
     raise ValueError(f"{member.filename} unpacks to more than {_MAX_RATIO} times its size")
-  with members.open(member) as stream:
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_2_0
-    if version == (1, 0):
-      read_header = np.lib.format.read_array_header_1_0
-    shape, _, dtype = read_header(stream)
-    size = math.prod(shape) * dtype.itemsize
-    whole = dtype.hasobject or size + stream.tell() == member.file_size
-    if min(shape, default=0) < 0 or not whole:
-      raise ValueError(f"{member.filename} does not hold the {shape} values that it announces")
-  with members.open(member) as stream:
-    return np.lib.format.read_array(stream, allow_pickle=False)
+  return read_member(members, member)

@@ -46,9 +46,7 @@ def lsh(num_levels: int, codebook_size: int, *, centre: bool = True) -> Tokenize
 
   def fit(key: jax.Array, vectors_NxF: np.ndarray) -> Params:
     width = vectors_NxF.shape[1]
-    mean_F = vectors_NxF.mean(axis=0, dtype=np.float64)
-    if not centre:
-      mean_F = np.zeros_like(mean_F)
+    mean_F = vectors_NxF.mean(axis=0, dtype=np.float64) if centre else np.zeros(width)
     planes_LxXxF = jax.random.normal(key, (num_levels, num_bits, width))
     planes_LxXxF /= jnp.linalg.norm(planes_LxXxF, axis=-1, keepdims=True)
     return {"mean_F": jnp.asarray(mean_F, jnp.float32), "planes_LxXxF": planes_LxXxF}

@@ -88,8 +88,9 @@ def read_items(
     for k, name in enumerate(named.get("categories", ()))
   }
   columns_of = named.get("categories", ())
-  categories = _names(list(lists.values()), len(described))
-  if several == "levels" and len(lists) > 1:
+  if several == "names" or len(lists) < 2:
+    categories = _names(list(lists.values()), len(described))
+  else:
     categories = _levels(list(lists.values()))
     long = (n for n, c in zip(columns_of[:-1], lists.values(), strict=False) if _has_several(c))
     notes += [
