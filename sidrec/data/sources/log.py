@@ -262,12 +262,12 @@ def known_notes(log: LogScan, described: Described, items: pl.Series) -> list[st
   ours, theirs = apart[0][0], apart[1].min()
   if len(alike):  # such as 'SKU-1' and 'sku-1'
     ours, theirs = apart[0][alike[0]], apart[1].filter(keys[1] == keys[0][alike[0]]).min()
-  told = f"its ids look like {shown(ours)}, those of the log like {shown(theirs)}"
+  examples = f"its ids look like {shown(ours)}, those of the log like {shown(theirs)}"
   if met < _TOO_FEW * min(len(ids), len(items)):
     some = f"{met:,} of {len(items):,} items" if met else "no item"
-    raise ValueError(f"{described.file} describes {some} of {log.scan.file}: {told}")
+    raise ValueError(f"{described.file} describes {some} of {log.scan.file}: {examples}")
   file = described.file.name if described.file else ""
-  return [f"{file} describes {met:,} of {counted(len(items), 'item')}: {told}"]
+  return [f"{file} describes {met:,} of {counted(len(items), 'item')}: {examples}"]
 
 
 def type_of(ids: pl.Series) -> pl.DataType:

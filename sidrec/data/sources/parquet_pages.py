@@ -11,9 +11,7 @@ from typing import IO, Any
 from sidrec.data.sources.shown import brief
 
 _MAGIC = b"PAR1"
-_HEADER = (
-  1 << 16
-)  # bytes that a page's header takes at most, with its statistics; else more are read
+_HEADER = 1 << 16  # bytes that a page's header takes at most, with its statistics
 _MAX_DEPTH = 16
 _MAX_RATIO, _SMALL = 1000, 64 << 20  # of a page and its compressed bytes
 _VALUES_PER_BYTE = 1 << 14  # runs of one value take next to nothing
