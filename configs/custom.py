@@ -30,7 +30,13 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
   columns.rating         empty: none; a rating of any value counts as an interaction
   time_unit              's', 'ms', 'us' or 'ns' since 1970, or 'iso' for dates like 2024-05-01 and
                          2024-05-01T12:30:00+02:00; Parquet's own timestamps need none
+  time_format            of other dates: '%m/%d/%Y %H:%M' for 12/1/2010 8:26; empty: the unit
+  missing                text that is no id, time or number; () keeps such ids:
+                         nan, NaN, NULL, null, None, NA, N/A, n/a, \N, <NA>
   separator              between columns of text; empty: a comma in .csv, a tab in all others
+  quoting                'auto': quotes that open must close, or in a line of tabs are kept;
+                         'strict': they must always close; 'none': quotes are part of values
+  strip                  True; False keeps blanks around names and values of text files
   items_path             a table of items; empty: none
   item_columns.id        'item_id'; as in the log
   item_columns.title     'title'; recommendations show it, and its words help to place items
@@ -38,9 +44,10 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
   category_separator     '|', between categories in one value; empty: a value is one category
 
 The end of the name tells the form: .csv, .tsv, .jsonl, .parquet; other names are text with tabs.
-Text is UTF-8, names its columns on line 1 and may be compressed (.gz). A folder, or a pattern with
-*, stands for its files in the order of their names. A copy of this file may name several columns of
-categories or text, and more numbers:
+Text is UTF-8, names its columns on line 1 and may be compressed (.gz, .bz2, .xz, .zst). A folder,
+or a pattern with *, stands for its files in the order of their names. A copy of this file may name
+several columns of text, more numbers, and several columns of categories, which are levels: each
+keeps its place, also where another is empty or repeats it.
 
   config.data.table.item_columns = ConfigDict(
     {"id": "sku", "title": "name", "categories": ("kind", "brand"), "price": "price"}
@@ -57,9 +64,9 @@ What happens to your rows; `prepare` prints the counts, and --mode=prepare stops
   * Users with fewer than 3 interactions are dropped; --config.data.k_core=5 drops rare users and
     items.
   * Ids may be any text, and are compared as they are written, without blanks around them. If all
-    are whole numbers, they count as numbers. nan, NULL, null, None and \N in text files are none.
+    are whole numbers, they count as numbers.
   * Items that the table of items lacks keep their id alone; those without an interaction are left
-    out.
+    out. A table whose ids hardly meet those of the log is refused.
   * What is no number, no date or no such column ends with one sentence that names file and line.
 
 Nobody has tuned these settings for your data. Training validates every 100 steps, stops after three

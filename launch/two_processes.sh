@@ -20,6 +20,15 @@ export NPROC=${NPROC:-$half}
 
 pids=()
 readers=()
+signal=
+to_all() {
+  signal=$1
+  kill "-$1" "${pids[@]}" 2>/dev/null || true
+}
+# Before the first process starts: a signal in between would end this script and leave it alone.
+trap 'to_all TERM' TERM
+trap 'to_all INT' INT
+
 for id in 0 1; do
   # Signals to the whole group are for the processes: what they say then has to be read.
   exec {marked}> >(trap "" TERM INT && exec sed -u "s/^/[$id] /")
@@ -29,12 +38,9 @@ for id in 0 1; do
   pids+=($!)
   exec {marked}>&-
 done
-
-to_all() {
-  kill "-$1" "${pids[@]}" 2>/dev/null || true
-}
-trap 'to_all TERM' TERM
-trap 'to_all INT' INT
+if [[ -n $signal ]]; then
+  to_all "$signal" # the last process may have started after it
+fi
 
 status=0
 left=${GRACE_SECONDS:-30}

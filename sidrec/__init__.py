@@ -7,7 +7,13 @@ from sidrec.catalogue.semantic_ids import SemanticIDManager
 
 if TYPE_CHECKING:
   from sidrec.api import (
+    LSH,
+    RQVAE,
+    CategoryRule,
     Filters,
+    HierarchicalKMeans,
+    ProductQuantization,
+    ResidualKMeans,
     SearchConfig,
     TrainedRun,
     build_trie,
@@ -20,7 +26,13 @@ if TYPE_CHECKING:
   )
 
 __all__ = [
+  "LSH",
+  "RQVAE",
+  "CategoryRule",
   "Filters",
+  "HierarchicalKMeans",
+  "ProductQuantization",
+  "ResidualKMeans",
   "SearchConfig",
   "SemanticIDManager",
   "TrainedRun",

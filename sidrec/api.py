@@ -12,6 +12,14 @@ from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset
 from sidrec.data.sources.registry import register_source
+from sidrec.estimators.category_rule import CategoryRule
+from sidrec.estimators.estimators import (
+  LSH,
+  RQVAE,
+  HierarchicalKMeans,
+  ProductQuantization,
+  ResidualKMeans,
+)
 from sidrec.models.base import SemanticIDModel
 from sidrec.run.load import load_trained
 from sidrec.run.settings import RunConfig, load_config
@@ -23,7 +31,13 @@ from sidrec.search.settings import SearchConfig
 from sidrec.tokenizers.registry import register_tokenizer
 
 __all__ = [
+  "LSH",
+  "RQVAE",
+  "CategoryRule",
   "Filters",
+  "HierarchicalKMeans",
+  "ProductQuantization",
+  "ResidualKMeans",
   "SearchConfig",
   "TrainedRun",
   "build_trie",

@@ -99,6 +99,8 @@ DEFAULTS = {
   "tokenizer.rqvae.validate_every": 200,
   "tokenizer.kmeans.iterations": 50,
   "tokenizer.kmeans.balance": 1.5,  # measured: the README's table of tokenizers
+  "tokenizer.product_quantization.rotation": True,  # Ge et al. (2013)
+  "tokenizer.lsh.centre": True,
   "tokenizer.category.path": ("category_1", "decade"),
   "tokenizer.category.rest": "residual_kmeans",
   # The recommender: measured on MovieLens-1M.

@@ -16,6 +16,7 @@ ROOMS = [
   "search",
   "evaluation",
   "trainers",
+  "estimators",
   "run",
   "cold_start",
   "config",

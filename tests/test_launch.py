@@ -23,6 +23,7 @@ echo "$id got $* with $NPROC threads"
 case $MODE in
   fail) if ((id)); then exit 7; fi; for _ in $(seq 100); do sleep 0.1; done ;;
   stubborn) if ((id)); then exit 7; fi; trap '' TERM; for _ in $(seq 100); do sleep 0.1; done ;;
+  early) ((id)) || kill -TERM $PPID; for _ in $(seq 100); do sleep 0.1; done ;;
   wait) for _ in $(seq 100); do sleep 0.1; done ;;
 esac
 """
@@ -80,6 +81,14 @@ def test_a_signal_goes_to_both(two_processes):
   output, _ = process.communicate(timeout=60)
   assert process.returncode == 143
   assert sorted(output.splitlines()) == ["[0] 0 caught TERM", "[1] 1 caught TERM"]
+
+
+def test_a_signal_before_both_have_started_ends_both(two_processes):
+  process = two_processes("early")
+  start = time.monotonic()
+  process.communicate(timeout=60)  # ends when nobody holds the other end of stdout
+  assert process.returncode == 143
+  assert time.monotonic() - start < 9
 
 
 def test_gpu_node_names_its_cluster(tmp_path):

@@ -10,9 +10,12 @@ aa, ab, …, as columns of a spreadsheet do. IDs in an index file need not be un
 """
 
 import gzip
+import io
 import json
 import os
 import re
+import reprlib
+import struct
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +25,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sidrec.catalogue.semantic_id_files import unique_object
+from sidrec.catalogue.semantic_id_files import quoted, unique_object
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.core.atomic import write_whole, write_whole_text
 from sidrec.core.codes import MAX_CODEBOOK_SIZE, check_codes, check_sizes
+from sidrec.core.readers import parse_json
+
+MAX_RATIO = 100  # of a gzip file's content to its size; real ones have 5 to 20
+MIN_LIMIT = 1 << 20  # bytes that are always read
 
 TOKEN = re.compile("<([a-z]+)_(0|[1-9][0-9]{0,9})>")
 
@@ -172,14 +179,20 @@ def _own_index(path: Path) -> Index:
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
+  limit = len(raw)
   try:
     if raw[:2] == b"\x1f\x8b":
-      raw = gzip.decompress(raw)
-    content = json.loads(raw, object_pairs_hook=unique_object)
-  except (OSError, EOFError, zlib.error):
+      limit = max(len(raw) * MAX_RATIO, MIN_LIMIT)
+      with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+        raw = file.read(limit + 1)
+  except (OSError, EOFError, zlib.error, struct.error):
     raise ValueError("the gzip file is damaged; copy it again") from None
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise ValueError(f"not JSON ({error}); give an index file") from None
+  if len(raw) > limit:
+    raise ValueError(f"the gzip file holds more than {limit:,} bytes; give an index file")
+  try:
+    content = parse_json(raw, unique_object)
+  except ValueError as error:
+    raise ValueError(f"{error}; give an index file") from None
   if not isinstance(content, dict) or not content:
     raise ValueError('the file is not a JSON object of items, as {"0": ["<a_45>", "<b_128>"]}')
   return content
@@ -190,10 +203,14 @@ def _codes(content: dict[str, Any]) -> np.ndarray:
   length = None
   for key, tokens in content.items():
     if not isinstance(tokens, list) or not tokens or not all(type(t) is str for t in tokens):
-      raise ValueError(f'item "{key}" has {tokens!r}, not a list of tokens such as "<a_45>"')
+      raise ValueError(
+        f'item {quoted(key)} has {reprlib.repr(tokens)}, not a list of tokens such as "<a_45>"'
+      )
     length = length or len(tokens)
     if len(tokens) != length:
-      raise ValueError(f'item "{key}" has {len(tokens)} tokens, but the first item has {length}')
+      raise ValueError(
+        f"item {quoted(key)} has {len(tokens)} tokens, but the first item has {length}"
+      )
   columns = []
   for level, column in enumerate(zip(*content.values(), strict=True)):
     code_of = {token: _code(token, level) for token in set(column)}
@@ -201,7 +218,7 @@ def _codes(content: dict[str, Any]) -> np.ndarray:
     if None in codes:
       key, token = next((k, t[level]) for k, t in content.items() if code_of[t[level]] is None)
       raise ValueError(
-        f'item "{key}" has {token!r} in place {level + 1}, where a token such as '
+        f"item {quoted(key)} has {reprlib.repr(token)} in place {level + 1}, where a token such as "
         f'"<{letters(level)}_45>" is expected'
       )
     columns.append(codes)

@@ -34,6 +34,7 @@ class Reassigned(NamedTuple):
   codes_NxL: np.ndarray  # int32
   moved_R: np.ndarray  # int64, ascending rows of the items whose codes changed
   report: dict[str, Any]  # plain numbers and lists that JSON takes
+  without_codeword: list[int]  # rows of the items whose new code stands for nothing
 
 
 def reassign(
@@ -83,7 +84,7 @@ def reassign(
   _check_room(len(taken_XxL) + num_items, num_levels, codebook_size, capacity)
   prices = _Prices(vectors_NxF, costs, codebook_size)
   occupied, movers_R = _settle(codes_NxL, taken_XxL, prices, capacity)
-  levels, without_codeword, waiting = [], 0, movers_R.tolist()
+  levels, without_codeword, waiting = [], [], movers_R.tolist()
   for top in reversed(range(num_levels)):
     moved = _move(codes_NxL, waiting, top, occupied, prices)
     levels.insert(0, _level_report(top, np.array(moved.own), np.array(moved.chosen)))
@@ -92,10 +93,10 @@ def reassign(
   report = {
     "moved": len(movers_R),
     "share_moved": len(movers_R) / max(num_items, 1),
-    "without_codeword": without_codeword,
+    "without_codeword": len(without_codeword),
     "levels": levels,
   }
-  return Reassigned(codes_NxL, np.sort(movers_R), report)
+  return Reassigned(codes_NxL, np.sort(movers_R), report, sorted(without_codeword))
 
 
 def _check_room(num_items: int, num_levels: int, codebook_size: int, capacity: int) -> None:
@@ -231,7 +232,7 @@ class _Moved(NamedTuple):
 
   own: list[np.floating]  # costs there of the codes that the placed items had
   chosen: list[np.floating]  # of the codes that they took
-  without_codeword: int  # how many of them took a code of infinite cost, there or below
+  without_codeword: list[int]  # rows of those that took a code of infinite cost, there or below
   left: list[int]  # rows of the items that found no room
 
 
@@ -258,7 +259,8 @@ def _move(
       below.append(cost_V[code])
       codes_NxL[row, level] = code
     finite &= np.isfinite(below)
-  return _Moved(own, chosen, int((~finite).sum()), left)
+  unexplained = [row for row, known in zip(placed, finite, strict=True) if not known]
+  return _Moved(own, chosen, unexplained, left)
 
 
 def _settle(

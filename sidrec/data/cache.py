@@ -6,7 +6,6 @@ A text column is stored as its strings' UTF-8 bytes and lengths.
 import itertools
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from sidrec.core.atomic import open_arrays, write_whole
 from sidrec.data import dataset
+from sidrec.data.sources.shown import brief
 
 _FORMAT = 2  # 1 had text of fixed width
 
@@ -23,7 +23,9 @@ Column = Callable[[str], np.ndarray]  # name → the column of that name
 def save_dataset(path: str | os.PathLike, data: dataset.Dataset) -> None:
   """Writes a data set to `path`, which afterwards holds all of it or, on failure, what it held."""
   header = {"name": data.name, "notes": data.notes, "numeric": list(data.items.numeric)}
-  _save(path, header, data.histories._asdict() | _item_columns(data.items))
+  header |= {"users": list(data.users)}
+  columns = data.histories._asdict() | _item_columns(data.items) | _user_columns(data.users)
+  _save(path, header, columns)
 
 
 def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
@@ -41,6 +43,7 @@ def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
         histories=dataset.Histories(*map(column, dataset.Histories._fields)),
         items=_items(header, column),
         notes=tuple(header["notes"]),
+        users=_users(header, column),
       )
     )
 
@@ -55,6 +58,25 @@ def save_items(path: str | os.PathLike, items: dataset.Items) -> None:
 def load_items(path: str | os.PathLike) -> dataset.Items:
   """Reads what `save_items` wrote; raises as `load_dataset` does."""
   return _load(path, _items)
+
+
+def save_users(path: str | os.PathLike, users: Mapping[str, np.ndarray]) -> None:
+  """Writes what is known about users to `path`, all of it or nothing."""
+  _save(path, {"users": list(users)}, _user_columns(users))
+
+
+def load_users(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Reads what `save_users` wrote; raises as `load_dataset` does."""
+  return _load(path, _users)
+
+
+def _user_columns(users: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  return {f"user_{k}": column for k, column in enumerate(users.values())}
+
+
+def _users(header: dict, column: Column) -> dict[str, np.ndarray]:
+  # Caches of earlier versions say nothing of users.
+  return {name: column(f"user_{k}") for k, name in enumerate(header.get("users", []))}
 
 
 def _item_columns(items: dataset.Items) -> dict[str, np.ndarray]:
@@ -91,8 +113,10 @@ def _load(path: str | os.PathLike, read: Callable[[dict, Column], Any]) -> Any:
         return read(header, lambda name: _unpack(name, arrays) if name in text else arrays[name])
   except FileNotFoundError:
     raise
-  except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} is no data set cache, or damaged ({error}); delete it") from error
+  except Exception as error:  # NumPy and zipfile raise many types for damaged files
+    raise ValueError(
+      f"{path} is no data set cache, or damaged ({brief(error)}); delete it"
+    ) from error
   raise ValueError(
     f"{path} has cache format {version}, but this version reads {_FORMAT}; delete it"
   )

@@ -12,6 +12,7 @@ Rules every reader follows:
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,8 @@ class Items(NamedTuple):
   titles_N: np.ndarray  # TEXT [N], '' where unknown
   categories_C: np.ndarray  # TEXT [C], distinct category names
   category_offsets_Np1: np.ndarray  # int64 [N + 1], into category_E
-  category_E: np.ndarray  # int32 [E], rows of categories_C, in the source's order
+  # int32 [E], rows of categories_C, in the source's order; the name '' is a level that is missing
+  category_E: np.ndarray
   numeric: Mapping[str, np.ndarray]  # name → float32 [N], NaN where unknown; 'year' is one
   text_N: np.ndarray  # TEXT [N], free text, '' where unknown
 
@@ -72,6 +74,9 @@ class Dataset(NamedTuple):
   histories: Histories
   items: Items
   notes: tuple[str, ...]  # what the reader dropped or assumed, one sentence each
+  # Attribute → [U], in the order of the histories: TEXT, '' where unknown, or float32, NaN where
+  # unknown. Empty where the source says nothing about users.
+  users: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class HeldOut(NamedTuple):
@@ -159,6 +164,11 @@ def validate(dataset: Dataset) -> Dataset:
   )
   for name, column in [("titles", items.titles_N), ("text", items.text_N), *items.numeric.items()]:
     require(len(column) == num_items, f"item column {name!r} has {len(column)} of {num_items} rows")
+  for name, column in dataset.users.items():
+    require(
+      len(column) == histories.num_users,
+      f"user column {name!r} has {len(column)} of {histories.num_users} rows",
+    )
   pairs = len(items.category_E)
   require(
     pairs == 0

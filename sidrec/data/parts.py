@@ -91,4 +91,5 @@ def with_interactions(dataset: Dataset, log: pl.DataFrame) -> Dataset:
     rating_T=log["rating"].to_numpy(writable=True),
     user_ids_U=dataset.histories.user_ids_U[user_U],
   )
-  return dataset._replace(histories=histories, items=take_items(dataset.items, item_M))
+  users = {name: column[user_U] for name, column in dataset.users.items()}
+  return dataset._replace(histories=histories, items=take_items(dataset.items, item_M), users=users)

@@ -2,6 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from sidrec.core.settings import check_choices
+
+# What programs write where a value is missing.
+MISSING = ("nan", "NaN", "NULL", "null", "None", "NA", "N/A", "n/a", "\\N", "<NA>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,8 @@ class TableConfig:
     }
   )  # fmt: skip
   time_unit: str = "s"  # or 'ms', 'us', 'ns', 'iso'
+  time_format: str = ""  # of dates, such as '%m/%d/%Y %H:%M' for 12/1/2010 8:26; empty: the unit
+  missing: Sequence[str] = MISSING  # text that is no id, time or number; () keeps such ids
   items_path: str = ""  # table of items; empty if there is none
   # Role → column or columns; any other role, such as 'price', is a number of that name.
   item_columns: Mapping[str, str | Sequence[str]] = dataclasses.field(
@@ -41,6 +49,13 @@ class TableConfig:
   )  # fmt: skip
   category_separator: str = "|"
   separator: str = ""  # between columns of text files; empty for comma or tab
+  # Of text files. 'strict': each quote must close; 'none': quotes are part of the values; 'auto':
+  # as 'strict', but in a tab-separated line where a quote does not close it is part of its value.
+  quoting: Literal["auto", "strict", "none"] = "auto"
+  strip: bool = True  # blanks around values of text files, outside quotes
+
+  def __post_init__(self) -> None:
+    check_choices(self)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@
                                          TensorFlow
   DIR/items.npz                          the catalogue
   DIR/lengths.npz                        int32 [U]: interactions of each user
+  DIR/users.npz                          what is known about users, where something is
   DIR/store.json                         the rest, written last
 
 What stays in memory are the lengths and what follows from them: which windows there are and in
@@ -15,7 +16,6 @@ Letters: U users, W windows, R users that are read.
 """
 
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +24,14 @@ import numpy as np
 
 from sidrec.core.atomic import whole_folder, write_whole_text
 from sidrec.data import shards
+from sidrec.data.arrays import load_npz
 from sidrec.data.batches import BatchAt, Source
-from sidrec.data.cache import load_items, save_items
+from sidrec.data.cache import load_items, load_users, save_items, save_users
 from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
 from sidrec.data.prefetch import prefetched
+from sidrec.data.sources.shown import brief
+from sidrec.data.store_metadata import FORMAT, ID_TYPES, read_metadata
 
-_FORMAT = 2  # 1 had text of fixed width
-_ID_TYPES = {"text": TEXT, "int64": np.dtype(np.int64)}
 _USERS_AT_ONCE = 1 << 12
 _SHARD_BYTES = 1 << 27  # of histories before they are compressed: what TFDS aims at
 _HELD_OUT = 2  # of each user's interactions; see `dataset.training_view`
@@ -65,6 +66,8 @@ def write_store(path: str | Path, dataset: Dataset, num_shards: int = 0) -> None
   num_shards = min(num_shards or default_shards(len(histories.item_T)), histories.num_users)
   bounds = np.linspace(0, histories.num_users, num_shards + 1).astype(int)
   with whole_folder(Path(path)) as draft:
+    if dataset.users:
+      save_users(draft / "users.npz", dataset.users)
     written = [
       shards.write_shard(
         draft / shards.shard_name(shard, num_shards),
@@ -124,7 +127,7 @@ def write_metadata(
   np.savez(folder / "lengths.npz", length_U=np.asarray(lengths_U, np.int32))
   shards.write_tfds_metadata(folder, written, id_dtype == TEXT)
   meta = {
-    "format": _FORMAT,
+    "format": FORMAT,
     "name": name,
     "notes": list(notes),
     "user_id": "text" if id_dtype == TEXT else "int64",
@@ -147,7 +150,7 @@ def open_store(path: str | Path) -> Store:
     ValueError: if it is no store, of another format, or damaged.
   """
   folder = Path(path).expanduser()
-  meta = _metadata(folder)
+  meta = read_metadata(folder)
   files = [folder / shards.shard_name(k, len(meta["shards"])) for k in range(len(meta["shards"]))]
   for file, shard in zip(files, meta["shards"], strict=True):
     if not file.is_file():
@@ -157,16 +160,19 @@ def open_store(path: str | Path) -> Store:
         f"{file} has {size:,} bytes instead of {shard['file_bytes']:,}; copy or prepare it again"
       )
   try:
-    with np.load(folder / "lengths.npz", allow_pickle=False) as arrays:
-      lengths_U = arrays["length_U"]
+    lengths_U = load_npz(folder / "lengths.npz", ["length_U"])[1]["length_U"]
+    if lengths_U.dtype != np.int32 or lengths_U.ndim != 1 or (lengths_U < 0).any():
+      raise ValueError("the lengths are no counts")
     found = [len(lengths_U), int(lengths_U.sum(dtype=np.int64))]
     if found != [meta["users"], meta["interactions"]]:
       raise ValueError("the lengths are not those of store.json")
-  except (EOFError, LookupError, ValueError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{folder / 'lengths.npz'} is damaged ({error}); copy it again") from error
+  except (LookupError, ValueError) as error:
+    raise ValueError(
+      f"{folder / 'lengths.npz'} is damaged ({brief(error)}); copy it again"
+    ) from error
   read = shards.reader_of(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
   return Store(
-    folder, meta["name"], tuple(meta["notes"]), lengths_U, _ID_TYPES[meta["user_id"]], read
+    folder, meta["name"], tuple(meta["notes"]), lengths_U, ID_TYPES[meta["user_id"]], read
   )
 
 
@@ -190,7 +196,10 @@ def load_store(path: str | Path, users_R: np.ndarray | None = None) -> Dataset:
   columns = zip(*(part[1:] for part in parts), strict=True)
   histories = Histories(offsets_Rp1, *map(np.concatenate, columns))
   items = load_items(store.folder / "items.npz")
-  return validate(Dataset(store.name, histories, items, store.notes))
+  users = {}
+  if (file := store.folder / "users.npz").is_file():
+    users = {name: column[users_R] for name, column in load_users(file).items()}
+  return validate(Dataset(store.name, histories, items, store.notes, users))
 
 
 def drawn_users(num_users: int, count: int) -> np.ndarray:
@@ -234,7 +243,7 @@ def signature_store(path: str, *, users: int = 0) -> dict[str, Any]:
   """
   del users  # of the settings, not of the files
   folder = Path(path).expanduser()
-  _metadata(folder)
+  read_metadata(folder)
   files = sorted(file for file in folder.iterdir() if file.is_file())
   return {
     "folder": str(folder.resolve()),
@@ -290,26 +299,6 @@ def from_shards(
 
 
 # What stands behind these.
-
-
-def _metadata(folder: Path) -> dict[str, Any]:
-  if not folder.is_dir():
-    raise FileNotFoundError(f"there is no folder {folder}, which was to hold a store of histories")
-  try:
-    meta = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    version = meta["format"]
-  except FileNotFoundError as error:
-    raise ValueError(
-      f"{folder} is no store of histories, for it has no store.json; python -m "
-      "sidrec.data.prepare writes one"
-    ) from error
-  except (ValueError, LookupError, TypeError) as error:
-    raise ValueError(f"{folder / 'store.json'} is damaged ({error}); copy it again") from error
-  if version != _FORMAT:
-    raise ValueError(
-      f"{folder} has store format {version}, but this version reads {_FORMAT}; prepare it again"
-    )
-  return meta
 
 
 def _histories(store: Store, users_R: np.ndarray) -> Histories:

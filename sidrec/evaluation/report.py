@@ -5,7 +5,9 @@ a path such as 'sidrec/test/masked/recall@10' names a float32 array [U].
 """
 
 import json
+import math
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sidrec.core.atomic import write_whole, write_whole_text
+from sidrec.core.readers import parse_json, read_npz
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table
 from sidrec.evaluation.bootstrap import RESAMPLES
@@ -47,14 +50,15 @@ def evaluation_report(
 
 
 def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Results) -> None:
-  """Writes {'protocol': …, 'results': …} as JSON; a reader sees the old or the whole new file.
+  """Writes {'protocol': …, 'results': …, 'checksum': …} as JSON; the file appears whole.
 
   Raises:
     ValueError: if a value is not finite.
     FileNotFoundError: if the directory does not exist.
   """
   path = Path(path)
-  content = {"protocol": protocol._asdict(), "results": results}
+  content: dict[str, Any] = {"protocol": protocol._asdict(), "results": results}
+  content["checksum"] = _checksum(content)
   try:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
   except ValueError as error:
@@ -75,12 +79,38 @@ def read_evaluation(path: str | os.PathLike) -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(f"there is no {path}; run --mode=evaluate with this workdir first")
   try:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = parse_json(path.read_bytes())
   except ValueError as error:
-    raise ValueError(f"{path} is not JSON: {error}; evaluate again") from error
+    raise ValueError(f"{path} is {error}; evaluate again") from None
   if not isinstance(content, dict) or not {"protocol", "results"} <= set(content):
     raise ValueError(f"{path} does not hold a protocol and results; evaluate again")
+  if content.pop("checksum", None) not in (None, _checksum(content)):
+    raise ValueError(f"{path} is not as it was written: its checksum differs; evaluate again")
+  if not _is_protocol(content["protocol"]) or not _are_results(content["results"]):
+    raise ValueError(f"{path} is damaged: its protocol or results are garbled; evaluate again")
   return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+  """CRC-32 of protocol and results, in hexadecimal."""
+  parts = [content["protocol"], content["results"]]
+  return f"{zlib.crc32(json.dumps(parts, sort_keys=True).encode()):08x}"
+
+
+def _is_protocol(protocol: Any) -> bool:
+  """Whether it names the data set and its sizes."""
+  return (
+    isinstance(protocol, dict)
+    and isinstance(protocol.get("dataset"), str)
+    and all(type(protocol.get(key)) is int for key in ("num_users", "num_items", "num_beams"))
+  )
+
+
+def _are_results(results: Any, depth: int = 4) -> bool:
+  """Whether they are numbers under system, split, way and metric."""
+  if depth == 0:
+    return type(results) in (int, float) and math.isfinite(results)
+  return isinstance(results, dict) and all(_are_results(x, depth - 1) for x in results.values())
 
 
 def per_user_paths(per_user: PerUser) -> dict[str, np.ndarray]:
@@ -116,6 +146,17 @@ def read_per_user(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
   Raises:
     FileNotFoundError: if the file does not exist.
+    ValueError: if it is damaged.
   """
-  with np.load(path, allow_pickle=False) as arrays:
-    return dict(arrays)
+  path = Path(path)
+  try:
+    arrays = read_npz(path)
+    lengths: dict[str, int] = {}
+    for name, value_U in arrays.items():
+      whole = value_U.dtype == np.float32 and value_U.ndim == 1 and value_U.size > 0
+      split = name.split("/")[1] if name.count("/") == 3 else ""
+      if not whole or not split or lengths.setdefault(split, len(value_U)) != len(value_U):
+        raise ValueError("not a file of users' metrics")
+  except ValueError as error:
+    raise ValueError(f"{path} is {error}; run --mode=evaluate again") from None
+  return arrays

@@ -6,8 +6,8 @@ Work directories of one data set and one config form a group: `runs/ml1m` and `r
 belong to config `ml1m`, and may differ only in their seed. Each group gets a table.
 """
 
-import json
 import re
+import reprlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 
+from sidrec.core.readers import parse_json
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table, markdown_table
 from sidrec.evaluation import report
@@ -60,21 +61,32 @@ def read_run(folder: Path) -> FinishedRun:
 
   Raises:
     FileNotFoundError: if one of the first two is missing.
-    ValueError: if per_user.npz belongs to another evaluation.
+    ValueError: if one is damaged, or per_user.npz belongs to another evaluation.
   """
   evaluation = report.read_evaluation(folder / "evaluation.json")
   config = folder / "config.json"
   if not config.is_file():
     raise FileNotFoundError(f"there is no {config}, which says what was run; give a work directory")
-  settings = flatten(json.loads(config.read_text(encoding="utf-8")))
+  settings = flatten(_read_settings(config))
   kept = folder / "per_user.npz"
   per_user = report.read_per_user(kept) if kept.is_file() else {}
   means = flatten(evaluation["results"], separator="/")
   for path, value_U in per_user.items():
-    if path not in means or abs(means[path] - value_U.mean(dtype=np.float64)) > 1e-6:
+    if path not in means or not abs(means[path] - value_U.mean(dtype=np.float64)) <= 1e-6:
       raise ValueError(f"{kept} and evaluation.json disagree on {path}; run --mode=evaluate again")
   config_name = re.sub(r"-seed-?\d+$", "", folder.resolve().name)
   return FinishedRun(str(folder), config_name, settings, evaluation, per_user)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+  """The content of config.json."""
+  try:
+    settings = parse_json(path.read_bytes())
+    if not isinstance(settings, dict) or type(settings.get("seed", 0)) is not int:
+      raise ValueError("no settings of a run")
+  except ValueError as error:
+    raise ValueError(f"{path} is {error}; run --mode=evaluate with this workdir again") from None
+  return settings
 
 
 def group_runs(runs: Sequence[FinishedRun]) -> list[Group]:
@@ -102,7 +114,8 @@ def _check_settings(runs: Sequence[FinishedRun]) -> None:
       mine, its = run.settings.get(key), first.settings.get(key)
       if key not in FREE_SETTINGS and mine != its:
         raise ValueError(
-          f"{run.folder} and {first.folder} are not one config: {key} is {mine!r} and {its!r}; "
+          f"{run.folder} and {first.folder} are not one config: {key} is {reprlib.repr(mine)} and "
+          f"{reprlib.repr(its)}; "
           "name the folders of one config <name> and <name>-seed<number>, of others differently"
         )
     seed = run.settings.get("seed")

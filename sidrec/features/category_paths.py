@@ -16,8 +16,9 @@ OTHER = "other"  # the name of the code that the rarest values share
 
 # Per level, in plain lists and dicts that JSON takes:
 #   'name': what the level says of an item, as passed to `category_paths`;
-#   'codes': the name of each code, 'unknown' first;
-#   'other': the values that share the last code, 'other'; empty if each value has its own.
+#   'below': for each parent, that is the codes above joined by blanks ('' at the first level),
+#     'codes': the name of each code, 'unknown' first;
+#     'other': the values that share the last code, 'other'; empty if each value has its own.
 Labels = list[dict[str, Any]]
 
 _CATEGORY = re.compile(r"category_([1-9]\d*)")
@@ -28,9 +29,10 @@ def category_paths(
 ) -> tuple[np.ndarray, Labels]:
   """The paths of a catalogue, and what their codes mean.
 
-  Code 0 is for items without a value. The other codes number the values of the whole level, from
-  the most to the least frequent one, equally frequent ones in alphabetical order. If there are
-  more than V - 1 values, the rarest share code V - 1.
+  Code 0 is for items without a value. The other codes number the values below one parent (the codes
+  of the levels above), from the most to the least frequent one there, equally frequent ones in
+  alphabetical order. If a parent has more than V - 1 values, the rarest share code V - 1; say so
+  with `overflow_notes`.
 
   Args:
     items: the catalogue; any value may be missing.
@@ -40,7 +42,8 @@ def category_paths(
     codebook_size: V.
 
   Returns:
-    path_NxP int32 in [0, V), and labels: `labels[level]['codes'][code]` names a code.
+    path_NxP int32 in [0, V), and labels: `labels[level]['below'][parent]['codes'][code]` names a
+    code.
 
   Raises:
     ValueError: for no names, a repeated or unknown one (says which there are), or V < 2.
@@ -56,8 +59,16 @@ def category_paths(
       raise ValueError(
         f"no item has a {name!r}; the most categories an item has is {deepest}. {_choices(items)}"
       )
-  labels = [_level_labels(name, _values(items, name), codebook_size) for name in names]
-  return paths_with(labels, items), labels
+  path_NxP, labels = np.zeros((items.num_items, len(names)), np.int32), []
+  for level, name in enumerate(names):
+    values, parents = _values(items, name), _parents(path_NxP[:, :level])
+    families: dict[str, list[str]] = {}
+    for parent, value in zip(parents, values, strict=True):
+      families.setdefault(parent, []).append(value)
+    below = {parent: _name_codes(families[parent], codebook_size) for parent in sorted(families)}
+    labels.append({"name": name, "below": below})
+    path_NxP[:, level] = _codes(labels[level], parents, values)
+  return path_NxP, labels
 
 
 def paths_with(labels: Labels, items: Items) -> np.ndarray:
@@ -65,7 +76,7 @@ def paths_with(labels: Labels, items: Items) -> np.ndarray:
 
   Args:
     labels: what `category_paths` returned, as it was or from JSON.
-    items: the items; a value that the labels do not know gets code 0.
+    items: the items; a value that the labels do not know below its parent gets code 0.
 
   Returns:
     path_NxP int32.
@@ -74,21 +85,70 @@ def paths_with(labels: Labels, items: Items) -> np.ndarray:
     ValueError: if the items lack a column that the labels name.
   """
   path_NxP = np.zeros((items.num_items, len(labels)), np.int32)
-  for column, level in enumerate(labels):
-    num_own = len(level["codes"]) - bool(level["other"])
-    code_of = {value: code for code, value in enumerate(level["codes"][1:num_own], start=1)}
-    code_of |= dict.fromkeys(level["other"], num_own)
-    path_NxP[:, column] = [code_of.get(value, 0) for value in _values(items, level["name"])]
+  for level, of_level in enumerate(labels):
+    values = _values(items, of_level["name"])
+    path_NxP[:, level] = _codes(of_level, _parents(path_NxP[:, :level]), values)
   return path_NxP
 
 
-def _level_labels(name: str, values: list[str], codebook_size: int) -> dict[str, Any]:
-  """What the codes of one level mean."""
+def check_labels(labels: Any) -> Labels:
+  """Labels that came from a file; ValueError if they are none."""
+  try:
+    for level in labels:
+      families = [(names["codes"], names["other"]) for names in level["below"].values()]
+      texts = [level["name"], *(text for pair in families for names in pair for text in names)]
+      if not all(isinstance(text, str) for text in texts):
+        raise TypeError
+  except (TypeError, KeyError, AttributeError):
+    raise ValueError("no list of what category codes mean") from None
+  return labels
+
+
+def overflow_notes(labels: Labels, path_NxP: np.ndarray) -> tuple[str, ...]:
+  """A sentence for each level with values that share a code, because they are too many."""
+  notes = []
+  for level, of_level in enumerate(labels):
+    full = {parent: names for parent, names in of_level["below"].items() if names["other"]}
+    if not full:
+      continue
+    num_values = sum(len(names["other"]) for names in full.values())
+    parents = _parents(path_NxP[:, :level])
+    last = {parent: len(names["codes"]) - 1 for parent, names in full.items()}
+    codes = path_NxP[:, level].tolist()
+    num_items = sum(last.get(p) == code for p, code in zip(parents, codes, strict=True))
+    where = f" below {len(full):,} of {len(of_level['below']):,} parents" if level else ""
+    notes.append(
+      f"{num_values:,} values of {of_level['name']!r} ({num_items:,} items) share the code "
+      f"'{OTHER}'{where}, because a level has too few codes for them; raise "
+      "tokenizer.codebook_size to keep them apart"
+    )
+  return tuple(notes)
+
+
+def _parents(path_NxP: np.ndarray) -> list[str]:
+  """The codes above a level, as labels name them."""
+  return [" ".join(map(str, row)) for row in path_NxP.tolist()]
+
+
+def _codes(of_level: dict[str, Any], parents: list[str], values: list[str]) -> list[int]:
+  """The code of each value below its parent; 0 where it is unknown."""
+  code_of: dict[str, dict[str, int]] = {}
+  for parent, names in of_level["below"].items():
+    num_own = len(names["codes"]) - bool(names["other"])
+    own = {value: code for code, value in enumerate(names["codes"][1:num_own], start=1)}
+    code_of[parent] = own | dict.fromkeys(names["other"], num_own)
+  return [
+    code_of.get(parent, {}).get(value, 0) for parent, value in zip(parents, values, strict=True)
+  ]
+
+
+def _name_codes(values: list[str], codebook_size: int) -> dict[str, Any]:
+  """What the codes below one parent mean."""
   counts = Counter(value for value in values if value)
   ordered = sorted(counts, key=lambda value: (-counts[value], value))
   own = ordered if len(ordered) < codebook_size else ordered[: codebook_size - 2]
   other = ordered[len(own) :]
-  return {"name": name, "codes": [UNKNOWN, *own, *([OTHER] if other else [])], "other": other}
+  return {"codes": [UNKNOWN, *own, *([OTHER] if other else [])], "other": other}
 
 
 def _values(items: Items, name: str) -> list[str]:

@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from sklearn.preprocessing import MultiLabelBinarizer, normalize
 
 from sidrec.data.dataset import Items
-from sidrec.features.columns import category_names
+from sidrec.features.columns import known_categories
 from sidrec.features.settings import ContentConfig
 
 Words = Sequence[Sequence[str]]  # the words of each item
@@ -52,7 +52,7 @@ def content_vectors(catalogue: Items, items: Items, config: ContentConfig) -> np
     return _hashed(known, known if items is catalogue else words_of(items), own, buckets)
 
   parts = [
-    hashed(category_names, config.max_categories, config.tag_buckets),
+    hashed(known_categories, config.max_categories, config.tag_buckets),
     _scaled_numbers(catalogue, items, config.scaling),
   ]
   if config.title_buckets:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sidrec.core.atomic import write_whole
 from sidrec.data.dataset import Items
-from sidrec.features.columns import category_names, number_text
+from sidrec.features.columns import known_categories, number_text
 from sidrec.features.settings import TextConfig
 
 Encode = Callable[[list[str]], np.ndarray]  # texts → vectors [number of texts, F]
@@ -28,7 +28,7 @@ _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[.,;])")
 _TEXT_FIELDS: dict[str, Callable[[Items], Iterable[str]]] = {
   "title": lambda items: items.titles_N.tolist(),
   "text": lambda items: items.text_N.tolist(),
-  "categories": lambda items: map(", ".join, category_names(items)),
+  "categories": lambda items: map(", ".join, known_categories(items)),
   "id": lambda items: map(str, items.ids_N.tolist()),
 }
 

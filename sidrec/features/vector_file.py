@@ -1,6 +1,5 @@
 """Item vectors that another program made, of text, images, audio or anything else."""
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from sidrec.data.arrays import load_npz
 from sidrec.data.dataset import TEXT, Items
+from sidrec.data.sources.file_lines import named_faults
+from sidrec.data.sources.quoted_lines import TextForm
+from sidrec.data.sources.scan import open_scans
+from sidrec.data.sources.shown import brief, listed, shown
 from sidrec.features.settings import VectorFileConfig
 
 MISSING = ("mean", "zero", "error")
@@ -50,7 +54,7 @@ def file_vectors(items: Items, config: VectorFileConfig) -> tuple[np.ndarray, st
     ValueError: for another ending or content, ids that repeat, a vector that is not finite, a
       file without any item of the catalogue, or a missing item with 'error'.
   """
-  path = Path(config.path)
+  path = Path(config.path).expanduser()
   if config.missing not in MISSING:
     raise ValueError(
       f"the rule for missing items must be one of {list(MISSING)}, not {config.missing!r}"
@@ -73,7 +77,8 @@ def file_vectors(items: Items, config: VectorFileConfig) -> tuple[np.ndarray, st
   if not finite_R.all():
     item = items.ids_N[found_N].item(int(finite_R.argmin()))
     raise ValueError(
-      f"{path}: the vector of item {item!r} holds NaN or infinity; mend it or leave its row out"
+      f"{path}: the vector of item {shown(item, 80)} holds NaN or infinity; mend it or "
+      "leave its row out"
     )
   fill = found_RxF.mean(axis=0, dtype=np.float64) if config.missing == "mean" else 0.0
   vectors_NxF = np.full((items.num_items, found_RxF.shape[1]), fill, np.float32)
@@ -95,12 +100,7 @@ def _note(config: VectorFileConfig, items: Items, found_N: np.ndarray, table: Ve
 
 
 def _read_npz(path: Path, id_name: str, vector_name: str) -> VectorTable:
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      names = sorted(file)
-      arrays = {name: file[name] for name in (id_name, vector_name) if name in names}
-  except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} is no readable .npz file of plain arrays: {error}") from error
+  names, arrays = load_npz(path, (id_name, vector_name))
   _require(path, "array", names, id_name, vector_name)
   return VectorTable(arrays[id_name], arrays[vector_name])
 
@@ -108,8 +108,8 @@ def _read_npz(path: Path, id_name: str, vector_name: str) -> VectorTable:
 def _read_npy(path: Path, id_name: str, vector_name: str) -> VectorTable:
   try:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-  except (ValueError, EOFError) as error:
-    raise ValueError(f"{path} is no readable .npy file of plain numbers: {error}") from error
+  except Exception as error:  # NumPy raises many types for damaged headers
+    raise ValueError(f"{path} is no readable .npy file of plain numbers: {brief(error)}") from error
   if array.dtype.names is None:
     return VectorTable(None, array)
   _require(path, "field", list(array.dtype.names), id_name, vector_name)
@@ -117,15 +117,14 @@ def _read_npy(path: Path, id_name: str, vector_name: str) -> VectorTable:
 
 
 def _read_parquet(path: Path, id_name: str, vector_name: str) -> VectorTable:
-  try:
-    lazy = pl.scan_parquet(path, glob=False)
-    names = lazy.collect_schema().names()
-    _require(path, "column", names, id_name)
-    wanted = [vector_name] if vector_name in names else [x for x in names if x != id_name]
+  (scan,) = open_scans(str(path), TextForm())
+  names = list(scan.names)
+  _require(path, "column", names, id_name)
+  wanted = [vector_name] if vector_name in names else [x for x in names if x != id_name]
+  with named_faults(path):
     # Another column may hold what is of no use here, and take much memory.
-    frame = lazy.select(id_name, *wanted).collect()
-  except pl.exceptions.PolarsError as error:
-    raise ValueError(f"{path} is no readable Parquet file: {error}") from error
+    vectors = pl.scan_parquet(path, glob=False).select(wanted).collect()
+    frame = scan.frame([id_name]).select(id_name).collect().hstack(vectors)
   ids = frame[id_name]
   if ids.null_count():
     raise ValueError(f"{path}: {ids.null_count():,} rows have no {id_name}; leave those rows out")
@@ -155,7 +154,8 @@ def _from_lists(path: Path, column: pl.Series, ids: pl.Series) -> np.ndarray:
   if odd_R.any():
     row = int(odd_R.argmax())
     raise ValueError(
-      f"{path}: the vector of item {ids[row]!r} has {length_R[row]} numbers, but most have {usual}"
+      f"{path}: the vector of item {shown(ids[row], 80)} has {length_R[row]} numbers, but most "
+      f"have {usual}"
     )
   return lists.explode().to_numpy()[: len(lists) * usual].reshape(len(lists), usual)
 
@@ -163,7 +163,7 @@ def _from_lists(path: Path, column: pl.Series, ids: pl.Series) -> np.ndarray:
 def _require(path: Path, kind: str, names: list[str], *wanted: str) -> None:
   for name in wanted:
     if name not in names:
-      raise ValueError(f"{path} has no {kind} {name!r}; it has {', '.join(names)}")
+      raise ValueError(f"{path} has no {kind} {name!r}; it has {listed(names)}")
 
 
 _READERS: dict[str, Callable[[Path, str, str], VectorTable]] = {
@@ -203,8 +203,8 @@ def _rows(path: Path, ids_R: np.ndarray, ids_N: np.ndarray) -> np.ndarray:
   for row, key in enumerate(_keys(ids_R, as_numbers)):
     if row_of.setdefault(key, row) != row:
       raise ValueError(
-        f"{path} has two vectors of item {ids_R.item(row)!r}, in rows {row_of[key]} and {row}; "
-        "keep one"
+        f"{path} has two vectors of item {shown(ids_R.item(row), 80)}, in rows {row_of[key]} and "
+        f"{row}; keep one"
       )
   keys = _keys(ids_N, as_numbers)
   if len(set(keys)) < len(keys):
@@ -234,4 +234,6 @@ def _keys(ids: np.ndarray, as_numbers: bool) -> list[str]:
 
 
 def _some(ids: np.ndarray) -> str:
-  return ", ".join(map(repr, ids[:_NAMED_IDS].tolist())) + (", …" if len(ids) > _NAMED_IDS else "")
+  return ", ".join(shown(x, 80) for x in ids[:_NAMED_IDS].tolist()) + (
+    ", …" if len(ids) > _NAMED_IDS else ""
+  )

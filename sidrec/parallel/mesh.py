@@ -24,6 +24,7 @@ RULES: tuple[tuple[str, tuple[int, ...]], ...] = (
   (r"(^|/)(item|node)_bias$", (0,)),  # [rows]
   (r"(^|/)code$", (1, 2)),  # [L, V, D]
   (r"(^|/)out$", (2, 1)),  # [L, D, V]
+  (r"(^|/)codebooks_LxVxD$", (1, 2)),  # of an RQ-VAE
   (r"(^|/)feed/up/kernel$", (1, 0)),  # [D, hidden width]
   (r"(^|/)feed/down/kernel$", (0, 1)),  # [hidden width, D]
 )

@@ -7,6 +7,7 @@ from sidrec.core.settings import to_dict
 from sidrec.data.cache import save_dataset
 from sidrec.data.dataset import Dataset
 from sidrec.data.held_out_items import draw_items, without_items
+from sidrec.data.item_list import item_list
 from sidrec.data.k_core import core_of
 from sidrec.data.sources import registry
 from sidrec.data.tie_breaking import shuffle_ties
@@ -55,9 +56,7 @@ def samples_users(config: RunConfig) -> bool:
 def _write(dataset: Dataset, workdir: Path) -> None:
   save_dataset(workdir / "dataset.npz", dataset)
   items = dataset.items
-  lines = [f"{row}\t{items.ids_N[row]}\t{items.titles_N[row]}" for row in range(items.num_items)]
-  text = "\n".join(["row\titem_id\ttitle", *lines]) + "\n"
-  (workdir / "items.tsv").write_text(text, encoding="utf-8")
+  (workdir / "items.tsv").write_text(item_list(items), encoding="utf-8")
   print(
     f"prepare: {dataset.name}: {dataset.histories.num_users:,} users, {items.num_items:,} items, "
     f"{len(dataset.histories.item_T):,} interactions"

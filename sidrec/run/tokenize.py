@@ -26,7 +26,9 @@ def tokenize(config: RunConfig, workdir: Path) -> None:
   from_primary(lambda: np.save(workdir / "vectors.npy", made.vectors_NxF))
   vectors_NxF = np.load(workdir / "vectors.npy")
   save_params(workdir / "features", made.params)
-  tokenized = tokenize_items(config.tokenizer, dataset, vectors_NxF, config.seed, workdir)
+  tokenized = tokenize_items(
+    config.tokenizer, dataset, vectors_NxF, config.seed, workdir, config.mesh.model
+  )
   from_primary(lambda: write_tokenized(workdir, tokenized, dataset.items))
   print((workdir / "tokenizer.txt").read_text(encoding="utf-8"))
 

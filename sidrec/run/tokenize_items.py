@@ -18,8 +18,14 @@ from sidrec.catalogue.reassignment import reassign
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.codes import check_codes, collision_rate
+from sidrec.core.readers import parse_json
 from sidrec.data.dataset import Dataset, Items, training_view
-from sidrec.features.category_paths import category_paths, paths_with
+from sidrec.features.category_paths import (
+  category_paths,
+  check_labels,
+  overflow_notes,
+  paths_with,
+)
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.workdir import file_signature
 from sidrec.tokenizers.base import Fitted, Tokenizer
@@ -62,12 +68,25 @@ class Encoded(NamedTuple):
   codebook_size: int  # V
   fitted: Fitted | None  # None where the codes come from a file
   inputs_NxF: np.ndarray  # what was encoded: the vectors, after paths where there are
-  decoded_NxF: np.ndarray | None  # the vectors that the codes stand for
   seconds: dict[str, float]  # of 'fit' and 'encode'
+  notes: tuple[str, ...] = ()  # one sentence each
+
+
+class Unique(NamedTuple):
+  """Unique IDs."""
+
+  codes_NxX: np.ndarray  # int32; the first L are codes, further ones extra digits
+  resolved: dict[str, Any]  # what it took
+  without_codeword: list[int]  # rows of the items whose codes stand for nothing
 
 
 def tokenize_items(
-  config: TokenizerConfig, dataset: Dataset, vectors_NxF: np.ndarray, seed: int, workdir: Path
+  config: TokenizerConfig,
+  dataset: Dataset,
+  vectors_NxF: np.ndarray,
+  seed: int,
+  workdir: Path,
+  model_devices: int = 1,
 ) -> Tokenized:
   """Fits the tokenizer, encodes every item, makes the IDs unique and measures them.
 
@@ -77,6 +96,7 @@ def tokenize_items(
     vectors_NxF: float32, one row per item.
     seed: of the fit.
     workdir: takes `tokenizer/` (the parameters) and the logs.
+    model_devices: devices that the codebooks of an RQ-VAE in training are spread over.
 
   Raises:
     ValueError: for an unknown tokenizer, or vectors that cannot be encoded.
@@ -85,24 +105,26 @@ def tokenize_items(
   if config.name == "file":
     encoded = _from_file(config.file, dataset.items, vectors_NxF)
   else:
-    encoded = _by_tokenizer(config, dataset.items, vectors_NxF, seed, workdir)
-  codes_NxX, resolved = _make_unique(config.collisions, encoded)
+    encoded = _by_tokenizer(config, dataset.items, vectors_NxF, seed, workdir, model_devices)
+  unique = _make_unique(config.collisions, encoded)
+  codes_NxL = unique.codes_NxX[:, : encoded.codes_NxL.shape[1]]  # as they are written
   report = quality.report(
-    encoded.codes_NxL,
+    codes_NxL,
     encoded.codebook_size,
     vectors_NxF,
-    encoded.decoded_NxF,
+    _decoded(encoded.fitted, codes_NxL, vectors_NxF, unique.without_codeword),
     labels=item_labels(dataset.items),
     timings=encoded.seconds or None,
-    collisions=resolved,
+    collisions=unique.resolved,
+    notes=encoded.notes,
   )
   popularity_N = np.bincount(
     training_view(dataset.histories).item_T, minlength=dataset.items.num_items
   )
   ids = SemanticIDManager.from_codes(
-    codes_NxX, encoded.codebook_size, generation_method=config.name, fitted=encoded.fitted
+    unique.codes_NxX, encoded.codebook_size, generation_method=config.name, fitted=encoded.fitted
   )
-  return Tokenized(ids, report, interpret(encoded.codes_NxL, dataset.items, popularity_N))
+  return Tokenized(ids, report, interpret(codes_NxL, dataset.items, popularity_N))
 
 
 def write_tokenized(workdir: Path, tokenized: Tokenized, items: Items) -> None:
@@ -139,12 +161,19 @@ def new_item_inputs(
   """
   if config.name != "category":
     return vectors_MxF
-  labels = json.loads((workdir / "tokenizer" / "paths.json").read_text(encoding="utf-8"))
+  path = workdir / "tokenizer" / "paths.json"
+  try:
+    labels = check_labels(parse_json(path.read_bytes()))
+  except ValueError as error:
+    raise ValueError(f"{path} is {error}; run --mode=tokenize again") from None
   return with_paths(paths_with(labels, new_items), vectors_MxF)
 
 
-def _tokenizer(config: TokenizerConfig, seed: int, workdir: Path) -> Tokenizer:
-  return make_tokenizer(config, functools.partial(train_rqvae, seed=seed, workdir=workdir))
+def _tokenizer(
+  config: TokenizerConfig, seed: int, workdir: Path, model_devices: int = 1
+) -> Tokenizer:
+  train = functools.partial(train_rqvae, seed=seed, workdir=workdir, model_devices=model_devices)
+  return make_tokenizer(config, train)
 
 
 def _from_file(config: FileSettings, items: Items, vectors_NxF: np.ndarray) -> Encoded:
@@ -156,17 +185,23 @@ def _from_file(config: FileSettings, items: Items, vectors_NxF: np.ndarray) -> E
     )
   index = read_index(config.path)
   codes_NxL = align_index(index, items.ids_N, config.offset)
-  return Encoded(codes_NxL, index.codebook_size, None, vectors_NxF, None, {})
+  return Encoded(codes_NxL, index.codebook_size, None, vectors_NxF, {})
 
 
 def _by_tokenizer(
-  config: TokenizerConfig, items: Items, vectors_NxF: np.ndarray, seed: int, workdir: Path
+  config: TokenizerConfig,
+  items: Items,
+  vectors_NxF: np.ndarray,
+  seed: int,
+  workdir: Path,
+  model_devices: int,
 ) -> Encoded:
   """The codes of a tokenizer that is fitted to the catalogue."""
-  tokenizer = _tokenizer(config, seed, workdir)
-  inputs_NxF = vectors_NxF
+  tokenizer = _tokenizer(config, seed, workdir, model_devices)
+  inputs_NxF, notes = vectors_NxF, ()
   if config.name == "category":
     path_NxP, labels = category_paths(items, config.category.path, config.codebook_size)
+    notes = overflow_notes(labels, path_NxP)
     text = json.dumps(labels, indent=2) + "\n"
     from_primary(lambda: write_whole_text(workdir / "tokenizer" / "paths.json", text))
     inputs_NxF = with_paths(path_NxP, vectors_NxF)
@@ -178,37 +213,56 @@ def _by_tokenizer(
   codes_NxL = check_codes(made_NxL, tokenizer.codebook_size, tokenizer.num_levels)
   if jax.tree.leaves(params):  # Orbax refuses a tree without arrays
     save_params(workdir / "tokenizer" / "params", params)
-  decoded_NxF = None
-  if tokenizer.decode is not None:
-    decoded_NxF = np.asarray(tokenizer.decode(params, codes_NxL))[:, -vectors_NxF.shape[1] :]
   return Encoded(
     codes_NxL,
     tokenizer.codebook_size,
     Fitted(tokenizer, params),
     inputs_NxF,
-    decoded_NxF,
     {"fit": fitted - start, "encode": encoded - fitted},
+    notes,
   )
 
 
-def _make_unique(rule: str, encoded: Encoded) -> tuple[np.ndarray, dict[str, Any]]:
-  """Unique codes, and what it took; codes without a collision stay as they are."""
+def _decoded(
+  fitted: Fitted | None,
+  codes_NxL: np.ndarray,
+  vectors_NxF: np.ndarray,
+  without_codeword: list[int],
+) -> np.ndarray | None:
+  """The vectors that codes stand for, the mean for those without; None if nothing decodes."""
+  if fitted is None or fitted.tokenizer.decode is None:
+    return None
+  known_R = np.delete(np.arange(len(codes_NxL)), without_codeword)
+  decoded = np.asarray(fitted.tokenizer.decode(fitted.params, codes_NxL[known_R]))
+  decoded_NxF = np.broadcast_to(vectors_NxF.mean(axis=0), vectors_NxF.shape).copy()
+  decoded_NxF[known_R] = decoded[:, -vectors_NxF.shape[1] :]
+  return decoded_NxF
+
+
+def _make_unique(rule: str, encoded: Encoded) -> Unique:
+  """Codes without a collision stay as they are."""
   codes_NxL = encoded.codes_NxL
-  if collision_rate(codes_NxL) == 0:
-    return codes_NxL, {"rule": "none needed"}
+  collided = collision_rate(codes_NxL)
+  if collided == 0:
+    return Unique(codes_NxL, {"rule": "none needed"}, [])
   if rule == "extra_digit":
     unique_NxX = add_extra_digit(codes_NxL, encoded.codebook_size)
     added = unique_NxX[:, codes_NxL.shape[1] :]
-    return unique_NxX, {
+    resolved = {
       "rule": rule,
       "digits added": added.shape[1],
       "items with a digit above 0": int(added.any(axis=1).sum()),
     }
+    return Unique(unique_NxX, resolved, [])
   costs = None
   if encoded.fitted is not None and encoded.fitted.tokenizer.costs is not None:
     costs = functools.partial(encoded.fitted.tokenizer.costs, encoded.fitted.params)
   made = reassign(codes_NxL, encoded.inputs_NxF, costs, encoded.codebook_size)
-  taken: dict[str, Any] = {"rule": rule, "items moved": made.report["moved"]}
+  taken: dict[str, Any] = {
+    "rule": rule,
+    "items that shared codes": round(collided * len(codes_NxL)),
+    "items moved": made.report["moved"],
+  }
   for level in made.report["levels"]:
     if level["moved"]:
       name = f"moved at level {level['level']}"
@@ -216,4 +270,4 @@ def _make_unique(rule: str, encoded: Encoded) -> tuple[np.ndarray, dict[str, Any
       taken[f"{name}: mean cost before"] = level["own_cost_mean"]
       taken[f"{name}: mean extra cost"] = level["extra_cost_mean"]
   taken["moved to a code without codeword"] = made.report["without_codeword"]
-  return made.codes_NxL, taken
+  return Unique(made.codes_NxL, taken, made.without_codeword)

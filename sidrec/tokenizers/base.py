@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from sidrec.core.codes import as_codes, as_integers, check_codes
 from sidrec.parallel.mesh import batch_sharding
+from sidrec.tokenizers.settings import TokenizerConfig
 
 Array = jax.Array | np.ndarray
 Params = Any  # nested dicts of arrays, which Orbax saves and gives back as they were
@@ -36,6 +37,7 @@ class Tokenizer(NamedTuple):
       level is from an item whose codes above that level are given (those from `level` on are not
       looked at). `inf` marks a code that stands for nothing there; it may still be
       given to an item when nothing else is free. None where codes mean nothing (base conversion).
+    settings: what `make_tokenizer` made it from, so that a file can hold it; else None.
   """
 
   name: str
@@ -45,6 +47,7 @@ class Tokenizer(NamedTuple):
   encode: Callable[[Params, Any], Array]
   decode: Callable[[Params, Any], Array] | None = None
   costs: Callable[[Params, Any, Any, int], Array] | None = None
+  settings: TokenizerConfig | None = None
 
 
 class Fitted(NamedTuple):

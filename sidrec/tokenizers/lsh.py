@@ -15,7 +15,7 @@ from sidrec.core.codes import check_sizes
 from sidrec.tokenizers.base import Params, Tokenizer, checked, map_blocks
 
 
-def lsh(num_levels: int, codebook_size: int) -> Tokenizer:
+def lsh(num_levels: int, codebook_size: int, *, centre: bool = True) -> Tokenizer:
   """Random-hyperplane hashing as a tokenizer.
 
   Parameters are {'mean_F', 'planes_LxXxF'}: normals of length 1 of hyperplanes
@@ -28,6 +28,7 @@ def lsh(num_levels: int, codebook_size: int) -> Tokenizer:
   Args:
     num_levels: L.
     codebook_size: V, a power of two.
+    centre: whether hyperplanes go through the mean vector; else through the origin ('mean_F' is 0).
 
   Returns:
     A tokenizer whose functions raise ValueError as `checked` says.
@@ -45,7 +46,7 @@ def lsh(num_levels: int, codebook_size: int) -> Tokenizer:
 
   def fit(key: jax.Array, vectors_NxF: np.ndarray) -> Params:
     width = vectors_NxF.shape[1]
-    mean_F = vectors_NxF.mean(axis=0, dtype=np.float64)
+    mean_F = vectors_NxF.mean(axis=0, dtype=np.float64) if centre else np.zeros(width)
     planes_LxXxF = jax.random.normal(key, (num_levels, num_bits, width))
     planes_LxXxF /= jnp.linalg.norm(planes_LxXxF, axis=-1, keepdims=True)
     return {"mean_F": jnp.asarray(mean_F, jnp.float32), "planes_LxXxF": planes_LxXxF}

@@ -25,7 +25,9 @@ FIT_SAMPLE = 256
 MIN_VARIANCE = 1e-6
 
 
-def product_quantization(num_levels: int, codebook_size: int, iterations: int) -> Tokenizer:
+def product_quantization(
+  num_levels: int, codebook_size: int, iterations: int, *, rotation: bool = True
+) -> Tokenizer:
   """Product quantization as a tokenizer.
 
   Parameters are {'mean_F', 'basis_FxLxD', 'codebooks_LxVxD'}; the basis has
@@ -37,6 +39,7 @@ def product_quantization(num_levels: int, codebook_size: int, iterations: int) -
     num_levels: L; parts differ in width by at most 1, so F need not be a multiple of L.
     codebook_size: V.
     iterations: of k-means, at most.
+    rotation: whether parts are principal directions; else runs of neighbouring columns.
 
   Returns:
     A tokenizer whose functions raise ValueError as `checked` says, and in `fit` for vectors
@@ -57,7 +60,11 @@ def product_quantization(num_levels: int, codebook_size: int, iterations: int) -
         f"wider features, or at most {width} levels"
       )
     mean_F = np.asarray(vectors_NxF.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    basis_FxLxD = _basis(vectors_NxF, mean_F, num_levels)
+    if rotation:
+      variances_F, directions_FxF = _principal_directions(vectors_NxF, mean_F)
+      basis_FxLxD = _basis(directions_FxF, allocate(variances_F, num_levels))
+    else:
+      basis_FxLxD = _basis(np.eye(width), np.array_split(np.arange(width), num_levels))
 
     sample_key, kmeans_key = jax.random.split(key)
     sample_RxF = vectors_NxF
@@ -111,11 +118,9 @@ def allocate(variances_F: np.ndarray, num_parts: int) -> list[np.ndarray]:
   return [np.array(part) for part in parts]
 
 
-def _basis(vectors_NxF: np.ndarray, mean_F: np.ndarray, num_levels: int) -> np.ndarray:
+def _basis(directions_FxF: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
   """The directions that span each part, padded to one number by zeros: float32 [F, L, D]."""
-  variances_F, directions_FxF = _principal_directions(vectors_NxF, mean_F)
-  parts = allocate(variances_F, num_levels)
-  basis_FxLxD = np.zeros((len(mean_F), num_levels, max(map(len, parts))), np.float32)
+  basis_FxLxD = np.zeros((len(directions_FxF), len(parts), max(map(len, parts))), np.float32)
   for level, columns in enumerate(parts):
     basis_FxLxD[:, level, : len(columns)] = directions_FxF[:, columns]
   return basis_FxLxD

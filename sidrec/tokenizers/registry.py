@@ -17,7 +17,7 @@ from sidrec.tokenizers.lsh import lsh
 from sidrec.tokenizers.product_quantization import product_quantization
 from sidrec.tokenizers.radix import radix
 from sidrec.tokenizers.rqvae.rqvae import rqvae
-from sidrec.tokenizers.settings import RQVAEConfig, TokenizerConfig
+from sidrec.tokenizers.settings import KMeansSettings, RQVAEConfig, TokenizerConfig
 from sidrec.training.task import Task
 
 # (config, task, key, vectors_NxF) → params: trains an RQ-VAE.
@@ -37,7 +37,7 @@ def make_tokenizer(config: TokenizerConfig, train: Train) -> Tokenizer:
   """
   if config.name not in TOKENIZERS:
     raise unknown_name("tokenizer.name", config.name, (*TOKENIZERS, "file"))
-  return TOKENIZERS[config.name](config, train)
+  return TOKENIZERS[config.name](config, train)._replace(settings=config)
 
 
 def register_tokenizer(name: str, make: Make) -> None:
@@ -57,6 +57,22 @@ def _rqvae(config: TokenizerConfig, train: Train) -> Tokenizer:
     num_levels=config.num_levels, codebook_size=config.codebook_size, **to_dict(config.rqvae)
   )
   return rqvae(shape, functools.partial(train, shape), spare_mesh())
+
+
+def _product_quantization(config: TokenizerConfig, train: Train) -> Tokenizer:
+  del train
+  balance, default = config.kmeans.balance, KMeansSettings().balance
+  if balance not in (0, default):
+    raise ValueError(
+      f"tokenizer.kmeans.balance is {balance}, but product quantization balances nothing; leave it "
+      f"at {default}, or choose residual_kmeans or hierarchical_kmeans"
+    )
+  return product_quantization(
+    config.num_levels,
+    config.codebook_size,
+    config.kmeans.iterations,
+    rotation=config.product_quantization.rotation,
+  )
 
 
 def _category(config: TokenizerConfig, train: Train) -> Tokenizer:
@@ -83,10 +99,8 @@ TOKENIZERS: dict[str, Make] = {
   "hierarchical_kmeans": lambda c, _: hierarchical_kmeans(
     c.num_levels, c.codebook_size, c.kmeans.iterations, c.kmeans.balance
   ),
-  "product_quantization": lambda c, _: product_quantization(
-    c.num_levels, c.codebook_size, c.kmeans.iterations
-  ),
-  "lsh": lambda c, _: lsh(c.num_levels, c.codebook_size),
+  "product_quantization": _product_quantization,
+  "lsh": lambda c, _: lsh(c.num_levels, c.codebook_size, centre=c.lsh.centre),
   "category": _category,
   "radix": lambda c, _: radix(c.num_levels, c.codebook_size),
 }

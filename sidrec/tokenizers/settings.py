@@ -86,8 +86,23 @@ class KMeansSettings:
   iterations: int = 50
 
   # A code takes at most that many times its fair share of the items; 0 for no bound. Without one,
-  # k-means on what the first level leaves puts most items into a few clusters.
+  # k-means on what the first level leaves puts most items into a few clusters. Not of product
+  # quantization, whose codes are used evenly without it.
   balance: float = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class ProductQuantizationSettings:
+  """How product quantization splits the vectors; its k-means takes `kmeans.iterations`."""
+
+  rotation: bool = True  # False: parts are runs of columns as they stand, not principal directions
+
+
+@dataclasses.dataclass(frozen=True)
+class LSHSettings:
+  """Where the hyperplanes of hashing lie."""
+
+  centre: bool = True  # False: they go through the origin, not through the mean vector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +134,8 @@ class TokenizerConfig:
   collisions: Literal["extra_digit", "reassign"] = "extra_digit"
   rqvae: RQVAESettings = RQVAESettings()
   kmeans: KMeansSettings = KMeansSettings()
+  product_quantization: ProductQuantizationSettings = ProductQuantizationSettings()
+  lsh: LSHSettings = LSHSettings()
   category: CategorySettings = CategorySettings()
   file: FileSettings = FileSettings()
 

@@ -26,9 +26,20 @@ def train_rqvae(
   *,
   seed: int,
   workdir: Path,
+  model_devices: int = 1,
 ) -> Params:
-  """Trains an RQ-VAE; keeps the parameters with the least reconstruction error plus collisions."""
-  mesh = mesh_lib.make_mesh()
+  """Trains an RQ-VAE; keeps the parameters with the least reconstruction error plus collisions.
+
+  Args:
+    config: its shape and how it learns.
+    task: of `rqvae_task`.
+    key: of the start.
+    vectors_NxF: the catalogue.
+    seed: of the batches.
+    workdir: takes checkpoints and logs.
+    model_devices: devices that codebooks are spread over, `config.mesh.model`.
+  """
+  mesh = mesh_lib.make_mesh(model=model_devices)
   mesh_lib.check_batch_size(mesh, config.batch_size)
   items_NxF = np.asarray(vectors_NxF, np.float32)
   indices_at = shuffled(len(items_NxF), config.batch_size, seed, *mesh_lib.batch_share(mesh))

@@ -121,6 +121,13 @@ def test_own_files_are_aligned_by_row(tmp_path, name):
     align_index(index, [5, 6, 7], -1)
 
 
+def test_a_gzip_file_that_unpacks_without_end_is_refused(tmp_path):
+  path = tmp_path / "index.json.gz"
+  path.write_bytes(gzip.compress(b'{"0": ["' + b" " * 50_000_000 + b'"]}'))
+  with pytest.raises(ValueError, match=r"index\.json\.gz: the gzip file holds more than"):
+    read_index(path)
+
+
 def test_own_files_that_are_damaged(tmp_path):
   path = tmp_path / "ids.json"
   path.write_text('{"item_to_semantic": {}}')

@@ -3,6 +3,7 @@ import functools
 import json
 import os
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,13 +15,27 @@ from sidrec import SemanticIDManager
 from sidrec.catalogue import semantic_id_files
 from sidrec.catalogue.collisions import add_extra_digit
 from sidrec.catalogue.reassignment import reassign
+from sidrec.catalogue.semantic_id_files import Content
 from sidrec.tokenizers.base import Fitted, Tokenizer
 from sidrec.tokenizers.radix import radix
+from sidrec.tokenizers.registry import make_tokenizer
+from sidrec.tokenizers.settings import TokenizerConfig
 
 EXACT_JSON = """\
 {"item_to_semantic": {"520": [45,128,67,9], "0": [0,0,0,0]},
  "semantic_to_item": {"[45, 128, 67, 9]": 520, "[0, 0, 0, 0]": 0},
- "metadata": {"id_length": 4, "codebook_size": 256, "num_items": 2, "generation_method": "custom"}}
+ "metadata": {"id_length": 4, "codebook_size": 256, "num_items": 2, "generation_method": "custom", \
+"checksum": "14637309"}}
+"""
+# Written by hand, of three items of a catalogue.
+SAMPLE = """\
+{
+  "item_to_semantic": {"0": [0, 0, 0, 0], "1": [1, 0, 0, 0], "520": [8, 2, 0, 0]},
+  "semantic_to_item": {"[0, 0, 0, 0]": 0, "[1, 0, 0, 0]": 1, "[8, 2, 0, 0]": 520},
+  "metadata": {
+    "id_length": 4, "codebook_size": 256, "num_items": 3706, "generation_method": "simple_mapping"
+  }
+}
 """
 
 
@@ -491,7 +506,8 @@ def text(**changes):
     (text(metadata=None), 'no object "metadata"'),
     (text(metadata=[1]), 'no object "metadata"'),
     (text(item_to_semantic={}), '"item_to_semantic" is empty'),
-    (text(num_items=3706), '"metadata" says num_items 3706, but the file has 2'),
+    (text(num_items=1), '"metadata" says num_items 1, but the file has 2 items'),
+    (text(num_items=2**63), '"metadata" says num_items 9223372036854775808, but'),
     (text(id_length=3), '"metadata" says id_length 3, but the file has 2'),
     (text(codebook_size=None), '"metadata" has no "codebook_size"'),
     (text(generation_method=None), '"metadata" has no "generation_method"'),
@@ -523,6 +539,10 @@ def text(**changes):
       text(semantic_to_item={"[0, 0]": 0, "[3, 1]": 520, "[1, 1]": 9}),
       r'"semantic_to_item" has \[1, 1\], which no item',
     ),
+    (text(generation_method="x" * 99_999, num_items="y" * 99_999), r"'y+\.\.\.y+', not int$"),
+    ("[" * 5000, "not JSON that can be read .*nested too deeply"),
+    ('{"metadata": {"num_items": ' + "9" * 5000 + "}}", "ids.json: .*limit"),
+    (text(tokenizer=1), 'the "tokenizer" in the file is damaged'),
     (text().replace('"520":', '"0": [1, 1], "520":'), 'the key "0" stands twice'),
     (text().replace('"[3, 1]":', '"[0, 0]": 9, "[3, 1]":'), r'the key "\[0, 0\]" stands twice'),
   ],
@@ -548,7 +568,7 @@ def test_the_unchanged_file_is_good(tmp_path):
     ({"codes_NxL": [[0, 0], [0, 4]]}, r"token 4 at \[1, 1\] is outside"),
     ({"codes_NxL": [[0.0, 0.0], [0.0, 1.0]]}, "tokens must be integers"),
     ({"codes_NxL": [0, 1]}, r"codes have shape \(2,\)"),
-    ({"codes_NxL": [[0, 0]]}, '"metadata" says num_items 2, but the file has 1'),
+    ({"codes_NxL": [[0, 0], [3, 1], [2, 2]]}, '"metadata" says num_items 2, but the file has 3'),
     ({"item_ids_N": [0]}, r"item ids have shape \(1,\)"),
     ({"item_ids_N": [3, 3]}, "item id 3 stands more than once"),
     ({"metadata": "{"}, r"ids\.npz: not a readable \.npz file"),
@@ -585,6 +605,114 @@ def test_damaged_npz_files(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(ValueError, match=r"ids\.npz: not a readable \.npz file"):
       SemanticIDManager.load_from_file(path)
+
+
+@pytest.mark.parametrize("name", ["ids.json", "ids.npz"])
+def test_a_file_that_was_changed_by_hand_is_refused(tiny, tmp_path, name):
+  path = tmp_path / name
+  tiny.save_to_file(path)
+  again = SemanticIDManager.load_from_file(path).metadata
+  other = SemanticIDManager.from_codes([[45, 128, 67, 9], [0, 0, 0, 1]], 256, [520, 0])
+  content = Content(other.codes, other.item_ids, again | {"checksum": "14637309"})
+  if name == "ids.npz":
+    with path.open("wb") as file:
+      semantic_id_files._write_npz(file, content)
+  else:
+    path.write_text("".join(semantic_id_files._json_text(content)))
+  with pytest.raises(ValueError, match=f"{name}: the file is not as it was written"):
+    SemanticIDManager.load_from_file(path)
+
+
+def test_a_map_of_three_items_of_a_large_catalogue(tmp_path):
+  path = tmp_path / "sample.json"
+  path.write_text(SAMPLE)
+  manager = SemanticIDManager(id_length=4, codebook_size=256)
+  manager.load_from_file(path)
+  assert manager.num_items == 3706
+  assert manager.item_ids.tolist() == [0, 1, 520]
+  assert manager.get_semantic_id(520) == [8, 2, 0, 0]
+  assert manager.get_item_id([8, 2, 0, 0]) == 520
+  assert manager.metadata == json.loads(SAMPLE)["metadata"]
+  assert SemanticIDManager.load_from_file(path).num_items == 3706
+  with pytest.raises(KeyError, match="no item 2 among the 3 items of this map"):
+    manager.get_semantic_id(2)
+  # Item 2 has an ID somewhere, so nobody knows which are free.
+  with pytest.raises(ValueError, match="3 of the 3706 items of its catalogue"):
+    manager.add_items(None, [9000])
+  manager.remove_items([1]).save_to_file(tmp_path / "two.npz")
+  assert SemanticIDManager.load_from_file(tmp_path / "two.npz").num_items == 3705
+
+
+@pytest.mark.parametrize(
+  "ask",
+  [
+    lambda m: m.get_semantic_id(0),
+    lambda m: m.get_item_id([0, 0]),
+    lambda m: m.get_batch_semantic_ids([]),
+    lambda m: m.get_batch_item_ids(np.zeros((0, 2), int)),
+    lambda m: m.add_items(None, [0]),
+    lambda m: m.remove_items([0]),
+    lambda m: m.save_to_file("ids.json"),
+  ],
+)
+def test_an_empty_map_says_what_to_do(ask):
+  empty = SemanticIDManager(id_length=2, codebook_size=4)
+  assert (empty.num_items, empty.id_length, empty.codebook_size) == (0, 2, 4)
+  with pytest.raises(ValueError, match=r"this map is empty; fill it with load_from_file\(path\)"):
+    ask(empty)
+
+
+def test_loading_into_a_map_replaces_it_whole_or_not_at_all(tiny, tmp_path):
+  path = tmp_path / "ids.json"
+  tiny.save_to_file(path)
+  manager = SemanticIDManager(4, 256, 1000)
+  assert manager.load_from_file(path) is manager
+  assert manager.item_ids.tolist() == [520, 0]
+  assert manager.get_item_id([45, 128, 67, 9]) == 520
+  with pytest.raises(KeyError):
+    manager.get_semantic_id(999)
+  other = SemanticIDManager(2, 256, 7)
+  with pytest.raises(ValueError, match=r"4 tokens of 256 codes, but this map is for 2 tokens"):
+    other.load_from_file(path)
+  assert other.num_items == 7
+  path.write_text("{")
+  with pytest.raises(ValueError, match="not JSON"):
+    manager.load_from_file(path)
+  assert manager.get_semantic_id(520) == [45, 128, 67, 9]
+  assert "what `save_to_file` wrote" in SemanticIDManager.load_from_file.__doc__
+
+
+SETTINGS = {
+  name: TokenizerConfig(name=name, num_levels=2, codebook_size=4)
+  for name in ("residual_kmeans", "hierarchical_kmeans", "product_quantization", "lsh", "radix")
+}
+
+
+@pytest.mark.parametrize("extension", ["json", "npz"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_file_takes_the_tokenizer_along(name, extension, tmp_path):
+  vectors = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+  tokenizer = make_tokenizer(SETTINGS[name], lambda *_: None)
+  fitted = Fitted(tokenizer, tokenizer.fit(jax.random.key(0), vectors))
+  codes = add_extra_digit(np.asarray(tokenizer.encode(fitted.params, vectors)), 4)
+  manager = SemanticIDManager.from_codes(codes, 4, None, name, fitted)
+  path = tmp_path / f"ids.{extension}"
+  manager.save_to_file(path, with_tokenizer=True)
+  loaded = SemanticIDManager(codes.shape[1], 4).load_from_file(path)
+  new = vectors[:5] + 0.1
+  expected = manager.add_items(new, range(20, 25))
+  np.testing.assert_array_equal(loaded.add_items(new, range(20, 25)).codes, expected.codes)
+  loaded.save_to_file(tmp_path / f"again.{extension}", with_tokenizer=True)
+  assert (tmp_path / f"again.{extension}").read_bytes() == path.read_bytes()
+
+
+def test_a_tokenizer_that_files_cannot_hold(tiny, tmp_path):
+  with pytest.raises(ValueError, match="this map has no tokenizer to write"):
+    tiny.save_to_file(tmp_path / "ids.json", with_tokenizer=True)
+  manager = made_map(vectors_at(0.1), "extra_digit", fitted_line())
+  with pytest.raises(ValueError, match="'line' was not made from settings"):
+    manager.save_to_file(tmp_path / "ids.json", with_tokenizer=True)
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["ids.json", "ids.npz"])

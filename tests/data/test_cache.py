@@ -53,6 +53,29 @@ def test_round_trip_keeps_missing_values_and_integer_and_text_ids(tmp_path: Path
   assert [file.name for file in path.parent.iterdir()] == ["cache"]
 
 
+def test_round_trip_of_users_and_caches_without_them(tmp_path: Path) -> None:
+  data = _small(users="uvw")
+  users = {
+    "age/€": np.array([1, np.nan, 3], np.float32),
+    "job": np.array(["ö", "", "c"], dataset.TEXT),
+  }
+  path = tmp_path / "d.npz"
+  cache.save_dataset(path, data._replace(users=users))
+  found = cache.load_dataset(path)
+  assert _content(found) == _content(data)
+  assert list(found.users) == list(users)
+  for name, column in users.items():
+    assert found.users[name].dtype == column.dtype
+    np.testing.assert_array_equal(found.users[name], column)
+  with np.load(path) as file:  # as earlier versions wrote it
+    arrays = {name: file[name] for name in file if not name.startswith("user_0")}
+  header = json.loads(arrays["header"].tobytes())
+  del header["users"]
+  arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+  np.savez(path, **arrays)
+  assert dict(cache.load_dataset(path).users) == {}
+
+
 def test_round_trip_of_items_about_which_nothing_is_known(tmp_path: Path) -> None:
   data = build_from("bare", [1, 1, 1], [5, 6, 7], [1, 2, 3], [1, 2, 3], item_table([], [], [], {}))
   assert len(data.items.categories_C) == 0

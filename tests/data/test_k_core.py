@@ -37,6 +37,14 @@ def _rows(data: dataset.Dataset) -> list[tuple]:
   )
 
 
+def test_the_core_keeps_what_is_known_of_its_users() -> None:
+  data = _dataset(500)
+  names = data.histories.user_ids_U
+  core = k_core.core_of(data._replace(users={"name": names}), 8)
+  assert 0 < core.histories.num_users < data.histories.num_users
+  assert core.users["name"].tolist() == core.histories.user_ids_U.tolist()
+
+
 def test_the_core_keeps_order_ids_and_descriptions() -> None:
   data = _dataset(300)
   cored = k_core.core_of(data, 5)

@@ -8,7 +8,11 @@ import pytest
 
 from sidrec.data.sources.build import item_table, pack_items
 from sidrec.data.sources.movielens_movies import parse_movies
-from sidrec.features.category_paths import category_paths, paths_with
+from sidrec.features.category_paths import category_paths, overflow_notes, paths_with
+from sidrec.features.content import content_vectors
+from sidrec.features.settings import ContentConfig
+from sidrec.features.text import item_texts
+from sidrec.tokenizers.report.cluster_metrics import item_labels
 
 NAN = float("nan")
 
@@ -30,7 +34,10 @@ def items():
 def names_of(labels, path_NxP):
   """Codes read back: a list of names per item."""
   return [
-    [level["codes"][code] for level, code in zip(labels, row, strict=True)]
+    [
+      level["below"][" ".join(map(str, row[:depth]))]["codes"][row[depth]]
+      for depth, level in enumerate(labels)
+    ]
     for row in path_NxP.tolist()
   ]
 
@@ -49,11 +56,39 @@ def test_codes_read_back_are_the_categories_of_the_items(items):
 
 
 def test_codes_are_numbered_by_frequency_then_alphabet(items):
-  path, labels = category_paths(items, ["category_1", "decade", "year"], 8)
-  assert labels[0]["codes"] == ["unknown", "Comedy", "Drama", "Action"]
-  assert labels[1]["codes"] == ["unknown", "1990s", "1980s", "2000s"]
-  assert labels[2]["codes"] == ["unknown", "1987", "1990", "1994", "1999", "2000"]
+  path, labels = category_paths(items, ["category_1", "decade"], 8)
+  assert labels[0]["below"][""]["codes"] == ["unknown", "Comedy", "Drama", "Action"]
   np.testing.assert_array_equal(path[:, 0], [2, 1, 0, 2, 3, 1])
+  for name, codes in {
+    "decade": ["unknown", "1990s", "1980s", "2000s"],
+    "year": ["unknown", "1987", "1990", "1994", "1999", "2000"],
+  }.items():
+    assert category_paths(items, [name], 8)[1][0]["below"][""]["codes"] == codes
+
+
+def test_children_are_numbered_within_their_parent(items):
+  path, labels = category_paths(items, ["category_1", "decade"], 8)
+  assert {parent: names["codes"] for parent, names in labels[1]["below"].items()} == {
+    "0": ["unknown"],
+    "1": ["unknown", "1990s"],
+    "2": ["unknown", "1990s", "2000s"],
+    "3": ["unknown", "1980s"],
+  }
+  np.testing.assert_array_equal(path[:, 1], [1, 1, 0, 2, 1, 1])
+
+
+def test_many_brands_fit_where_each_category_has_few():
+  """300 brands of 3 categories, in 128 codes."""
+  items = make_items([[f"kind {n % 3}", f"brand {n}"] for n in range(300)])
+  path, labels = category_paths(items, ["category_1", "category_2"], 128)
+  assert len(np.unique(path, axis=0)) == 300
+  assert path[:, 1].max() == 100
+  assert overflow_notes(labels, path) == ()
+  path, labels = category_paths(items, ["category_1", "category_2"], 64)
+  # 62 brands of each category have a code of their own.
+  (note,) = overflow_notes(labels, path)
+  assert note.startswith("114 values of 'category_2' (114 items) share the code 'other' below 3 of")
+  np.testing.assert_array_equal(paths_with(json.loads(json.dumps(labels)), items), path)
 
 
 def test_the_order_of_the_items_changes_nothing(items):
@@ -70,12 +105,14 @@ def test_the_rarest_values_share_the_last_code():
   items = make_items([["a"]] * 3 + [["b"]] * 2 + [["c"]] + [["d"]] + [[]])
   path, labels = category_paths(items, ["category_1"], 4)
   np.testing.assert_array_equal(path[:, 0], [1, 1, 1, 2, 2, 3, 3, 0])
-  assert labels == [
-    {"name": "category_1", "codes": ["unknown", "a", "b", "other"], "other": ["c", "d"]}
-  ]
+  names = {"codes": ["unknown", "a", "b", "other"], "other": ["c", "d"]}
+  assert labels == [{"name": "category_1", "below": {"": names}}]
+  assert overflow_notes(labels, path)[0].startswith(
+    "2 values of 'category_1' (2 items) share the code 'other', because"
+  )
   path, labels = category_paths(items, ["category_1"], 5)
-  assert labels[0]["codes"] == ["unknown", "a", "b", "c", "d"]
-  assert labels[0]["other"] == []
+  assert labels[0]["below"][""] == {"codes": ["unknown", "a", "b", "c", "d"], "other": []}
+  assert overflow_notes(labels, path) == ()
   np.testing.assert_array_equal(path[:, 0], [1, 1, 1, 2, 2, 3, 4, 0])
   path, _ = category_paths(items, ["category_1"], 2)
   np.testing.assert_array_equal(path[:, 0], [1] * 7 + [0])
@@ -85,8 +122,9 @@ def test_new_items_get_the_same_codes(items):
   path, labels = category_paths(items, ["category_1", "category_2", "decade", "year"], 4)
   labels = json.loads(json.dumps(labels))
   np.testing.assert_array_equal(paths_with(labels, items), path)
-  new = make_items([["Drama"], ["Musical"], ["Comedy"]], year=[1987, 2024, 1991])
-  expected = [[path[0, 0], 0, 2, path[4, 3]], [0, 0, 0, 0], [path[1, 0], 0, 1, 0]]
+  new = make_items([["Drama", "War"], ["Musical"], ["Comedy", "War"]], year=[1994, 2024, 1999])
+  # No comedy of the catalogue is about war, and that parent has no children.
+  expected = [path[0], [0, 0, 0, 0], [path[1, 0], 0, *path[1, 2:]]]
   np.testing.assert_array_equal(paths_with(labels, new), expected)
   assert paths_with(labels, make_items([], year=[])).shape == (0, 4)
 
@@ -96,13 +134,13 @@ def test_categories_that_are_called_unknown_or_other_are_values_of_their_own():
   path, labels = category_paths(items, ["category_1"], 4)
   np.testing.assert_array_equal(path[:, 0], [1, 1, 1, 2, 2, 3, 3, 0])
   np.testing.assert_array_equal(paths_with(labels, items), path)
-  assert labels[0]["codes"] == ["unknown", "other", "unknown", "other"]
+  assert labels[0]["below"][""]["codes"] == ["unknown", "other", "unknown", "other"]
 
 
 def test_numbers_have_one_name_each(items):
   values = [0.1, np.float32(0.1), -0.0, 0.0, np.inf, 16777216]
   _, labels = category_paths(make_items([[]] * 6, price=values), ["price"], 8)
-  assert labels[0]["codes"] == ["unknown", "0", "0.1", "16777216"]
+  assert labels[0]["below"][""]["codes"] == ["unknown", "0", "0.1", "16777216"]
 
 
 def test_unknown_names_say_what_there_is(items):
@@ -134,3 +172,17 @@ def test_movielens_genres_and_decades():
     genre, decade = names_of(labels, path[row : row + 1])[0]
     assert genre == items.categories_of(row)[0]
     assert decade == f"{int(items.numeric['year'][row]) // 10 * 10}s"
+
+
+def test_a_missing_level_keeps_its_place_and_is_no_category():
+  named = [["", "", "Apple"], ["Tech", "Tech", "Dell"], ["Tech"]]
+  items = item_table([1, 2, 3], [""] * 3, named, {})
+  path_NxP, labels = category_paths(items, ["category_1", "category_2", "category_3"], 8)
+  known = [[name if name else "unknown" for name in names + [""] * (3 - len(names))]
+           for names in named]  # fmt: skip
+  assert [list(names) for names in names_of(labels, path_NxP)] == known
+  without = item_table([1, 2, 3], [""] * 3, [["Apple"], ["Tech", "Dell"], ["Tech"]], {})
+  of_content, expected = (content_vectors(x, x, ContentConfig()) for x in (items, without))
+  np.testing.assert_array_equal(of_content, expected)
+  assert item_texts(items, "{categories}.")[0] == "Apple."
+  assert item_labels(items)["category"].tolist() == ["Apple", "Dell", ""]  # the first that differ

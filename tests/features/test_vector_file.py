@@ -1,3 +1,5 @@
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +185,43 @@ def test_broken_files_are_named(tmp_path, suffix):
   path.write_bytes(b"not what its name says")
   with pytest.raises(ValueError, match=rf"v\.{suffix} is no readable"):
     file_vectors(path, catalogue([1]))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_headers_that_ask_for_too_much_are_refused(tmp_path, suffix):
+  header = {"descr": "<f4", "fortran_order": False, "shape": (2**42, 384)}
+  buffer = io.BytesIO()
+  np.lib.format.write_array_header_1_0(buffer, header)
+  path = tmp_path / f"v.{suffix}"
+  path.write_bytes(buffer.getvalue() + bytes(64))
+  if suffix == "npz":
+    with zipfile.ZipFile(path, "w") as file:
+      file.writestr("embedding.npy", buffer.getvalue() + bytes(64))
+  with pytest.raises(ValueError, match=rf"v\.{suffix} is no readable"):
+    file_vectors(path, catalogue([1]))
+
+
+def test_ids_of_parquet_are_read_as_those_of_logs(tmp_path):
+  uuid = bytes.fromhex("f81d4fae7dec11d0a76500a0c91e6b00")
+  path = save_parquet(tmp_path / "v.parquet", item_id=[uuid], embedding=[[1.0, 2.0]])
+  vectors_NxF, _ = file_vectors(path, catalogue(["f81d4fae-7dec-11d0-a765-00a0c91e6b00"]))
+  np.testing.assert_array_equal(vectors_NxF, [[1, 2]])
+  path = save_parquet(tmp_path / "v.parquet", item_id=[{"a": 1}], embedding=[[1.0, 2.0]])
+  with pytest.raises(ValueError, match=r"v\.parquet: column 'item_id' is of type Struct"):
+    file_vectors(path, catalogue([1]))
+
+
+def test_messages_cut_long_ids(tmp_path):
+  path = save_npz(tmp_path / "v.npz", np.array(["x" * 140_000]), np.ones((1, 2)))
+  with pytest.raises(ValueError, match="no vector of any item") as error:
+    file_vectors(path, catalogue(["y" * 140_000]))
+  assert len(str(error.value)) < 1000
+
+
+def test_a_folder_of_home(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  save_npz(tmp_path / "v.npz", np.array([1, 2, 3, 4]))
+  assert file_vectors("~/v.npz", catalogue([1]))[0].tolist() == [[1, 10]]
 
 
 def test_objects_are_never_unpickled(tmp_path):

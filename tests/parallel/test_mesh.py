@@ -31,6 +31,7 @@ def test_mesh_has_a_model_axis_if_asked_and_if_it_divides():
     ("params/item_bias", (10,), P("model")),
     ("params/item_bias", (9,), P()),
     ("params/code", (3, 4, 6), P(None, "model")),
+    ("params/codebooks_LxVxD", (3, 4, 6), P(None, "model")),
     ("params/out", (3, 6, 4), P(None, None, "model")),
     ("params/encoder_0/feed/up/kernel", (6, 8), P(None, "model")),
     ("params/encoder_0/feed/down/kernel", (8, 6), P("model")),

@@ -78,14 +78,53 @@ def test_reassigned_ids_stay_short(tmp_path):
   assert made["extra_digit"].report["collisions"]["digits added"] == 1
 
 
+@pytest.mark.parametrize("name", ["residual_kmeans", "hierarchical_kmeans", "category"])
+def test_reports_after_reassign_describe_the_ids_that_are_written(name, tmp_path):
+  crowded = np.tile(VECTORS[:15], (2, 1))  # equal pairs, of one category
+  config = settings(name, codebook_size=8, collisions="reassign", num_levels=3)
+  made = tokenize_items(config, make_dataset(), crowded, 0, tmp_path)
+  codes, report = made.ids.codes, made.report
+  assert report["collisions"]["items moved"] > 0
+  assert report["collision_rate"] == 0
+  assert report["distinct_ids"] == 30
+  assert [row["codes_used"] for row in report["levels"]] == [len(np.unique(c)) for c in codes.T]
+  described = {entry["codes"][0]: entry["items"] for entry in made.interpretation["first"]}
+  assert described == {code: int((codes[:, 0] == code).sum()) for code in np.unique(codes[:, 0])}
+  pairs = {tuple(codes) for codes in codes[:, :2].tolist()}
+  assert {tuple(entry["codes"]) for entry in made.interpretation["first_two"]} <= pairs
+  # Moving costs: the written codes explain less than those that collided.
+  first = tokenize_items(
+    settings(name, codebook_size=8, num_levels=3), make_dataset(), crowded, 0, tmp_path / "first"
+  )
+  assert report["unexplained_variance"] > first.report["unexplained_variance"]
+
+
+def test_values_that_share_a_code_are_said(tmp_path):
+  kwargs = {"num_levels": 1, "codebook_size": 3}
+  tokenized = tokenize_items(settings("category", **kwargs), make_dataset(), VECTORS, 0, tmp_path)
+  (note,) = tokenized.report["notes"]
+  assert note.startswith("2 values of 'category_1' (20 items) share the code 'other'")
+  write_tokenized(tmp_path, tokenized, make_items(list(range(30))))
+  assert "note: 2 values of 'category_1'" in (tmp_path / "tokenizer.txt").read_text()
+  assert json.loads((tmp_path / "tokenizer.json").read_text())["notes"] == [note]
+
+
 def test_the_category_alone_is_numbered_by_order(tmp_path):
   config = settings("category", num_levels=1, codebook_size=16)
   ids = tokenize_items(config, make_dataset(), VECTORS, 0, tmp_path).ids
   labels = json.loads((tmp_path / "tokenizer" / "paths.json").read_text())
-  name_of = labels[0]["codes"]
+  name_of = labels[0]["below"][""]["codes"]
   assert [name_of[code] for code in ids.codes[:3, 0]] == ["a", "b", "c"]
   # Rows 0, 3, 6, … are of one category and get 0, 1, 2, …
   assert ids.codes[::3, 1].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '[{"name": "category_1", "codes": []}]', "null"])
+def test_damaged_labels_are_named(text, tmp_path):
+  (tmp_path / "tokenizer").mkdir()
+  (tmp_path / "tokenizer" / "paths.json").write_text(text)
+  with pytest.raises(ValueError, match=r"paths\.json is .*; run --mode=tokenize again"):
+    new_item_inputs(settings("category"), make_items([99]), VECTORS[:1], tmp_path)
 
 
 def test_ids_from_files(tmp_path):
@@ -106,6 +145,11 @@ def test_ids_from_files(tmp_path):
     ("rqva", {}, "did you mean 'rqvae'"),
     ("lsh", {"collisions": "none"}, "unknown collisions 'none'; choose from extra_digit, reassign"),
     ("category", {"num_levels": 0}, "less than the 1 levels"),
+    (
+      "product_quantization",
+      {"kmeans": {"balance": 2.0}},
+      "kmeans.balance is 2.0, but product quantization balances nothing; leave it at 1.5",
+    ),
   ],
 )
 def test_settings_that_make_no_sense(name, changes, message, tmp_path):

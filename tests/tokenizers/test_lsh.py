@@ -6,6 +6,8 @@ import pytest
 from scipy.stats import norm
 
 from sidrec.tokenizers.lsh import lsh
+from sidrec.tokenizers.registry import make_tokenizer
+from sidrec.tokenizers.settings import LSHSettings, TokenizerConfig
 
 HASH = lsh(num_levels=3, codebook_size=16)
 
@@ -157,3 +159,16 @@ def test_codebook_sizes_must_be_powers_of_two(size):
 def test_the_hint_names_the_powers_of_two_around():
   with pytest.raises(ValueError, match="such as 64 or 128"):
     lsh(2, 100)
+
+
+def test_planes_may_go_through_the_origin():
+  vectors = np.random.default_rng(0).normal(5.0, 1.0, (200, 4)).astype(np.float32)
+  config = TokenizerConfig("lsh", num_levels=2, codebook_size=16, lsh=LSHSettings(centre=False))
+  plain, centred = make_tokenizer(config, None), lsh(2, 16)
+  params = plain.fit(jax.random.key(0), vectors)
+  assert not np.asarray(params["mean_F"]).any()
+  # Far from the origin, most items lie on one side of planes through it.
+  codes = np.asarray(plain.encode(params, vectors))
+  spread = np.asarray(centred.encode(centred.fit(jax.random.key(0), vectors), vectors))
+  assert len(np.unique(codes, axis=0)) < len(np.unique(spread, axis=0)) / 2
+  np.testing.assert_array_equal(plain.encode(params, 3 * vectors), codes)

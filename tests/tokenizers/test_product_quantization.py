@@ -11,7 +11,9 @@ import pytest
 from sidrec.tokenizers import product_quantization as module
 from sidrec.tokenizers.base import BLOCK_SIZE
 from sidrec.tokenizers.product_quantization import allocate, product_quantization
+from sidrec.tokenizers.registry import make_tokenizer
 from sidrec.tokenizers.report.quality import unexplained_variance
+from sidrec.tokenizers.settings import ProductQuantizationSettings, TokenizerConfig
 
 QUANTIZER = product_quantization(num_levels=4, codebook_size=16, iterations=10)
 
@@ -80,7 +82,8 @@ def test_costs_add_up_to_the_squared_error(params, vectors):
 @pytest.mark.parametrize(("width", "levels"), [(16, 4), (7, 3), (5, 5), (6, 1)])
 def test_the_basis_is_orthonormal_and_whole(width, levels):
   vectors = correlated(50, width)
-  basis = module._basis(vectors, vectors.mean(0), levels)
+  variances, directions = module._principal_directions(vectors, vectors.mean(0))
+  basis = module._basis(directions, module.allocate(variances, levels))
   used = basis.reshape(width, -1)
   used = used[:, np.square(used).sum(0) > 0]
   np.testing.assert_allclose(used.T @ used, np.eye(width), atol=1e-5)
@@ -221,3 +224,22 @@ def test_bad_inputs_are_refused(params, vectors):
     QUANTIZER.fit(jax.random.key(0), vectors[:, :3])
   with pytest.raises(ValueError, match="iterations is 0"):
     product_quantization(2, 4, 0)
+
+
+def test_without_rotation_parts_are_runs_of_columns():
+  vectors = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+  settings = ProductQuantizationSettings(rotation=False)
+  config = TokenizerConfig(
+    "product_quantization", num_levels=2, codebook_size=8, product_quantization=settings
+  )
+  tokenizer = make_tokenizer(config, None)
+  params = tokenizer.fit(jax.random.key(0), vectors)
+  codes = np.asarray(tokenizer.encode(params, vectors))
+  other = vectors.copy()
+  other[:, 3:] += 3
+  again = np.asarray(tokenizer.encode(params, other))
+  np.testing.assert_array_equal(again[:, 0], codes[:, 0])
+  assert (again[:, 1] != codes[:, 1]).any()
+  with_rotation = product_quantization(2, 8, 50)
+  turned = with_rotation.encode(with_rotation.fit(jax.random.key(0), vectors), vectors)
+  assert (np.asarray(turned) != codes).any()

@@ -24,8 +24,8 @@ from sidrec.data.prepare import steps
 from sidrec.data.settings import DataConfig, TableConfig
 from sidrec.data.sources import rules
 from sidrec.data.sources.items import Described
-from sidrec.data.sources.log import Met, met_in, named_rows, require_sound, scan_log
-from sidrec.data.sources.scan import open_scans
+from sidrec.data.sources.log import Met, met_in, named_rows, require_sound
+from sidrec.data.sources.table import scan_logs
 from sidrec.data.store import default_shards
 
 _RESULT = "prepared.pickle"
@@ -98,8 +98,7 @@ def _rows(pipeline: beam.Pipeline, files: Sequence[tuple[int, str]], table: Tabl
 
 def read(number: int, file: str, table: TableConfig) -> Iterator[pl.DataFrame]:
   """The rows of one file in batches: those of `LogScan`, 'table' and 'place' in the file."""
-  (scan,) = open_scans(file, table.separator)
-  log = scan_log(scan, table.columns, table.time_unit)
+  (log,) = scan_logs(file, table)
   place = pl.col("place").cast(pl.Int64)
   frame = log.frame.with_row_index("place").with_columns(place, pl.lit(number).alias("table"))
   for batch in frame.collect_batches():

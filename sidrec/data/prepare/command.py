@@ -32,9 +32,9 @@ from sidrec.data.prepare import local, steps
 from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry, rules
 from sidrec.data.sources.build import as_array, describe
-from sidrec.data.sources.log import log_notes, scan_log
-from sidrec.data.sources.scan import name_of, open_scans
-from sidrec.data.sources.table import describe_items
+from sidrec.data.sources.log import known_notes, log_notes
+from sidrec.data.sources.scan import name_of
+from sidrec.data.sources.table import describe_items, scan_logs
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -142,13 +142,8 @@ def open_log(data: DataConfig) -> steps.RawLog:
     FileNotFoundError, ValueError: as the reader of tables.
   """
   table = data.table
-  scans = open_scans(data.path, table.separator)
-  return steps.RawLog(
-    name_of(data.path),
-    [scan_log(scan, table.columns, table.time_unit) for scan in scans],
-    describe_items(table),
-    data.repeats,
-  )
+  logs = scan_logs(data.path, table)
+  return steps.RawLog(name_of(data.path), logs, describe_items(table), data.repeats)
 
 
 def _check(data: DataConfig) -> None:
@@ -197,9 +192,11 @@ def _notes(raw: steps.RawLog, data: DataConfig, result: steps.Result, num_items:
   before, after = result.before, result.after
   first = result.plan.items["item"].gather(result.first_items)
   described = int(raw.described.frame["item"].is_in(first.implode()).sum())
+  logged = result.plan.items.filter("logged")["item"]
   notes = [
-    *log_notes(raw.logs[0].columns, result.plan.met, raw.logs[0].time_unit),
+    *log_notes(raw.logs, result.plan.met),
     *raw.described.notes,
+    *known_notes(raw.logs[0], raw.described, logged),
     *rules.duplicate_notes(before.copies, before.later),
     *rules.build_notes(
       before, data.min_interactions, len(raw.described.frame), described, len(first)

@@ -15,8 +15,7 @@ import polars as pl
 from sidrec.data import shards
 from sidrec.data.prepare import steps
 from sidrec.data.sources import rules
-from sidrec.data.sources.file_lines import named_faults
-from sidrec.data.sources.log import met_in, named_rows, require_sound
+from sidrec.data.sources.log import met_in, named_rows, read_rows, require_sound
 from sidrec.data.store import default_shards
 
 
@@ -69,10 +68,14 @@ def _rows(raw: steps.RawLog, file: Path) -> pl.LazyFrame:
   """All rows of a log, read once and written to one file: those of `LogScan`, and 'place'."""
   tables = [log.frame.with_columns(table=pl.lit(n)) for n, log in enumerate(raw.logs)]
   place = pl.col("place").cast(pl.Int64)
-  with named_faults(raw.logs[0].scan.file):
+  try:
     pl.concat(tables).with_row_index("place").with_columns(place).sink_parquet(
       file, compression="lz4"
     )
+  except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    for log in raw.logs:
+      read_rows(log)  # raises the sentence that names the file
+    raise
   rows = pl.scan_parquet(file)
   for faulty in rows.filter("faulty").head(1).collect().iter_slices(1):
     require_sound(raw.logs[faulty["table"][0]], faulty)

@@ -36,7 +36,8 @@ class Plan(NamedTuple):
 
   met: Met
   users: pl.DataFrame  # 'user' (String), 'id' (Int64 or Enum), 'number', 'share'; in order
-  items: pl.DataFrame  # 'item', 'id', 'number'; in order, those of the metadata among them
+  # 'item', 'id', 'number', 'logged' (Boolean: not only in the metadata); in order
+  items: pl.DataFrame
 
   @property
   def num_shares(self) -> int:
@@ -66,20 +67,22 @@ def plan(met: Met, users: pl.DataFrame, items: pl.Series, described: Described) 
     items: distinct ids, String.
     described: whose ids count for the type of item ids.
   """
-  items = pl.concat([items, described.frame["item"]]).unique()
+  logged, items = items, pl.concat([items, described.frame["item"]]).unique()
   ordered = (
     users.with_columns(id=pl.col("user").cast(type_of(users["user"])))
     .sort("id")
     .with_row_index("number")
     .with_columns(share=(pl.col("len").cum_sum() // _SHARE_ROWS).rle_id())
   )
-  numbered = pl.DataFrame({"item": items, "id": items.cast(type_of(items))}).sort("id")
+  numbered = pl.DataFrame(
+    {"item": items, "id": items.cast(type_of(items)), "logged": items.is_in(logged.implode())}
+  ).sort("id")
   return Plan(met, ordered.drop("len"), numbered.with_row_index("number"))
 
 
 def in_numbers(rows: pl.LazyFrame, whole: Plan) -> pl.LazyFrame:
   """The rows that stay, with numbers for ids: 'share', 'place' and the columns of a log."""
-  users, items = whole.users.lazy().drop("id"), whole.items.lazy().drop("id")
+  users, items = whole.users.lazy().drop("id"), whole.items.lazy().drop("id", "logged")
   return (
     with_times(named_rows(rows), untimed=not whole.met.timed)
     .join(users.rename({"number": "user number"}), on="user")

@@ -28,6 +28,7 @@ from sidrec.data.sources.line_frames import (
   with_fields,
   with_number,
 )
+from sidrec.data.sources.shown import brief, shown
 
 # Source → name of its sequence file; '' for any. Items of the named ones count from 1.
 SEQUENCES = {
@@ -74,7 +75,7 @@ def read_sequences(source: str, path: str = "", min_interactions: int = 3) -> da
       notes.append(f"{untitled:,} of {len(items):,} items have no title")
   else:
     items = NO_ITEMS
-    notes.append(f"{file.parent} has no {_ITEMS}: nothing is known of the items")
+    notes.append(f"the folder of {file.name} has no {_ITEMS}: nothing is known of the items")
   name = file.name.split(".")[0] if any_file else source
   return build(name, interactions, items, min_interactions, notes)
 
@@ -112,7 +113,9 @@ def _files(source: str, path: str) -> tuple[Path, Path]:
     raise FileNotFoundError(f"{folder} ({origin}) has no {name} or {name}.gz")
   if len(files) > 1 and not name:
     names = ", ".join(file.name for file in files)
-    raise ValueError(f"{folder} ({origin}) has several files that may be meant; name one: {names}")
+    raise ValueError(
+      f"{folder} ({origin}) has several files that may be meant; name one: {brief(names)}"
+    )
   return files[0], plain_or_gz(folder, _ITEMS)  # a plain file before a compressed one
 
 
@@ -172,7 +175,9 @@ def parse_items(file: Path, required: Sequence[str] = _COLUMNS) -> pl.DataFrame:
   header = next(iter(lines["line"]), "")
   names = header.split("\t")
   if lacking := [name for name in required if name not in names]:
-    raise ValueError(f"{file}:1: no column {', '.join(lacking)}: {header[:200]!r}")
+    raise ValueError(f"{file}:1: no column {', '.join(lacking)}: {shown(header)}")
+  if twice := [name for name in _COLUMNS if names.count(name) > 1]:
+    raise ValueError(f"{file}:1: two columns are called {twice[0]!r}; rename one")
   known = [name if name in _COLUMNS else f"column {place}" for place, name in enumerate(names)]
   rows = with_number(with_fields(lines[1:], "\t", known), "item_id")
   faults = {

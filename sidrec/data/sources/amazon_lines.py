@@ -2,12 +2,23 @@
 
 import ast
 import codecs
-import gzip
 import json
-import zlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from sidrec.data.sources.file_lines import open_bytes
+from sidrec.data.sources.json_values import HALF, PAIR
+from sidrec.data.sources.shown import brief
+
+_HALF = re.compile(HALF.encode())
+_PAIR_OR_ESCAPE = re.compile(rb"\\\\|" + PAIR.encode())
+
+
+def has_half(line: bytes) -> bool:
+  """Whether a line spells half of a surrogate pair, which is no character."""
+  return b"\\u" in line and bool(_HALF.search(_PAIR_OR_ESCAPE.sub(b"", line)))
 
 
 def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -19,16 +30,12 @@ def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:
   Raises:
     ValueError: if it should be gzip and is not, or is cut off.
   """
-  opened = gzip.open if file.suffix == ".gz" else open
-  try:
-    with opened(file, "rb") as stream:
-      for number, line in enumerate(stream, 1):
-        if number == 1:
-          line = line.removeprefix(codecs.BOM_UTF8)
-        if line := line.strip():
-          yield number, line
-  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-    raise ValueError(f"{file} is not a readable gzip file: {error}") from error
+  with open_bytes(file) as stream:
+    for number, line in enumerate(stream, 1):
+      if number == 1:
+        line = line.removeprefix(codecs.BOM_UTF8)
+      if line := line.strip():
+        yield number, line
 
 
 def parse_line(file: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -46,7 +53,7 @@ def parse_line(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
       found = ast.literal_eval(line.decode("utf-8"))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-      fault = f"neither JSON ({error}) nor a Python literal"
+      fault = f"neither JSON ({brief(error)}) nor a Python literal"
   if isinstance(found, dict):
     return found
   raise ValueError(f"{file}:{number}: {fault}: {line[:200].decode('utf-8', 'replace')!r}")

@@ -28,6 +28,7 @@ import polars as pl
 from sidrec.data.sources.amazon import free_text
 from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
 from sidrec.data.sources.rules import counted
+from sidrec.data.sources.shown import shown
 
 _SCHEMA = {
   "item": pl.String,
@@ -81,16 +82,12 @@ def read_metadata(
     skipped += bool(id_) and id_ not in wanted
     if id_ in items or id_ not in wanted:
       continue
-    price = _price(row.get("price"))
-    if price is None and (said := _plain(row.get("price"))).lower() not in _MISSING:
-      odd_prices.append(said[:60])
-    items[id_] = (
-      id_,
-      _title(row, max_characters),
-      _categories(row, max_characters),
-      _free_text(row, max_characters),
-      price,
-    )
+    try:
+      items[id_] = (id_, *_facts(row, max_characters))
+      if items[id_][-1] is None and (said := _plain(row.get("price"))).lower() not in _MISSING:
+        odd_prices.append(said[:60])
+    except RecursionError as error:
+      raise ValueError(f"{file}:{number}: lists in too many lists: {shown(line[:200])}") from error
   if not items:
     raise ValueError(
       f"{file} describes none of the {len(wanted):,} items that were interacted with; is it the "
@@ -105,6 +102,16 @@ def read_metadata(
     **_missing_values(frame, odd_prices),
   }
   return frame, tuple(note for note, count in notes.items() if count)
+
+
+def _facts(row: dict[str, Any], max_characters: int) -> tuple:
+  """The columns of an item after its id."""
+  return (
+    _title(row, max_characters),
+    _categories(row, max_characters),
+    _free_text(row, max_characters),
+    _price(row.get("price")),
+  )
 
 
 def _missing_values(items: pl.DataFrame, odd_prices: list[str]) -> dict[str, int]:

@@ -23,11 +23,15 @@ import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.sources import rules
-from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
+from sidrec.data.sources.amazon_lines import has_half, numbered_lines, parse_line
 from sidrec.data.sources.amazon_metadata import read_metadata
 from sidrec.data.sources.items import NOTHING, Described
+from sidrec.data.sources.json_values import whole_characters
 from sidrec.data.sources.log import read_data, scan_log
+from sidrec.data.sources.rules import counted
 from sidrec.data.sources.scan import Scan
+from sidrec.data.sources.shown import listed
+from sidrec.data.sources.values import ValueForm
 
 # Of 2023, and of 2014 and 2018: columns by role, and the unit of time.
 _FORMS = (
@@ -72,17 +76,18 @@ def read_amazon_reviews(
   reviews, *metadata = _files(path, metadata_path)
   names, columns, unit = _form(reviews)
   lacking = [name for name in columns.values() if name not in names]  # `scan_log` says so
-  table = pl.DataFrame() if lacking else _table(reviews, columns)
+  table, halves = (pl.DataFrame(), 0) if lacking else _table(reviews, columns)
+  said = f"{counted(halves, 'review')} with half of a surrogate pair, which is no character; "
+  notes = [f"{said}\ufffd replaces it in ids"] if halves else []
 
-  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
-    del ids
+  def frame(names: Sequence[str]) -> pl.LazyFrame:
     return table.lazy().select("row", pl.lit(False).alias("faulty"), *names)
 
   def where(row: int) -> str:
     number, _ = next(itertools.islice(numbered_lines(reviews), row, None))
     return f"{reviews}:{number}"
 
-  log = scan_log(Scan(reviews, names, frame, where), columns, unit)
+  log = scan_log(Scan(reviews, names, frame, where, notes=lambda: notes), columns, ValueForm(unit))
   described = NOTHING
   if metadata:
     wanted = table[columns["item"]].drop_nulls().unique().to_list()
@@ -127,25 +132,37 @@ def _form(file: Path) -> tuple[list[str], dict[str, str], str]:
   known = " or ".join(f"{columns['user']} and {columns['item']}" for columns, _ in _FORMS)
   raise ValueError(
     f"{file} holds no Amazon reviews: its first lines name no {known}, but "
-    f"{', '.join(names) or 'nothing'}"
+    f"{listed(names) or 'nothing'}"
   )
 
 
-def _table(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
-  """The columns of all reviews, and 'row'; of text where a value is not of the usual type."""
+def _table(file: Path, columns: Mapping[str, str]) -> tuple[pl.DataFrame, int]:
+  """The columns of all reviews, and 'row'; of text where a value is not of the usual type.
+
+  Also, how many of them spell half of a surrogate pair, of which Polars makes another character.
+  """
   schema = {name: _TYPES[role] for role, name in columns.items()}
-  lines, blocks = numbered_lines(file), []
+  lines, blocks, halves = numbered_lines(file), [], 0
   while block := list(itertools.islice(lines, _BLOCK_LINES)):
-    try:
-      rows = pl.read_ndjson(b"\n".join(line for _, line in block), schema=schema)
-    except pl.exceptions.PolarsError:
+    found = sum(map(has_half, (line for _, line in block)))
+    halves += found
+    rows = None if found else _fast_rows(block, schema)
+    if rows is None:
       objects = [parse_line(file, *line) for line in block]
       texts = {name: [_text(row.get(name)) for row in objects] for name in schema}
       rows = pl.DataFrame(texts, dict.fromkeys(schema, pl.String))
     blocks.append(rows)
   table = pl.concat(blocks, how="vertical_relaxed")
-  return table.with_row_index("row").with_columns(pl.col("row").cast(pl.UInt32))
+  return table.with_row_index("row").with_columns(pl.col("row").cast(pl.UInt32)), halves
+
+
+def _fast_rows(block: Sequence[tuple[int, bytes]], schema: Mapping) -> pl.DataFrame | None:
+  """The columns of lines of JSON whose values are of the usual types; None for others."""
+  try:
+    return pl.read_ndjson(b"\n".join(line for _, line in block), schema=dict(schema))
+  except pl.exceptions.PolarsError:
+    return None
 
 
 def _text(value: Any) -> str | None:
-  return value if value is None else str(value)
+  return value if value is None else whole_characters(str(value))

@@ -1,34 +1,141 @@
-"""Lines of text files, plain or compressed (.gz), in UTF-8: for Polars and for Python."""
+"""Lines of text files, plain or compressed, in UTF-8: for Polars and for Python."""
 
+import bz2
 import contextlib
 import gzip
+import io
 import itertools
+import lzma
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
+from polars.io.plugins import register_io_source
+
+from sidrec.data.sources.shown import brief
+
+# No log is compressed better than this, and a smaller file may unpack to so many bytes.
+_MAX_RATIO = 200
+_SMALL = 16 << 20
+
+_BLOCK = 1 << 14
+_CHUNK = 1 << 18
+_LINES = {"row": pl.UInt32, "line": pl.String}
+
+
+def _open_zstd(file: Path) -> Any:
+  try:
+    import pyarrow
+  except ImportError as error:
+    raise ImportError(
+      f"to read {file}, run pip install 'sidrec[parquet]', or unpack it first"
+    ) from error
+  return pyarrow.input_stream(str(file), compression="zstd")
+
+
+# End of a name → how to open such a file.
+_PACKED: dict[str, Callable[[Path], Any]] = {
+  ".gz": gzip.open,
+  ".bz2": bz2.open,
+  ".xz": lzma.open,
+  ".zst": _open_zstd,
+}
+_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+
+def packing_of(file: Path) -> str:
+  """How a file is compressed, by the end of its name: such as '.gz', or '' if it is not."""
+  end = file.suffix.lower()
+  return end if end in _PACKED else ""
+
+
+class _Bounded(io.RawIOBase):
+  """A compressed file's content, which must not be too large for its file."""
+
+  def __init__(self, file: Path) -> None:
+    self._file = file
+    self._stream = _PACKED[packing_of(file)](file)
+    self._left = max(_SMALL, _MAX_RATIO * file.stat().st_size)
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer: Any, /) -> int:
+    try:
+      data = self._stream.read(len(buffer))
+    except _FAULTS as error:
+      name = packing_of(self._file).removeprefix(".").replace("gz", "gzip")
+      raise ValueError(f"{self._file} is not a readable {name} file: {brief(error)}") from error
+    self._left -= len(data)
+    if self._left < 0:
+      raise ValueError(
+        f"{self._file} unpacks to more than {_MAX_RATIO} times its size; if that is meant, unpack "
+        "it first and give the unpacked file"
+      )
+    buffer[: len(data)] = data
+    return len(data)
+
+  def close(self) -> None:
+    self._stream.close()
+    super().close()
+
+
+def open_bytes(file: Path) -> IO[bytes]:
+  """A file's content, unpacked.
+
+  Raises:
+    FileNotFoundError: if it is not there.
+    ValueError: there and while it is read, if it is damaged or too large for its file.
+    ImportError: if a library is needed for this compression.
+  """
+  if not packing_of(file):
+    return file.open("rb")
+  return io.BufferedReader(_Bounded(file), _CHUNK)
+
+
+def check_packed(file: Path) -> None:
+  """Reads a compressed file to its end; raises as `open_bytes` does."""
+  if packing_of(file):
+    with open_bytes(file) as stream:
+      while stream.read(_CHUNK):
+        pass
 
 
 def lazy_lines(file: Path) -> pl.LazyFrame:
   """'row' (UInt32, from 0) and 'line' (String, without its end)."""
-  return pl.scan_lines(file, row_index_name="row", glob=False).select(
-    pl.col("row").cast(pl.UInt32), "line"
-  )
+  if packing_of(file) in (".bz2", ".xz"):  # of which Polars knows nothing
+    return _python_lines(file)
+  lines = pl.scan_lines(file, row_index_name="row", glob=False)
+  return lines.select(pl.col("row").cast(pl.UInt32), "line")
+
+
+def _python_lines(file: Path) -> pl.LazyFrame:
+  def frames(columns: Any, predicate: Any, n_rows: Any, batch_size: Any) -> Iterator[pl.DataFrame]:
+    del n_rows, batch_size  # hints
+    with open_bytes(file) as stream:
+      lines = (line.rstrip(b"\n").removesuffix(b"\r").decode() for line in stream)
+      for at in itertools.count(0, _BLOCK):
+        block = list(itertools.islice(lines, _BLOCK))
+        rows = pl.int_range(at, at + len(block), dtype=pl.UInt32, eager=True)
+        frame = pl.DataFrame({"row": rows, "line": pl.Series(block, dtype=pl.String)})
+        frame = frame if predicate is None else frame.filter(predicate)
+        yield frame if columns is None else frame.select(columns)
+        if len(block) < _BLOCK:
+          return
+
+  return register_io_source(frames, schema=_LINES)
 
 
 @contextlib.contextmanager
 def opened(file: Path) -> Generator[Any]:
   """The file as a stream of lines that keep their ends; what cannot be decoded names the file."""
-  how = gzip.open if file.suffix.lower() == ".gz" else open
   try:
-    with how(file, "rt", encoding="utf-8-sig", newline="") as stream:
+    with io.TextIOWrapper(open_bytes(file), encoding="utf-8-sig", newline="") as stream:
       yield stream
   except UnicodeDecodeError as error:
     raise ValueError(f"{file} is not UTF-8 text ({error.reason}); convert it first") from error
-  except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-    raise ValueError(f"{file} is not a readable gzip file: {error}") from error
 
 
 def numbered(file: Path) -> Iterator[tuple[int, str]]:
@@ -47,10 +154,10 @@ def named_faults(file: Path) -> Generator[None]:
   """Turns an error of Polars about a file's bytes into the sentence that names the file."""
   try:
     yield
-  except (pl.exceptions.PolarsError, OSError) as error:
-    if isinstance(error, FileNotFoundError):
-      raise
+  except FileNotFoundError:
+    raise
+  except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
     if file.suffix.lower() not in (".parquet", ".pq"):
       for _ in numbered(file):  # raises the sentence
         pass
-    raise ValueError(f"{file} cannot be read: {error}") from error
+    raise ValueError(f"{file} cannot be read: {brief(error)}") from error

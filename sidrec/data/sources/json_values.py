@@ -1,29 +1,54 @@
 """Columns of JSON lines as text: by Polars, and by Python where the two may differ."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from sidrec.data.sources.shown import brief, shown
+
 # Lists, objects, and numbers that are not written alike by all programs.
 _SPECIAL = r"^(?:[\[{]|-?[0-9.]+[eE]|-?[0-9]{19})"
+_DEEP = 100  # levels of lists in lists and objects that are read
+PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+HALF = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 
 
 def object_of(file: Path, number: int, line: str) -> dict[str, Any]:
   """The object on a line; raises ValueError, with the line's number, for anything else."""
   try:
     found = json.loads(line)
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{file}:{number}: not JSON ({error}): {line[:200]!r}") from error
-  if not isinstance(found, dict):
-    raise ValueError(f"{file}:{number}: expected an object with names: {line[:200]!r}")
-  return found
+  except RecursionError as error:
+    raise _too_deep(file, number, line) from error
+  except ValueError as error:  # also for numbers of thousands of digits
+    raise ValueError(f"{file}:{number}: not JSON ({brief(error)}): {shown(line)}") from error
+  if isinstance(found, dict):
+    return found
+  one = ", one a line, and not a list of them" if isinstance(found, list) else ""
+  raise ValueError(f"{file}:{number}: expected an object with names{one}: {shown(line)}")
+
+
+def explain(file: Path, number: int, line: str) -> None:
+  """Raises ValueError for a line that `columns` marks."""
+  try:
+    for value in object_of(file, number, line).values():
+      _text(value)
+  except RecursionError as error:
+    raise _too_deep(file, number, line) from error
+
+
+def _too_deep(file: Path, number: int, line: str) -> ValueError:
+  return ValueError(
+    f"{file}:{number}: a list or object stands in more than {_DEEP} others; flatten it: "
+    f"{shown(line)}"
+  )
 
 
 def columns(lines: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-  """The columns of these names: String, null where one is null or absent.
+  """The columns of these names: String, null where one is null, NaN or absent.
 
   Args:
     lines: 'row' and 'line', each with an object.
@@ -56,20 +81,43 @@ def columns(lines: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
   )
 
 
+def is_named(lines: pl.LazyFrame, name: str) -> bool:
+  """Whether any line may have such a column."""
+  line = pl.col("line")
+  spellings = {json.dumps(name), json.dumps(name, ensure_ascii=False)}
+  found = pl.any_horizontal(line.str.contains(spelling, literal=True) for spelling in spellings)
+  return bool(lines.select(found.any()).collect(engine="streaming").item())
+
+
+def count_halves(lines: pl.LazyFrame) -> int:
+  """How many lines spell half of a surrogate pair, which is no character."""
+  line = pl.col("line")
+  plain = line.str.replace_all(r"\\\\", "", literal=False).str.replace_all(PAIR, "")
+  found = lines.filter(line.str.contains(HALF)).select(plain.str.contains(HALF).sum())
+  return found.collect(engine="streaming").item()
+
+
 def _by_python(line: str, names: Sequence[str]) -> list:
   try:
     found = json.loads(line)
-  except json.JSONDecodeError:
-    found = None
-  if not isinstance(found, dict):
-    return [True, *[None] * len(names)]
-  return [False, *(_text(found.get(name)) for name in names)]
+    if isinstance(found, dict):
+      return [False, *(_text(found.get(name)) for name in names)]
+  except (ValueError, RecursionError):
+    pass
+  return [True, *[None] * len(names)]
 
 
-def _text(value: Any) -> str | None:
-  if value is None:
+def _text(value: Any, depth: int = 0) -> str | None:
+  if value is None or (isinstance(value, float) and math.isnan(value)):
     return None
+  if depth > _DEEP:
+    raise RecursionError
   if isinstance(value, list):
-    return "|".join(_text(part) or "" for part in value)
+    return "|".join(_text(part, depth + 1) or "" for part in value)
   text = value if isinstance(value, str) else json.dumps(value)
-  return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of surrogates
+  return whole_characters(text)
+
+
+def whole_characters(text: str) -> str:
+  """The text with \ufffd for each half of a surrogate pair, which is no character."""
+  return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

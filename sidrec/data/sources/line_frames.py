@@ -1,11 +1,12 @@
 """Text files as frames of numbered lines, and one sentence for the first line that is wrong."""
 
-import gzip
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
+
+from sidrec.data.sources.file_lines import open_bytes
+from sidrec.data.sources.shown import brief, shown
 
 # A field of a CSV line and the comma before it. Quoted fields hold no line ends in our files.
 _CSV_FIELD = r',(?:"(?:[^"]|"")*"|[^,]*)'
@@ -23,16 +24,13 @@ def stamps(files: Iterable[Path]) -> list[list[str | int]]:
 
 
 def read_bytes(file: Path) -> bytes:
-  """A file's content, unpacked if its name ends in .gz, with Unix line ends.
+  """A file's content, unpacked if its name says that it is compressed, with Unix line ends.
 
   Raises:
-    ValueError: if it should be gzip and is not, or is cut off.
+    ValueError: if it is damaged, or unpacks to too much.
   """
-  data = file.read_bytes()
-  try:
-    data = gzip.decompress(data) if file.suffix == ".gz" else data
-  except (OSError, EOFError, zlib.error) as error:
-    raise ValueError(f"{file} is not a readable gzip file: {error}") from error
+  with open_bytes(file) as stream:
+    data = stream.read()
   return data.replace(b"\r\n", b"\n")
 
 
@@ -88,5 +86,6 @@ def refuse(file: Path, rows: pl.DataFrame, faults: Mapping[str, pl.Expr]) -> Non
   found = pl.coalesce(pl.when(has).then(pl.lit(k)) for k, has in enumerate(faults.values()))
   first = rows.with_columns(found.alias("fault")).filter(pl.col("fault").is_not_null()).head(1)
   for row in first.iter_rows(named=True):
-    sentence = sentences[row["fault"]].format(**row)
-    raise ValueError(f"{file}:{row['number']}: {sentence}: {row['line'][:200]!r}")
+    brief_row = {k: brief(v, 80) if isinstance(v, str) else v for k, v in row.items()}
+    sentence = sentences[row["fault"]].format(**brief_row)
+    raise ValueError(f"{file}:{row['number']}: {sentence}: {shown(row['line'])}")

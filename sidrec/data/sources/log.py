@@ -24,10 +24,13 @@ from sidrec.data.sources.file_lines import named_faults
 from sidrec.data.sources.items import Described
 from sidrec.data.sources.rules import counted
 from sidrec.data.sources.scan import Scan, require_columns
+from sidrec.data.sources.shown import shown
+from sidrec.data.sources.values import USUAL, ValueForm
 
 ROLES = ("user", "item", "time", "rating")
 TICKS = 10**6  # of the times of a log, in a second
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,17})$"  # such text and its number tell the same
+_FEW, _TOO_FEW = 0.1, 0.01  # shares of the items of a log, or of its table, that meet
 _EARLY = 365 * 86400 * TICKS  # 1971
 
 
@@ -46,44 +49,45 @@ class LogScan(NamedTuple):
 
   scan: Scan
   columns: Mapping[str, str]  # role → column, without those that there are not
-  time_unit: str
+  form: ValueForm
   # 'row', 'user', 'item' (String), 'time' (Int64, microseconds), 'rating' (Float32), null where
   # there is none, and 'faulty' (Boolean; see `require_sound`).
   frame: pl.LazyFrame
 
 
-def scan_log(scan: Scan, columns: Mapping[str, str], time_unit: str = "s") -> LogScan:
+def scan_log(scan: Scan, columns: Mapping[str, str], form: ValueForm = USUAL) -> LogScan:
   """Scans interactions.
 
   Args:
     scan: one interaction a row.
     columns: role → column: 'user' and 'item', and perhaps 'time' and 'rating'; '' for none.
-    time_unit: 's', 'ms', 'us' or 'ns' since 1970, whole or not, or 'iso' for dates such as
-      2024-05-01 or 2024-05-01T12:30:00+02:00 (UTC where no zone is given).
+    form: time_unit is 's', 'ms', 'us' or 'ns' since 1970, whole or not, or 'iso' for dates such as
+      2024-05-01 or 2024-05-01T12:30:00+02:00 (UTC where no zone is given); see `TableConfig`.
 
   Raises:
-    ValueError: for an unknown role, column or unit.
+    ValueError: for an unknown role, column or unit, or a format of times that tells no date.
   """
   columns = {role: name for role, name in columns.items() if name}
   if unknown := [role for role in columns if role not in ROLES]:
     raise ValueError(f"unknown role {unknown[0]!r} of a column; known: {', '.join(ROLES)}")
   if lacking := [role for role in ("user", "item") if role not in columns]:
     raise ValueError(f"{scan.file}: no column is named for the {lacking[0]} of an interaction")
-  if time_unit not in values.TIME_UNITS:
-    units = ", ".join(values.TIME_UNITS)
-    raise ValueError(f"time_unit must be one of {units}, not {time_unit!r}")
+  values.check_form(form)
   require_columns(scan, columns)
   with named_faults(scan.file):
     ids = [columns["user"], columns["item"]]
-    table = scan.frame(list(dict.fromkeys(columns.values())), ids)
-    users, items = (values.text_of(table, name, scan.typed) for name in ids)
+    table = scan.frame(list(dict.fromkeys(columns.values())))
+    schema = table.collect_schema()
+  users, items = (values.text_of(name, schema[name], form.missing) for name in ids)
   time, rating = pl.lit(None, pl.Int64), pl.lit(None, pl.Float64)
   if name := columns.get("time"):
     time = pl.col(name).map_batches(
-      functools.partial(values.times, unit=time_unit), return_dtype=pl.Int64, is_elementwise=True
+      functools.partial(values.times, form=form), return_dtype=pl.Int64, is_elementwise=True
     )
   if name := columns.get("rating"):
-    rating = pl.col(name).map_batches(values.numbers, return_dtype=pl.Float64, is_elementwise=True)
+    rating = pl.col(name).map_batches(
+      functools.partial(values.numbers, form=form), return_dtype=pl.Float64, is_elementwise=True
+    )
   read = table.select(
     "row",
     "faulty",
@@ -96,7 +100,7 @@ def scan_log(scan: Scan, columns: Mapping[str, str], time_unit: str = "s") -> Lo
   frame = read.with_columns(
     faulty.fill_null(False).alias("faulty"), pl.col("rating").cast(pl.Float32)
   )
-  return LogScan(scan, columns, time_unit, frame)
+  return LogScan(scan, columns, form, frame)
 
 
 def read_rows(log: LogScan) -> pl.DataFrame:
@@ -121,20 +125,26 @@ def require_sound(log: LogScan, rows: pl.DataFrame) -> None:
     if not (name := log.columns.get(role)):
       continue
     column = found.select(name).collect()[name]
-    shown = str(column[0])[:200]
-    read = values.times(column, log.time_unit) if role == "time" else values.numbers(column)
-    if read[0] == values.NO_TIME and log.time_unit == "iso":
+    read = values.times if role == "time" else values.numbers
+    value, written = read(column, log.form)[0], f"{scan.where(row)}: the {role} {_shown(column[0])}"
+    if value == values.NO_TIME and log.form.time_format:
+      raise ValueError(f"{written} is not written as time_format {log.form.time_format!r} says")
+    if value == values.NO_TIME and log.form.time_unit == "iso":
       raise ValueError(
-        f"{scan.where(row)}: the time {shown!r} is no date such as 2024-05-01 or "
-        "2024-05-01T12:30:00+02:00; for numbers, state their time_unit"
+        f"{written} is no date such as 2024-05-01 or 2024-05-01T12:30:00+02:00; for numbers, state "
+        "their time_unit, and for other dates their time_format"
       )
-    if read[0] in (values.NO_TIME, float("inf"), -float("inf")):
-      raise ValueError(f"{scan.where(row)}: the {role} {shown!r} is no number")
-    if read[0] == values.BEYOND:
+    if value in (values.NO_TIME, float("inf"), -float("inf")):
+      raise ValueError(f"{written} is no number")
+    if value == values.BEYOND:
       raise ValueError(
-        f"{scan.where(row)}: the time {shown!r} lies beyond the year 9999; state its time_unit "
-        f"({', '.join(values.TIME_UNITS)})"
+        f"{written} lies beyond the year 9999; state its time_unit ({', '.join(values.TIME_UNITS)})"
       )
+  raise ValueError(f"{scan.where(row)}: the row cannot be read")
+
+
+def _shown(value: object) -> str:
+  return shown(str(value))
 
 
 Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
@@ -165,23 +175,31 @@ def with_times(rows: Rows, *, untimed: bool) -> Rows:
   return rows.drop_nulls("time")
 
 
-def log_notes(columns: Mapping[str, str], met: Met, time_unit: str = "s") -> list[str]:
-  """What reading a log assumed and dropped; columns and unit are those of `scan_log`."""
-  notes = []
+def log_notes(logs: Sequence[LogScan], met: Met) -> list[str]:
+  """What reading a log assumed and dropped."""
+  notes = [note for log in logs for note in log.scan.notes()]
   if not met.timed:
-    column = columns.get("time")
+    column = logs[0].columns.get("time")
     why = f"column {column!r} is empty" if column else "there is no column of times"
     notes.append(f"{why}: the order of the file stands for time")
   timeless = met.timeless if met.timed else 0
   for count, what in ((met.nameless, "user or item"), (timeless, "time")):
     if count:
       notes.append(f"dropped {counted(count, 'row')} without a {what}")
-  if 0 < met.early < met.timed and time_unit in ("ms", "us", "ns"):
+  form = logs[0].form
+  if 0 < met.early < met.timed and form.time_unit in ("ms", "us", "ns"):
     notes.append(
-      f"{met.early:,} of {met.timed:,} times lie before 1971; are they in another unit than "
-      f"{time_unit!r}?"
+      f"{met.early:,} of {met.timed:,} times lie before 1971, the first at {_first_early(logs)}; "
+      f"are they in another unit than {form.time_unit!r}?"
     )
   return notes
+
+
+def _first_early(logs: Sequence[LogScan]) -> str:
+  """The place of the first row with a time before 1971; there is one."""
+  rows = (log.frame.filter(pl.col("time") < _EARLY).select("row").head(1).collect() for log in logs)
+  log, row = next((log, found.item()) for log, found in zip(logs, rows, strict=True) if len(found))
+  return log.scan.where(row).removeprefix(f"{log.scan.file.parent}/")
 
 
 def read_data(
@@ -204,15 +222,14 @@ def read_data(
     ValueError: if there is no row or no user left, and in one sentence with file and line for
       what cannot be read.
   """
-  _, columns, time_unit, _ = logs[0]
   rows = pl.concat(map(read_rows, logs))
   met = met_in(rows)
   if not met.rows:
     raise ValueError(f"{logs[0].scan.file} names its columns and has no row; is it cut off?")
   rows = named_rows(rows.with_row_index("place").with_columns(pl.col("place").cast(pl.Int64)))
-  require_known(logs[0], described, rows["item"])
-  users = type_of(rows["user"].unique())
-  items = type_of(pl.concat([rows["item"].unique(), described.frame["item"]]).unique())
+  users, items = type_of(rows["user"].unique()), rows["item"].unique()
+  known = known_notes(logs[0], described, items)
+  items = type_of(pl.concat([items, described.frame["item"]]).unique())
   log = with_times(rows, untimed=not met.timed).select(
     pl.col("user").cast(users), pl.col("item").cast(items), "time", "rating"
   )
@@ -221,20 +238,36 @@ def read_data(
     log,
     described.frame.with_columns(pl.col("item").cast(items)),
     min_interactions,
-    (*log_notes(columns, met, time_unit), *described.notes),
+    (*log_notes(logs, met), *described.notes, *known),
     repeats=repeats,
     ticks=TICKS,
   )
 
 
-def require_known(log: LogScan, described: Described, items: pl.Series) -> None:
-  """Raises ValueError if a table of items describes none of the log's items."""
+def known_notes(log: LogScan, described: Described, items: pl.Series) -> list[str]:
+  """A note if a table of items describes few of a log's items; they are distinct ids, as text.
+
+  Raises:
+    ValueError: if it describes none of them, or fewer than one in a hundred.
+  """
   ids = described.frame["item"]
-  if len(ids) and len(items) and not ids.is_in(items.unique().implode()).any():
-    raise ValueError(
-      f"{described.file} describes no item of {log.scan.file}: its ids look like "
-      f"{ids[0]!r}, those of the log like {items[0]!r}"
-    )
+  if not len(ids) or not len(items):
+    return []
+  met = int(ids.is_in(items.implode()).sum())
+  if met >= _FEW * min(len(ids), len(items)):
+    return []
+  apart = ids.filter(~ids.is_in(items.implode())).sort(), items.filter(~items.is_in(ids.implode()))
+  keys = [side.str.strip_chars().str.to_lowercase().str.strip_chars_start("0") for side in apart]
+  alike = keys[0].is_in(keys[1].implode()).arg_true().head(1)
+  ours, theirs = apart[0][0], apart[1].min()
+  if len(alike):  # such as 'SKU-1' and 'sku-1'
+    ours, theirs = apart[0][alike[0]], apart[1].filter(keys[1] == keys[0][alike[0]]).min()
+  examples = f"its ids look like {shown(ours)}, those of the log like {shown(theirs)}"
+  if met < _TOO_FEW * min(len(ids), len(items)):
+    some = f"{met:,} of {len(items):,} items" if met else "no item"
+    raise ValueError(f"{described.file} describes {some} of {log.scan.file}: {examples}")
+  file = described.file.name if described.file else ""
+  return [f"{file} describes {met:,} of {counted(len(items), 'item')}: {examples}"]
 
 
 def type_of(ids: pl.Series) -> pl.DataType:

@@ -28,6 +28,7 @@ from sidrec.data.sources.movielens_movies import (
 )
 from sidrec.data.sources.movielens_ratings import RatingsForm, parse_ratings
 from sidrec.data.sources.movielens_tfds import read_tfds
+from sidrec.data.sources.users import parse_users, with_users
 
 _TFDS_FOLDER = "movielens/1m-ratings/0.1.1"
 _TFDS_FILES = ("dataset_info.json", "features.json", "movie_genres.labels.txt", "*.array_record*")
@@ -43,6 +44,7 @@ class Edition(NamedTuple):
   movies: str
   tags: str  # '' where the edition has none
   extra: tuple[str, ...]  # files that are kept with the others, for people
+  users: tuple[str, str, tuple[str, ...]] | None  # file, separator and fields; None for none
   form: RatingsForm
   parse_movies: Callable[[Path], pl.DataFrame]
   max_megabytes: int  # of the archive and, times five, of a file in it
@@ -55,17 +57,28 @@ class Edition(NamedTuple):
   @property
   def files(self) -> list[str]:
     """The files that are read."""
-    return [name for name in (self.ratings, self.movies, self.tags) if name]
+    users = self.users[0] if self.users else ""
+    return [name for name in (self.ratings, self.movies, self.tags, users) if name]
 
 
-# Ratings, movies, tags, extra, form and parser of an edition.
-_100K = ("u.data", "u.item", "", ("u.user",), RatingsForm("\t"), parse_u_item)
-_1M = ("ratings.dat", "movies.dat", "", ("users.dat",), RatingsForm("::"), parse_movies)
+_100K_USERS = ("u.user", "|", ("user id", "age", "gender", "occupation", "zip code"))
+_1M_USERS = ("users.dat", "::", ("user id", "gender", "age", "occupation", "zip code"))
+# Ratings, movies, tags, extra, users, form and parser of an edition.
+_100K = ("u.data", "u.item", "", (), _100K_USERS, RatingsForm("\t"), parse_u_item)
+_1M = ("ratings.dat", "movies.dat", "", (), _1M_USERS, RatingsForm("::"), parse_movies)
 _10M_MOVIES = functools.partial(parse_movies, encoding="utf-8")
 _10M_RATINGS = RatingsForm("::", halves=True)
-_10M = ("ratings.dat", "movies.dat", "tags.dat", (), _10M_RATINGS, _10M_MOVIES)
+_10M = ("ratings.dat", "movies.dat", "tags.dat", (), None, _10M_RATINGS, _10M_MOVIES)
 _CSV_RATINGS = RatingsForm(",", "userId,movieId,rating,timestamp", halves=True)
-_CSV = ("ratings.csv", "movies.csv", "tags.csv", ("links.csv",), _CSV_RATINGS, parse_movies_csv)
+_CSV = (
+  "ratings.csv",
+  "movies.csv",
+  "tags.csv",
+  ("links.csv",),
+  None,
+  _CSV_RATINGS,
+  parse_movies_csv,
+)
 EDITIONS = {
   "movielens-100k": Edition("ml-100k", "0e33842e24a9c977be4e0107933c0723", "ml-100k", *_100K, 16),
   "movielens-1m": Edition("ml-1m", "c4d9eecfca2ab87c1945afe126590906", "ml-1m", *_1M, 16),
@@ -88,7 +101,8 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
   """Reads an edition of MovieLens from the first of four places that has it.
 
   The words of the users' tags, where the edition has them, become the movies' text. Exact
-  duplicates of a rating are dropped.
+  duplicates of a rating are dropped. What u.user (100K) and users.dat (1M) say of users, where the
+  file is there, becomes the data set's `users`; codes of age groups and occupations stay codes.
 
   Args:
     name: of the edition, in EDITIONS.
@@ -105,6 +119,7 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
     ValueError: for a malformed line, naming file, line number and content.
   """
   source, edition = find_source(name, path), EDITIONS[name]
+  users = None
   if source.kind == "tfds":
     ratings, movies, notes = read_tfds(source.folder)
   else:
@@ -116,7 +131,10 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
       movies = movies.join(text, on="item", how="left", maintain_order="left")
       notes = [f"the movies' text is the words of {tags.name}, whenever they were given"]
     ratings = parse_ratings(file, edition.form, movies["item"])
-  return build(name, ratings, movies, min_interactions, notes)
+    if edition.users and (described := plain_or_gz(folder, edition.users[0])).is_file():
+      users = parse_users(described, *edition.users[1:]), described
+  dataset = build(name, ratings, movies, min_interactions, notes)
+  return with_users(dataset, *users) if users else dataset
 
 
 def signature_movielens(name: str, path: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sidrec.data.sources.line_frames import (
   with_fields,
   with_number,
 )
+from sidrec.data.sources.shown import shown
 
 # The flags of u.item, in order. The first means that no genre is known.
 # fmt: off
@@ -132,5 +133,5 @@ def _csv_rows(file: Path, names: Sequence[str]) -> pl.DataFrame:
   lines, header = read_lines(file), ",".join(names)
   found = next(iter(lines["line"]), "")
   if found != header:
-    raise ValueError(f"{file}:1: the header is {found!r}, not {header!r}")
+    raise ValueError(f"{file}:1: the header is {shown(found)}, not {header!r}")
   return with_fields(lines[1:], ",", names)

@@ -1,4 +1,4 @@
-"""RecBole's atomic files: `<name>.inter`, and beside it `<name>.item`.
+"""RecBole's atomic files: `<name>.inter`, and in the same folder `<name>.item` and `<name>.user`.
 
 Tab-separated text, UTF-8, without quoting, plain or compressed (.gz). The first line names the
 columns and their types: `user_id:token`, `title:token_seq`, `price:float`, `vector:float_seq`.
@@ -14,10 +14,15 @@ from typing import Any
 import polars as pl
 
 from sidrec.data import dataset
-from sidrec.data.sources import rules
-from sidrec.data.sources.items import NOTHING, Described, read_items, split_at
+from sidrec.data.settings import MISSING
+from sidrec.data.sources import rules, values
+from sidrec.data.sources.file_lines import named_faults
+from sidrec.data.sources.items import NOTHING, Described, read_items, read_numbers, split_at
 from sidrec.data.sources.log import read_data, scan_log
-from sidrec.data.sources.scan import Scan, separated
+from sidrec.data.sources.quoted_lines import TextForm
+from sidrec.data.sources.scan import Scan, require_columns, separated
+from sidrec.data.sources.shown import shown
+from sidrec.data.sources.users import with_users
 
 COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -49,7 +54,9 @@ def read_atomic(
     * such columns whose names speak of text (description, text, summary …) are the free text;
     * a float column is a number. A column called year or …_year, float or token, is the year,
       missing where a token is no whole number;
-    * all other columns are not used, which a note says. A .user file is not used either.
+    * all other columns are not used, which a note says.
+  Of the .user file, token and token_seq columns become text and float columns numbers in the data
+  set's `users`; float_seq columns are not used.
 
   Args:
     path: an .inter file, or a folder with one.
@@ -64,13 +71,14 @@ def read_atomic(
       for what cannot be read.
   """
   rules.check_repeats(repeats)
-  inter, item = find_files(path)
+  inter, item, user = find_files(path)
   scan, types = _typed_scan(inter)
   optional = {r: c for r, c in columns.items() if r in ("user", "item") or c in types}
-  log = scan_log(scan, optional, "s")
+  log = scan_log(scan, optional)
   described = _described(item) if item else NOTHING
   name = inter.name.split(".inter")[0]
-  return read_data(name, [log], described, min_interactions, repeats)
+  data = read_data(name, [log], described, min_interactions, repeats)
+  return with_users(data, *_users(user)) if user else data
 
 
 def signature_atomic(path: str, **settings: Any) -> dict[str, Any]:
@@ -80,8 +88,10 @@ def signature_atomic(path: str, **settings: Any) -> dict[str, Any]:
   return {"files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
 
 
-def find_files(path: str) -> tuple[Path, Path | None]:
-  """The .inter file and, if it is there, the .item file of the same name; either may end in .gz.
+def find_files(path: str) -> tuple[Path, Path | None, Path | None]:
+  """The .inter file and, if they are there, the .item and .user file of the same name.
+
+  Each may end in .gz.
 
   Raises:
     FileNotFoundError: if there is no such file or folder, or no .inter file in it.
@@ -102,28 +112,32 @@ def find_files(path: str) -> tuple[Path, Path | None]:
   if not re.search(r"\.inter(\.gz)?$", place.name):
     raise ValueError(f"{place} is no atomic file of interactions: its name must end in .inter")
   name = place.name.rpartition(".inter")[0]
-  items = (place.with_name(f"{name}.item{end}") for end in ("", ".gz"))
-  return place, next((file for file in items if file.is_file()), None)
+
+  def other(kind: str) -> Path | None:
+    files = (place.with_name(f"{name}.{kind}{end}") for end in ("", ".gz"))
+    return next((file for file in files if file.is_file()), None)
+
+  return place, other("item"), other("user")
 
 
 def _typed_scan(file: Path) -> tuple[Scan, dict[str, str]]:
   """A file with bare column names, and name → type."""
-  scan = separated(file, "\t", quoted=False)
+  scan = separated(file, TextForm("\t", "none"))
   types = {}
   for column in scan.names:
     name, _, kind = column.rpartition(":")
     if kind not in _TYPES or not name:
       raise ValueError(
-        f"{file}:1: the column {column!r} does not say its type; write name:type, separated by "
-        f"tabs, with a type of {', '.join(_TYPES)}"
+        f"{file}:1: the column {shown(column)} does not say its type; write name:type, separated "
+        f"by tabs, with a type of {', '.join(_TYPES)}"
       )
     if name in types:
       raise ValueError(f"{file}:1: two columns are called {name!r}; rename one")
     types[name] = kind
 
-  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
+  def frame(names: Sequence[str]) -> pl.LazyFrame:
     full = {f"{name}:{types[name]}": name for name in names}
-    return scan.frame(list(full), [f"{name}:{types[name]}" for name in ids]).rename(full)
+    return scan.frame(list(full)).rename(full)
 
   return scan._replace(names=list(types), frame=frame), types
 
@@ -141,6 +155,26 @@ def _described(file: Path) -> Described:
   if unused:
     notes.append(f"columns of {file.name} that are not used: {', '.join(unused)}")
   return described._replace(notes=tuple(notes))
+
+
+def _users(file: Path) -> tuple[pl.DataFrame, Path]:
+  """What a .user file says, as `with_users` takes it; of several rows of a user the first."""
+  scan, types = _typed_scan(file)
+  id_ = COLUMNS["user"]
+  require_columns(scan, {"user": id_})
+  kinds = {n: kind for n, kind in types.items() if n != id_ and kind != "float_seq"}
+  with named_faults(file):
+    rows = scan.frame([id_, *kinds]).collect(engine="streaming")
+  if len(faulty := rows.filter("faulty")):
+    scan.explain(faulty["row"][0])
+  table = rows.select(
+    values.text_of(id_, rows.schema[id_], MISSING).alias("user"),
+    *(
+      read_numbers(scan, rows, name, name).cast(pl.Float32) if kind == "float" else name
+      for name, kind in kinds.items()
+    ),
+  )
+  return table.drop_nulls("user").unique("user", keep="first", maintain_order=True), file
 
 
 def _roles(types: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -174,8 +208,8 @@ def _only_whole_numbers(scan: Scan, column: str) -> Scan:
   """The table, with nothing in a column where it is no whole number."""
   whole = pl.when(pl.col(column).str.contains(r"^\p{Nd}+$")).then(pl.col(column))
 
-  def frame(names: Sequence[str], ids: Sequence[str] = ()) -> pl.LazyFrame:
-    return scan.frame(names, ids).with_columns(whole.alias(column)).select("row", "faulty", *names)
+  def frame(names: Sequence[str]) -> pl.LazyFrame:
+    return scan.frame(names).with_columns(whole.alias(column)).select("row", "faulty", *names)
 
   return scan._replace(frame=frame)
 

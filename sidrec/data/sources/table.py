@@ -6,8 +6,10 @@ from sidrec.data import dataset
 from sidrec.data.settings import TableConfig
 from sidrec.data.sources import rules
 from sidrec.data.sources.items import NOTHING, Described, read_items, split_at
-from sidrec.data.sources.log import read_data, scan_log
+from sidrec.data.sources.log import LogScan, read_data, scan_log
+from sidrec.data.sources.quoted_lines import TextForm
 from sidrec.data.sources.scan import find_files, name_of, open_scans
+from sidrec.data.sources.values import ValueForm
 
 
 def read_table(
@@ -24,8 +26,8 @@ def read_table(
 
   Args:
     path: of the interactions, one a row: .csv, .tsv, .jsonl or .parquet, other names for text
-      with tabs. Text is UTF-8 and may be compressed (name ends in .gz). Several files are read
-      from a folder, or a pattern with *, in the order of their names.
+      with tabs. Text is UTF-8 and may be compressed (name ends in .gz, .zst, .bz2 or .xz).
+      Several files are read from a folder, or a pattern with *, in the order of their names.
     min_interactions: users with fewer are dropped; at least 3.
     settings: what the columns are called, and of what kind they are; the defaults if None.
       Timestamps of Parquet need no time unit. Without times the order of the file stands for time.
@@ -40,19 +42,33 @@ def read_table(
   """
   settings = settings or TableConfig()
   rules.check_repeats(repeats)
-  scans = open_scans(path, settings.separator)
-  logs = [scan_log(scan, settings.columns, settings.time_unit) for scan in scans]
+  logs = scan_logs(path, settings)
   return read_data(name_of(path), logs, describe_items(settings), min_interactions, repeats)
+
+
+def scan_logs(path: str, settings: TableConfig) -> list[LogScan]:
+  """The interactions of all files at a path, not read yet; raises as `read_table`."""
+  scans, form = open_scans(path, _text_form(settings)), _value_form(settings)
+  return [scan_log(scan, settings.columns, form) for scan in scans]
+
+
+def _text_form(settings: TableConfig) -> TextForm:
+  return TextForm(settings.separator, settings.quoting, settings.strip)
+
+
+def _value_form(settings: TableConfig) -> ValueForm:
+  return ValueForm(settings.time_unit, settings.time_format, tuple(settings.missing))
 
 
 def describe_items(settings: TableConfig) -> Described:
   """What the table of items says, if there is one; raises as `read_table`."""
   if not settings.items_path:
     return NOTHING
-  scans = open_scans(settings.items_path, settings.separator)
+  scans = open_scans(settings.items_path, _text_form(settings))
   if len(scans) > 1:
     raise ValueError(f"the table of items is one file, but {settings.items_path} has {len(scans)}")
-  return read_items(scans[0], settings.item_columns, split_at(settings.category_separator))
+  split = split_at(settings.category_separator)
+  return read_items(scans[0], settings.item_columns, split, _value_form(settings), several="levels")
 
 
 def signature_table(

@@ -3,58 +3,86 @@
 Nothing raises here: what cannot be read is marked, for `log` and `items` to take a second look.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import polars as pl
+
+from sidrec.data.settings import MISSING
 
 _MICROSECONDS = {"s": 10**6, "ms": 10**3, "us": 1}
 TIME_UNITS = (*_MICROSECONDS, "ns", "iso")
 _LATEST = 253_402_300_800 * 10**6  # the year 10000, in microseconds
 _LAST = 2**63 - 1  # nanosecond of Int64, in 2262
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MISSING = ("", "na", "n/a", "nan", "null", "none", "\\n")
-# What programs write where an id is missing. Anything else may be one.
-_NO_ID = ("", "nan", "NaN", "NULL", "null", "None", "\\N", "<NA>")
 _EXACT = 2**53  # below it, a float tells whole numbers apart
 NO_TIME, BEYOND = -(2**63), -(2**63) + 1
 _DATE = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}:\d{2})(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$"
 
 
-def is_missing(text: str) -> bool:
-  """Whether text stands for no number: empty, or NA, NaN, null, None, \\N in any case."""
-  return text.strip().lower() in _MISSING
+class ValueForm(NamedTuple):
+  """How values are written; see `settings.TableConfig`."""
+
+  time_unit: str = "s"
+  time_format: str = ""
+  missing: Sequence[str] = MISSING
 
 
-def _missing(text: pl.Series) -> pl.Series:
-  """Whether text stands for no number: empty, or NA, NaN, null, None, \\N in any case."""
-  return text.str.to_lowercase().is_in(_MISSING)
+USUAL = ValueForm()
 
 
-def numbers(column: pl.Series) -> pl.Series:
+def check_form(form: ValueForm) -> None:
+  """Raises ValueError for an unknown unit, or a format that tells no date."""
+  if form.time_unit not in TIME_UNITS:
+    raise ValueError(f"time_unit must be one of {', '.join(TIME_UNITS)}, not {form.time_unit!r}")
+  if not form.time_format:
+    return
+  moment = pl.Series([datetime(2001, 12, 28)])
+  try:
+    written = moment.dt.replace_time_zone("UTC").dt.to_string(form.time_format)
+    back = _formatted(written, form)
+  except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    back = None
+  if back is None or back.item() != times(moment, form).item():
+    raise ValueError(
+      f"time_format {form.time_format!r} does not tell a date; write such as '%m/%d/%Y %H:%M'"
+    )
+
+
+def _is_missing(text: pl.Series, form: ValueForm) -> pl.Series:
+  """Whether text stands for no number or time: one of the marks, in any case."""
+  return text.str.to_lowercase().is_in(["", *(mark.lower() for mark in form.missing)])
+
+
+def numbers(column: pl.Series, form: ValueForm) -> pl.Series:
   """Float64: null where a number is missing, infinity where there is something else."""
   value = column.cast(pl.Float64, strict=False)
   if column.dtype == pl.String and value.null_count() > column.null_count():
     text = column.str.strip_chars()
     value = text.cast(pl.Float64, strict=False)
-    no_number = value.is_null() & text.is_not_null() & ~_missing(text)
+    no_number = value.is_null() & text.is_not_null() & ~_is_missing(text, form)
     value = value.set(no_number, float("inf"))
   return value.fill_nan(None)
 
 
-def times(column: pl.Series, unit: str) -> pl.Series:
+def times(column: pl.Series, form: ValueForm) -> pl.Series:
   """Microseconds since 1970: Int64, null where a time is missing.
 
   Args:
     column: of numbers, times or text.
-    unit: in TIME_UNITS, of numbers and text.
+    form: of numbers and text.
 
   Returns:
     NO_TIME stands for what is no number or date, BEYOND for a time after the year 9999.
   """
   if column.dtype in (pl.Date, pl.Datetime):
     return column.cast(pl.Datetime("us")).dt.epoch("us")
+  unit = form.time_unit
+  if form.time_format:
+    return _formatted(column.cast(pl.String), form)
   if unit == "iso":
-    return _dates(column.cast(pl.String))
+    return _dates(column.cast(pl.String), form)
   limit = _LAST if unit == "ns" else _LATEST // _MICROSECONDS[unit]
   whole = _whole(column)
   far = (whole.abs() >= limit).fill_null(False)
@@ -63,7 +91,7 @@ def times(column: pl.Series, unit: str) -> pl.Series:
   time = (near // 1000 if unit == "ns" else near * _MICROSECONDS[unit]).set(far, BEYOND)
   if whole.null_count() == column.null_count():
     return time
-  value = numbers(column)
+  value = numbers(column, form)
   # Whole microseconds are what a float of today's times can tell.
   value = value / 1000 if unit == "ns" else value * _MICROSECONDS[unit]
   value = value.round(mode="half_to_even")
@@ -81,7 +109,14 @@ def _whole(column: pl.Series) -> pl.Series:
   return column.cast(pl.Int64, strict=False)
 
 
-def _dates(texts: pl.Series) -> pl.Series:
+def _formatted(texts: pl.Series, form: ValueForm) -> pl.Series:
+  """Microseconds, null for missing ones, NO_TIME for what is not of the format."""
+  text = texts.str.strip_chars()
+  time = text.str.to_datetime(form.time_format, time_unit="us", strict=False).dt.epoch("us")
+  return time.set(time.is_null() & text.is_not_null() & ~_is_missing(text, form), NO_TIME)
+
+
+def _dates(texts: pl.Series, form: ValueForm) -> pl.Series:
   """Microseconds, null for missing ones, NO_TIME for what is no date."""
   text = texts.str.strip_chars().str.replace(r"(?: ?UTC|z)$", "Z").alias("text")
   groups = pl.col("text").str.extract_groups(_DATE).struct.rename_fields(list("dtfz"))
@@ -100,14 +135,13 @@ def _dates(texts: pl.Series) -> pl.Series:
   rest = frame.filter(pl.col("usual").is_null() & pl.col("text").is_not_null())["text"].unique()
   if not len(rest):
     return frame["usual"]
-  table = pl.DataFrame({"text": rest, "other": pl.Series(map(_date, rest), dtype=pl.Int64)})
+  other = pl.Series(map(_date, rest), dtype=pl.Int64).set(_is_missing(rest, form), None)
+  table = pl.DataFrame({"text": rest, "other": other})
   joined = frame.join(table, on="text", how="left", maintain_order="left")
   return joined.select(pl.coalesce("usual", "other")).to_series()
 
 
-def _date(text: str) -> int | None:
-  if is_missing(text):
-    return None
+def _date(text: str) -> int:
   try:
     moment = datetime.fromisoformat(text)
   except ValueError:
@@ -116,26 +150,23 @@ def _date(text: str) -> int | None:
   return (since.days * 86400 + since.seconds) * 10**6 + since.microseconds
 
 
-def text_of(frame: pl.LazyFrame, name: str, typed: bool) -> pl.Expr:
+def text_of(name: str, kind: pl.DataType, missing: Sequence[str] = ()) -> pl.Expr:
   """A column as the text of ids: String, null where there is none.
 
-  Floats that are all whole numbers are whole numbers: integers become floats in programs that
+  A float that is whole is written as a whole number: integers become floats in programs that
   have no missing integer.
 
   Args:
-    frame: the whole table; one look at it decides this.
     name: of the column.
-    typed: whether the table tells text from what is missing; if not, text such as 'NULL' and
-      '\\N' is missing, too.
+    kind: its type.
+    missing: text that stands for no id, besides ''.
   """
-  kind = frame.collect_schema()[name]
   column = pl.col(name)
   if kind == pl.String:
-    return pl.when(column != "" if typed else ~column.is_in(_NO_ID)).then(column)
+    return pl.when(~column.is_in(["", *missing])).then(column)
   if kind.is_float():
     known = column.fill_nan(None)
-    whole = ((known == known.floor()) & (known.abs() < _EXACT)).all()
-    if frame.select(whole).collect().item():
-      return known.cast(pl.Int64).cast(pl.String)
-    return known.cast(pl.String)
+    whole = (known == known.floor()) & (known.abs() < _EXACT)
+    number = pl.when(whole).then(known).cast(pl.Int64).cast(pl.String)
+    return pl.coalesce(number, known.cast(pl.String))
   return column.cast(pl.String)

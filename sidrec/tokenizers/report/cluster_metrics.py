@@ -92,6 +92,9 @@ def item_labels(items: Items) -> dict[str, np.ndarray]:
     has_N = end_N - start_N > place
     category_N = np.full(items.num_items, "", items.categories_C.dtype)
     category_N[has_N] = items.categories_C[items.category_E[start_N[has_N] + place]]
+    has_N = category_N != ""
+    if not has_N.any():
+      continue
     labels.setdefault("category", category_N)
     if (category_N[has_N] != category_N[has_N][0]).any():
       labels["category"] = category_N

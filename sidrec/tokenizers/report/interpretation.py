@@ -125,12 +125,13 @@ def interpretation_text(found: dict[str, Any]) -> str:
 
 
 def _categories(items: Items) -> _Labels:
-  """The categories, once for an item even if it lists one twice."""
+  """The categories that have a name, once for an item even if it lists one twice."""
   item_E = np.repeat(np.arange(items.num_items), np.diff(items.category_offsets_Np1))
   shape = (items.num_items, len(items.categories_C))
   has_NxX = sp.csr_array((np.ones(len(item_E)), (item_E, items.category_E)), shape=shape)
   has_NxX.data[:] = 1
-  return _Labels(items.categories_C, has_NxX)
+  named = np.flatnonzero(items.categories_C != "")
+  return _Labels(items.categories_C[named], sp.csr_array(has_NxX[:, named]))
 
 
 def _decades(items: Items) -> _Labels:

@@ -1,10 +1,12 @@
 """How well codes use their codebooks, tell items apart, and keep what vectors and labels say.
 
-Measured over the whole catalogue, before collisions are resolved.
+Measured over the whole catalogue, on the codes of the IDs that are written, without the digits that
+tell equal codes apart.
 """
 
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,17 +28,19 @@ def report(
   labels: Mapping[str, np.ndarray] | None = None,
   timings: Mapping[str, float] | None = None,
   collisions: Mapping[str, int | float | str] | None = None,
+  notes: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Measures codes.
 
   Args:
-    codes: integer [N, L] in [0, V), one row per item, before collisions are resolved.
+    codes: integer [N, L] in [0, V), one row per item, without extra digits.
     codebook_size: V.
     vectors: float [N, F], what was tokenized; None leaves reconstruction and neighbours out.
     reconstructed: float [N, F], what the codes decode to, for the reconstruction; or None.
     labels: what `item_labels` gives, or any other labels for `cluster_metrics`.
     timings: stage → seconds that it took for all items, such as {'fit': 20.5, 'encode': 0.4}.
     collisions: what made the codes unique, such as {'digits added': 1}; shown as it is.
+    notes: sentences that a reader should see.
 
   Returns:
     A dict of plain numbers, lists and dicts that JSON takes: 'items', 'num_levels',
@@ -45,8 +49,8 @@ def report(
     'distinct', 'items_mean', 'items_max'}; 'distinct_ids', 'collision_rate' (share of items
     that share their tuple), 'largest_group'; 'unexplained_variance'; 'neighbours', from
     `knn_overlap`; 'agreement', from `cluster_metrics`; 'timings', stage → {'seconds',
-    'items_per_second'}; 'collisions'. The last five are None where not given, 'neighbours' also
-    for a single item.
+    'items_per_second'}; 'collisions'; 'notes'. The five before 'notes' are None where not given,
+    'neighbours' also for a single item.
 
   Raises:
     ValueError: for no items, codes outside [0, V), other shapes, or seconds that are no time.
@@ -76,6 +80,7 @@ def report(
     "agreement": cluster_metrics(codes_NxL, labels) if labels else None,
     "timings": None if timings is None else _timings(timings, num_items),
     "collisions": None if collisions is None else {k: _plain(v) for k, v in collisions.items()},
+    "notes": list(notes),
   }
 
 
@@ -101,15 +106,16 @@ def table(report: dict[str, Any]) -> str:
     parts.append(knn_overlap_table(report["neighbours"]))
   if report["agreement"] is not None:
     parts.append(cluster_metrics_table(report["agreement"]))
+  parts += [textwrap.fill(f"note: {note}", 100) for note in report["notes"]]
   return "\n\n".join(parts)
 
 
 def _figures(report: dict[str, Any]) -> list[str]:
   """A line for each single figure."""
   figures = {
-    "items that share their ID": f"{report['collision_rate']:.2%}",
-    "distinct IDs": f"{report['distinct_ids']:,}",
-    "largest group of one ID": f"{report['largest_group']:,}",
+    "items that share codes": f"{report['collision_rate']:.2%}",
+    "distinct code tuples": f"{report['distinct_ids']:,}",
+    "largest group of one tuple": f"{report['largest_group']:,}",
   }
   if report["unexplained_variance"] is not None:
     figures["variance not explained"] = f"{report['unexplained_variance']:.2%}"

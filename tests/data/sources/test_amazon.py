@@ -82,7 +82,8 @@ def test_without_an_item_table_everything_about_items_is_missing(tmp_path: Path)
   data = read_sequences("amazon-beauty", _write(tmp_path, items=None))
   assert data.items.titles_N.tolist() == data.items.text_N.tolist() == [""] * 4
   assert len(data.items.category_E) == 0
-  assert f"{tmp_path} has no items.tsv: nothing is known of the items" in data.notes
+  note = "the folder of Beauty.txt has no items.tsv: nothing is known of the items"
+  assert note in data.notes
   assert "the metadata lacks 4 items of the catalogue" in data.notes
 
 

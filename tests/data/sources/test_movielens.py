@@ -72,6 +72,42 @@ def test_the_files_become_a_data_set(tmp_path: Path) -> None:
   )
 
 
+@pytest.mark.parametrize("name", ["movielens-1m", "movielens-100k"])
+def test_users_are_described(tmp_path: Path, name: str) -> None:
+  place, users = Path(_write(tmp_path)), "users.dat"
+  lines = ["10::F::1::10::48067", "9::M::56::16::70072", "11::M::25::1::é"]
+  if name == "movielens-100k":
+    users, lines = "u.user", ["10|1|F|10|48067", "9|56|M|16|70072", "11|25|M|1|é"]
+    (place / "u.data").write_text(_RATINGS.replace("::", "\t"))
+    films = "".join(f"{k}|Film|||" + "|0" * 19 + "\n" for k in (1, 3, 20))
+    (place / "u.item").write_text(films)
+  before = movielens.signature_movielens(name, str(place))
+  bare = movielens.read_movielens(name, str(place))
+  assert dict(bare.users) == {}
+  (place / users).write_text("\n".join(lines), encoding="latin-1")
+  assert movielens.signature_movielens(name, str(place)) != before
+  data = movielens.read_movielens(name, str(place))
+  assert {key: str(column.tolist()) for key, column in sorted(data.users.items())} == {
+    "age": "[nan, 1.0]", "gender": "['', 'F']", "occupation": "['', '10']",
+    "zip code": "['', '48067']",
+  }  # fmt: skip
+  assert data.notes == (*bare.notes, f"{users} lacks 1 user of the data set")
+  np.testing.assert_array_equal(data.histories.item_T, bare.histories.item_T)
+  for line, fault in ((lines[0], "user 10 stands on line 1 already"), ("x", "1 fields instead of "),
+                      (lines[0].replace("10", "a"), "the user is not a whole number")):  # fmt: skip
+    (place / users).write_text("\n".join([lines[0], line]), encoding="latin-1")
+    with pytest.raises(ValueError, match=rf"{users}:2: {fault}"):
+      movielens.read_movielens(name, str(place))
+
+
+@pytest.mark.skipif(not _ML_1M.is_dir(), reason="needs the folder shared/data")
+def test_all_users_of_movielens_1m_are_described() -> None:
+  users = movielens.read_movielens("movielens-1m", str(_ML_1M)).users
+  assert sorted(users) == ["age", "gender", "occupation", "zip code"]
+  assert set(users["gender"].tolist()) == {"F", "M"}
+  assert (len(users["age"]), np.nanmin(users["age"])) == (6040, 1)
+
+
 def test_gzip_line_ends_and_a_missing_last_newline_do_not_matter(tmp_path: Path) -> None:
   plain = movielens.read_movielens("movielens-1m", _write(tmp_path / "plain"))
   folder = tmp_path / "other"
@@ -279,7 +315,8 @@ def _archive(file: Path, **members: str) -> Path:
 def test_the_archive_is_downloaded_and_unpacked_once(
   tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  made = _archive(tmp_path / "a.zip", ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat="1::F")
+  users = "1::F::1::10::48067"
+  made = _archive(tmp_path / "a.zip", ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat=users)
   calls = []
 
   def fetch(url: str, destination: Path, md5: str, max_bytes: int) -> Path:
@@ -307,7 +344,7 @@ def test_a_bad_archive_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
   made.write_bytes(b"no zip")
   with pytest.raises(FileNotFoundError, match=r"is not the archive ml-1m\.zip"):
     movielens.read_movielens("movielens-1m")
-  _archive(made, ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat="1::F")
+  _archive(made, ratings_dat=_RATINGS, movies_dat=_MOVIES, users_dat="1::F::1::10::48067")
   small = {"movielens-1m": _EDITION._replace(max_megabytes=0)}
   monkeypatch.setattr(movielens, "EDITIONS", small)
   with pytest.raises(FileNotFoundError, match=r"ml-1m/ratings\.dat has \d+ bytes, too many"):

@@ -115,9 +115,9 @@ def test_ids_in_any_script_stay_as_they_are(tmp_path_factory, pairs: list) -> No
   kept = {user for user in users if users.count(user) >= 3}
   if not kept:
     with pytest.raises(ValueError, match="3 or more interactions"):
-      _read(_csv(file, log))
+      _read(_csv(file, log), missing=())
     return
-  data = _read(_csv(file, log))
+  data = _read(_csv(file, log), missing=())
   assert set(map(str, data.histories.user_ids_U.tolist())) == kept
   found = [
     (str(user), str(data.items.ids_N[item]))
@@ -260,7 +260,7 @@ def test_parquet_is_read_without_pyarrow(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
   (tmp_path / "a.parquet").write_bytes(b"no parquet")
-  with pytest.raises(ValueError, match=r"a\.parquet is not a readable Parquet file"):
+  with pytest.raises(ValueError, match=r"a\.parquet is no readable Parquet file"):
     _read(str(tmp_path / "a.parquet"))
 
 
@@ -351,9 +351,11 @@ def test_items_are_described(tmp_path: Path) -> None:
   assert data.items.text_N.tolist() == ["good cheap", "dear", ""]
   np.testing.assert_array_equal(data.items.numeric["year"], [1999, np.nan, np.nan])
   np.testing.assert_array_equal(data.items.numeric["price"], [1.5, np.nan, np.nan])
-  assert data.notes[:4] == (
+  assert data.notes[:5] == (
     "dropped 1 row of items without an id",
     "dropped 1 row of items that an earlier row describes",
+    "some values of 'kind' are several categories, which moves those of the columns after it; name "
+    "it last",
     "1 of 3 items have no interaction left and are not in the catalogue",
     "the metadata lacks 1 item of the catalogue",
   )
@@ -424,7 +426,9 @@ def test_what_programs_write_for_a_missing_id_is_no_id(tmp_path: Path) -> None:
   lines = [json.dumps({"user_id": u, "item_id": i, "timestamp": i}) for u, i, *_ in log]
   (tmp_path / "a.jsonl").write_text("\n".join(lines))
   data = _read(str(tmp_path / "a.jsonl"), columns=_COLUMNS | {"rating": ""})
-  assert data.histories.num_users == 6  # JSON tells null from 'None'
+  assert data.histories.user_ids_U.tolist() == ["Null", "anna"]
+  kept = _read(str(tmp_path / "a.jsonl"), columns=_COLUMNS | {"rating": ""}, missing=())
+  assert kept.histories.num_users == 6
 
 
 def test_blanks_around_ids_count_in_quotes_alone(tmp_path: Path) -> None:
@@ -442,7 +446,9 @@ def test_quotes_that_do_not_close(tmp_path: Path) -> None:
   data = _read(str(tmp_path / "a.tsv"), columns=_COLUMNS | {"rating": ""})
   assert data.items.ids_N[data.histories.item_T].tolist() == list("abcde")
   (tmp_path / "a.csv").write_text("\n".join(lines).replace("\t", ","))
-  with pytest.raises(ValueError, match=r"a\.csv:2: unexpected end of data; a value that holds a"):
+  with pytest.raises(
+    ValueError, match=r"a\.csv:2: a quote opens and does not close; a value that holds a"
+  ):
     _read(str(tmp_path / "a.csv"), columns=_COLUMNS | {"rating": ""})
 
 
@@ -506,7 +512,7 @@ def test_items_of_another_log_are_refused(tmp_path: Path) -> None:
 def test_times_in_two_units_are_noted(tmp_path: Path) -> None:
   times = [1700000000000, 1700000060000, 1700000120]
   path = _csv(tmp_path / "a.csv", [("u", k, time, 1) for k, time in enumerate(times)])
-  note = "1 of 3 times lie before 1971; are they in another unit than 'ms'?"
+  note = "1 of 3 times lie before 1971, the first at a.csv:4; are they in another unit than 'ms'?"
   assert _read(path, time_unit="ms").notes[0] == note
 
 
@@ -567,7 +573,7 @@ def test_forms_of_dates(tmp_path: Path, time: str, seconds: int) -> None:
     (_HEADER + "u,b,1_000,1\n", "a.csv:2: the time '1_000' is no number"),
     (_HEADER + "u,b,1486227204000,1\n", "a.csv:2: the time '1486227204000' lies beyond the year"),
     (_HEADER + "u,b," + "9" * 30 + ",1\n", "lies beyond the year 9999; state its time_unit (s, ms"),
-    (_HEADER + 'u,"b,2,1\n', "a.csv:2: unexpected end of data; a value that holds a quote"),
+    (_HEADER + 'u,"b,2,1\n', "a.csv:2: a quote opens and does not close; a value that"),
     (_HEADER.replace("item_id", "itemid"), "has no column 'item_id', which was to be its item; did "
       "you mean 'itemid'? it has: user_id, itemid, timestamp, rating"),
   ],

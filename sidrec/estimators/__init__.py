@@ -1,0 +1,1 @@
+"""The tokenizers with scikit-learn's habits."""
