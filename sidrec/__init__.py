@@ -7,10 +7,13 @@ from sidrec.catalogue.semantic_ids import SemanticIDManager
 
 if TYPE_CHECKING:
   from sidrec.api import (
+    Beams,
     Filters,
     SearchConfig,
     TrainedRun,
+    beam_search,
     build_trie,
+    encode,
     fit,
     load,
     padded_lists,
@@ -20,11 +23,14 @@ if TYPE_CHECKING:
   )
 
 __all__ = [
+  "Beams",
   "Filters",
   "SearchConfig",
   "SemanticIDManager",
   "TrainedRun",
+  "beam_search",
   "build_trie",
+  "encode",
   "fit",
   "load",
   "padded_lists",
