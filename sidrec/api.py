@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
@@ -20,7 +19,7 @@ from sidrec.estimators.estimators import (
   ProductQuantization,
   ResidualKMeans,
 )
-from sidrec.models.base import SemanticIDModel
+from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.run.load import load_trained
 from sidrec.run.settings import RunConfig, load_config
 from sidrec.run.stages import run_to
@@ -28,11 +27,13 @@ from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
 from sidrec.search.recommend import recommend
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
+from sidrec.search.states import Beams, beam_search, encode
 from sidrec.tokenizers.registry import register_tokenizer
 
 __all__ = [
   "LSH",
   "RQVAE",
+  "Beams",
   "CategoryRule",
   "Filters",
   "HierarchicalKMeans",
@@ -40,7 +41,9 @@ __all__ = [
   "ResidualKMeans",
   "SearchConfig",
   "TrainedRun",
+  "beam_search",
   "build_trie",
+  "encode",
   "fit",
   "load",
   "padded_lists",
@@ -75,7 +78,7 @@ class TrainedRun(NamedTuple):
     """The K best items for each history, as the run was evaluated.
 
     Args:
-      history_BxS: int item rows, oldest first, -1 after the newest.
+      history_BxS: int32 item rows, oldest first, -1 after the newest; or lists of item rows.
       k: K, at most the run's number of beams.
       filters: what each request may get.
       key: for a random draw of items instead of the best; see `search.beam.search`.
@@ -84,9 +87,8 @@ class TrainedRun(NamedTuple):
       (item_BxK int32 rows, -1 where there are fewer; score_BxK float32, best first; valid_BxK).
 
     Raises:
-      ValueError: for shapes or numbers that do not fit.
+      TypeError, ValueError: as `sidrec.recommend` does.
     """
-    history_BxS = np.asarray(history_BxS, np.int32)
     return recommend(
       self.params,
       self.trie,
@@ -96,6 +98,32 @@ class TrainedRun(NamedTuple):
       model=self.model,
       search=self.search,
       key=key,
+    )
+
+  def encode(self, history_BxS: Any) -> EncoderOutput:
+    """The encoder's output for histories, which `beam_search` starts from."""
+    return encode(self.params, self.trie, history_BxS, model=self.model)
+
+  def beam_search(
+    self,
+    encoder_output: EncoderOutput,
+    beam_size: int,
+    max_length: int | None = None,
+    filters: Filters = NO_FILTERS,
+  ) -> Beams:
+    """The most probable IDs from encoder states, or their first tokens: codes, log probabilities.
+
+    Arguments, results and errors are those of `sidrec.beam_search`, with the run's settings.
+    """
+    return beam_search(
+      encoder_output,
+      beam_size,
+      max_length,
+      params=self.params,
+      trie=self.trie,
+      model=self.model,
+      filters=filters,
+      search=self.search,
     )
 
 

@@ -1,5 +1,6 @@
 """The flags of `sidrec.main`; parsing them touches no device."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,18 @@ def define(modes: list[str]) -> None:
   flags.DEFINE_string("compilation_cache", None, "Folder where later runs find what was compiled.")
   flags.DEFINE_integer("profile", None, "Training steps to trace into <workdir>/profile.", 0)
 
-  flags.DEFINE_string("user", None, "recommend: for this user, by original id.")
-  flags.DEFINE_string("users", None, "recommend: 'all', or ids with commas between.")
-  flags.DEFINE_string("history", None, "recommend: after these titles, oldest first.")
-  flags.DEFINE_string("items", None, "recommend: after these original item ids.")
+  # Lists: commas between, several flags add up, @FILE stands for the lines of a file.
+  flags.DEFINE_multi_string("user", None, "recommend: for this user, by original id, kept whole.")
+  flags.DEFINE_multi_string("users", None, "recommend: 'all', or a list of original ids.")
+  flags.DEFINE_multi_string("history", None, "recommend: after a list of titles, oldest first.")
+  flags.DEFINE_multi_string("items", None, "recommend: after a list of original item ids.")
+  flags.DEFINE_multi_string("allow", None, "recommend: only items of this list, by original id.")
+  flags.DEFINE_multi_string("deny", None, "recommend: no item of this list, by original id.")
+  flags.DEFINE_integer("draw", None, "recommend: draw items at random, from this seed.", 0)
   flags.DEFINE_enum("split", "next", recommend.SPLITS, "recommend: the history before what.")
   flags.DEFINE_string("output", None, "recommend: write JSON lines to this file.")
   flags.DEFINE_bool("exclude_seen", True, "recommend: leave out items of the history.")
-  flags.DEFINE_integer("k", None, "recommend: results a user; default 10, or all to a file.")
+  flags.DEFINE_integer("k", None, "recommend: results a user; default 10, or all to a file.", 1)
 
   # Several processes; see launch/README.md.
   flags.DEFINE_string("coordinator", None, "host:port of process 0, or SIDREC_COORDINATOR.")
@@ -42,6 +47,9 @@ def define(modes: list[str]) -> None:
 
 def parse(arguments: list[str]) -> list[str]:
   """Parses the command line; a mistake ends with one sentence, not a traceback."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a title's letters
+      stream.reconfigure(errors="backslashreplace")
   try:
     return app.parse_flags_with_usage(arguments)
   except ModuleNotFoundError as error:
@@ -72,6 +80,9 @@ def request() -> recommend.Request:
     users=FLAGS.users,
     history=FLAGS.history,
     items=FLAGS.items,
+    allow=FLAGS.allow,
+    deny=FLAGS.deny,
+    draw=FLAGS.draw,
     split=FLAGS.split,
     exclude_seen=FLAGS.exclude_seen,
     count=FLAGS.k,

@@ -13,12 +13,12 @@ class TableModel:
   """log p(token | history, token before) ∝ exp(table[level, token before, token] · history)."""
 
   config = types.SimpleNamespace(constrained_softmax=True, item_head=False)
-  sizes = types.SimpleNamespace(num_levels=LEVELS, num_items=None, num_nodes=None)
+  sizes = types.SimpleNamespace(num_levels=LEVELS, num_items=None, num_nodes=None, origin=None)
 
   def apply(self, variables, *args, method):
     return getattr(self, method)(variables["params"]["table"], *args)
 
-  def encode(self, table, history_BxS, codes_NxL, beams):
+  def encode(self, table, history_BxS, codes_NxL, beams, num_items):
     return history_BxS[:, 0].astype(jnp.float32)
 
   def empty_caches(self, table, batch, beams):

@@ -1,7 +1,9 @@
 """What `import sidrec` offers: a run trained, loaded from its folder, and asked."""
 
+import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from tiny import tiny_config
@@ -9,6 +11,7 @@ from tiny import tiny_config
 import sidrec
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
+from sidrec.models.settings import CatalogueSizes
 from sidrec.run.load import load_recommender
 from sidrec.run.recommend import histories_before, write_lists
 from sidrec.tokenizers.lsh import lsh
@@ -52,6 +55,26 @@ def test_the_library_adds_the_item_head_by_default(trained):
   without = sidrec.SearchConfig(item_weight=0.0)
   plain = sidrec.recommend(run.params, run.trie, history, 20, model=run.model, search=without)
   assert not np.allclose(default.score_BxK, plain.score_BxK)
+  # What is evaluated, but for the number of beams, which is the default's here.
+  evaluated = dataclasses.replace(run.search, beams=sidrec.SearchConfig.beams)
+  ranked = sidrec.recommend(run.params, run.trie, history, 20, model=run.model, search=evaluated)
+  jax.tree.map(np.testing.assert_array_equal, default, ranked)
+
+
+def test_a_run_searches_from_encoder_states(trained):
+  _, _, run = trained
+  found = run.beam_search(run.encode([[0, 1, 2]]), 30)
+  known = {tuple(code) for code in run.ids.codes.tolist()}
+  assert {tuple(code) for code in np.asarray(found.code_BxKxL[0]).tolist()} == known
+  assert float(found.p_BxK.sum()) == pytest.approx(1, abs=1e-3)
+
+
+def test_saved_parameters_say_which_catalogue_they_are_for(trained):
+  _, folder, run = trained
+  other = sidrec.build_trie(run.ids.codes[::-1])
+  model = run.model.clone(sizes=CatalogueSizes.of(other, run.model.sizes.codebook_size))
+  with pytest.raises(ValueError, match="the parameters are for another trie"):
+    sidrec.recommend(sidrec.load(folder).params, other, [[0]], 5, model=model)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

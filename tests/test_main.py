@@ -24,6 +24,8 @@ def test_main_is_short():
     (["--mode=recommend", "--user=8"], "stage 'prepare' is not done"),
     (["--mode=recommend"], "needs one of --user, --users, --history and --items"),
     (["--mode=recommend", "--user=8", "--k=70"], "add --config.search.beams=70"),
+    (["--mode=recommend", "--user="], "--user is empty"),
+    (["--mode=recommend", "--user=8", "--k=-3"], "-3"),
     (["--config.data.source=movilens-1m"], "did you mean 'movielens-1m'?"),
     (["--config.train.stepz=3"], 'Did you mean "steps"'),
     (["--config.trian.steps=3"], "no such setting"),

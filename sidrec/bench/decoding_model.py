@@ -56,11 +56,15 @@ class MeasuredModel(AllCodes, Dense):
   given_states: bool = False  # whether histories come encoded: float [B, S, D], all of them real
 
   def encode(
-    self, history_BxS: jax.Array, codes_NxL: Any, beams: int | None = None
+    self,
+    history_BxS: jax.Array,
+    codes_NxL: Any,
+    beams: int | None = None,
+    num_items: jax.Array | int | None = None,
   ) -> EncoderOutput:
     """Encodes histories, or takes their encoder states."""
     if not self.given_states:
-      return super().encode(history_BxS, codes_NxL, beams)
+      return super().encode(history_BxS, codes_NxL, beams, num_items)
     states_BxSxD = history_BxS
     last_BxD = states_BxSxD[:, -1]
     cross = self.cross_attention_inputs(states_BxSxD, beams)

@@ -102,9 +102,21 @@ class SemanticIDModel(nn.Module):
     raise NotImplementedError
 
   def encode(
-    self, history_BxS: jax.Array, codes_NxL: jax.Array | PackedCodes, beams: int | None = None
+    self,
+    history_BxS: jax.Array,
+    codes_NxL: jax.Array | PackedCodes,
+    beams: int | None = None,
+    num_items: jax.Array | int | None = None,
   ) -> EncoderOutput:
-    """Encodes histories for `step`; `beams` is as in `cross_attention_inputs`."""
+    """Encodes histories for `step`.
+
+    Args:
+      history_BxS: as in `encode_states`. Under jit a history ends before the first entry that is
+        no item row; outside, such entries are refused as in `histories.item_rows`.
+      codes_NxL: the semantic ID of every item.
+      beams: as in `cross_attention_inputs`.
+      num_items: how many rows are items; None for all rows of the codes.
+    """
     raise NotImplementedError
 
   def log_likelihood(

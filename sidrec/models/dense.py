@@ -17,6 +17,7 @@ from sidrec.catalogue.trie.packed_codes import PackedCodes
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.histories import item_rows
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
 
 
@@ -66,9 +67,14 @@ class Dense(SemanticIDModel):
     return self._run_encoder(x_BxSxLxD.sum(axis=2) + shared_BxSxD, visible, train), visible
 
   def encode(
-    self, history_BxS: jax.Array, codes_NxL: jax.Array | PackedCodes, beams: int | None = None
+    self,
+    history_BxS: jax.Array,
+    codes_NxL: jax.Array | PackedCodes,
+    beams: int | None = None,
+    num_items: jax.Array | int | None = None,
   ) -> EncoderOutput:
-    """Encodes histories for `step`; `beams` is as in `cross_attention_inputs`."""
+    """Encodes histories for `step`; see `SemanticIDModel.encode`."""
+    history_BxS = item_rows(history_BxS, len(codes_NxL) if num_items is None else num_items)
     states, visible = self.encode_states(history_BxS, codes_NxL)
     row_B = jnp.arange(history_BxS.shape[0])
     last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.dropout import Dropout
 from sidrec.models.encoder import EncoderBlock
+from sidrec.models.histories import item_rows
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood, item_scores
 from sidrec.models.layers import Norm
 from sidrec.models.positions import positions
@@ -132,8 +133,10 @@ class SASRec(nn.Module):
     """log p(each item comes after the history's last): float32 [B, N].
 
     Args:
-      history_BxS: as in `states`, one history a row.
+      history_BxS: as in `states`, one history a row. Under jit it ends before the first entry
+        that is no item row; outside, such entries are refused as in `histories.item_rows`.
     """
+    history_BxS = item_rows(history_BxS, self.config.num_items)
     states_BxSxD = self.states(history_BxS)
     last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
     last_BxD = states_BxSxD[jnp.arange(len(last_B)), last_B]

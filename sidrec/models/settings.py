@@ -62,8 +62,9 @@ class CatalogueSizes:
   num_levels: int  # L
   codebook_size: int  # V
   num_nodes: int  # ids of trie nodes; any number where the model has no table of them
+  origin: tuple[int, int] | None = None  # `Trie.origin`; None is not compared
 
   @classmethod
   def of(cls, trie: Trie, codebook_size: int) -> "CatalogueSizes":
     """The sizes of a catalogue with this trie."""
-    return cls(trie.num_items, trie.num_levels, codebook_size, trie.num_nodes)
+    return cls(trie.num_items, trie.num_levels, codebook_size, trie.num_nodes, trie.origin)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from sidrec.catalogue.trie.packed_codes import PackedCodes
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.base import CODE_INIT, EncoderOutput, SemanticIDModel
+from sidrec.models.histories import item_rows
 
 
 class Tiger(SemanticIDModel):
@@ -61,9 +62,18 @@ class Tiger(SemanticIDModel):
     return self._run_encoder(x, visible, train), visible
 
   def encode(
-    self, history_BxS: jax.Array, codes_NxL: jax.Array | PackedCodes, beams: int | None = None
+    self,
+    history_BxS: jax.Array,
+    codes_NxL: jax.Array | PackedCodes,
+    beams: int | None = None,
+    num_items: jax.Array | int | None = None,
   ) -> EncoderOutput:
-    """Encodes histories for `step`; `beams` is as in `cross_attention_inputs`."""
+    """Encodes histories for `step`; see `SemanticIDModel.encode`."""
+    first = self.config.input_length - self.config.history_length
+    num_items = len(codes_NxL) if num_items is None else num_items
+    user_Bx1, history_BxS = history_BxS[:, :first], item_rows(history_BxS[:, first:], num_items)
+    user_Bx1 = jnp.clip(user_Bx1.astype(jnp.int32), 0, max(self.config.user_tokens - 1, 0))
+    history_BxS = jnp.concatenate([user_Bx1, history_BxS], axis=1)
     states, visible = self.encode_states(history_BxS, codes_NxL)
     start_BxD = jnp.broadcast_to(self.start_D, (history_BxS.shape[0], self.config.width))
     cross = self.cross_attention_inputs(states, beams)

@@ -2,7 +2,7 @@
 
 A recommender has tables with a row per trie node and per item. When items come, other nodes and
 rows are needed; what stays is a node's prefix of tokens, and which item an item is. So
-rows move by those, and what was never trained is filled from what was trained beside it.
+rows move by those, and what was never trained is filled from what was trained next to it.
 
 Letters, of the catalogue in hand: N items, R items that its trie leads to, L levels, E nodes, D
 model width. Numbers of rows in the trained catalogue are called *trained* rows and nodes.
@@ -11,9 +11,54 @@ model width. Numbers of rows in the trained catalogue are called *trained* rows 
 import numpy as np
 
 from sidrec.catalogue.trie import packed_codes
+from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.catalogue.trie.trie import Trie, child_range, row_paths, rows_below
+from sidrec.core.item_rows import is_known
 
 UNKNOWN = -1
+NODE_TABLES = ("node", "node_bias")  # parameters with a row per trie node
+ITEM_TABLES = ("item", "item_bias")  # parameters with a row per item
+MARK = "trie"  # the leaf among parameters that says which trie they are for
+
+
+def marked(params: dict, trie: Trie) -> dict:
+  """The parameters and which trie they are for: `trie.origin[0]` and `trie.numbering`, uint32 [2].
+
+  A search refuses them with another trie. Parameters as trained have no mark, and are taken to be
+  for the trie as it was built. The mark has no gradient: leave it out to go on training.
+  """
+  return {**params, MARK: np.array([trie.origin[0], trie.numbering], np.uint32)}
+
+
+def are_for(params: dict, trie: Trie) -> AnyArray:
+  """Whether parameters are for this trie: a bool, traced where they or the trie are.
+
+  Parameters without a row per node or item are for every trie that their catalogue has become.
+  """
+  has_rows = any(name in params for name in (*NODE_TABLES, *ITEM_TABLES))
+  codes, numbering = np.array(trie.origin, np.uint32)
+  if MARK in params:
+    mark = params[MARK]
+    mark = np.asarray(mark) if is_known(mark) else mark
+    same_codes, numbering = mark[0] == codes, mark[1]
+  else:
+    same_codes = True
+  of_trie = np.asarray(trie.numbering) if is_known(trie.numbering) else trie.numbering
+  return same_codes & (numbering == of_trie) if has_rows else same_codes
+
+
+def check_are_for(params: dict, trie: Trie) -> None:
+  """Checks `are_for` where the answer is known, that is outside jit.
+
+  Raises:
+    ValueError: if the parameters are for another trie.
+  """
+  answer = are_for(params, trie)
+  if is_known(answer) and not answer:
+    raise ValueError(
+      "the parameters are for another trie: even where all sizes agree, its codes or the numbers "
+      "of its nodes differ; carry them over to this trie with sidrec.models.transfer.transfer"
+    )
 
 
 def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray) -> dict:
@@ -38,10 +83,12 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
     trained_row_N: int, the row that each item of the catalogue had in training, or UNKNOWN.
 
   Returns:
-    Parameters of a model with the catalogue's `num_items` and the trie's `num_nodes`.
+    Parameters of a model with the catalogue's `num_items` and the trie's `num_nodes`, `marked` as
+    those of this trie.
 
   Raises:
-    ValueError: if IDs differ in length, or rows do not fit the catalogues.
+    ValueError: if IDs differ in length, rows do not fit the catalogues, or the parameters are for
+      another trie than `trained`.
   """
   trained_row_N = np.asarray(trained_row_N)
   if trained.num_levels != trie.num_levels:
@@ -54,6 +101,7 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
       f"trained rows of shape {trained_row_N.shape} up to {trained_row_N.max()} do not fit "
       f"{trie.num_items} items, of which at most {trained.num_items} were trained"
     )
+  check_are_for(params, trained)
   params = dict(params)
   if "node" in params or "node_bias" in params:
     node_E, parent_E = match_nodes(trained, trie)
@@ -76,7 +124,7 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
       rows = np.asarray(params[name])
       fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
       params[name] = _known_or(rows, trained_row_N, fill)
-  return params
+  return marked(params, trie)
 
 
 def match_nodes(trained: Trie, trie: Trie) -> tuple[np.ndarray, np.ndarray]:

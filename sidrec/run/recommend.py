@@ -1,37 +1,49 @@
 """Recommendations for a person to read, and for a program to read."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from sidrec.catalogue.titles import find_titles
+from sidrec.catalogue.titles import Names, find_titles
 from sidrec.core.atomic import write_whole
+from sidrec.core.printable import printable
 from sidrec.data.dataset import Histories, held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.load import Recommender, load_recommender
 from sidrec.run.settings import RunConfig, run_config
+from sidrec.search.batched import NOTHING_SHARED, Shared
 from sidrec.search.results import Recommendations
 
 SPLITS = ("next", "valid", "test")
 SHOWN_HISTORY = 5
+SHOWN_AMBIGUOUS = 20  # items of one title
 
 
 class Request(NamedTuple):
-  """What to recommend for: exactly one of user, users, history and items is given."""
+  """What to recommend for: exactly one of user, users, history and items is given.
 
-  user: str | None = None  # original id
-  users: str | None = None  # 'all', or original ids with commas between
-  history: str | None = None  # titles with commas between, oldest first
-  items: str | None = None  # original item ids with commas between, oldest first
+  Lists hold original ids or titles with commas between; what holds commas itself is found as the
+  longest run of pieces that is an id or a title. Several texts add up. A text `@FILE` stands for
+  the lines of a file, an id each, unless it is an id itself.
+  """
+
+  user: Sequence[str] | None = None  # original ids, each whole
+  users: Sequence[str] | None = None  # 'all', or lists of original ids
+  history: Sequence[str] | None = None  # lists of titles, oldest first
+  items: Sequence[str] | None = None  # lists of original item ids, oldest first
   split: str = "next"  # of user and users: the history before what
   exclude_seen: bool = True
   count: int | None = None  # results a user; None for 10, or all there are to a file
   output: str | None = None  # a file for JSON lines; None prints
+  allow: Sequence[str] | None = None  # lists of the only items to return
+  deny: Sequence[str] | None = None  # lists of items not to return
+  draw: int | None = None  # a seed, to draw items at random instead of the best
 
 
 def answer(config: RunConfig | ConfigDict, workdir: Path, request: Request) -> None:
@@ -39,32 +51,64 @@ def answer(config: RunConfig | ConfigDict, workdir: Path, request: Request) -> N
 
   Raises:
     ValueError: if the request names nothing, or something that is not there.
-    FileNotFoundError: if the recommender is not trained yet.
+    FileNotFoundError: if the recommender is not trained yet, or a file is not there.
   """
   config = run_config(config)
-  asked = (request.user, request.users, request.history, request.items)
-  if sum(x is not None for x in asked) != 1:
+  asked = {name: getattr(request, name) for name in ("user", "users", "history", "items")}
+  if sum(texts is not None for texts in asked.values()) != 1:
     raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
-  count = request.count or (config.search.results if request.output else 10)
+  for name in (*asked, "allow", "deny"):
+    texts = getattr(request, name)
+    if texts is not None and not (texts and all(text.strip() for text in texts)):
+      raise ValueError(f"--{name} is empty; give what it stands for, or leave it out")
+  count = request.count
+  if count is None:
+    count = config.search.results if request.output else 10
+  if count < 1:
+    raise ValueError(f"--k={count} asks for no results; give 1 or more")
   if count > config.search.beams:
     raise ValueError(f"--k={count} needs as many beams: add --config.search.beams={count}")
   recommender = load_recommender(config, workdir)
-  dataset = recommender.dataset
-  if request.history is not None:
-    histories = history_of_items(rows_of_titles(request.history, recommender))
-  elif request.items is not None:
-    histories = history_of_items(rows_of_ids(request.items, dataset.items.ids_N, "item"))
-  else:
-    histories = histories_before(dataset.histories, request.split)
-  users_R = np.arange(histories.num_users)
-  names = request.user or request.users
-  if names is not None and request.users != "all":
-    users_R = np.array(rows_of_ids(names, histories.user_ids_U, "user"))
+  histories, users_R = _whom(request, recommender)
+  shared = _shared(request, recommender)
   if request.output is None:
-    print_lists(recommender, histories, users_R, count, request.exclude_seen)
+    print_lists(recommender, histories, users_R, count, request.exclude_seen, shared)
   else:
     path = Path(request.output)
-    write_lists(recommender, histories, users_R, count, request.exclude_seen, path)
+    write_lists(recommender, histories, users_R, count, request.exclude_seen, path, shared)
+
+
+def _whom(request: Request, recommender: Recommender) -> tuple[Histories, np.ndarray]:
+  """Histories, and which of their users to recommend for."""
+  dataset = recommender.dataset
+  if request.history is not None:
+    return history_of_items(rows_of_titles(request.history, recommender)), np.array([0])
+  if request.items is not None:
+    rows = rows_of_ids(request.items, dataset.items.ids_N, "item")
+    return history_of_items(rows), np.array([0])
+  histories = histories_before(dataset.histories, request.split)
+  if request.users is not None and list(request.users) == ["all"]:
+    return histories, np.arange(histories.num_users)
+  if request.user is not None:
+    known = _rows_of(histories.user_ids_U)
+    rows = [_row_of(user, known, "user") for user in request.user]
+  else:
+    rows = rows_of_ids(request.users or (), histories.user_ids_U, "user")
+  return histories, np.array(rows)
+
+
+def _shared(request: Request, recommender: Recommender) -> Shared:
+  """The lists and the draw that all users of a request share."""
+
+  def rows(texts: Sequence[str] | None) -> np.ndarray | None:
+    if texts is None:
+      return None
+    return np.array(rows_of_ids(texts, recommender.dataset.items.ids_N, "item"), np.int32)
+
+  key = None if request.draw is None else jax.random.key(request.draw)
+  if request.allow is None and request.deny is None and key is None:
+    return NOTHING_SHARED
+  return Shared(rows(request.allow), rows(request.deny), key)
 
 
 def show_first_users(
@@ -94,41 +138,113 @@ def history_of_items(item_rows: Sequence[int]) -> Histories:
   )
 
 
-def rows_of_ids(text: str, ids_N: np.ndarray, what: str) -> list[int]:
-  """Rows of original ids, given with commas between them.
+def rows_of_ids(texts: Sequence[str] | str, ids_N: np.ndarray, what: str) -> list[int]:
+  """Rows of original ids, from texts as `Request` describes them.
 
   Raises:
-    ValueError: naming the first id that is not there.
+    ValueError: naming the first id that is not there, or if there is none at all.
+    FileNotFoundError: if a file is not there.
   """
-  row_of = {str(original): row for row, original in enumerate(ids_N.tolist())}
-  names = [name.strip() for name in text.split(",")]
-  for name in names:
-    if name not in row_of:
-      raise ValueError(f"{what} {name!r} is not in the data set; {what} ids look like {ids_N[0]!s}")
-  return [row_of[name] for name in names]
+  known = _rows_of(ids_N)
+  names = Names({name: [row] for name, row in known.items()}, str, ",")
+  rows = []
+  for text in [texts] if isinstance(texts, str) else texts:
+    if text in known:
+      rows.append(known[text])
+    elif text.startswith("@"):
+      rows += [_row_of(line, known, what) for line in _lines(text[1:])]
+    else:
+      rows += _rows_in_list(text, known, names, what)
+  if not rows:
+    raise ValueError(f"no {what} is named; give {what} ids, such as {printable(next(iter(known)))}")
+  return rows
 
 
-def rows_of_titles(text: str, recommender: Recommender) -> list[int]:
-  """Item rows of comma-separated titles; prints which were not found, with near matches.
+def _rows_of(ids_N: np.ndarray) -> dict[str, int]:
+  return {str(original): row for row, original in enumerate(ids_N.tolist())}
+
+
+def _row_of(name: str, known: Mapping[str, int], what: str) -> int:
+  row = known.get(name, known.get(name.strip()))
+  if row is None:
+    example = printable(next(iter(known)))
+    raise ValueError(
+      f"{what} '{printable(name.strip())}' is not in the data set; {what} ids look like {example}"
+    )
+  return row
+
+
+def _rows_in_list(text: str, known: Mapping[str, int], names: Names, what: str) -> list[int]:
+  pieces, rows, at = text.split(","), [], 0
+  while at < len(pieces):
+    if not pieces[at].strip() and names.longest(pieces, at) is None:
+      at += 1  # nothing between two commas
+      continue
+    found = names.longest(pieces, at)
+    if found is None:
+      _row_of(pieces[at], known, what)  # raises
+      break
+    at = found[0]
+    rows += found[1]
+  return rows
+
+
+def _lines(name: str) -> list[str]:
+  """The lines of a text file that are not blank."""
+  path = Path(name).expanduser()
+  if not path.is_file():
+    raise FileNotFoundError(f"there is no file '{printable(path)}'; after @ comes a file of ids")
+  try:
+    text = path.read_text(encoding="utf-8-sig")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path} is not UTF-8 text; write one id a line") from error
+  return [line for line in text.split("\n") if line.strip()]
+
+
+def rows_of_titles(texts: Sequence[str] | str, recommender: Recommender) -> list[int]:
+  """Item rows of comma-separated titles; prints what no item is called, or several are.
 
   Raises:
-    ValueError: if none was found.
+    ValueError: if no title names an item.
   """
-  found = find_titles(text, recommender.dataset.items.titles_N.tolist())
-  for title, near in found.missing.items():
-    hint = f"; near: {', '.join(near)}" if near else ""
-    print(f"not in the catalogue: {title!r}{hint}")
-  if not found.items:
-    raise ValueError("none of the titles in --history is in the catalogue")
-  return found.items
+  items, rows = recommender.dataset.items, []
+  titles_N = items.titles_N.tolist()
+
+  def named(row: int) -> str:
+    return f"{printable(titles_N[row])} (id {printable(items.ids_N[row])})"
+
+  for text in [texts] if isinstance(texts, str) else texts:
+    found = find_titles(text, titles_N)
+    rows += found.items
+    for title, row in found.loose.items():
+      print(f"no title is '{printable(title)}'; taken for {named(row)}")
+    for title, several in found.ambiguous.items():
+      ids = ", ".join(map(named, several[:SHOWN_AMBIGUOUS]))
+      more = ", …" if len(several) > SHOWN_AMBIGUOUS else ""
+      print(
+        f"left out, for {len(several)} items may be meant by '{printable(title)}': {ids}{more}; "
+        "ask with --items"
+      )
+    for title, near in found.missing.items():
+      hint = f"; near: {', '.join(map(printable, near))}" if near else ""
+      print(f"not in the catalogue: '{printable(title)}'{hint}")
+  if not rows:
+    raise ValueError("none of the titles in --history names one item of the catalogue")
+  return rows
 
 
 def recommend(
-  recommender: Recommender, histories: Histories, users_R: np.ndarray, exclude_seen: bool
+  recommender: Recommender,
+  histories: Histories,
+  users_R: np.ndarray,
+  exclude_seen: bool,
+  shared: Shared = NOTHING_SHARED,
 ) -> Recommendations:
   """The search for some users of some histories."""
   seen = seen_items(histories) if exclude_seen else None
-  return recommender.recommend_users(recommender.params, histories, users_R, seen)
+  # Searches that merge several, such as those with new items, share nothing.
+  options = () if shared is NOTHING_SHARED else (shared,)
+  return recommender.recommend_users(recommender.params, histories, users_R, seen, *options)
 
 
 def print_lists(
@@ -137,17 +253,19 @@ def print_lists(
   users_R: np.ndarray,
   count: int,
   exclude_seen: bool = True,
+  shared: Shared = NOTHING_SHARED,
 ) -> None:
   """Prints each user's latest items and the `count` best items for them."""
   items, ids = recommender.dataset.items, recommender.ids
 
   def name(row: int) -> str:
-    return items.titles_N[row] or f"item {items.ids_N[row]}"
+    return printable(items.titles_N[row] or f"item {items.ids_N[row]}")
 
-  result = recommend(recommender, histories, users_R, exclude_seen)
+  result = recommend(recommender, histories, users_R, exclude_seen, shared)
   for at, user in enumerate(users_R):
     latest = [name(row) for row in histories.of(user)[-SHOWN_HISTORY:]]
-    print(f"\nuser {histories.user_ids_U[user]}, after: {' · '.join(latest) or 'nothing yet'}")
+    user_id = printable(histories.user_ids_U[user])
+    print(f"\nuser {user_id}, after: {' · '.join(latest) or 'nothing yet'}")
     for place in range(min(count, int(result.valid_BxK[at].sum()))):
       row = int(result.item_BxK[at, place])
       code = ids.get_semantic_id(row)
@@ -161,9 +279,10 @@ def write_lists(
   count: int,
   exclude_seen: bool,
   path: Path,
+  shared: Shared = NOTHING_SHARED,
 ) -> None:
   """Writes a line per user: {"user": …, "items": [best first], "scores": […]}, original ids."""
-  result = recommend(recommender, histories, users_R, exclude_seen)
+  result = recommend(recommender, histories, users_R, exclude_seen, shared)
   item_ids, user_ids = recommender.dataset.items.ids_N, histories.user_ids_U
 
   def lines() -> Iterator[bytes]:

@@ -17,6 +17,8 @@ from sidrec.training.checkpoint import save_params
 
 def train_sasrec(config: RunConfig, workdir: Path) -> None:
   """Trains SASRec and writes its parameters."""
+  if config.mesh.model > 1:
+    print("sasrec: every device holds SASRec whole; mesh.model spreads the recommender alone")
   dataset = load_dataset(workdir / "dataset.npz")
   params = trainer.train_sasrec(
     make_sasrec(config, dataset.items.num_items),

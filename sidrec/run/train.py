@@ -19,6 +19,7 @@ from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
+from sidrec.models.transfer import marked
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.prepare import samples_users
 from sidrec.run.settings import RunConfig
@@ -57,7 +58,7 @@ def train(config: RunConfig, workdir: Path) -> None:
   params = train_next_item(
     what, config.train, dataset.histories, config.seed, mesh, _records(config, workdir)
   )
-  save_params(workdir / "recommender", params)
+  save_params(workdir / "recommender", marked(params, trie))
 
 
 def _records(config: RunConfig, workdir: Path) -> Records:
@@ -72,7 +73,9 @@ def _records(config: RunConfig, workdir: Path) -> Records:
 
 def make_model(config: RunConfig, ids: SemanticIDManager) -> tuple[SemanticIDModel, Trie]:
   """The model and the trie for a catalogue."""
-  trie = build_trie(ids.codes)
+  # Only models with parameters by node need nodes for tails that do not branch.
+  every_prefix = config.model.node_bias or config.model.node_vectors
+  trie = build_trie(ids.codes, every_prefix=every_prefix)
   return models.make_model(config.model, CatalogueSizes.of(trie, ids.codebook_size)), trie
 
 

@@ -6,19 +6,22 @@ results travel together.
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.item_rows import check_dtype
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import gather, last_items, user_tokens, with_user_tokens
-from sidrec.data.dataset import Histories
 from sidrec.data.seen import SeenItems
 from sidrec.models.base import SemanticIDModel
+from sidrec.models.histories import check_histories
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search import beam
+from sidrec.search.checks import check_fit
 from sidrec.search.filters import Filters
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
@@ -27,7 +30,19 @@ _SHORTEST = 32  # history width; below it another compilation costs more than pa
 _TOGETHER = 64  # batches whose results wait on the devices for one transfer to the host
 
 # (params, histories, user rows [R], seen items to exclude or None) → results [R, K] on the host.
-RecommendUsers = Callable[[dict, Histories, np.ndarray, SeenItems | None], Recommendations]
+# Searches of `in_batches` also take a `Shared`.
+RecommendUsers = Callable[..., Recommendations]
+
+
+class Shared(NamedTuple):
+  """What all users of a call have in common: lists of item rows, in any order, and a draw."""
+
+  allowed_J: np.ndarray | None = None  # the only items returned
+  forbidden_J: np.ndarray | None = None  # never returned
+  key: jax.Array | None = None  # for a random draw of items instead of the best
+
+
+NOTHING_SHARED = Shared()
 
 
 def make_recommend_users(
@@ -44,18 +59,31 @@ def make_recommend_users(
   """
 
   @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
-  def compiled(params, trie, history_BxS, seen_BxJ):
-    return beam.search(model, params, trie, history_BxS, config, Filters(seen_BxJ))
+  def compiled(params, trie, history_BxS, seen_BxJ, shared):
+    filters = _with_shared(seen_BxJ, shared, history_BxS.shape[0])
+    return beam.search(model, params, trie, history_BxS, config, filters, shared.key)
 
-  def rank(params, history_BxS, seen_BxJ):
-    return compiled(params, trie, history_BxS, seen_BxJ)
+  def rank(params, history_BxS, seen_BxJ, shared):
+    check_fit(model, params, trie)
+    return compiled(params, trie, history_BxS, seen_BxJ, shared)
 
-  c = model.config
-  return in_batches(rank, c.history_length, config.batch_size, mesh, c.user_tokens)
+  c, num_items = model.config, int(trie.used)
+  return in_batches(rank, num_items, c.history_length, config.batch_size, mesh, c.user_tokens)
+
+
+def _with_shared(seen_BxJ: jax.Array | None, shared: Shared, batch: int) -> Filters:
+  """The filters of a batch: what its users have seen, and what all of them share."""
+
+  def for_each(item_J: np.ndarray | None) -> jax.Array | None:
+    return None if item_J is None else jnp.broadcast_to(jnp.asarray(item_J), (batch, len(item_J)))
+
+  lists = [x for x in (seen_BxJ, for_each(shared.forbidden_J)) if x is not None]
+  return Filters(jnp.concatenate(lists, axis=1) if lists else None, for_each(shared.allowed_J))
 
 
 def in_batches(
-  rank: Callable[[dict, jax.Array, jax.Array | None], Recommendations],
+  rank: Callable[[dict, jax.Array, jax.Array | None, Shared], Recommendations],
+  num_items: int,
   history_length: int,
   batch_size: int,
   mesh: jax.sharding.Mesh,
@@ -64,20 +92,30 @@ def in_batches(
   """Recommends to many users by a compiled function of a batch of them.
 
   Args:
-    rank: (params, history_BxS, seen_BxJ or None) → results [B, K], the same on every device;
-      both int32, filled up with NO_ITEM.
+    rank: (params, history_BxS, seen_BxJ or None, shared) → results [B, K], the same on every
+      device; both int32, filled up with NO_ITEM.
+    num_items: N, item rows that histories may hold.
     history_length: S, the latest items of a user that are read.
     batch_size: B, users per call; must divide by the number of devices. 0 for what suits them.
     mesh: the devices.
     num_user_tokens: if above 0, histories start with one of so many tokens: [B, 1 + S].
+
+  Returns:
+    (params, histories, users_R, seen, shared) → results. It raises ValueError for user rows and
+    histories that are not there. A draw depends on which users are asked for together.
   """
   batch_size = batch_size or _users_at_once(mesh)
   mesh_lib.check_batch_size(mesh, batch_size)
 
-  def recommend_users(params, histories, users_R, seen=None):
+  def recommend_users(params, histories, users_R, seen=None, shared=NOTHING_SHARED):
+    users_R = _checked_users(users_R, histories.num_users)
     history_RxS = last_items(histories, history_length)[users_R]
+    check_histories(history_RxS, num_items)
     length_R = (history_RxS != NO_ITEM).sum(axis=1)
     order_R, chunks = _chunks(length_R, users_R, seen, batch_size)
+    if not chunks:
+      width = history_length + bool(num_user_tokens)
+      return jax.device_get(rank(params, jnp.zeros((0, width), jnp.int32), None, shared))
     together = min(_TOGETHER, 1 << (len(chunks) - 1).bit_length())
     table, results = None, []
     for number, at_B in enumerate(chunks):
@@ -86,10 +124,10 @@ def in_batches(
       if num_user_tokens:
         token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
         history_BxS = with_user_tokens(token_B, history_BxS)
-      batch = {"history": history_BxS}
-      batch["seen"] = None if seen is None else _seen_rows(seen, users_R[padded_B])
-      batch = _spread(mesh, batch)
-      found = rank(params, batch["history"], batch["seen"])
+      seen_BxJ = None if seen is None else _seen_rows(seen, users_R[padded_B])
+      batch = _spread(mesh, {"history": history_BxS, "seen": seen_BxJ})
+      key = None if shared.key is None else jax.random.fold_in(shared.key, number)
+      found = rank(params, batch["history"], batch["seen"], shared._replace(key=key))
       slot = number % together
       if table is None:
         table = _empty_table(found, together)
@@ -105,6 +143,19 @@ def in_batches(
     return jax.tree.map(in_order, *results)
 
   return recommend_users
+
+
+def _checked_users(users_R: np.ndarray, num_users: int) -> np.ndarray:
+  """User rows; an error unless they are there."""
+  users_R = np.asarray(users_R)
+  if not len(users_R):
+    return np.zeros(0, np.int64)
+  check_dtype("user rows", users_R)
+  if users_R.min() < 0 or users_R.max() >= num_users:
+    raise ValueError(
+      f"user rows go from {users_R.min()} to {users_R.max()}; there are 0 to {num_users - 1}"
+    )
+  return users_R
 
 
 def _empty_table(found: Recommendations, together: int) -> Recommendations:

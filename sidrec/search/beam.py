@@ -21,12 +21,15 @@ import jax.numpy as jnp
 
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import ROOT, Trie
+from sidrec.core.item_rows import from_lists, is_known
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.layers import KeyValues
 from sidrec.models.settings import RecommenderConfig
+from sidrec.models.transfer import are_for
 from sidrec.search import sampling
-from sidrec.search.filters import NO_FILTERS, Filters, RowFilter, any_allowed, make_filter
-from sidrec.search.results import Recommendations
+from sidrec.search.checks import check_fit
+from sidrec.search.filters import NO_FILTERS, Filters, RowFilter, any_allowed, checked, make_filter
+from sidrec.search.results import Recommendations, nothing
 from sidrec.search.settings import SearchConfig
 
 
@@ -46,7 +49,7 @@ def search(
   model: SemanticIDModel,
   params: dict,
   trie: Trie,
-  history_BxS: jax.Array,
+  history_BxS: Any,
   config: SearchConfig,
   filters: Filters = NO_FILTERS,
   key: jax.Array | None = None,
@@ -57,7 +60,8 @@ def search(
     model: the recommender; its config is static under jit.
     params: its parameters.
     trie: the catalogue.
-    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
+    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest. Under jit a history ends
+      before the first entry that is no item row; outside, such entries are refused.
     config: static. With an item head and a weight above 0, the item head's scores of the items
       found are added, which re-orders the results.
     filters: what each request may get.
@@ -68,14 +72,17 @@ def search(
     Recommendations with K = `config.beams` results per history.
 
   Raises:
-    ValueError: for settings that do not fit the IDs, or parameters of another catalogue.
+    TypeError: for histories or filters that are no signed integers.
+    ValueError: for settings that do not fit the IDs, a history that is not as above, or parameters
+      of another catalogue. Under jit, parameters of another trie of the same sizes find nothing.
   """
-  config.check_levels(trie.num_levels)
+  if not hasattr(history_BxS, "shape"):
+    history_BxS = from_lists("histories", history_BxS)
   check_fit(model, params, trie)
-  encoded = _call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams)
-  rows = make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
-  levels = _Levels(model, params, trie, encoded, rows, config, key)
-  node_BxK, score_BxK = levels.descend(history_BxS.shape[0])
+  if not history_BxS.shape[0]:
+    return nothing(config.beams)
+  encoded = _call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
+  node_BxK, score_BxK = descend(model, params, trie, encoded, config, filters, key)
   valid_BxK = jnp.isfinite(score_BxK)
   row_BxK, _ = trie_lib.rows_below(trie, node_BxK)
   item_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)]
@@ -86,35 +93,41 @@ def search(
   return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
 
 
+def descend(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  filters: Filters = NO_FILTERS,
+  key: jax.Array | None = None,
+  length: int | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """The best prefixes of so many tokens, from the encoder's output; None for whole IDs.
+
+  Returns:
+    Trie nodes [B, K], which may lie above a prefix where no other ID goes on, and float32 log
+    probabilities [B, K], -inf where there are fewer. Parameters of another trie find nothing.
+
+  Raises:
+    ValueError: as `search` does.
+  """
+  check_fit(model, params, trie)
+  config.check_levels(trie.num_levels)
+  batch = jax.tree.leaves(encoded)[0].shape[0]
+  filters = checked(filters, batch)
+  if not batch:
+    return nothing(config.beams)[:2]
+  rows = make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
+  levels = _Levels(model, params, trie, encoded, rows, config, key)
+  node_BxK, score_BxK = levels.descend(batch, length or trie.num_levels)
+  fit = are_for(params, trie)  # if that is not known yet, nothing can be raised
+  return node_BxK, score_BxK if is_known(fit) else jnp.where(fit, score_BxK, -jnp.inf)
+
+
 def item_weight(model: RecommenderConfig, config: SearchConfig) -> float:
   """The weight of the item head's scores in a search; 0 where the model has no item head."""
   return config.item_weight if model.item_head else 0.0
-
-
-def check_fit(model: SemanticIDModel, params: dict, trie: Trie) -> None:
-  """Checks, by sizes, that model, parameters and trie belong to one catalogue.
-
-  Raises:
-    ValueError: naming the first size that differs, and what to do.
-  """
-  sizes = model.sizes
-  item_filling, node_filling = trie.filling
-  of_trie = {
-    "levels": trie.num_levels,
-    "items": trie.num_items - item_filling,
-    "nodes": trie.num_nodes - node_filling,
-  }
-  tables = {"code": "levels", "item": "items", "node_bias": "nodes", "node": "nodes"}
-  expected = {"levels": sizes.num_levels, "items": sizes.num_items, "nodes": sizes.num_nodes}
-  found = {("the parameters", tables[name]): len(params[name]) for name in tables if name in params}
-  found |= {("the trie", kind): of_trie[kind] for _, kind in [*found, ("", "levels")]}
-  for (what, kind), number in found.items():
-    if number != expected[kind]:
-      raise ValueError(
-        f"{what} has {number} {kind} and the model {expected[kind]}, so they belong to different "
-        "catalogues; carry the parameters over to the trie with sidrec.models.transfer.transfer, "
-        "and make the model for its sizes"
-      )
 
 
 class _Levels(NamedTuple):
@@ -128,10 +141,10 @@ class _Levels(NamedTuple):
   config: SearchConfig
   key: jax.Array | None
 
-  def descend(self, batch: int) -> tuple[jax.Array, jax.Array]:
-    """Nodes and scores of the beams behind the last level that branches: [B, K] each."""
+  def descend(self, batch: int, length: int) -> tuple[jax.Array, jax.Array]:
+    """Nodes and scores of the beams behind the last of these levels that branches: [B, K] each."""
     state = self.extend(self._start(batch), 0, self.trie.fan_outs[0])
-    stop = self._last_level()
+    stop = min(self._last_level(), length)
     state = state._replace(caches=_with_places(state.caches, stop))
     for levels in similar_levels(self.trie.fan_outs, stop):
       state = self._run(state, levels)

@@ -8,11 +8,12 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 
-from sidrec.core.vocabulary import NO_ITEM
+from sidrec.core.item_rows import as_array, widened
 from sidrec.models.sasrec import SASRec
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search.batched import RecommendUsers, in_batches
-from sidrec.search.results import Recommendations
+from sidrec.search.filters import Filters, checked
+from sidrec.search.results import Recommendations, nothing
 
 
 def recommend(
@@ -30,15 +31,30 @@ def recommend(
     history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
     num_results: K.
     forbidden_BxJ: int32 item rows never to return, in any order, repeats allowed,
-      filled up with NO_ITEM; None to allow everything.
+      filled up with NO_ITEM; None to allow everything. Other rows match nothing.
 
   Returns:
     Recommendations with K results per history, scored by log p(item | history).
+
+  Raises:
+    TypeError, ValueError: for what is not as above; for histories, see `SASRec.next_item`.
   """
+  if num_results < 1:
+    raise ValueError(f"num_results is {num_results}; give at least 1")
   num_items = model.config.num_items
+  history_BxS = as_array("histories", history_BxS)
+  if history_BxS.ndim != 2 or not 1 <= history_BxS.shape[1] <= model.config.history_length:
+    raise ValueError(
+      f"histories have shape {history_BxS.shape}; give [requests, 1 to "
+      f"{model.config.history_length} items]"
+    )
+  forbidden_BxJ = checked(Filters(forbidden_BxJ), history_BxS.shape[0]).forbidden_BxJ
+  if not history_BxS.shape[0]:
+    return nothing(num_results)
   score_BxN = cast(jax.Array, model.apply({"params": params}, history_BxS, method="next_item"))
   if forbidden_BxJ is not None:
-    column_BxJ = jnp.where(forbidden_BxJ == NO_ITEM, num_items, forbidden_BxJ)
+    forbidden_BxJ = widened(forbidden_BxJ)
+    column_BxJ = jnp.where(forbidden_BxJ < 0, num_items, forbidden_BxJ)
     row_Bx1 = jnp.arange(column_BxJ.shape[0])[:, None]
     score_BxN = score_BxN.at[row_Bx1, column_BxJ].set(-jnp.inf, mode="drop")
   kept = min(num_results, num_items)
@@ -69,4 +85,11 @@ def make_sasrec_recommend_users(
     ),
     out_shardings=mesh_lib.replicated(mesh),
   )
-  return in_batches(compiled, model.config.history_length, batch_size, mesh)
+
+  def rank(params, history_BxS, seen_BxJ, shared):
+    if any(x is not None for x in shared):
+      raise ValueError("SASRec's ranking takes no lists that users share, and draws nothing")
+    return compiled(params, history_BxS, seen_BxJ)
+
+  c = model.config
+  return in_batches(rank, c.num_items, c.history_length, batch_size, mesh)

@@ -7,13 +7,14 @@ how many of them lie in it. So a prefix without an allowed item never takes a be
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie, rows_below
+from sidrec.core.item_rows import as_int32, check_dtype, from_lists, widened
 from sidrec.core.vocabulary import NO_ITEM
 
 _NARROWEST = 16
@@ -22,7 +23,8 @@ _NARROWEST = 16
 class Filters(NamedTuple):
   """What each request may get; `padded_lists` makes such arrays of lists.
 
-  int32 item rows in any order, repeats allowed, filled up with NO_ITEM (-1). None is no such list.
+  int32 item rows in any order, repeats allowed, filled up with NO_ITEM (-1). Rows that the
+  catalogue does not have match nothing. None is no such list.
   """
 
   forbidden_BxJ: jax.Array | None = None  # never returned: seen, out of stock
@@ -30,6 +32,33 @@ class Filters(NamedTuple):
 
 
 NO_FILTERS = Filters()
+
+
+def checked(filters: Filters, num_requests: int) -> Filters:
+  """The filters as arrays, for so many requests; Python lists of item rows will do.
+
+  Raises:
+    TypeError: for a mask, or anything else than signed integers.
+    ValueError: for lists of another number of requests.
+  """
+  if not isinstance(filters, Filters):
+    raise TypeError(f"filters are a {type(filters).__name__}; give sidrec.Filters(…)")
+  return Filters(
+    *(_checked(f"filters.{name}", x, num_requests) for name, x in filters._asdict().items())
+  )
+
+
+def _checked(what: str, item_BxJ: Any, num_requests: int) -> Any:
+  if item_BxJ is None:
+    return None
+  if not isinstance(item_BxJ, (np.ndarray, jax.Array)):
+    item_BxJ = padded_lists(item_BxJ)
+  check_dtype(what, item_BxJ)
+  if item_BxJ.ndim != 2 or item_BxJ.shape[0] != num_requests:
+    raise ValueError(
+      f"{what} has shape {item_BxJ.shape}; give [{num_requests}, items], a row for each history"
+    )
+  return as_int32(item_BxJ) if isinstance(item_BxJ, np.ndarray) else item_BxJ
 
 
 class RowFilter(NamedTuple):
@@ -72,20 +101,25 @@ def padded_lists(lists: Sequence[Sequence[int]]) -> np.ndarray:
   """Lists of item rows as one array of few widths, so that few searches are compiled.
 
   Returns:
-    int32 [B, 16 · 4^n], filled up with NO_ITEM.
+    int32 [B, 16 · 4^n], filled up with NO_ITEM. Rows that no int32 holds are NO_ITEM, too.
+
+  Raises:
+    TypeError: unless there is a list of integers for each request.
   """
-  width, longest = _NARROWEST, max(map(len, lists), default=0)
+  item_BxJ = as_int32(from_lists("lists of items", lists))
+  width, longest = _NARROWEST, item_BxJ.shape[1]
   while width < longest:
     width *= 4
-  item_BxJ = np.full((len(lists), width), NO_ITEM, np.int32)
-  for row_J, items in zip(item_BxJ, lists, strict=True):
-    row_J[: len(items)] = items
-  return item_BxJ
+  return np.pad(item_BxJ, ((0, 0), (0, width - longest)), constant_values=NO_ITEM)
 
 
 def _sorted_rows(trie: Trie, item_BxJ: jax.Array) -> jax.Array:
   """Rows of the items, sorted, each once; num_items fills up, at least one column."""
-  row_BxJ = jnp.where(item_BxJ >= 0, trie.row_of_N[jnp.maximum(item_BxJ, 0)], trie.num_items)
+  item_BxJ = widened(item_BxJ)
+  is_item_BxJ = (item_BxJ >= 0) & (item_BxJ < trie.num_items)
+  row_BxJ = jnp.where(
+    is_item_BxJ, trie.row_of_N[jnp.where(is_item_BxJ, item_BxJ, 0)], trie.num_items
+  )
   row_BxJ = jnp.pad(row_BxJ, ((0, 0), (0, not row_BxJ.shape[1])), constant_values=trie.num_items)
   row_BxJ = jnp.sort(row_BxJ, axis=1)
   repeat_BxJ = jnp.concatenate(

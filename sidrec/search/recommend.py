@@ -1,7 +1,9 @@
 """From histories to items, in one pure compiled function: what the library offers."""
 
 import functools
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +12,18 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.base import SemanticIDModel
 from sidrec.search import beam
-from sidrec.search.filters import NO_FILTERS, Filters
+from sidrec.search.checks import check_fit, checked_histories
+from sidrec.search.filters import NO_FILTERS, Filters, checked
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 
 CPU_AT_ONCE = 16  # a CPU is fastest while what it computes on stays in its caches
 
 
-@functools.partial(jax.jit, static_argnames=("model", "k", "search", "at_once"))
 def recommend(
   params: dict,
   trie: Trie,
-  history_BxS: jax.Array,
+  history_BxS: Any,
   k: int,
   filters: Filters = NO_FILTERS,
   *,
@@ -39,10 +41,11 @@ def recommend(
   Args:
     params: the recommender's parameters.
     trie: the catalogue; see `resize.with_room` for one whose shapes stay when items come and go.
-    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; S at most the model's
-      history length. Of longer histories, give the latest items.
+    history_BxS: int32 item rows, oldest first, NO_ITEM (-1) after the newest; S at most the
+      model's history length. Of longer histories, give the latest items. A list of item rows for
+      each request will do, too.
     k: K, results per history; static.
-    filters: what each request may get.
+    filters: what each request may get. Rows outside the catalogue match nothing.
     model: the recommender; static.
     search: how to search; give a run's own settings to get the ranking that was evaluated. None
       for the defaults, which are those of the configs, with at least K beams. Static.
@@ -55,20 +58,31 @@ def recommend(
     the item head's score added where the model has one, best first; valid_BxK bool).
 
   Raises:
-    ValueError: for shapes or numbers that do not fit.
+    TypeError: for histories or filters that are no signed integers, such as masks.
+    ValueError: for shapes or numbers that do not fit, for a history with NO_ITEM before an item or
+      a row outside the catalogue, or for parameters of another catalogue. Under a jit of the
+      caller's, where no values are known, a history ends before the first entry that is no item
+      row, and parameters of another trie of the same sizes find nothing.
   """
-  longest = model.config.input_length
-  if history_BxS.ndim != 2 or not 1 <= history_BxS.shape[1] <= longest:
-    raise ValueError(
-      f"histories have shape {history_BxS.shape}; give [requests, 1 to {longest} items]"
-    )
-  config = search or SearchConfig(beams=max(k, SearchConfig.beams))
+  history_BxS = checked_histories(model, trie, history_BxS)
+  k = operator.index(k)
+  batch, config = history_BxS.shape[0], search or SearchConfig(beams=max(k, SearchConfig.beams))
   if not 1 <= k <= config.beams:
     raise ValueError(f"k is {k} and beams {config.beams}; give 1 ≤ k ≤ beams")
   if at_once is None:
-    at_once = CPU_AT_ONCE if jax.default_backend() == "cpu" else history_BxS.shape[0]
+    at_once = CPU_AT_ONCE if jax.default_backend() == "cpu" else max(batch, 1)
   if at_once < 1:
     raise ValueError(f"at_once is {at_once}; give at least 1")
+  check_fit(model, params, trie)
+  filters = checked(filters, batch)
+  return _recommend(
+    params, trie, history_BxS, filters, key, k=k, model=model, config=config, at_once=at_once
+  )
+
+
+@functools.partial(jax.jit, static_argnames=("k", "model", "config", "at_once"))
+def _recommend(params, trie, history_BxS, filters, key, *, k, model, config, at_once):
+  """`recommend`, of arguments that were checked."""
 
   def find(history_BxS: jax.Array, filters: Filters) -> Recommendations:
     found = beam.search(model, params, trie, history_BxS, config, filters, key)

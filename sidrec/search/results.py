@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class Recommendations(NamedTuple):
@@ -11,3 +12,9 @@ class Recommendations(NamedTuple):
   item_BxK: jax.Array  # int32 item rows; -1 where fewer than K items are allowed
   score_BxK: jax.Array  # float32 log p(item | history); -inf where not valid
   valid_BxK: jax.Array  # bool
+
+
+def nothing(count: int) -> Recommendations:
+  """The results of no requests, `count` each."""
+  empty_BxK = jnp.zeros((0, count))
+  return Recommendations(empty_BxK.astype(jnp.int32), empty_BxK, empty_BxK.astype(bool))

@@ -1,8 +1,11 @@
 """Titles as people write them."""
 
+import time
+import unicodedata
+
 import pytest
 
-from sidrec.catalogue.titles import find_titles, title_key
+from sidrec.catalogue.titles import Names, find_titles, loose_key, title_key
 
 TITLES = [
   "Toy Story (1995)",
@@ -51,7 +54,7 @@ def test_an_unknown_title_with_commas_stays_whole():
 def test_an_ambiguous_title_needs_its_year():
   found = find_titles("Sabrina", TITLES)
   assert found.items == []
-  assert set(found.missing["Sabrina"]) >= {"Sabrina (1954)", "Sabrina (1995)"}
+  assert found.ambiguous == {"Sabrina": [4, 5]}
 
 
 def test_another_year_is_not_found():
@@ -60,8 +63,62 @@ def test_another_year_is_not_found():
 
 @pytest.mark.parametrize("text", ["", " , ,", ","])
 def test_nothing(text):
-  assert find_titles(text, TITLES) == ([], {})
+  assert find_titles(text, TITLES) == ([], {}, {}, {})
 
 
-def test_key_moves_articles():
-  assert title_key("Matrix, The (1999)") == title_key("The  matrix (1999)") == "the matrix (1999)"
+SHOP = ["C# mug", "C++ mug", "AA+ battery", "AA- battery", "???", "मेला", "माला", "Amélie"]
+SHOP += ["T-shirt", "T-shirt", "Doe", "Jane", "Doe, Jane", "iPad", "IPAD"]
+
+
+@pytest.mark.parametrize("row", [*range(8), 10, 11, 12, 13, 14])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_exact_title_finds_its_own_item(row, form):
+  found = find_titles(f" {unicodedata.normalize(form, SHOP[row])} ", SHOP)
+  assert found == ([row], {}, {}, {})
+
+
+@pytest.mark.parametrize(
+  ("text", "items"), [("c++ MUG", [1]), ("C#  mug, aa+ Battery", [0, 2]), ("doe, Jane", [12])]
+)
+def test_case_and_blanks_do_not_count(text, items):
+  assert find_titles(text, SHOP) == (items, {}, {}, {})
+
+
+def test_two_items_of_one_title_are_both_named():
+  assert find_titles("T-shirt, ipad", SHOP).ambiguous == {"T-shirt": [8, 9], "ipad": [13, 14]}
+
+
+def test_signs_may_be_left_out_only_where_no_title_is_exact():
+  assert find_titles("C mug", SHOP).ambiguous == {"C mug": [0, 1]}
+  assert find_titles("C mug", SHOP[1:]) == ([0], {}, {"C mug": 0}, {})
+  assert find_titles("The Matrix", TITLES).loose == {"The Matrix": 2}
+  # The sign that was written decides between titles without their years.
+  assert find_titles("C#", ["C++ (1985)", "C# (2000)"]).items == [1]
+
+
+def test_accents_are_never_left_out():
+  assert find_titles("Amelie", SHOP).items == []
+  assert find_titles("मला", SHOP).items == []
+
+
+@pytest.mark.parametrize("text", [800 * ",", 300 * "a,", 50 * "The, ", 20_000 * ","])
+def test_many_commas_take_no_time(text):
+  """800 commas took 2.1 seconds."""
+  titles = [f"Film {i}, The ({1900 + i % 100})" for i in range(2000)] + [100 * "a,"]
+  start = time.perf_counter()
+  find_titles(text, titles)
+  assert time.perf_counter() - start < 1
+
+
+def test_the_longest_run_is_the_name():
+  names = Names({"a": [0], "a, b": [1], "a, b, c, d": [2], "c": [3]}, str, ",")
+  pieces = ["a", " b", " c", " e"]
+  assert names.longest(pieces, 0) == (2, [1])
+  assert names.longest(pieces, 2) == (3, [3])
+  assert names.longest(pieces, 3) is None
+  assert names.longest(["a", " b", " c", " d"], 0) == (4, [2])
+
+
+def test_keys():
+  assert title_key(" Matrix,  THE (1999)") == "matrix, the (1999)"
+  assert loose_key("Matrix, The! (1999)") == "matrix the 1999"

@@ -211,3 +211,38 @@ def test_settings_that_make_no_sense_are_refused():
     SASRecConfig(num_items=NUM_ITEMS, width=8, heads=3)
   with pytest.raises(ValueError, match=r"sasrec\.negatives must be 0 or more, not -1"):
     SASRecConfig(num_items=NUM_ITEMS, negatives=-1)
+
+
+@pytest.mark.parametrize(
+  ("history", "error", "message"),
+  [
+    ([[-1, 3]], ValueError, "history 0 has -1 before item row 3"),
+    ([[3, 11]], ValueError, "history 0 holds item row 11, and rows go from 0 to 10"),
+    (np.zeros((1, 7), np.int32), ValueError, r"give \[requests, 1 to 6 items\]"),
+    (np.ones((1, 2), bool), TypeError, "histories are bool"),
+    (np.ones((1, 2), np.uint8), TypeError, "histories are uint8"),
+  ],
+)
+def test_histories_outside_the_catalogue_are_refused(history, error, message):
+  model, params = make()
+  with pytest.raises(error, match=message):
+    recommend(model, params, history, 3)
+
+
+def test_compiled_rankings_read_no_other_item_and_forbid_no_other():
+  model, params = make()
+  ranked = jax.jit(lambda history, forbidden: recommend(model, params, history, 11, forbidden))
+  forbidden = jnp.array([[4, 4, 11, -5, 2**31 - 1]] * 2)
+  found = ranked(jnp.array([[3, 11, 5], [-1, 3, 1]]), forbidden)
+  expected = ranked(jnp.array([[3, -1, -1], [-1, -1, -1]]), jnp.array([[4]] * 2))
+  np.testing.assert_array_equal(found.item_BxK, expected.item_BxK)
+  assert found.valid_BxK.sum(axis=1).tolist() == [10, 10]
+
+
+def test_no_requests_and_no_results():
+  model, params = make()
+  assert recommend(model, params, [], 3).item_BxK.shape == (0, 3)
+  with pytest.raises(ValueError, match="num_results is 0"):
+    recommend(model, params, [[3]], 0)
+  with pytest.raises(ValueError, match=r"has shape \(1, 16\); give \[2, items\]"):
+    recommend(model, params, [[3], [4]], 3, [[1]])

@@ -8,7 +8,7 @@ from tiny import all_codes, init_params, make_model
 
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.models.settings import CatalogueSizes
-from sidrec.models.transfer import UNKNOWN, descend, match_nodes, transfer
+from sidrec.models.transfer import MARK, UNKNOWN, descend, match_nodes, transfer
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
 
@@ -125,7 +125,7 @@ def test_every_table_over_items_moves_and_others_stay():
   np.testing.assert_array_equal(grown["item_bias"][:60], np.arange(60))
   np.testing.assert_array_equal(grown["out"], PARAMS["out"])
   bare = {name: value for name, value in PARAMS.items() if name not in ("node", "item")}
-  assert set(transfer(bare, TRAINED, build_trie(GROWN), ROW)) == set(bare)
+  assert set(transfer(bare, TRAINED, build_trie(GROWN), ROW)) == {*bare, MARK}
 
 
 def test_prefixes_are_found_node_by_node():

@@ -8,9 +8,10 @@ from tiny import all_codes, init_params, make_histories, make_model
 
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
 from sidrec.data.seen import seen_items
+from sidrec.models.transfer import marked
 from sidrec.parallel.mesh import make_mesh
 from sidrec.search import batched, beam
-from sidrec.search.batched import make_recommend_users
+from sidrec.search.batched import Shared, make_recommend_users
 from sidrec.search.filters import Filters
 from sidrec.search.settings import SearchConfig
 
@@ -94,3 +95,52 @@ def test_batch_size_must_fit_the_devices(case):
   model, _, trie, _ = case
   with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
     make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=12), make_mesh())
+
+
+def test_no_users_have_no_lists(case):
+  model, params, trie, histories = case
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=8), make_mesh())
+  assert [x.shape for x in recommend(params, histories, np.array([]))] == [(0, 5)] * 3
+
+
+@pytest.mark.parametrize(
+  ("users", "error", "message"),
+  [
+    ([-1], ValueError, "user rows go from -1 to -1; there are 0 to 10"),
+    ([3, 11], ValueError, "user rows go from 3 to 11"),
+    (np.ones(11, bool), TypeError, "user rows are bool"),
+  ],
+)
+def test_users_who_are_not_there_are_refused(case, users, error, message):
+  model, params, trie, histories = case
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=8), make_mesh())
+  with pytest.raises(error, match=message):
+    recommend(params, histories, users)
+
+
+def test_histories_of_another_catalogue_are_refused(case):
+  model, params, trie, _ = case
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=8), make_mesh())
+  with pytest.raises(ValueError, match="history 0 holds item row 100, and rows go from 0 to 99"):
+    recommend(params, make_histories([[3], [5, 100]]), np.array([1]))
+
+
+def test_parameters_of_another_trie_are_refused(case):
+  model, params, trie, histories = case
+  other = make_model(all_codes(2, 10)[::-1])[1]
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=8), make_mesh())
+  with pytest.raises(ValueError, match="the parameters are for another trie"):
+    recommend(marked(params, other), histories, np.array([1]))
+
+
+def test_lists_that_users_share(case):
+  model, params, trie, histories = case
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=9, batch_size=8), make_mesh())
+  users, seen = np.arange(11), seen_items(histories)
+  shared = Shared(np.arange(5, 25), np.array([7, 9]))
+  lists = recommend(params, histories, users, seen, shared)
+  for user in users:
+    found = lists.item_BxK[user][lists.valid_BxK[user]].tolist()
+    may = {*range(5, 25)} - {7, 9} - set(histories.of(user).tolist())
+    assert set(found) <= may
+    assert len(found) == min(9, len(may))

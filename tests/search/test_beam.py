@@ -1,6 +1,5 @@
 """The search against scoring every item by brute force."""
 
-import dataclasses
 import functools
 
 import jax
@@ -74,8 +73,9 @@ def test_full_beam_equals_brute_force(setting, levels):
   num_items = 5 if levels == 1 else 20 if levels == 2 else 40
   layers = 2 if levels == 3 else 1
   model, params, trie, path = make(setting, levels, num_items, decoder_layers=layers)
-  expected = scores_of_all_items(model, params, trie, path, HISTORY)
-  result = run(model, params, trie, HISTORY, beams=num_items)
+  history = np.where(HISTORY == NO_ITEM, NO_ITEM, HISTORY % num_items)
+  expected = scores_of_all_items(model, params, trie, path, history)
+  result = run(model, params, trie, history, beams=num_items)
   assert result.valid_BxK.all()
   np.testing.assert_allclose(result.score_BxK, -np.sort(-expected, axis=1), rtol=3e-5, atol=3e-5)
   chosen = np.take_along_axis(expected, result.item_BxK, axis=1)
@@ -106,7 +106,7 @@ def test_a_trie_without_tails_gives_the_same_results(setting):
   small = trie_lib.build_trie(np.asarray(trie.codes_NxL), every_prefix=False)
   assert small.num_nodes < trie.num_nodes
   moved = transfer(params, trie, small, np.arange(40))
-  resized = model.clone(sizes=dataclasses.replace(model.sizes, num_nodes=small.num_nodes))
+  resized = model.clone(sizes=CatalogueSizes.of(small, model.sizes.codebook_size))
   forbidden = np.tile(np.arange(0, 40, 3, dtype=np.int32), (3, 1))
   for beams in (4, 40):
     expected = run(model, params, trie, HISTORY, beams, forbidden)

@@ -15,7 +15,7 @@ from sidrec.catalogue.trie.resize import with_room, without_items
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search import beam
-from sidrec.search.filters import Filters, padded_lists
+from sidrec.search.filters import Filters, checked, padded_lists
 from sidrec.search.settings import SearchConfig
 
 ALL = np.random.default_rng(5).permutation(all_codes(LEVELS, CODES))
@@ -106,3 +106,56 @@ def test_lists_are_padded_to_few_widths():
   assert (lists[1] == NO_ITEM).all()
   assert [padded_lists([range(n)]).shape[1] for n in (0, 16, 17, 64, 65)] == [16, 16, 64, 64, 256]
   assert jnp.asarray(lists).dtype == jnp.int32
+
+
+LISTS = np.full((2, 3), NO_ITEM, np.int32)
+
+
+@pytest.mark.parametrize("rows", [[3, 1_000_000, 64], [3, -7, NO_ITEM], [3, 2**31 - 1, -(2**31)]])
+@pytest.mark.parametrize("traced", [False, True])
+def test_rows_outside_the_catalogue_match_nothing(rows, traced):
+  lists = np.array([rows] * 2)
+  lists = jnp.asarray(lists, jnp.int32) if traced else lists
+  only = search(whole_trie(False), None, lists, beams=5)
+  assert only.item_BxK.tolist() == [[3, -1, -1, -1, -1]] * 2
+  without = search(whole_trie(False), lists, None, beams=64)
+  assert [sorted(set(range(64)) - set(row)) for row in without.item_BxK.tolist()] == [[3]] * 2
+
+
+def test_wide_rows_do_not_wrap():
+  lists = checked(Filters(None, np.array([[3, 2**32 + 5]] * 2)), 2).allowed_BxJ
+  assert lists.tolist() == [[3, -1]] * 2
+  assert padded_lists([[3, 2**40], [2**32]])[:, :2].tolist() == [[3, -1], [-1, -1]]
+
+
+@pytest.mark.parametrize(
+  ("lists", "error", "message"),
+  [
+    (np.ones((2, 64), bool), TypeError, "filters.allowed_BxJ are bool; give item rows instead of"),
+    (LISTS.astype(np.uint32), TypeError, "filters.allowed_BxJ are uint32; give item rows as int32"),
+    (LISTS.astype(np.float32), TypeError, "filters.allowed_BxJ are float32"),
+    (LISTS[:1], ValueError, r"has shape \(1, 3\); give \[2, items\], a row for each history"),
+    (LISTS[0], ValueError, r"has shape \(3,\)"),
+    ([[1]], ValueError, r"give \[2, items\], a row for each history"),
+    ([1, 2], TypeError, "give a list of item rows for each request"),
+    ([[1], ["a"]], TypeError, "give item rows as int32"),
+    ([[1], [[2], [3, 4]]], TypeError, "hold lists in lists"),
+    ({1, 2}, TypeError, "a list per request"),
+    ("ab", TypeError, "a list per request"),
+  ],
+)
+def test_what_is_no_list_of_rows_is_refused(lists, error, message):
+  with pytest.raises(error, match=message):
+    checked(Filters(None, lists), 2)
+  if isinstance(lists, np.ndarray) and lists.ndim == 2:  # also where no values are known
+    with pytest.raises(error, match=message):
+      search(whole_trie(False), None, lists, beams=2)
+
+
+def test_filters_of_another_type_are_refused():
+  with pytest.raises(TypeError, match=r"filters are a list; give sidrec.Filters"):
+    checked([[1]], 1)
+
+
+def test_lists_of_lists_will_do():
+  assert checked(Filters([[3, 1], []]), 2).forbidden_BxJ.shape == (2, 16)

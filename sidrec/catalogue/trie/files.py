@@ -12,9 +12,9 @@ from sidrec.catalogue.trie.packed_codes import PackedCodes
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.atomic import write_whole, write_whole_text
 
-FORMAT = "sidrec trie 1"
+FORMAT = "sidrec trie 2"
 _HEADER = "trie.json"
-_ARRAYS = ("token_E", "child_E", "row_E", "item_N", "used")
+_ARRAYS = ("token_E", "child_E", "row_E", "item_N", "used", "numbering")
 _CODE_ARRAYS = ("word_NxW", "row_of_N")
 
 
@@ -35,6 +35,7 @@ def save_trie(folder: Path | str, trie: Trie) -> None:
     "fan_outs": trie.fan_outs,
     "kinds": trie.kinds,
     "every_prefix": trie.every_prefix,
+    "origin": trie.origin,
     "sha256": checksums,
   }
   write_whole_text(folder / _HEADER, json.dumps(header, indent=2) + "\n")
@@ -69,6 +70,7 @@ def load_trie(folder: Path | str, verify: bool = True) -> Trie:
     fan_outs=tuple(header["fan_outs"]),
     kinds=tuple(tuple(kind) for kind in header["kinds"]),
     every_prefix=header["every_prefix"],
+    origin=tuple(header["origin"]),
   )
 
 

@@ -4,6 +4,9 @@ A search is compiled for the shapes of a trie's arrays. With room in them, for p
 items and of nodes, another catalogue fits the same shapes; when it does not, the room doubles and
 the search is compiled once more. Item rows never move: new items take the next rows, and items
 that went may still stand in histories.
+
+Nodes are numbered anew. A model with parameters by node needs them carried over to each trie that
+is made here, by `sidrec.models.transfer`; a search refuses parameters of another numbering.
 """
 
 import dataclasses
@@ -12,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.catalogue.trie.trie import Trie, build_on_host
+from sidrec.catalogue.trie.trie import Trie, build_on_host, numbering_of
 
 
 def with_room(trie: Trie) -> Trie:
@@ -20,7 +23,8 @@ def with_room(trie: Trie) -> Trie:
 
   Item rows from the catalogue's size on are free: nothing leads there.
   """
-  return jax.tree.map(jnp.asarray, _in_shapes_of(jax.tree.map(np.asarray, trie), trie))
+  on_host = jax.tree.map(np.asarray, trie)
+  return jax.tree.map(jnp.asarray, _in_shapes_of(on_host, trie, _codes(trie)))
 
 
 def with_items(trie: Trie, codes_MxL: np.ndarray) -> Trie:
@@ -66,22 +70,26 @@ def _among(trie: Trie) -> np.ndarray:
 def _rebuilt(trie: Trie, codes_NxL: np.ndarray, among_N: np.ndarray) -> Trie:
   codebook_size = max(1 << trie.codes_NxL.bits, int(codes_NxL.max()) + 1)
   built = build_on_host(codes_NxL, among_N, trie.every_prefix, codebook_size)
-  return jax.tree.map(jnp.asarray, _in_shapes_of(built, trie))
+  return jax.tree.map(jnp.asarray, _in_shapes_of(built, trie, codes_NxL))
 
 
-def _in_shapes_of(trie: Trie, model: Trie) -> Trie:
-  """Pads a trie to the shapes of another one, or to more where it does not fit them."""
+def _in_shapes_of(trie: Trie, model: Trie, codes_NxL: np.ndarray) -> Trie:
+  """Pads a trie to the shapes of another one, or to more where it does not fit them.
+
+  Where the catalogue began stays known: a search that was compiled for it takes what comes later.
+  """
   num_items, num_nodes = trie.num_items, trie.first_row_node
   items, nodes = _room(num_items, model.num_items), _room(num_nodes, model.first_row_node)
   codes = trie.codes_NxL
   free_row_F = np.arange(num_items, items, dtype=np.int32)
-  pad = lambda x, size, fill=0: np.concatenate(
-    [x, np.full((size - len(x), *x.shape[1:]), fill, x.dtype)]
-  )
+
+  def pad(x: np.ndarray, size: int, fill: int = 0) -> np.ndarray:
+    return np.concatenate([x, np.full((size - len(x), *x.shape[1:]), fill, x.dtype)])
+
   # Rows have moved behind the room for nodes.
   child_E = trie.child_E.copy()
   child_E[trie.depth_offsets[-2] :] += nodes - num_nodes
-  return dataclasses.replace(
+  resized = dataclasses.replace(
     trie,
     codes_NxL=dataclasses.replace(
       codes,
@@ -95,7 +103,9 @@ def _in_shapes_of(trie: Trie, model: Trie) -> Trie:
     fan_outs=tuple(map(_room, trie.fan_outs, model.fan_outs)),
     # Any trie may come to be: rows under any node, unless every prefix is one.
     kinds=(*[(True, not trie.every_prefix)] * (trie.num_levels - 1), (False, True)),
+    origin=model.origin,
   )
+  return dataclasses.replace(resized, numbering=numbering_of(resized, codes_NxL))
 
 
 def _room(needed: int, given: int) -> int:

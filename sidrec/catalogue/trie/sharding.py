@@ -53,5 +53,6 @@ def shard_trie(trie: Trie, mesh: Mesh, axis: str = "model") -> Trie:
     child_E=put(trie.child_E, whole),
     row_E=put(trie.row_E, whole),
     used=put(trie.used, whole),
+    numbering=put(trie.numbering, whole),
     filling=(missing, -len(item_N) % parts),
   )

@@ -25,7 +25,9 @@ node is trained on: it numbers every prefix of every item apart. Without, tails 
 which changes no probability: the parameters of an only child cancel in the softmax.
 """
 
+import dataclasses
 import itertools
+import zlib
 from typing import NamedTuple
 
 import flax.struct
@@ -49,11 +51,14 @@ class Trie:
   row_E: AnyArray  # int32, first row below
   item_N: AnyArray  # int32, row → item row of the catalogue; shorter in a trie of some items
   used: AnyArray  # int32 [], item rows that are items; those behind are room for more
+  numbering: AnyArray  # uint32 [], checksum of what each node id stands for
   # Static: known when a search is compiled.
   fan_outs: tuple[int, ...] = flax.struct.field(pytree_node=False)  # [L], most children per depth
   # [L], whether children at a level may be nodes, and whether they may be rows.
   kinds: tuple[tuple[bool, bool], ...] = flax.struct.field(pytree_node=False)
   every_prefix: bool = flax.struct.field(pytree_node=False)  # whether tails have nodes
+  # Checksums of the codes and of the numbering, as built; with items that come and go, they stay.
+  origin: tuple[int, int] = flax.struct.field(pytree_node=False)
   # Item rows and row nodes that fill up to a multiple of the devices; see `shard_trie`.
   filling: tuple[int, int] = flax.struct.field(pytree_node=False, default=(0, 0))
 
@@ -157,7 +162,28 @@ def build_on_host(
       f"items {first} and {second} share the semantic ID {codes_NxL[first].tolist()}; "
       "resolve collisions first"
     )
-  return _lay_out(codes, order_N[:num_rows], shared_R, every_prefix)
+  trie = _lay_out(codes, order_N[:num_rows], shared_R, every_prefix)
+  numbering = numbering_of(trie, codes_NxL)
+  origin = checksum(codes_NxL), int(numbering)
+  return dataclasses.replace(trie, numbering=numbering, origin=origin)
+
+
+def numbering_of(trie: Trie, codes_NxL: np.ndarray) -> np.ndarray:
+  """A checksum of the prefix and the items that each node id stands for, on the host: uint32 [].
+
+  Tries of equal sizes differ in it, unless parameters by node fit both.
+  """
+  item_R = np.asarray(trie.item_N)[: int(trie.row_E[1])]
+  arrays = trie.token_E, trie.child_E, trie.row_E, item_R, np.asarray(codes_NxL)[item_R]
+  return np.array(checksum(*arrays), np.uint32)
+
+
+def checksum(*arrays: AnyArray) -> int:
+  """CRC-32 of integer arrays, whatever their types."""
+  total = 0
+  for array in arrays:
+    total = zlib.crc32(np.asarray(array, "<i4").tobytes(), total)
+  return total
 
 
 def _shared_with_row_before(word_RxW: np.ndarray, bits: int, num_levels: int) -> np.ndarray:
@@ -223,9 +249,11 @@ def _lay_out(codes: PackedCodes, item_R: np.ndarray, shared_R: np.ndarray, every
     row_E=np.concatenate(rows),
     item_N=item_R,
     used=np.array(codes.shape[0], np.int32),
+    numbering=np.array(0, np.uint32),
     fan_outs=tuple(fan_outs),
     kinds=tuple(kinds),
     every_prefix=every_prefix,
+    origin=(0, 0),
   )
 
 

@@ -98,3 +98,19 @@ def test_what_cannot_be_is_refused():
   assert int(again.used) == 9
   with pytest.raises(ValueError, match="a trie of no items"):
     without_items(trie, np.arange(8))
+
+
+def test_numbers_of_nodes_tell_tries_apart_whose_sizes_are_equal():
+  trained = build_trie(ALL[:50], codebook_size=4)
+  trie = with_room(trained)
+  grown = with_items(trie, ALL[50:60])
+  shrunk = without_items(grown, np.arange(50, 60))
+  assert trie.num_nodes == grown.num_nodes == shrunk.num_nodes
+  numbering = [int(x.numbering) for x in (trained, trie, grown, without_items(trie, [7]))]
+  assert len(set(numbering)) == 4
+  assert int(shrunk.numbering) == int(trie.numbering)  # the same items again
+  # Static, so that no search is compiled again: where the catalogue began.
+  assert {x.origin for x in (trained, trie, grown, shrunk)} == {trained.origin}
+  assert trained.origin[1] == int(trained.numbering)
+  assert build_trie(ALL[:50]).origin == trained.origin  # whatever the bits of a token
+  assert build_trie(ALL[1:51]).origin != trained.origin

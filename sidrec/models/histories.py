@@ -1,0 +1,69 @@
+"""What a model reads of a history: the item rows before the first entry that is none.
+
+Letters: B batch, S history length.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.core.item_rows import check_dtype, is_known, widened
+from sidrec.core.vocabulary import NO_ITEM
+
+
+def item_rows(history_BxS: Any, num_items: Any) -> jax.Array:
+  """The histories, each up to its first entry that is no item, and NO_ITEM from there on.
+
+  So nothing that is outside the catalogue is read as another item. Where values are known, that is
+  outside jit, such histories are refused.
+
+  Args:
+    history_BxS: signed integers.
+    num_items: item rows that are items, an integer or int32 [], traced or not.
+
+  Returns:
+    int32 [B, S].
+
+  Raises:
+    TypeError: for other types.
+    ValueError: as `check_histories` does, where values are known.
+  """
+  check_dtype("histories", history_BxS)
+  if is_known(history_BxS) and is_known(num_items):
+    check_histories(history_BxS, int(num_items))
+  history_BxS = widened(history_BxS)
+  is_item_BxS = (history_BxS >= 0) & (history_BxS < num_items)
+  place_1xS = jnp.arange(history_BxS.shape[1], dtype=jnp.int32)[None]
+  length_Bx1 = jnp.min(
+    jnp.where(is_item_BxS, history_BxS.shape[1], place_1xS),
+    axis=1,
+    keepdims=True,
+    initial=history_BxS.shape[1],
+  )
+  return jnp.where(place_1xS < length_Bx1, history_BxS, NO_ITEM).astype(jnp.int32)
+
+
+def check_histories(history_BxS: Any, num_items: int) -> None:
+  """Checks histories of known values, on the host.
+
+  Raises:
+    ValueError: naming the first entry that is no item, or the first item behind NO_ITEM.
+  """
+  history_BxS = np.asarray(history_BxS)
+  is_item_BxS = (history_BxS >= 0) & (history_BxS < num_items)
+  wrong_BxS = ~is_item_BxS & (history_BxS != NO_ITEM)
+  if wrong_BxS.any():
+    b, s = np.argwhere(wrong_BxS)[0]
+    raise ValueError(
+      f"history {b} holds item row {history_BxS[b, s]}, and rows go from 0 to {num_items - 1}; "
+      f"fill up with {NO_ITEM}"
+    )
+  behind_BxS = is_item_BxS[:, 1:] & ~is_item_BxS[:, :-1]
+  if behind_BxS.any():
+    b, s = np.argwhere(behind_BxS)[0]
+    raise ValueError(
+      f"history {b} has {NO_ITEM} before item row {history_BxS[b, s + 1]}; put the items first, "
+      f"oldest first, and {NO_ITEM} behind the newest"
+    )
