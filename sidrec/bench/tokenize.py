@@ -22,8 +22,8 @@ from ml_collections import ConfigDict, config_flags
 from sidrec.bench.timing import hardware
 from sidrec.config import run_name
 from sidrec.core.atomic import write_whole_text
-from sidrec.data.cache import load_dataset
 from sidrec.run import item_vectors
+from sidrec.run.prepare import load_prepared
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stages import run_to
 from sidrec.run.tokenize_items import tokenize_items, write_tokenized
@@ -60,8 +60,7 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
   """Quality reports of tokenizers on the same item vectors; files go to a folder for each."""
   config = run_config(config)
-  run_to("prepare", config, workdir)
-  dataset = load_dataset(workdir / "dataset.npz")
+  dataset = load_prepared(run_to("prepare", config, workdir))
   made = item_vectors.item_vectors(config.features, dataset, config.seed, workdir)
   for note in made.notes:
     print(note)

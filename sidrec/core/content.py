@@ -1,28 +1,36 @@
 """Files by their content: touched, moved or copied they are still the same."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sidrec.core.atomic import PathLike
+from sidrec.core.checksums import digest
+from sidrec.core.paths import absolute, is_local
+
 Stamp = list[str | int]  # [absolute path, bytes, time of the last change in ns]
 Contents = dict[str, list[Any]]  # name → [bytes, time of the last change in ns, SHA-256]
 
 
-def stamps(files: Iterable[Path]) -> list[Stamp]:
+def stamps(files: Iterable[PathLike]) -> list[Stamp]:
   """Where files are, their sizes and times: JSON-able, and made without reading them.
 
   Raises:
     FileNotFoundError: if one is not there.
   """
-  made = []
-  for file in files:
-    if not file.exists():
-      raise FileNotFoundError(f"there is no file {file}, which the config names")
-    stat = file.stat()
-    made.append([str(file.resolve()), stat.st_size, stat.st_mtime_ns])
-  return made
+  return [_stamp(file) for file in files]
+
+
+def _stamp(file: PathLike) -> Stamp:
+  path = absolute(file)
+  if not path.exists() or path.is_dir():
+    raise FileNotFoundError(f"there is no file {file}, which the config names")
+  if is_local(path):
+    stat = os.stat(path)
+    return [str(path), stat.st_size, stat.st_mtime_ns]
+  there = path.stat()
+  return [str(path), there.length, int(1e9 * there.mtime)]
 
 
 def contents(files: Iterable[Stamp], known: Mapping[str, list[Any]]) -> Contents:
@@ -42,7 +50,7 @@ def contents(files: Iterable[Stamp], known: Mapping[str, list[Any]]) -> Contents
     name = Path(os.path.relpath(str(path), root)).as_posix()
     seen = known.get(name)
     same = seen is not None and seen[:2] == size_and_time
-    found[name] = seen if seen is not None and same else [*size_and_time, sha256(Path(str(path)))]
+    found[name] = seen if seen is not None and same else [*size_and_time, digest(str(path))]
   return found
 
 
@@ -51,9 +59,3 @@ def same_contents(one: Mapping[str, list[Any]], other: Mapping[str, list[Any]]) 
   return {name: kept[2] for name, kept in one.items()} == {
     name: kept[2] for name, kept in other.items()
   }
-
-
-def sha256(path: Path) -> str:
-  """The SHA-256 of a file's bytes, in hexadecimal digits."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,15 +1,18 @@
 """The settings that a run was built with, as every stage keeps them beside its output.
 
-Paths are relative to the run's folder, so that the file says nothing about the host.
+Local paths are relative to the run's folder, and left out of a run in a bucket, so that the file
+says nothing about the host.
 """
 
 import dataclasses
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
+from sidrec.core.paths import as_path, is_local
 from sidrec.core.settings import from_dict, to_dict
 from sidrec.run.generations import Generation, generations
 from sidrec.run.settings import RunConfig
@@ -24,17 +27,16 @@ PATHS = {
 }
 
 
-def config_text(config: RunConfig, workdir: Path) -> str:
+def config_text(config: RunConfig, workdir: epath.Path) -> str:
   """The content of `config.json`."""
-  root = os.path.abspath(workdir)
 
   def relative(path: str) -> str:
-    return os.path.relpath(os.path.expanduser(path), root)
+    return os.path.relpath(as_path(path), workdir) if is_local(workdir) else ""
 
   return json.dumps(_with_paths(to_dict(config), relative), indent=2, ensure_ascii=False) + "\n"
 
 
-def load_config(workdir: Path | str) -> RunConfig:
+def load_config(workdir: epath.PathLike) -> RunConfig:
   """The settings that a run was built with: those of its newest trained recommender.
 
   The settings of the search are those that this recommender was evaluated with, if it was.
@@ -43,7 +45,7 @@ def load_config(workdir: Path | str) -> RunConfig:
     FileNotFoundError: if no stage is done.
     ValueError: for a damaged file.
   """
-  workdir = Path(workdir)
+  workdir = as_path(workdir)
   for stage in ("train", "tokenize", "prepare"):
     finished = [g for g in generations(workdir, stage) if g.is_finished]
     if finished:
@@ -61,17 +63,14 @@ def without_paths(section: str, values: dict[str, Any]) -> dict[str, Any]:
   return _map_paths(section, values, lambda parent, name: parent.pop(name))
 
 
-def _read(generation: Generation, workdir: Path) -> RunConfig:
-  root = os.path.abspath(workdir)
+def _read(generation: Generation, workdir: epath.Path) -> RunConfig:
   values = json.loads(generation.file(CONFIG).read_text(encoding="utf-8"))
-  return from_dict(
-    RunConfig, _with_paths(values, lambda path: os.path.normpath(os.path.join(root, path)))
-  )
+  return from_dict(RunConfig, _with_paths(values, lambda path: os.path.abspath(workdir / path)))
 
 
 def _with_paths(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
   def put(parent: dict[str, Any], name: str) -> None:
-    if parent[name] and "://" not in str(parent[name]):
+    if parent[name] and is_local(str(parent[name])):
       parent[name] = change(str(parent[name]))
 
   for section in PATHS:
@@ -93,4 +92,6 @@ def _map_paths(
 
 
 def _copied(values: dict[str, Any]) -> dict[str, Any]:
-  return {key: _copied(value) if isinstance(value, dict) else value for key, value in values.items()}
+  return {
+    key: _copied(value) if isinstance(value, dict) else value for key, value in values.items()
+  }

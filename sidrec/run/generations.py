@@ -2,21 +2,24 @@
 
   <workdir>/stages/train.1/   what stage 'train' wrote, with its record, `stage.json`
   <workdir>/stages/train.2/   the same after a change: a new generation
-  <workdir>/recommender       a link to that of the newest finished generation, for people
+  <workdir>/recommender       a link to that of the run that was last brought up to date
 
 A generation counts from the moment that its record says it is finished. The program finds outputs
-by their records only, never by the links.
+by their records only; the links are for people, and buckets have none.
 """
 
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sidrec.core.checksums import checksums_of, find_damage
-from sidrec.run.record import Record, another_version, read_record
+from etils import epath
+
+from sidrec.core import checksums
+from sidrec.core.paths import is_local
+from sidrec.run.record import RECORD, Record, another_version, read_record, write_record
 
 STAGES = "stages"  # the folder of all generations
 KEPT = 2  # finished generations of a stage: the newest, and the one before
@@ -25,7 +28,7 @@ KEPT = 2  # finished generations of a stage: the newest, and the one before
 class Generation(NamedTuple):
   """A folder that holds, or will hold, what one stage wrote."""
 
-  folder: Path
+  folder: epath.Path
   number: int
   record: Record
 
@@ -34,22 +37,19 @@ class Generation(NamedTuple):
     """Whether all of the output is there."""
     return bool(self.record.finished)
 
-  def file(self, name: str) -> Path:
+  def file(self, name: str) -> epath.Path:
     """The path of an output, a file or a folder, after a check of its checksums.
 
     Raises:
       ValueError: if it is damaged or missing.
     """
     expected = {
-      file: sums
-      for file, sums in self.record.outputs.items()
+      file: kept
+      for file, kept in self.record.outputs.items()
       if file == name or file.startswith(f"{name}/")
     }
-    damage = find_damage(self.folder, expected)
-    if damage:
-      raise ValueError(
-        f"{damage}; restore it from a copy, or make it again with --redo={self.record.stage}"
-      )
+    remedy = f"restore it from a copy, or make it again with --redo={self.record.stage}"
+    checksums.verify(self.folder, expected, remedy)
     return self.folder / name
 
   def lost(self) -> str | None:
@@ -60,7 +60,7 @@ class Generation(NamedTuple):
 Chain = Mapping[str, Generation]  # stage → what it wrote; later ones were built on earlier ones
 
 
-def generations(workdir: Path, stage: str) -> list[Generation]:
+def generations(workdir: epath.Path, stage: str) -> list[Generation]:
   """What there is of a stage, finished or not, oldest first.
 
   Raises:
@@ -68,39 +68,44 @@ def generations(workdir: Path, stage: str) -> list[Generation]:
   """
   if any(workdir.glob("*.stage.json")):
     raise another_version(workdir)
-  folders = sorted(_folders(workdir, stage), key=_number)
-  return [open_generation(workdir, folder.name) for folder in folders]
+  numbers = sorted(
+    number
+    for name, number in map(_parts, _names(workdir))
+    if name == stage and not _is_empty(workdir / STAGES / f"{stage}.{number}")
+  )
+  return [open_generation(workdir, f"{stage}.{number}") for number in numbers]
 
 
-def open_generation(workdir: Path, name: str) -> Generation:
+def open_generation(workdir: epath.Path, name: str) -> Generation:
   """The generation in the folder of this name; raises as `read_record` does."""
   folder = workdir / STAGES / name
-  return Generation(folder, _number(folder), read_record(folder))
+  return Generation(folder, _parts(name)[1], read_record(folder))
 
 
-def new_folder(workdir: Path, stage: str) -> Path:
+def new_folder(workdir: epath.Path, stage: str) -> epath.Path:
   """Makes the folder of a stage's next generation."""
-  numbers = [_number(path) for path in (workdir / STAGES).glob(f"{stage}.*")]
+  numbers = [number for name, number in map(_parts, _names(workdir)) if name == stage]
   folder = workdir / STAGES / f"{stage}.{max(numbers, default=0) + 1}"
-  folder.mkdir(parents=True)
+  folder.mkdir(parents=True, exist_ok=True)
   return folder
 
 
-def checksums(folder: Path, outputs: Iterable[str]) -> dict[str, list[int]]:
-  """The checksums of what a stage wrote; folders that are named checkpoints have their own."""
-  sums = {}
+def checksums_of(folder: epath.Path, outputs: Iterable[str]) -> checksums.Checksums:
+  """The checksums of what a stage wrote. Checkpoints have their own, and serve only to go on."""
+  sums: checksums.Checksums = {}
   for name in outputs:
     if (folder / name).exists():
-      sums |= checksums_of(folder, name)
-  return {name: sums for name, sums in sums.items() if "checkpoints" not in Path(name).parts}
+      made = checksums.of(folder / name)
+      sums |= {name if file == "." else f"{name}/{file}": kept for file, kept in made.items()}
+  return {file: kept for file, kept in sums.items() if "checkpoints" not in file.split("/")}
 
 
-def prune(workdir: Path) -> None:
-  """Deletes what no recent result was built on: all but the newest generations of each stage."""
-  for draft in (workdir / STAGES).glob(".*.tmp"):
-    shutil.rmtree(draft)
-  stages = {path.name.rpartition(".")[0] for path in (workdir / STAGES).iterdir()}
-  there = {stage: generations(workdir, stage) for stage in stages}
+def prune(workdir: epath.Path) -> None:
+  """Deletes what no recent result was built on: all but the newest generations of each stage.
+
+  What a stage left behind unfinished stays until the stage is finished.
+  """
+  there = {stage: generations(workdir, stage) for stage in {_parts(n)[0] for n in _names(workdir)}}
   finished = {stage: [g for g in all_ if g.is_finished] for stage, all_ in there.items()}
   kept = [g for all_ in finished.values() for g in all_[-KEPT:]]
   for generation in kept:  # grows while it is read
@@ -110,48 +115,54 @@ def prune(workdir: Path) -> None:
       for g in finished.get(stage, [])
       if g.record.identity == identity and g not in kept
     ]
-  newest = {stage: all_[-1].number for stage, all_ in finished.items() if all_}
   for stage, all_ in there.items():
+    newest = max((g.number for g in finished[stage]), default=0)
     for generation in all_:
-      left_behind = not generation.is_finished and generation.number > newest.get(stage, 0)
-      if generation not in kept and not left_behind:
-        _delete(generation.folder)
+      may_go_on = not generation.is_finished and generation.number > newest
+      if generation not in kept and not may_go_on:
+        _delete(generation)
 
 
-def link(workdir: Path, generation: Generation, names: Iterable[str]) -> None:
+def link(workdir: epath.Path, generation: Generation, names: Iterable[str]) -> None:
   """Links from the run's folder to these outputs, where the file system has links."""
-  for name in names:
-    target, place = generation.folder / name, workdir / name
-    if not target.exists():
+  for name in names if is_local(workdir) else ():
+    place, target = Path(workdir / name), Path(generation.folder / name)
+    goal = os.path.relpath(target, workdir)
+    if not target.exists() or (place.is_symlink() and os.readlink(place) == goal):
       continue
-    draft = workdir / f".{name}.{secrets.token_hex(4)}.tmp"
+    draft = place.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
     try:
-      draft.symlink_to(os.path.relpath(target, workdir))
-      if place.is_dir() and not place.is_symlink():  # a copy of a run that links became part of
-        _delete(place)
+      draft.symlink_to(goal)
+      if place.is_dir() and not place.is_symlink():  # of a copy of a run: copying followed the link
+        shutil.rmtree(place)
       os.replace(draft, place)
     except OSError:
-      draft.unlink(missing_ok=True)  # people look into stages/ there
+      draft.unlink(missing_ok=True)
 
 
-def _delete(folder: Path) -> None:
-  """Deletes a folder: first it is renamed, so that a half deleted one counts for nothing."""
-  draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-  os.replace(folder, draft)
-  shutil.rmtree(draft)
+def _delete(generation: Generation) -> None:
+  """Deletes a generation; one that is half deleted counts as unfinished."""
+  folder = generation.folder
+  write_record(folder, Record(generation.record.stage, generation.record.inputs))
+  for path in folder.iterdir():
+    if path.name != RECORD:
+      path.rmtree() if path.is_dir() else path.unlink()
+  folder.rmtree()
 
 
-def _folders(workdir: Path, stage: str) -> Iterator[Path]:
-  for path in (workdir / STAGES).glob(f"{stage}.*"):
-    if path.is_dir() and _number(path) and not _is_empty(path):
-      yield path
+def _names(workdir: epath.Path) -> list[str]:
+  """Of all generations."""
+  folder = workdir / STAGES
+  names = [path.name for path in folder.iterdir()] if folder.exists() else []
+  return [name for name in names if all(_parts(name))]
 
 
-def _is_empty(folder: Path) -> bool:
+def _parts(name: str) -> tuple[str, int]:
+  """'train.2' → 'train', 2."""
+  stage, _, digits = name.rpartition(".")
+  return stage, int(digits) if digits.isdecimal() else 0
+
+
+def _is_empty(folder: epath.Path) -> bool:
   """Whether a run was killed before it wrote its record there."""
   return all(path.name.startswith(".") for path in folder.iterdir())
-
-
-def _number(folder: Path) -> int:
-  digits = folder.name.rpartition(".")[2]
-  return int(digits) if digits.isdecimal() else 0

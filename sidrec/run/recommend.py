@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from sidrec.catalogue.titles import find_titles
 from sidrec.core.atomic import write_whole
+from sidrec.core.paths import as_path
 from sidrec.data.dataset import Histories, held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
@@ -34,7 +35,7 @@ class Request(NamedTuple):
   output: str | None = None  # a file for JSON lines; None prints
 
 
-def answer(config: RunConfig | ConfigDict, workdir: Path, request: Request) -> None:
+def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request) -> None:
   """Prints or writes what is recommended.
 
   Raises:
@@ -63,12 +64,12 @@ def answer(config: RunConfig | ConfigDict, workdir: Path, request: Request) -> N
   if request.output is None:
     print_lists(recommender, histories, users_R, count, request.exclude_seen)
   else:
-    path = Path(request.output)
+    path = as_path(request.output)
     write_lists(recommender, histories, users_R, count, request.exclude_seen, path)
 
 
 def show_first_users(
-  config: RunConfig | ConfigDict, workdir: Path, users: int = 3, count: int = 5
+  config: RunConfig | ConfigDict, workdir: epath.Path, users: int = 3, count: int = 5
 ) -> None:
   """Prints what a finished run recommends to its first users."""
   recommender = load_recommender(config, workdir)
@@ -160,7 +161,7 @@ def write_lists(
   users_R: np.ndarray,
   count: int,
   exclude_seen: bool,
-  path: Path,
+  path: epath.Path,
 ) -> None:
   """Writes a line per user: {"user": …, "items": [best first], "scores": […]}, original ids."""
   result = recommend(recommender, histories, users_R, exclude_seen)

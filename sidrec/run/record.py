@@ -5,8 +5,9 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.checksums import Checksums
@@ -51,14 +52,14 @@ class Record:
     return hashlib.sha256(_canonical(parts).encode()).hexdigest()[:16]
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: epath.Path, record: Record) -> None:
   """Writes the record; a reader sees the old one or the whole new one."""
   content = dataclasses.asdict(record)
   whole = {"format": FORMAT, "crc32": _crc32(content), **content}
   write_whole_text(folder / RECORD, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_record(folder: Path) -> Record:
+def read_record(folder: epath.Path) -> Record:
   """The record of a stage's folder.
 
   Raises:
@@ -81,7 +82,7 @@ def read_record(folder: Path) -> Record:
   return Record(**whole | {"inputs": Inputs(**whole["inputs"])})
 
 
-def another_version(folder: Path) -> ValueError:
+def another_version(folder: epath.Path) -> ValueError:
   """The error for a folder that this version does not understand."""
   return ValueError(
     f"{folder} was made by another version of sidrec, which this one cannot continue; "

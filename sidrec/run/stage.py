@@ -5,8 +5,9 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from etils import epath
 
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.content import contents
@@ -43,7 +44,7 @@ class Stage(NamedTuple):
   after: Callable[[RunConfig], Sequence["Stage"]]
   settings: Callable[[RunConfig], Mapping[str, Any]]
   outputs: Callable[[RunConfig], Sequence[str]]
-  build: Callable[[RunConfig, Path, Chain], None]
+  build: Callable[[RunConfig, epath.Path, Chain], None]
   files: Callable[[RunConfig], Mapping[str, Any]] = _nothing
   shows: str | None = None
 
@@ -66,7 +67,7 @@ class Step(NamedTuple):
   inputs: Inputs | None = None  # only the primary host knows them
 
 
-def run(last: Stage, config: RunConfig, workdir: Path, manner: Manner = AS_NEEDED) -> Chain:
+def run(last: Stage, config: RunConfig, workdir: epath.Path, manner: Manner = AS_NEEDED) -> Chain:
   """Runs a stage and all that it builds on; what is done and unchanged is kept.
 
   No output is deleted before its replacement is whole, and then the generation before it stays.
@@ -105,7 +106,7 @@ def run(last: Stage, config: RunConfig, workdir: Path, manner: Manner = AS_NEEDE
   return chain
 
 
-def find(last: Stage, config: RunConfig, workdir: Path) -> Chain:
+def find(last: Stage, config: RunConfig, workdir: epath.Path) -> Chain:
   """The newest finished output of a stage with these settings, and what it was built on.
 
   Warns if an earlier stage was done again since, for then there are newer data or parameters than
@@ -138,7 +139,7 @@ def find(last: Stage, config: RunConfig, workdir: Path) -> Chain:
   )
 
 
-def status(last: Stage, config: RunConfig, workdir: Path) -> list[tuple[str, str, str]]:
+def status(last: Stage, config: RunConfig, workdir: epath.Path) -> list[tuple[str, str, str]]:
   """What `run` would do: for each stage its name, its newest finished folder, and what and why."""
   chain: dict[str, Generation] = {}
   rows = []
@@ -170,7 +171,7 @@ def stages_to(last: Stage, config: RunConfig) -> dict[str, Stage]:
 
 
 def _shared_plan(
-  stage: Stage, config: RunConfig, workdir: Path, chain: Chain, redo: bool
+  stage: Stage, config: RunConfig, workdir: epath.Path, chain: Chain, redo: bool
 ) -> Step:
   """The primary host's plan, in all processes; others may not see the files yet."""
   made: list[Step] = []
@@ -187,7 +188,7 @@ def _shared_plan(
 
 
 def _plan(
-  stage: Stage, config: RunConfig, workdir: Path, chain: Chain, redo: bool = False
+  stage: Stage, config: RunConfig, workdir: epath.Path, chain: Chain, redo: bool = False
 ) -> Step:
   there = folders.generations(workdir, stage.name)
   known = {name: kept for g in there for name, kept in g.record.inputs.files.items()}
@@ -212,7 +213,7 @@ def _plan(
 
 
 def _build(
-  stage: Stage, config: RunConfig, workdir: Path, chain: Chain, step: Step
+  stage: Stage, config: RunConfig, workdir: epath.Path, chain: Chain, step: Step
 ) -> Generation:
   """Builds a stage in a folder of its own, which counts when its record says it is finished."""
   if step.why != "not done yet":
@@ -230,7 +231,7 @@ def _build(
   def finish() -> None:
     assert step.inputs is not None
     write_whole_text(folder / CONFIG, config_text(config, workdir))
-    outputs = folders.checksums(folder, [*stage.outputs(config), CONFIG])
+    outputs = folders.checksums_of(folder, [*stage.outputs(config), CONFIG])
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_record(folder, Record(stage.name, step.inputs, outputs, now))
 
@@ -243,16 +244,14 @@ def _kept(step: Step) -> Generation:
   return step.generation
 
 
-def _tidy(
-  order: Mapping[str, Stage], config: RunConfig, workdir: Path, chain: Chain
-) -> None:
+def _tidy(order: Mapping[str, Stage], config: RunConfig, workdir: epath.Path, chain: Chain) -> None:
   for name, generation in chain.items():
     folders.link(workdir, generation, [*order[name].outputs(config), CONFIG])
   folders.prune(workdir)
 
 
 @contextlib.contextmanager
-def _locked_by_primary(workdir: Path, wait: bool) -> Iterator[None]:
+def _locked_by_primary(workdir: epath.Path, wait: bool) -> Iterator[None]:
   with contextlib.ExitStack() as stack:
     from_primary(lambda: stack.enter_context(locked(workdir, wait)))
     yield
@@ -284,7 +283,7 @@ def _belonging(
 
 
 def _warn_of_newer(
-  chain: Chain, finished: Mapping[str, Sequence[Generation]], workdir: Path
+  chain: Chain, finished: Mapping[str, Sequence[Generation]], workdir: epath.Path
 ) -> None:
   for name, used in chain.items():
     newer = finished[name][-1]

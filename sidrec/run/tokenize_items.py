@@ -6,11 +6,11 @@ X is the length of unique IDs: the levels, and the extra digits.
 import functools
 import json
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
 from sidrec.catalogue.collisions import add_extra_digit
 from sidrec.catalogue.lcrec_index import align_index, read_index, write_index, write_new_tokens
@@ -21,7 +21,6 @@ from sidrec.core.codes import check_codes, collision_rate
 from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.features.category_paths import category_paths, paths_with
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.workdir import file_signature
 from sidrec.tokenizers.base import Fitted, Tokenizer
 from sidrec.tokenizers.category import with_paths
 from sidrec.tokenizers.registry import make_tokenizer
@@ -67,7 +66,7 @@ class Encoded(NamedTuple):
 
 
 def tokenize_items(
-  config: TokenizerConfig, dataset: Dataset, vectors_NxF: np.ndarray, seed: int, workdir: Path
+  config: TokenizerConfig, dataset: Dataset, vectors_NxF: np.ndarray, seed: int, workdir: epath.Path
 ) -> Tokenized:
   """Fits the tokenizer, encodes every item, makes the IDs unique and measures them.
 
@@ -105,7 +104,7 @@ def tokenize_items(
   return Tokenized(ids, report, interpret(encoded.codes_NxL, dataset.items, popularity_N))
 
 
-def write_tokenized(workdir: Path, tokenized: Tokenized, items: Items) -> None:
+def write_tokenized(workdir: epath.Path, tokenized: Tokenized, items: Items) -> None:
   """Writes `TOKENIZED_FILES`."""
   ids, report, interpretation = tokenized
   ids.save_to_file(workdir / "semantic_ids.json")
@@ -117,21 +116,21 @@ def write_tokenized(workdir: Path, tokenized: Tokenized, items: Items) -> None:
   write_whole_text(workdir / "meanings.txt", interpretation_text(interpretation))
 
 
-def id_files(config: TokenizerConfig) -> dict[str, list[int]]:
-  """A JSON-able value that changes when the file of IDs changes: its size and time."""
-  return file_signature(config.file.path if config.name == "file" else "")
+def id_files(config: TokenizerConfig) -> list[str]:
+  """The file of IDs, where they come from one."""
+  return [config.file.path] if config.name == "file" and config.file.path else []
 
 
-def load_fitted(config: TokenizerConfig, seed: int, workdir: Path) -> Fitted | None:
+def load_fitted(config: TokenizerConfig, seed: int, folder: epath.Path) -> Fitted | None:
   """The tokenizer of a finished run; None where IDs came from a file."""
   if config.name == "file":
     return None
-  path = workdir / "tokenizer" / "params"
-  return Fitted(_tokenizer(config, seed, workdir), load_params(path) if path.exists() else ())
+  path = folder / "params"
+  return Fitted(_tokenizer(config, seed, folder.parent), load_params(path) if path.exists() else ())
 
 
 def new_item_inputs(
-  config: TokenizerConfig, new_items: Items, vectors_MxF: np.ndarray, workdir: Path
+  config: TokenizerConfig, new_items: Items, vectors_MxF: np.ndarray, folder: epath.Path
 ) -> np.ndarray:
   """What `SemanticIDManager.add_items` takes: the vectors, after paths where the tokenizer wants.
 
@@ -139,11 +138,11 @@ def new_item_inputs(
   """
   if config.name != "category":
     return vectors_MxF
-  labels = json.loads((workdir / "tokenizer" / "paths.json").read_text(encoding="utf-8"))
+  labels = json.loads((folder / "paths.json").read_text(encoding="utf-8"))
   return with_paths(paths_with(labels, new_items), vectors_MxF)
 
 
-def _tokenizer(config: TokenizerConfig, seed: int, workdir: Path) -> Tokenizer:
+def _tokenizer(config: TokenizerConfig, seed: int, workdir: epath.Path) -> Tokenizer:
   return make_tokenizer(config, functools.partial(train_rqvae, seed=seed, workdir=workdir))
 
 
@@ -160,7 +159,7 @@ def _from_file(config: FileSettings, items: Items, vectors_NxF: np.ndarray) -> E
 
 
 def _by_tokenizer(
-  config: TokenizerConfig, items: Items, vectors_NxF: np.ndarray, seed: int, workdir: Path
+  config: TokenizerConfig, items: Items, vectors_NxF: np.ndarray, seed: int, workdir: epath.Path
 ) -> Encoded:
   """The codes of a tokenizer that is fitted to the catalogue."""
   tokenizer = _tokenizer(config, seed, workdir)
