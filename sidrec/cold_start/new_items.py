@@ -11,6 +11,7 @@ from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.cold_start.merge import merge
 from sidrec.cold_start.similarity import by_similarity
 from sidrec.core.atomic import PathLike
+from sidrec.core.paths import as_path
 from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.parts import join_items
 from sidrec.data.seen import SeenItems
@@ -22,7 +23,9 @@ from sidrec.run import load
 from sidrec.run.generations import Chain
 from sidrec.run.load import Recommender
 from sidrec.run.prepare import load_prepared
-from sidrec.run.settings import RunConfig
+from sidrec.run.settings import RunConfig, run_config
+from sidrec.run.stage import find
+from sidrec.run.train import TRAIN
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.beam import item_weight
 from sidrec.search.results import Recommendations
@@ -64,7 +67,8 @@ def with_new_items(
       is in the catalogue already.
     FileNotFoundError: if the recommender is not trained yet.
   """
-  grown = grow(config, workdir, new_items)
+  config = run_config(config)
+  grown = grow(config, find(TRAIN, config, as_path(workdir)), new_items)
 
   def recommend_users(params, histories, users_R, seen=None):
     known, new = recommend_both(grown, params, histories, users_R, seen)

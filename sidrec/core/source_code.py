@@ -22,7 +22,7 @@ def _code(function: Any) -> bytes:
   module = sys.modules.get(getattr(function, "__module__", ""))
   if module is not None and module.__name__ == "__main__":
     module = None  # a script that only registers and runs; its other lines decide nothing
-  for readable in (module, function):
+  for readable in filter(None, (module, function)):
     try:
       return inspect.getsource(readable).encode()
     except (TypeError, OSError):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
+from etils import epath
 
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table, markdown_table
@@ -55,7 +56,7 @@ class Group(NamedTuple):
   per_user: dict[str, np.ndarray]  # by the same paths: each user's mean over seeds, float64 [U]
 
 
-def read_run(folder: Path) -> FinishedRun:
+def read_run(folder: Path | epath.Path) -> FinishedRun:
   """Reads config.json, evaluation.json and per_user.npz, which may be missing.
 
   Raises:

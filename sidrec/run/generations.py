@@ -123,13 +123,15 @@ def prune(workdir: epath.Path) -> None:
         _delete(generation)
 
 
-def link(workdir: epath.Path, generation: Generation, names: Iterable[str]) -> None:
-  """Links from the run's folder to these outputs, where the file system has links."""
-  for name in names if is_local(workdir) else ():
-    place, target = Path(workdir / name), Path(generation.folder / name)
-    goal = os.path.relpath(target, workdir)
-    if not target.exists() or (place.is_symlink() and os.readlink(place) == goal):
-      continue
+def is_linked(workdir: epath.Path, outputs: Mapping[str, Generation]) -> bool:
+  """Whether the links for people lead to these outputs; see `link`."""
+  return not _missing_links(workdir, outputs)
+
+
+def link(workdir: epath.Path, outputs: Mapping[str, Generation]) -> None:
+  """Links from the run's folder to outputs by name, where the file system has links."""
+  for name, goal in _missing_links(workdir, outputs).items():
+    place = Path(workdir / name)
     draft = place.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
     try:
       draft.symlink_to(goal)
@@ -138,6 +140,19 @@ def link(workdir: epath.Path, generation: Generation, names: Iterable[str]) -> N
       os.replace(draft, place)
     except OSError:
       draft.unlink(missing_ok=True)
+
+
+def _missing_links(workdir: epath.Path, outputs: Mapping[str, Generation]) -> dict[str, str]:
+  """Name → where a link should lead and does not."""
+  goals = {
+    name: f"{STAGES}/{generation.folder.name}/{name}" for name, generation in outputs.items()
+  }
+  return {
+    name: goal
+    for name, goal in goals.items()
+    if is_local(workdir) and (workdir / goal).exists()
+    if not os.path.islink(workdir / name) or os.readlink(workdir / name) != goal
+  }
 
 
 def _delete(generation: Generation) -> None:

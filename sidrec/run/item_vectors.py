@@ -97,7 +97,7 @@ def _sasrec(
 
 
 # What behaviour says: block → (settings, data set, seed, work directory) → vectors_NxF.
-BEHAVIOUR_BLOCKS: dict[str, Callable[[FeaturesConfig, Dataset, int, Path], np.ndarray]] = {
+BEHAVIOUR_BLOCKS: dict[str, Callable[[FeaturesConfig, Dataset, int, epath.Path], np.ndarray]] = {
   "cooccurrence": _cooccurrence,
   "item2vec": _item2vec,
   "sasrec": _sasrec,

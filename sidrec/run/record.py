@@ -79,7 +79,8 @@ def read_record(folder: epath.Path) -> Record:
     )
   if version != FORMAT:
     raise another_version(folder)
-  return Record(**whole | {"inputs": Inputs(**whole["inputs"])})
+  inputs = Inputs(**whole["inputs"])
+  return Record(whole["stage"], inputs, whole["outputs"], whole["finished"])
 
 
 def another_version(folder: epath.Path) -> ValueError:

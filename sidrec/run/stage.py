@@ -99,8 +99,7 @@ def run(last: Stage, config: RunConfig, workdir: epath.Path, manner: Manner = AS
       else:
         print(f"{stage.name}: unchanged, kept")
         chain[stage.name] = _kept(step)
-    if is_locked:
-      from_primary(lambda: _tidy(order, config, workdir, chain))
+    from_primary(lambda: _tidy(order, config, workdir, chain, is_locked))
   if last.shows:
     print(chain[last.name].file(last.shows).read_text(encoding="utf-8"))
   return chain
@@ -244,10 +243,21 @@ def _kept(step: Step) -> Generation:
   return step.generation
 
 
-def _tidy(order: Mapping[str, Stage], config: RunConfig, workdir: epath.Path, chain: Chain) -> None:
-  for name, generation in chain.items():
-    folders.link(workdir, generation, [*order[name].outputs(config), CONFIG])
-  folders.prune(workdir)
+def _tidy(
+  order: Mapping[str, Stage], config: RunConfig, workdir: epath.Path, chain: Chain, is_locked: bool
+) -> None:
+  """Links to the chain's outputs, and deletes old generations after new ones were made."""
+  outputs = {
+    name: chain[stage.name]
+    for stage in order.values()
+    for name in (*stage.outputs(config), CONFIG)  # the last stage's config is the run's
+  }
+  if is_locked:
+    folders.link(workdir, outputs)
+    folders.prune(workdir)
+  elif not folders.is_linked(workdir, outputs):
+    with contextlib.suppress(OSError), locked(workdir):  # it may be read-only
+      folders.link(workdir, outputs)
 
 
 @contextlib.contextmanager
@@ -268,7 +278,7 @@ def _belonging(
 ) -> Chain | str:
   """What a generation was built on, itself last, or in words why it is not what is looked for."""
   chain = {generation.record.stage: generation}
-  for name in reversed(order):  # a stage comes after all that were built on it
+  for name in reversed(list(order)):  # a stage comes after all that were built on it
     settings, record = as_json(order[name].settings(config)), chain[name].record
     if record.inputs.settings != settings:
       wanted = dataclasses.replace(record.inputs, settings=settings)

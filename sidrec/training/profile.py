@@ -27,7 +27,7 @@ class Trace:
   `steps` steps if there are as many. If training stops early, the trace is lost.
   """
 
-  def __init__(self, folder: Path, steps: int, total_steps: int):
+  def __init__(self, folder: str | os.PathLike[str], steps: int, total_steps: int):
     """Prepares a trace; only the primary host traces.
 
     Args:
