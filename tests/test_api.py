@@ -55,7 +55,7 @@ def test_the_library_adds_the_item_head_by_default(trained):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"there is no run in .*: it has no config.json"):
+  with pytest.raises(FileNotFoundError, match=r"there is no run in .*: no stage is done there"):
     sidrec.load(tmp_path)
 
 

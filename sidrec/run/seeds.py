@@ -10,8 +10,8 @@ import json
 from etils import epath
 from ml_collections import ConfigDict
 
-from sidrec.core.atomic import write_whole_text
-from sidrec.core.paths import absolute
+from sidrec.core.atomic import PathLike, write_whole_text
+from sidrec.core.paths import absolute, as_path
 from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.results import Group, group_runs, group_text, read_run
@@ -23,7 +23,7 @@ from sidrec.run.stages import run_to
 
 def evaluate_seeds(
   config: RunConfig | ConfigDict,
-  workdir: epath.Path,
+  workdir: PathLike,
   num_seeds: int,
   resamples: int = RESAMPLES,
   manner: Manner = AS_NEEDED,
@@ -42,7 +42,7 @@ def evaluate_seeds(
   Raises:
     ValueError: if num_seeds is below 1, or as a run does.
   """
-  config = run_config(config)
+  config, workdir = run_config(config), as_path(workdir)
   if num_seeds < 1:
     raise ValueError(f"--seeds must be 1 or more, not {num_seeds}")
   if num_seeds == 1:
