@@ -1,6 +1,5 @@
 """What `import sidrec` offers beyond semantic IDs: train, load, recommend, register."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +7,8 @@ from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie, build_trie
-from sidrec.data.cache import load_dataset
+from sidrec.core.atomic import PathLike
+from sidrec.core.paths import as_path
 from sidrec.data.dataset import Dataset
 from sidrec.data.sources.registry import register_source
 from sidrec.estimators.category_rule import CategoryRule
@@ -20,9 +20,13 @@ from sidrec.estimators.estimators import (
   ResidualKMeans,
 )
 from sidrec.models.base import EncoderOutput, SemanticIDModel
-from sidrec.run.load import load_trained
-from sidrec.run.settings import RunConfig, load_config
+from sidrec.run.config_file import load_config
+from sidrec.run.load import trained_of
+from sidrec.run.prepare import load_prepared
+from sidrec.run.settings import RunConfig, run_config
+from sidrec.run.stage import find
 from sidrec.run.stages import run_to
+from sidrec.run.train import TRAIN
 from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
 from sidrec.search.recommend import recommend
 from sidrec.search.results import Recommendations
@@ -127,19 +131,19 @@ class TrainedRun(NamedTuple):
     )
 
 
-def load(workdir: Path | str) -> TrainedRun:
-  """Loads a finished run from its folder, after a check of the whole chain of its stages.
+def load(workdir: PathLike) -> TrainedRun:
+  """Loads a finished run from its folder: the newest recommender and all it was built on, checked.
 
   Raises:
     FileNotFoundError: if there is no run, or it is not trained yet.
     ValueError: if its parts do not belong together.
   """
   config = load_config(workdir)
-  trained = load_trained(config, workdir)
-  return TrainedRun(config, load_dataset(Path(workdir) / "dataset.npz"), *trained)
+  chain = find(TRAIN, config, as_path(workdir))
+  return TrainedRun(config, load_prepared(chain), *trained_of(config, chain))
 
 
-def fit(config: RunConfig | ConfigDict, workdir: Path | str) -> TrainedRun:
+def fit(config: RunConfig | ConfigDict, workdir: PathLike) -> TrainedRun:
   """Trains a recommender, or continues where a run was stopped, and loads it.
 
   Args:
@@ -149,5 +153,6 @@ def fit(config: RunConfig | ConfigDict, workdir: Path | str) -> TrainedRun:
   Raises:
     ValueError, FileNotFoundError: as `run.stage.run` does.
   """
-  run_to("train", config, workdir)
-  return load(workdir)
+  config = run_config(config)
+  chain = run_to("train", config, workdir)
+  return TrainedRun(config, load_prepared(chain), *trained_of(config, chain))

@@ -2,23 +2,27 @@
 
 import io
 import sys
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from sidrec.config import run_name
+from sidrec.core.paths import as_path
 from sidrec.run import recommend
+from sidrec.run.stage import Manner
 
 FLAGS = flags.FLAGS
 
 
-def define(modes: list[str]) -> None:
-  """Defines the flags; `modes` are what --mode may be."""
+def define(modes: list[str], stages: list[str]) -> None:
+  """Defines the flags; `modes` are what --mode may be, and `stages` what can be done again."""
   config_flags.DEFINE_config_file("config", help_string="Such as configs/demo.py")
   flags.mark_flag_as_required("config")
   flags.DEFINE_enum("mode", "all", modes, "What to do, earlier stages too.")
+  flags.DEFINE_enum("redo", None, stages, "A stage to do again though nothing changed.")
+  flags.DEFINE_bool("wait", False, "Wait for another process in the same --workdir.")
   flags.DEFINE_integer("seeds", 1, "evaluate: how many seeds, a run of its own for each.")
   flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
   flags.DEFINE_string("compilation_cache", None, "Folder where later runs find what was compiled.")
@@ -67,10 +71,21 @@ def config() -> ConfigDict:
   return FLAGS.config
 
 
-def workdir() -> Path:
+def workdir() -> epath.Path:
   """The run's folder."""
   name = config_flags.get_config_filename(FLAGS["config"])
-  return Path(FLAGS.workdir or Path("runs") / run_name(name))
+  return as_path(FLAGS.workdir or f"runs/{run_name(name)}")
+
+
+def manner() -> Manner:
+  """How the stages are run."""
+  return Manner(FLAGS.redo or "", FLAGS.wait)
+
+
+def one_sentence(message: Warning | str, *where: Any, **more: Any) -> str:
+  """A warning as the command line shows it: without its place in the code."""
+  del where, more
+  return f"sidrec: {message}\n"
 
 
 def request() -> recommend.Request:

@@ -1,10 +1,11 @@
 """The one door: python -m sidrec.main --config=configs/demo.py [--mode=…]."""
 
 import traceback
-from pathlib import Path
+import warnings
 
 import jax
 from absl import app, logging
+from etils import epath
 from ml_collections import ConfigDict
 
 from sidrec import flags
@@ -12,10 +13,10 @@ from sidrec.cold_start.measure import cold_start
 from sidrec.parallel import hosts, preemption
 from sidrec.run import recommend
 from sidrec.run.seeds import evaluate_seeds
-from sidrec.run.stages import STAGES, run_to
+from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.training.profile import enable_compilation_cache
 
-flags.define(["all", *STAGES, "cold_start", "recommend"])
+flags.define(["all", *STAGES, "cold_start", "recommend", "status"], [*STAGES, "cold_start"])
 
 
 def main(_) -> None:
@@ -24,6 +25,7 @@ def main(_) -> None:
   However one process ends, the others end with it.
   """
   logging.set_verbosity(logging.WARNING)
+  warnings.formatwarning = flags.one_sentence
   try:
     if flags.FLAGS.compilation_cache:
       enable_compilation_cache(flags.FLAGS.compilation_cache)
@@ -44,23 +46,28 @@ def main(_) -> None:
     hosts.end(f"sidrec: process {jax.process_index()} failed: {type(error).__name__}: {reason}")
 
 
-def run(mode: str, config: ConfigDict, workdir: Path) -> None:
+def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
   """One mode, from its first stage on."""
   if flags.FLAGS.seeds != 1 and mode != "evaluate":
     raise ValueError("--seeds goes with --mode=evaluate")
+  manner = flags.manner()
+  if manner.redo and mode not in ("all", "cold_start", *STAGES):
+    raise ValueError("--redo goes with a --mode that runs stages")
   hosts.check_shared(workdir)
   match mode:
+    case "status":
+      print(status_text(config, workdir))
     case "recommend":
       recommend.answer(config, workdir, flags.request())
     case "cold_start":
-      cold_start(config, workdir)
+      cold_start(config, workdir, manner)
     case "evaluate":
-      evaluate_seeds(config, workdir, flags.FLAGS.seeds)
+      evaluate_seeds(config, workdir, flags.FLAGS.seeds, manner=manner)
     case "all":
-      run_to("evaluate", config, workdir)
+      run_to("evaluate", config, workdir, manner)
       recommend.show_first_users(config, workdir)
     case _:
-      run_to(mode, config, workdir)
+      run_to(mode, config, workdir, manner)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def test_saved_parameters_say_which_catalogue_they_are_for(trained):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"there is no run in .*: it has no config.json"):
+  with pytest.raises(FileNotFoundError, match=r"there is no run in .*: no stage is done there"):
     sidrec.load(tmp_path)
 
 

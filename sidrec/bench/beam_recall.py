@@ -20,19 +20,20 @@ import numpy as np
 from sidrec.bench.decoding_model import AllCodesTiger, MeasuredModel
 from sidrec.bench.overlap import in_common
 from sidrec.bench.unconstrained_beam import unconstrained_search
-from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.paths import as_path
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
-from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.models.base import SemanticIDModel
-from sidrec.run.settings import load_config
-from sidrec.run.train import make_model
+from sidrec.run.config_file import load_config
+from sidrec.run.load import trained_of
+from sidrec.run.prepare import load_prepared
+from sidrec.run.stage import find
+from sidrec.run.train import TRAIN
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
-from sidrec.training.checkpoint import load_params
 
 RESULTS = 10
 USERS_AT_ONCE = 32
@@ -68,10 +69,8 @@ def measure(
     num_users: to draw.
   """
   config = load_config(workdir)
-  dataset = load_dataset(workdir / "dataset.npz")
-  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
-  model, trie = make_model(config, ids)
-  params = load_params(workdir / "recommender")
+  chain = find(TRAIN, config, as_path(workdir))
+  dataset, (_, model, params, trie) = load_prepared(chain), trained_of(config, chain)
   history_BxS = _draw_histories(dataset, model, num_users)
   path_NxLp1 = trie_lib.paths(trie)
 

@@ -14,11 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from sidrec.data.cache import load_dataset
+from sidrec.core.paths import as_path
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
-from sidrec.run.load import load_recommender
-from sidrec.run.settings import load_config
+from sidrec.run.config_file import load_config
+from sidrec.run.load import recommender_of
+from sidrec.run.prepare import load_prepared
+from sidrec.run.stage import find
+from sidrec.run.train import TRAIN
 
 RESULTS = 10
 
@@ -31,12 +34,13 @@ def measure(workdir: Path, repeats: int, say: Callable[[str], None] = print) -> 
     repeats: timed passes over all users, after one that compiles; the median counts.
   """
   config = load_config(workdir)
-  histories = held_out_view(load_dataset(workdir / "dataset.npz").histories, "test").histories
+  chain = find(TRAIN, config, as_path(workdir))
+  histories = held_out_view(load_prepared(chain).histories, "test").histories
   seen, users_U = seen_items(histories), np.arange(histories.num_users)
   measured: dict[str, Any] = {"users": histories.num_users}
   for name, beams in (("users_per_s", config.search.beams), ("users_per_s_k10", RESULTS)):
     search = dataclasses.replace(config.search, beams=beams)
-    recommender = load_recommender(dataclasses.replace(config, search=search), workdir)
+    recommender = recommender_of(dataclasses.replace(config, search=search), chain)
     seconds = []
     for _ in range(repeats + 1):
       start = time.perf_counter()

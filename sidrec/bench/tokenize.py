@@ -21,9 +21,10 @@ from ml_collections import ConfigDict, config_flags
 
 from sidrec.bench.timing import hardware
 from sidrec.config import run_name
-from sidrec.core.atomic import write_whole_text
-from sidrec.data.cache import load_dataset
+from sidrec.core.atomic import PathLike, write_whole_text
+from sidrec.core.paths import as_path
 from sidrec.run import item_vectors
+from sidrec.run.prepare import load_prepared
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stages import run_to
 from sidrec.run.tokenize_items import tokenize_items, write_tokenized
@@ -56,12 +57,11 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def compare(
-  config: RunConfig | ConfigDict, names: Sequence[str], workdir: Path
+  config: RunConfig | ConfigDict, names: Sequence[str], workdir: PathLike
 ) -> dict[str, dict[str, Any]]:
   """Quality reports of tokenizers on the same item vectors; files go to a folder for each."""
-  config = run_config(config)
-  run_to("prepare", config, workdir)
-  dataset = load_dataset(workdir / "dataset.npz")
+  config, workdir = run_config(config), as_path(workdir)
+  dataset = load_prepared(run_to("prepare", config, workdir))
   made = item_vectors.item_vectors(config.features, dataset, config.seed, workdir)
   for note in made.notes:
     print(note)
@@ -95,7 +95,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   try:
     if values.config is not None:
       name = run_name(config_flags.get_config_filename(values["config"]))
-      workdir = Path(values.workdir or Path("runs") / f"tokenize-{name}")
+      workdir = as_path(values.workdir or f"runs/tokenize-{name}")
       reports = compare(values.config, values.tokenizers, workdir)
       write_whole_text(workdir / "comparison.json", json.dumps(reports, indent=2) + "\n")
       write_whole_text(workdir / "comparison.md", compare_markdown(reports) + "\n")

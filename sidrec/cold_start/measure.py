@@ -9,10 +9,10 @@ validation.
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from sidrec.cold_start.evaluation import (
@@ -24,17 +24,18 @@ from sidrec.cold_start.evaluation import (
 )
 from sidrec.cold_start.merge import merge
 from sidrec.cold_start.new_items import Grown, grow, params_of_both, recommend_both
-from sidrec.core.atomic import write_whole_text
+from sidrec.core.atomic import PathLike, write_whole_text
+from sidrec.core.paths import as_path
 from sidrec.core.settings import to_dict
-from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import Dataset, HeldOut
 from sidrec.data.parts import take_items
 from sidrec.data.seen import seen_items
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.prepare import PREPARE
+from sidrec.run.generations import Chain
+from sidrec.run.prepare import PREPARE, load_prepared
 from sidrec.run.settings import RunConfig, run_config
-from sidrec.run.stage import Stage, run
+from sidrec.run.stage import AS_NEEDED, Manner, Stage, run
 from sidrec.run.train import TRAIN
 
 Metrics = dict[str, dict[str, float]]  # see `metrics_by_target`
@@ -42,29 +43,32 @@ Metrics = dict[str, dict[str, float]]  # see `metrics_by_target`
 FOLDER = "cold_start"  # of the experiment's own run
 
 
-def cold_start(config: RunConfig | ConfigDict, workdir: Path) -> str:
+def cold_start(
+  config: RunConfig | ConfigDict, workdir: PathLike, manner: Manner = AS_NEEDED
+) -> Chain:
   """Trains without the held-out items, adds them, and measures how both kinds are recommended.
 
   Writes `cold_start.json` and `cold_start.txt`, which it prints.
 
   Returns:
-    The stage's fingerprint.
+    The generations of the stage and of what it was built on.
   """
-  config = run_config(config)
+  config, workdir = run_config(config), as_path(workdir)
   held_out = dataclasses.replace(config.cold_start, held_out=True)
   without = dataclasses.replace(config, cold_start=held_out)
-  trained = run(TRAIN, without, workdir / FOLDER)
+  of_stage = manner.redo == "cold_start"
+  trained = run(TRAIN, without, workdir / FOLDER, manner._replace(redo="") if of_stage else manner)
 
-  def build(config: RunConfig, workdir: Path) -> None:
+  def build(config: RunConfig, folder: epath.Path, before: Chain) -> None:
     del config
-    measured = measure(without, workdir)
-    from_primary(lambda: _write(measured, workdir))
+    measured = measure(without, load_prepared(before), trained)
+    from_primary(lambda: _write(measured, folder))
 
   stage = Stage(
     "cold_start",
     after=lambda config: (PREPARE,),
     settings=lambda config: {
-      "fingerprint_without": trained,
+      "identity of the run without": trained["train"].record.identity,
       "search": to_dict(config.search),
       "cold_start": to_dict(config.cold_start),
     },
@@ -72,13 +76,13 @@ def cold_start(config: RunConfig | ConfigDict, workdir: Path) -> str:
     build=build,
     shows="cold_start.txt",
   )
-  return run(stage, config, workdir)
+  return run(stage, config, workdir, manner if of_stage else manner._replace(redo=""))
 
 
-def _write(measured: Mapping[str, Any], workdir: Path) -> None:
+def _write(measured: Mapping[str, Any], folder: epath.Path) -> None:
   text = json.dumps(measured, indent=2, allow_nan=False)
-  write_whole_text(workdir / "cold_start.json", f"{text}\n")
-  write_whole_text(workdir / "cold_start.txt", report_text(measured))
+  write_whole_text(folder / "cold_start.json", f"{text}\n")
+  write_whole_text(folder / "cold_start.txt", report_text(measured))
 
 
 class _Experiment(NamedTuple):
@@ -118,19 +122,19 @@ class _Experiment(NamedTuple):
     return metrics_by_target(lists, task.target_U[users_R], self.num_known)
 
 
-def measure(config: RunConfig, workdir: Path) -> dict[str, Any]:
+def measure(config: RunConfig, whole: Dataset, trained: Chain) -> dict[str, Any]:
   """The content of `cold_start.json`: see `evaluation.report_text`.
 
   Args:
     config: of the run without the held-out items.
-    workdir: holds the whole data set, and that run in a folder.
+    whole: the data set with all items.
+    trained: the run without the held-out items.
 
   Raises:
     ValueError: if no target of a split is a held-out item, or all are.
   """
   settings = config.cold_start
-  whole = load_dataset(workdir / "dataset.npz")
-  experiment = _grow(config, workdir, whole)
+  experiment = _grow(config, trained, whole)
   valid_R = _validation_users(experiment, config.seed, config.train.valid_users)
   shares = (0.0, *sorted(settings.shares))
   by_share = dict(zip(shares, experiment.with_shares("valid", valid_R, shares), strict=True))
@@ -166,11 +170,11 @@ def _validation_users(experiment: _Experiment, seed: int, num_known: int) -> np.
   return np.concatenate([np.flatnonzero(new_U), known_R[:num_known]])
 
 
-def _grow(config: RunConfig, workdir: Path, whole: Dataset) -> _Experiment:
+def _grow(config: RunConfig, trained: Chain, whole: Dataset) -> _Experiment:
   """Adds the held-out items to the run that was trained without them."""
-  trained_ids_N = load_dataset(workdir / FOLDER / "dataset.npz").items.ids_N
+  trained_ids_N = load_prepared(trained).items.ids_N
   new_M = np.flatnonzero(~np.isin(whole.items.ids_N, trained_ids_N))
-  grown = grow(config, workdir / FOLDER, take_items(whole.items, new_M))
+  grown = grow(config, trained, take_items(whole.items, new_M))
   # The row of each item of the whole catalogue in the grown one, which holds them all.
   grown_ids_N = grown.dataset.items.ids_N
   order_N = np.argsort(grown_ids_N)

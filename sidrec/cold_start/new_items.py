@@ -1,6 +1,5 @@
 """A trained recommender over a catalogue that has grown, without training."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,6 +10,8 @@ from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.cold_start.merge import merge
 from sidrec.cold_start.similarity import by_similarity
+from sidrec.core.atomic import PathLike
+from sidrec.core.paths import as_path
 from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.parts import join_items
 from sidrec.data.seen import SeenItems
@@ -19,9 +20,12 @@ from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import load
+from sidrec.run.generations import Chain
 from sidrec.run.load import Recommender
+from sidrec.run.prepare import load_prepared
 from sidrec.run.settings import RunConfig, run_config
-from sidrec.run.train import make_model
+from sidrec.run.stage import find
+from sidrec.run.train import TRAIN
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.beam import item_weight
 from sidrec.search.results import Recommendations
@@ -46,7 +50,7 @@ class Grown(NamedTuple):
 
 
 def with_new_items(
-  config: RunConfig | ConfigDict, workdir: Path | str, new_items: Items, share: float
+  config: RunConfig | ConfigDict, workdir: PathLike, new_items: Items, share: float
 ) -> Recommender:
   """A finished run's recommender that recommends new items too.
 
@@ -63,7 +67,8 @@ def with_new_items(
       is in the catalogue already.
     FileNotFoundError: if the recommender is not trained yet.
   """
-  grown = grow(config, workdir, new_items)
+  config = run_config(config)
+  grown = grow(config, find(TRAIN, config, as_path(workdir)), new_items)
 
   def recommend_users(params, histories, users_R, seen=None):
     known, new = recommend_both(grown, params, histories, users_R, seen)
@@ -100,16 +105,15 @@ def normalised(result: Recommendations) -> Recommendations:
   return Recommendations(item_BxK, score_BxK.astype(np.float32), valid_BxK)  # pyrefly: ignore
 
 
-def grow(config: RunConfig | ConfigDict, workdir: Path | str, new_items: Items) -> Grown:
+def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   """Gives new items IDs and parameters, and makes the searches; see `with_new_items`."""
-  config, workdir = run_config(config), Path(workdir)
-  dataset, _, params, _ = load.load_recommender(config, workdir)
-  inputs_MxF = load.new_item_vectors(config, workdir, new_items)
-  ids = load.load_semantic_ids(config, workdir)
-  model, trained = make_model(config, ids)
+  dataset = load_prepared(chain)
+  _, model, params, trained = load.trained_of(config, chain)
+  inputs_MxF = load.new_item_vectors_of(config, chain, new_items)
+  ids = load.semantic_ids_of(config, chain)
   new_rows = np.arange(ids.num_items, ids.num_items + new_items.num_items)
   grown_ids = ids.add_items(inputs_MxF, new_rows)
-  known_NxF = np.load(workdir / "vectors.npy")
+  known_NxF = load.item_vectors_of(chain)
   # Some tokenizers also take category paths, which come before the vectors.
   vectors_NxF = np.concatenate([known_NxF, inputs_MxF[:, -known_NxF.shape[1] :]])
   known_N = grown_ids.item_ids < ids.num_items

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sidrec.core.atomic import whole_folder, write_whole_text
+from sidrec.core.content import stamps
 from sidrec.data import shards
 from sidrec.data.arrays import load_npz
 from sidrec.data.batches import BatchAt, Source
@@ -236,7 +237,7 @@ def read_store(path: str, min_interactions: int = 3, *, users: int = 0) -> Datas
 
 
 def signature_store(path: str, *, users: int = 0) -> dict[str, Any]:
-  """What identifies a store, without reading its histories: its metadata, sizes and times.
+  """What identifies the files of a store, without reading its histories.
 
   Raises:
     FileNotFoundError, ValueError: if there is no store.
@@ -244,11 +245,7 @@ def signature_store(path: str, *, users: int = 0) -> dict[str, Any]:
   del users  # of the settings, not of the files
   folder = Path(path).expanduser()
   read_metadata(folder)
-  files = sorted(file for file in folder.iterdir() if file.is_file())
-  return {
-    "folder": str(folder.resolve()),
-    "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-  }
+  return {"files": stamps(sorted(file for file in folder.iterdir() if file.is_file()))}
 
 
 # Training.

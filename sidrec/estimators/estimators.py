@@ -7,11 +7,11 @@ import dataclasses
 import functools
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import jax
 import numpy as np
+from etils import epath
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
@@ -68,7 +68,7 @@ class TokenizerEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
       self.describer_ = fit_describer(X, self._width())  # pyrefly: ignore
     vectors_NxF = self._vectors(X, fitting=True)
     with tempfile.TemporaryDirectory() as folder:  # of a training's checkpoints
-      train = functools.partial(train_rqvae, seed=seed, workdir=Path(folder))
+      train = functools.partial(train_rqvae, seed=seed, workdir=epath.Path(folder))
       params = make_tokenizer(config, train).fit(jax.random.key(seed), vectors_NxF)
       self.params_ = jax.tree.map(np.asarray, params)
     self.config_ = config

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
+from etils import epath
 
 from sidrec.core.readers import parse_json
 from sidrec.core.settings import flatten
@@ -56,7 +57,7 @@ class Group(NamedTuple):
   per_user: dict[str, np.ndarray]  # by the same paths: each user's mean over seeds, float64 [U]
 
 
-def read_run(folder: Path) -> FinishedRun:
+def read_run(folder: Path | epath.Path) -> FinishedRun:
   """Reads config.json, evaluation.json and per_user.npz, which may be missing.
 
   Raises:
@@ -78,7 +79,7 @@ def read_run(folder: Path) -> FinishedRun:
   return FinishedRun(str(folder), config_name, settings, evaluation, per_user)
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path | epath.Path) -> dict[str, Any]:
   """The content of config.json."""
   try:
     settings = parse_json(path.read_bytes())

@@ -16,11 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 
 from sidrec.parallel import mesh as mesh_lib
@@ -171,7 +171,7 @@ def from_primary(make: Callable[[], Any]) -> Any:
   return json.loads(text)
 
 
-def check_shared(folder: Path) -> None:
+def check_shared(folder: epath.Path) -> None:
   """Checks that every process sees what the primary host writes to a folder; makes the folder.
 
   Raises:
@@ -193,7 +193,7 @@ def check_shared(folder: Path) -> None:
     time.sleep(0.1)
   else:
     raise OSError(
-      f"process {jax.process_index()} does not see in {folder.absolute()} what process "
+      f"process {jax.process_index()} does not see in {folder} what process "
       "0 wrote there; --workdir must name a folder on a file system that all processes share"
     )
   wait_for_all()

@@ -1,8 +1,10 @@
 """The last stage of a run: every system on the same users, ranked and counted alike."""
 
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
+from sidrec.core.atomic import write_whole_text
 from sidrec.core.settings import to_dict
 from sidrec.data.dataset import Dataset, held_out_view, training_view
 from sidrec.evaluation import report
@@ -15,7 +17,8 @@ from sidrec.evaluation.baselines import (
 from sidrec.evaluation.evaluate import Evaluation, evaluate
 from sidrec.evaluation.protocol import SPLITS, protocol_of
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.load import load_recommender, load_sasrec
+from sidrec.run.generations import Chain
+from sidrec.run.load import recommender_of, sasrec_of
 from sidrec.run.sasrec import SASREC
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
@@ -25,22 +28,22 @@ from sidrec.search.beam import item_weight
 Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
 
-def write_evaluations(config: RunConfig, workdir: Path) -> None:
+def write_evaluations(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Measures the recommender, SASRec if enabled, and the baselines, on both splits.
 
   Writes `evaluation.json`, `per_user.npz` and the table, `evaluation.txt`.
   """
-  dataset, evaluations = evaluate_trained(config, workdir)
+  dataset, evaluations = evaluate_trained(config, before)
 
   def write() -> None:
     systems = {**evaluations, **evaluate_baselines(config, dataset)}
-    write_files(config, workdir, dataset, systems)
+    write_files(config, folder, dataset, systems)
 
   from_primary(write)
 
 
 def write_files(
-  config: RunConfig, workdir: Path, dataset: Dataset, evaluations: Evaluations
+  config: RunConfig, folder: epath.Path, dataset: Dataset, evaluations: Evaluations
 ) -> None:
   """The three files."""
   c = config.search
@@ -54,19 +57,19 @@ def write_files(
   tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
   weight = item_weight(config.model, c)
   protocol = protocol_of(dataset, c.results, c.beams, tie_seed, weight, sasrec=sasrec)
-  report.write_per_user(workdir / "per_user.npz", per_user)
-  report.write_evaluation(workdir / "evaluation.json", protocol, means)
+  report.write_per_user(folder / "per_user.npz", per_user)
+  report.write_evaluation(folder / "evaluation.json", protocol, means)
   text = report.evaluation_report(protocol, means, per_user)
-  (workdir / "evaluation.txt").write_text(text, encoding="utf-8")
+  write_whole_text(folder / "evaluation.txt", text)
 
 
-def evaluate_trained(config: RunConfig, workdir: Path) -> tuple[Dataset, Evaluations]:
+def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluations]:
   """The data set, and what was trained on it, the recommender first; on all devices."""
-  recommender = load_recommender(config, workdir)
+  recommender = recommender_of(config, chain)
   dataset = recommender.dataset
   trained = {"sidrec": (recommender.recommend_users, recommender.params)}
   if config.sasrec.enabled:
-    trained["sasrec"] = load_sasrec(config, workdir)
+    trained["sasrec"] = sasrec_of(config, chain)
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   num_items, num_results = dataset.items.num_items, config.search.results
   return dataset, {

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
+from sidrec.core.source_code import code_hashes
 from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.features.behaviour import behaviour_of_neighbours
 from sidrec.features.combine import Params, apply_combine, fit_combine
@@ -20,7 +22,6 @@ from sidrec.features.statistics import item_statistics
 from sidrec.features.text import text_vectors
 from sidrec.features.vector_file import file_vectors
 from sidrec.models.sasrec import SASRec, SASRecConfig
-from sidrec.run.workdir import file_signature
 from sidrec.trainers.sasrec import item_embeddings, train_sasrec
 from sidrec.trainers.settings import SASRecTrainConfig
 
@@ -36,7 +37,7 @@ class ItemVectors(NamedTuple):
 
 
 def item_vectors(
-  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
 ) -> ItemVectors:
   """The vectors of a data set's items; only blocks with a weight above 0 are made.
 
@@ -62,20 +63,24 @@ def item_vectors(
 
 
 def _cooccurrence(
-  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
 ) -> np.ndarray:
   del seed, workdir
   training = training_view(dataset.histories)
   return cooccurrence_vectors(training, dataset.items.num_items, features.cooccurrence)
 
 
-def _item2vec(features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path) -> np.ndarray:
+def _item2vec(
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
+) -> np.ndarray:
   del workdir
   key, training = jax.random.key(seed), training_view(dataset.histories)
   return item2vec_vectors(key, training, dataset.items.num_items, features.item2vec)
 
 
-def _sasrec(features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path) -> np.ndarray:
+def _sasrec(
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
+) -> np.ndarray:
   c = features.sasrec
   model = SASRec(
     SASRecConfig(
@@ -92,7 +97,7 @@ def _sasrec(features: FeaturesConfig, dataset: Dataset, seed: int, workdir: Path
 
 
 # What behaviour says: block → (settings, data set, seed, work directory) → vectors_NxF.
-BEHAVIOUR_BLOCKS: dict[str, Callable[[FeaturesConfig, Dataset, int, Path], np.ndarray]] = {
+BEHAVIOUR_BLOCKS: dict[str, Callable[[FeaturesConfig, Dataset, int, epath.Path], np.ndarray]] = {
   "cooccurrence": _cooccurrence,
   "item2vec": _item2vec,
   "sasrec": _sasrec,
@@ -198,11 +203,15 @@ def checkpoint_folders(features: FeaturesConfig) -> list[str]:
   return [SASREC_FOLDER] if features.sasrec.weight > 0 else []
 
 
-def vector_files(features: FeaturesConfig) -> dict[str, list[int]]:
-  """A JSON-able value that changes when a file of vectors changes: their sizes and times."""
+def block_code() -> list[str]:
+  """What changes with the code of blocks that are not sidrec's own."""
+  return code_hashes(*BEHAVIOUR_BLOCKS.values(), *DESCRIBED_BLOCKS.values())
+
+
+def vector_files(features: FeaturesConfig) -> list[str]:
+  """The files of vectors that the blocks read."""
   blocks = [features.text, features.image, features.audio]
-  paths = [block.path for block in blocks if block.weight > 0]
-  return {key: value for path in paths for key, value in file_signature(path).items()}
+  return [block.path for block in blocks if block.weight > 0 and block.path]
 
 
 def cache_folder() -> Path:

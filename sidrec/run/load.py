@@ -1,10 +1,10 @@
-"""What a finished run holds, checked: every function here checks the whole chain of stages first.
+"""What a finished run holds: its newest complete chain of stages, with these settings, checked.
 
-All raise FileNotFoundError where a stage is not done, and ValueError where it was built with other
-settings or from the output of another run of an earlier stage.
+The functions `load_…` raise FileNotFoundError where a stage is not done, and ValueError where it
+was built with other settings, or is damaged. The functions `…_of` take the chain that `stage.find`
+or `stage.run` returned.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +12,17 @@ from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie
-from sidrec.data.cache import load_dataset
+from sidrec.core.atomic import PathLike, load_array
+from sidrec.core.paths import as_path
 from sidrec.data.dataset import Dataset, Items
 from sidrec.models.base import SemanticIDModel
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import item_vectors
+from sidrec.run.generations import Chain
+from sidrec.run.prepare import load_prepared
 from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.settings import RunConfig, run_config
-from sidrec.run.stage import check
+from sidrec.run.stage import find
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.run.tokenize_items import load_fitted, new_item_inputs
 from sidrec.run.train import TRAIN, make_model, search_trie
@@ -46,17 +49,25 @@ class Recommender(NamedTuple):
   recommend_users: RecommendUsers
 
 
-def load_semantic_ids(config: RunConfig | ConfigDict, workdir: Path | str) -> SemanticIDManager:
+def load_semantic_ids(config: RunConfig | ConfigDict, workdir: PathLike) -> SemanticIDManager:
   """The semantic IDs of a finished run, with the tokenizer that encodes new items."""
-  config, workdir = run_config(config), Path(workdir)
-  check(TOKENIZE, config, workdir)
-  fitted = load_fitted(config.tokenizer, config.seed, workdir)
-  return SemanticIDManager.load_from_file(workdir / "semantic_ids.json", fitted)
+  config = run_config(config)
+  return semantic_ids_of(config, find(TOKENIZE, config, as_path(workdir)))
 
 
-def new_item_vectors(
-  config: RunConfig | ConfigDict, workdir: Path | str, items: Items
-) -> np.ndarray:
+def semantic_ids_of(config: RunConfig, chain: Chain) -> SemanticIDManager:
+  """The semantic IDs, with the tokenizer that encodes new items."""
+  tokenized = chain["tokenize"]
+  fitted = load_fitted(config.tokenizer, config.seed, tokenized.file("tokenizer"))
+  return SemanticIDManager.load_from_file(tokenized.file("semantic_ids.json"), fitted)
+
+
+def item_vectors_of(chain: Chain) -> np.ndarray:
+  """The vectors of the catalogue's items, float32 [N, F]; mapped read-only where they can be."""
+  return load_array(chain["tokenize"].file("vectors.npy"))
+
+
+def new_item_vectors(config: RunConfig | ConfigDict, workdir: PathLike, items: Items) -> np.ndarray:
   """What `SemanticIDManager.add_items` takes for items that a finished run has not seen.
 
   Args:
@@ -70,49 +81,65 @@ def new_item_vectors(
   Raises:
     ValueError: as `item_vectors.new_item_vectors` does.
   """
-  config, workdir = run_config(config), Path(workdir)
-  check(TOKENIZE, config, workdir)
-  dataset = load_dataset(workdir / "dataset.npz")
-  params = load_params(workdir / "features")
-  vectors_NxF = np.load(workdir / "vectors.npy", mmap_mode="r")
-  vectors_MxF = item_vectors.new_item_vectors(config.features, dataset, params, vectors_NxF, items)
-  return new_item_inputs(config.tokenizer, items, vectors_MxF, workdir)
+  config = run_config(config)
+  return new_item_vectors_of(config, find(TOKENIZE, config, as_path(workdir)), items)
 
 
-def load_trained(config: RunConfig | ConfigDict, workdir: Path | str) -> Trained:
+def new_item_vectors_of(config: RunConfig, chain: Chain, items: Items) -> np.ndarray:
+  """As `new_item_vectors`."""
+  dataset, tokenized = load_prepared(chain), chain["tokenize"]
+  params = load_params(tokenized.file("features"))
+  vectors_MxF = item_vectors.new_item_vectors(
+    config.features, dataset, params, item_vectors_of(chain), items
+  )
+  return new_item_inputs(config.tokenizer, items, vectors_MxF, tokenized.file("tokenizer"))
+
+
+def load_trained(config: RunConfig | ConfigDict, workdir: PathLike) -> Trained:
   """The trained model of a work directory, and the catalogue that it was trained on."""
-  config, workdir = run_config(config), Path(workdir)
-  check(TRAIN, config, workdir)
-  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
+  config = run_config(config)
+  return trained_of(config, find(TRAIN, config, as_path(workdir)))
+
+
+def trained_of(config: RunConfig, chain: Chain) -> Trained:
+  """The trained model, and the catalogue that it was trained on."""
+  ids = SemanticIDManager.load_from_file(chain["tokenize"].file("semantic_ids.json"))
   model, trie = make_model(config, ids)
-  return Trained(ids, model, load_params(workdir / "recommender"), trie)
+  return Trained(ids, model, load_params(chain["train"].file("recommender")), trie)
 
 
 def load_model(
-  config: RunConfig | ConfigDict, workdir: Path | str
+  config: RunConfig | ConfigDict, workdir: PathLike
 ) -> tuple[SemanticIDModel, dict, Trie]:
   """The trained model of a work directory, its parameters and its trie: for `sidrec.recommend`."""
   trained = load_trained(config, workdir)
   return trained.model, trained.params, trained.trie
 
 
-def load_recommender(config: RunConfig | ConfigDict, workdir: Path | str) -> Recommender:
+def load_recommender(config: RunConfig | ConfigDict, workdir: PathLike) -> Recommender:
   """The trained recommender of a work directory, for many users of its data set."""
-  config, workdir = run_config(config), Path(workdir)
-  ids, model, params, trie = load_trained(config, workdir)
-  dataset = load_dataset(workdir / "dataset.npz")
+  config = run_config(config)
+  return recommender_of(config, find(TRAIN, config, as_path(workdir)))
+
+
+def recommender_of(config: RunConfig, chain: Chain) -> Recommender:
+  """The trained recommender, for many users of its data set."""
+  ids, model, params, trie = trained_of(config, chain)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), config.search, mesh)
-  return Recommender(dataset, ids, params, recommend_users)
+  return Recommender(load_prepared(chain), ids, params, recommend_users)
 
 
-def load_sasrec(config: RunConfig | ConfigDict, workdir: Path | str) -> tuple[RecommendUsers, dict]:
+def load_sasrec(config: RunConfig | ConfigDict, workdir: PathLike) -> tuple[RecommendUsers, dict]:
   """The trained SASRec of a work directory: its exact ranking, and its parameters."""
-  config, workdir = run_config(config), Path(workdir)
-  check(SASREC, config, workdir)
-  dataset = load_dataset(workdir / "dataset.npz")
-  model, c = make_sasrec(config, dataset.items.num_items), config.search
+  config = run_config(config)
+  return sasrec_of(config, find(SASREC, config, as_path(workdir)))
+
+
+def sasrec_of(config: RunConfig, chain: Chain) -> tuple[RecommendUsers, dict]:
+  """The trained SASRec: its exact ranking, and its parameters."""
+  model, c = make_sasrec(config, load_prepared(chain).items.num_items), config.search
   recommend_users = make_sasrec_recommend_users(
     model, c.results, c.batch_size, mesh_lib.make_mesh()
   )
-  return recommend_users, load_params(workdir / "sasrec" / "params")
+  return recommend_users, load_params(chain["sasrec"].file("sasrec/params"))

@@ -1,10 +1,12 @@
 """Stage 1: raw files → dataset.npz, and items.tsv, which names the item of each row."""
 
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
+from sidrec.core.atomic import write_whole_text
 from sidrec.core.settings import to_dict
-from sidrec.data.cache import save_dataset
+from sidrec.data.cache import load_dataset, save_dataset
 from sidrec.data.dataset import Dataset
 from sidrec.data.held_out_items import draw_items, without_items
 from sidrec.data.item_list import item_list
@@ -12,14 +14,22 @@ from sidrec.data.k_core import core_of
 from sidrec.data.sources import registry
 from sidrec.data.tie_breaking import shuffle_ties
 from sidrec.parallel.hosts import from_primary
+from sidrec.run.config_file import without_paths
+from sidrec.run.generations import Chain
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 
 
-def prepare(config: RunConfig, workdir: Path) -> None:
+def prepare(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Reads the raw files and writes the data set."""
+  del before
   # Nothing here needs a device: the primary host alone reads the raw files.
-  from_primary(lambda: _write(read(config), workdir))
+  from_primary(lambda: _write(read(config), folder))
+
+
+def load_prepared(chain: Chain) -> Dataset:
+  """The data set of a run."""
+  return load_dataset(chain["prepare"].file("dataset.npz"))
 
 
 def read(config: RunConfig) -> Dataset:
@@ -53,10 +63,10 @@ def samples_users(config: RunConfig) -> bool:
   return config.data.source == "store" and config.data.store.users > 0
 
 
-def _write(dataset: Dataset, workdir: Path) -> None:
-  save_dataset(workdir / "dataset.npz", dataset)
+def _write(dataset: Dataset, folder: epath.Path) -> None:
+  save_dataset(folder / "dataset.npz", dataset)
   items = dataset.items
-  (workdir / "items.tsv").write_text(item_list(items), encoding="utf-8")
+  write_whole_text(folder / "items.tsv", item_list(items))
   print(
     f"prepare: {dataset.name}: {dataset.histories.num_users:,} users, {items.num_items:,} items, "
     f"{len(dataset.histories.item_T):,} interactions"
@@ -66,9 +76,10 @@ def _write(dataset: Dataset, workdir: Path) -> None:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-  cold = config.cold_start
+  cold, code = config.cold_start, registry.code_of(config.data.source)
   return {
-    "data": {**to_dict(config.data), "path": str(config.data.path)},
+    "data": without_paths("data", to_dict(config.data)),
+    **({"code of the source": code} if code else {}),
     **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
   }
 

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from sidrec.catalogue.titles import Names, find_titles
 from sidrec.core.atomic import write_whole
+from sidrec.core.paths import as_path
 from sidrec.core.printable import printable
 from sidrec.data.dataset import Histories, held_out_view
 from sidrec.data.seen import seen_items
@@ -46,7 +47,7 @@ class Request(NamedTuple):
   draw: int | None = None  # a seed, to draw items at random instead of the best
 
 
-def answer(config: RunConfig | ConfigDict, workdir: Path, request: Request) -> None:
+def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request) -> None:
   """Prints or writes what is recommended.
 
   Raises:
@@ -74,7 +75,7 @@ def answer(config: RunConfig | ConfigDict, workdir: Path, request: Request) -> N
   if request.output is None:
     print_lists(recommender, histories, users_R, count, request.exclude_seen, shared)
   else:
-    path = Path(request.output)
+    path = as_path(request.output)
     write_lists(recommender, histories, users_R, count, request.exclude_seen, path, shared)
 
 
@@ -112,7 +113,7 @@ def _shared(request: Request, recommender: Recommender) -> Shared:
 
 
 def show_first_users(
-  config: RunConfig | ConfigDict, workdir: Path, users: int = 3, count: int = 5
+  config: RunConfig | ConfigDict, workdir: epath.Path, users: int = 3, count: int = 5
 ) -> None:
   """Prints what a finished run recommends to its first users."""
   recommender = load_recommender(config, workdir)
@@ -191,7 +192,7 @@ def _rows_in_list(text: str, known: Mapping[str, int], names: Names, what: str) 
 
 def _lines(name: str) -> list[str]:
   """The lines of a text file that are not blank."""
-  path = Path(name).expanduser()
+  path = as_path(name)
   if not path.is_file():
     raise FileNotFoundError(f"there is no file '{printable(path)}'; after @ comes a file of ids")
   try:
@@ -278,7 +279,7 @@ def write_lists(
   users_R: np.ndarray,
   count: int,
   exclude_seen: bool,
-  path: Path,
+  path: epath.Path,
   shared: Shared = NOTHING_SHARED,
 ) -> None:
   """Writes a line per user: {"user": …, "items": [best first], "scores": […]}, original ids."""

@@ -1,13 +1,14 @@
 """Stage 4, if wanted: dataset.npz → the parameters of SASRec, the baseline that is trained."""
 
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from sidrec.core.settings import to_dict
 from sidrec.data.batches import packed_batches
-from sidrec.data.cache import load_dataset
 from sidrec.models.sasrec import SASRec, SASRecConfig
-from sidrec.run.prepare import PREPARE
+from sidrec.run.generations import Chain
+from sidrec.run.prepare import PREPARE, load_prepared
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.train import deciding, training_users
@@ -15,21 +16,21 @@ from sidrec.trainers import sasrec as trainer
 from sidrec.training.checkpoint import save_params
 
 
-def train_sasrec(config: RunConfig, workdir: Path) -> None:
+def train_sasrec(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Trains SASRec and writes its parameters."""
   if config.mesh.model > 1:
     print("sasrec: every device holds SASRec whole; mesh.model spreads the recommender alone")
-  dataset = load_dataset(workdir / "dataset.npz")
+  dataset = load_prepared(before)
   params = trainer.train_sasrec(
     make_sasrec(config, dataset.items.num_items),
     config.sasrec.train,
     dataset.histories,
     config.seed,
-    workdir,
+    folder,
     make_batches=training_users(config, packed_batches),
     users_at_once=config.search.batch_size,
   )
-  save_params(workdir / "sasrec" / "params", params)
+  save_params(folder / "sasrec" / "params", params)
 
 
 def make_sasrec(config: RunConfig, num_items: int) -> SASRec:

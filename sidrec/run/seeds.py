@@ -6,21 +6,27 @@ A seed is a run of its own, tokenizer and all, in `<workdir>-seed<number>`; the 
 
 import dataclasses
 import json
-from pathlib import Path
 
+from etils import epath
 from ml_collections import ConfigDict
 
-from sidrec.core.atomic import write_whole_text
+from sidrec.core.atomic import PathLike, write_whole_text
+from sidrec.core.paths import absolute, as_path
 from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.results import Group, group_runs, group_text, read_run
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.settings import RunConfig, run_config
+from sidrec.run.stage import AS_NEEDED, Manner
 from sidrec.run.stages import run_to
 
 
 def evaluate_seeds(
-  config: RunConfig | ConfigDict, workdir: Path, num_seeds: int, resamples: int = RESAMPLES
+  config: RunConfig | ConfigDict,
+  workdir: PathLike,
+  num_seeds: int,
+  resamples: int = RESAMPLES,
+  manner: Manner = AS_NEEDED,
 ) -> None:
   """Trains and evaluates seeds config.seed, config.seed + 1, …, and prints their summary.
 
@@ -31,26 +37,27 @@ def evaluate_seeds(
     workdir: of a single seed's run, itself; of several, of the summary.
     num_seeds: how many.
     resamples: of the bootstrap over users.
+    manner: as `run_to` takes it.
 
   Raises:
     ValueError: if num_seeds is below 1, or as a run does.
   """
-  config = run_config(config)
+  config, workdir = run_config(config), as_path(workdir)
   if num_seeds < 1:
     raise ValueError(f"--seeds must be 1 or more, not {num_seeds}")
   if num_seeds == 1:
-    run_to("evaluate", config, workdir)
+    run_to("evaluate", config, workdir, manner)
     return
-  folders = []
+  runs = []
   for seed in range(config.seed, config.seed + num_seeds):
     folder = seed_folder(workdir, seed)
     print(f"seed {seed}, in {folder}")
     seeded = dataclasses.replace(config, seed=seed)
-    run_to("evaluate", seeded, folder)
-    folders.append(folder)
+    evaluated = run_to("evaluate", seeded, folder, manner)["evaluate"]
+    runs.append(read_run(evaluated.folder)._replace(folder=str(folder), config_name=workdir.name))
 
   def summarise() -> None:
-    (group,) = group_runs([read_run(folder) for folder in folders])
+    (group,) = group_runs(runs)
     text = "\n".join(group_text(group, split, resamples=resamples) for split in SPLITS)
     write_whole_text(workdir / "seeds.txt", text)
     write_whole_text(workdir / "seeds.json", json.dumps(to_json(group), indent=2) + "\n")
@@ -59,9 +66,9 @@ def evaluate_seeds(
   from_primary(summarise)
 
 
-def seed_folder(workdir: Path, seed: int) -> Path:
+def seed_folder(workdir: epath.Path, seed: int) -> epath.Path:
   """runs/ml1m → runs/ml1m-seed1."""
-  named = workdir if workdir.name else workdir.absolute()  # '.' has no name of its own
+  named = workdir if workdir.name else absolute(workdir)  # '.' has no name of its own
   return named.with_name(f"{named.name}-seed{seed}")
 
 

@@ -1,8 +1,6 @@
 """The settings of a whole run: those of its parts, and how it is computed."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
@@ -68,16 +66,3 @@ def run_config(config: RunConfig | ConfigDict) -> RunConfig:
     ValueError: for a setting that makes no sense.
   """
   return config if isinstance(config, RunConfig) else from_dict(RunConfig, config.to_dict())
-
-
-def load_config(workdir: Path | str) -> RunConfig:
-  """The settings that a run's `config.json` holds; what it lacks is at its default.
-
-  Raises:
-    FileNotFoundError: if there is no such file.
-    ValueError: if it holds a setting that does not exist.
-  """
-  path = Path(workdir) / "config.json"
-  if not path.is_file():
-    raise FileNotFoundError(f"there is no run in {workdir}: it has no config.json")
-  return from_dict(RunConfig, json.loads(path.read_text(encoding="utf-8")))

@@ -1,15 +1,13 @@
 """All stages of a run, in the order that data flows through them."""
 
-import json
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from sidrec.core.atomic import write_whole_text
-from sidrec.core.settings import to_dict
-from sidrec.parallel.hosts import from_primary
+from sidrec.core.atomic import PathLike
+from sidrec.core.paths import as_path
+from sidrec.core.tables import aligned_table
 from sidrec.run import stage as stage_lib
 from sidrec.run.evaluate import EVALUATE
+from sidrec.run.generations import Chain
 from sidrec.run.prepare import PREPARE
 from sidrec.run.sasrec import SASREC
 from sidrec.run.settings import RunConfig, run_config
@@ -19,26 +17,30 @@ from sidrec.run.train import TRAIN
 STAGES = {stage.name: stage for stage in (PREPARE, TOKENIZE, TRAIN, SASREC, EVALUATE)}
 
 
-def run_to(last: str, config: RunConfig | ConfigDict, workdir: Path | str) -> str:
+def run_to(
+  last: str,
+  config: RunConfig | ConfigDict,
+  workdir: PathLike,
+  manner: stage_lib.Manner = stage_lib.AS_NEEDED,
+) -> Chain:
   """Runs the stages that `last` builds on, and `last`; what is done and unchanged is kept.
 
   Args:
     last: a name in STAGES.
     config: the settings of the run.
     workdir: its folder, made if it is not there.
+    manner: what to do again, and whether to wait for another process.
 
   Returns:
-    The fingerprint of the last stage.
+    The generations of these stages, by name.
 
   Raises:
-    ValueError, FileNotFoundError: as `stage.run` does.
+    ValueError, FileNotFoundError, BlockingIOError: as `stage.run` does.
   """
-  workdir, settings = Path(workdir), run_config(config)
+  return stage_lib.run(STAGES[last], run_config(config), as_path(workdir), manner)
 
-  def write_config() -> None:
-    workdir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(to_dict(settings), indent=2, ensure_ascii=False)
-    write_whole_text(workdir / "config.json", text + "\n")
 
-  from_primary(write_config)
-  return stage_lib.run(STAGES[last], settings, workdir)
+def status_text(config: RunConfig | ConfigDict, workdir: PathLike) -> str:
+  """A table of the stages of a run: what is done, and what would be done again and why."""
+  rows = stage_lib.status(EVALUATE, run_config(config), as_path(workdir))
+  return aligned_table([("stage", "newest", "state"), *rows])

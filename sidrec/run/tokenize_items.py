@@ -6,11 +6,11 @@ X is the length of unique IDs: the levels, and the extra digits.
 import functools
 import json
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
 from sidrec.catalogue.collisions import add_extra_digit
 from sidrec.catalogue.lcrec_index import align_index, read_index, write_index, write_new_tokens
@@ -27,7 +27,6 @@ from sidrec.features.category_paths import (
   paths_with,
 )
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.workdir import file_signature
 from sidrec.tokenizers.base import Fitted, Tokenizer
 from sidrec.tokenizers.category import with_paths
 from sidrec.tokenizers.registry import make_tokenizer
@@ -85,7 +84,7 @@ def tokenize_items(
   dataset: Dataset,
   vectors_NxF: np.ndarray,
   seed: int,
-  workdir: Path,
+  workdir: epath.Path,
   model_devices: int = 1,
 ) -> Tokenized:
   """Fits the tokenizer, encodes every item, makes the IDs unique and measures them.
@@ -127,7 +126,7 @@ def tokenize_items(
   return Tokenized(ids, report, interpret(codes_NxL, dataset.items, popularity_N))
 
 
-def write_tokenized(workdir: Path, tokenized: Tokenized, items: Items) -> None:
+def write_tokenized(workdir: epath.Path, tokenized: Tokenized, items: Items) -> None:
   """Writes `TOKENIZED_FILES`."""
   ids, report, interpretation = tokenized
   ids.save_to_file(workdir / "semantic_ids.json")
@@ -139,21 +138,21 @@ def write_tokenized(workdir: Path, tokenized: Tokenized, items: Items) -> None:
   write_whole_text(workdir / "meanings.txt", interpretation_text(interpretation))
 
 
-def id_files(config: TokenizerConfig) -> dict[str, list[int]]:
-  """A JSON-able value that changes when the file of IDs changes: its size and time."""
-  return file_signature(config.file.path if config.name == "file" else "")
+def id_files(config: TokenizerConfig) -> list[str]:
+  """The file of IDs, where they come from one."""
+  return [config.file.path] if config.name == "file" and config.file.path else []
 
 
-def load_fitted(config: TokenizerConfig, seed: int, workdir: Path) -> Fitted | None:
+def load_fitted(config: TokenizerConfig, seed: int, folder: epath.Path) -> Fitted | None:
   """The tokenizer of a finished run; None where IDs came from a file."""
   if config.name == "file":
     return None
-  path = workdir / "tokenizer" / "params"
-  return Fitted(_tokenizer(config, seed, workdir), load_params(path) if path.exists() else ())
+  path = folder / "params"
+  return Fitted(_tokenizer(config, seed, folder.parent), load_params(path) if path.exists() else ())
 
 
 def new_item_inputs(
-  config: TokenizerConfig, new_items: Items, vectors_MxF: np.ndarray, workdir: Path
+  config: TokenizerConfig, new_items: Items, vectors_MxF: np.ndarray, folder: epath.Path
 ) -> np.ndarray:
   """What `SemanticIDManager.add_items` takes: the vectors, after paths where the tokenizer wants.
 
@@ -161,7 +160,7 @@ def new_item_inputs(
   """
   if config.name != "category":
     return vectors_MxF
-  path = workdir / "tokenizer" / "paths.json"
+  path = folder / "paths.json"
   try:
     labels = check_labels(parse_json(path.read_bytes()))
   except ValueError as error:
@@ -170,7 +169,7 @@ def new_item_inputs(
 
 
 def _tokenizer(
-  config: TokenizerConfig, seed: int, workdir: Path, model_devices: int = 1
+  config: TokenizerConfig, seed: int, workdir: epath.Path, model_devices: int = 1
 ) -> Tokenizer:
   train = functools.partial(train_rqvae, seed=seed, workdir=workdir, model_devices=model_devices)
   return make_tokenizer(config, train)
@@ -193,7 +192,7 @@ def _by_tokenizer(
   items: Items,
   vectors_NxF: np.ndarray,
   seed: int,
-  workdir: Path,
+  workdir: epath.Path,
   model_devices: int,
 ) -> Encoded:
   """The codes of a tokenizer that is fitted to the catalogue."""

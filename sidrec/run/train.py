@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.sharding import shard_trie
@@ -14,14 +14,14 @@ from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
-from sidrec.data.cache import load_dataset
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.models.transfer import marked
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.run.prepare import samples_users
+from sidrec.run.generations import Chain
+from sidrec.run.prepare import load_prepared, samples_users
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
@@ -37,10 +37,10 @@ from sidrec.training.profile import Trace
 _HOW = ("accumulate", "remat")  # settings that save memory
 
 
-def train(config: RunConfig, workdir: Path) -> None:
+def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Trains the recommender and writes its parameters."""
-  dataset = load_dataset(workdir / "dataset.npz")
-  ids = SemanticIDManager.load_from_file(workdir / "semantic_ids.json")
+  dataset = load_prepared(before)
+  ids = SemanticIDManager.load_from_file(before["tokenize"].file("semantic_ids.json"))
   model, trie = make_model(config, ids)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   # As few beams as fill the lists: validation has to be cheap, not exact.
@@ -56,18 +56,18 @@ def train(config: RunConfig, workdir: Path) -> None:
     results,
   )
   params = train_next_item(
-    what, config.train, dataset.histories, config.seed, mesh, _records(config, workdir)
+    what, config.train, dataset.histories, config.seed, mesh, _records(config, folder)
   )
-  save_params(workdir / "recommender", marked(params, trie))
+  save_params(folder / "recommender", marked(params, trie))
 
 
-def _records(config: RunConfig, workdir: Path) -> Records:
+def _records(config: RunConfig, folder: epath.Path) -> Records:
   """Where the training writes."""
   steps = config.train.steps
   return Records(
-    workdir / "checkpoints",
-    functools.partial(make_logger, workdir, "recommender", steps),
-    Trace(workdir / "profile", config.profile_steps, steps),
+    folder / "checkpoints",
+    functools.partial(make_logger, folder, "recommender", steps),
+    Trace(folder / "profile", config.profile_steps, steps),
   )
 
 

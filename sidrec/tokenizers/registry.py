@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from sidrec.core.settings import to_dict, unknown_name
+from sidrec.core.source_code import code_hashes
 from sidrec.parallel.mesh import make_mesh
 from sidrec.tokenizers.base import Array, Params, Tokenizer
 from sidrec.tokenizers.category import category
@@ -45,6 +46,11 @@ def register_tokenizer(name: str, make: Make) -> None:
   if name in TOKENIZERS or name == "file":
     raise ValueError(f"there is a tokenizer {name!r} already; choose another name")
   TOKENIZERS[name] = make
+
+
+def code_of(name: str) -> list[str]:
+  """What changes with the code of a registered tokenizer; nothing for sidrec's own."""
+  return code_hashes(TOKENIZERS[name]) if name in TOKENIZERS else []
 
 
 def spare_mesh() -> Mesh | None:

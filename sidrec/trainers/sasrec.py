@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import BatchAt, packed_batches
@@ -61,7 +61,7 @@ def train_sasrec(
   config: SASRecTrainConfig,
   histories: Histories,
   seed: int,
-  workdir: Path,
+  workdir: epath.Path,
   name: str = "sasrec",
   make_batches: Callable[..., BatchAt] = packed_batches,
   users_at_once: int = 0,

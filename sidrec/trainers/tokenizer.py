@@ -1,10 +1,10 @@
 """Training an RQ-VAE, the one tokenizer that is trained with the engine."""
 
 import functools
-from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 
 from sidrec.data.batches import shuffled
 from sidrec.parallel import mesh as mesh_lib
@@ -25,7 +25,7 @@ def train_rqvae(
   vectors_NxF: Array,
   *,
   seed: int,
-  workdir: Path,
+  workdir: epath.Path,
   model_devices: int = 1,
 ) -> Params:
   """Trains an RQ-VAE; keeps the parameters with the least reconstruction error plus collisions.

@@ -10,8 +10,8 @@ processes for one, so that they stop at the same step, whichever of them receive
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -73,7 +73,7 @@ class LoopConfig:
 class Records(NamedTuple):
   """Where a training writes what it does."""
 
-  directory: Path | str  # takes the checkpoints, the latest and the best
+  directory: str | os.PathLike[str]  # takes the checkpoints, the latest and the best
   make_logger: Callable[[int], Logger]  # start step → logger, for progress and scores
   trace: Callable[[int, object], None] = lambda step, state: None  # such as a `profile.Trace`
 

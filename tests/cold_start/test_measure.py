@@ -38,12 +38,15 @@ def done(tmp_path_factory):
 def test_nothing_of_a_held_out_item_is_in_the_run(done):
   _, workdir = done
   whole = load_dataset(workdir / "dataset.npz")
-  left = load_dataset(workdir / "cold_start" / "dataset.npz")
+  left = load_dataset(workdir / "cold_start" / "stages" / "prepare.1" / "dataset.npz")
   measured = json.loads((workdir / "cold_start.json").read_text())
   assert measured["items"] == {"known": left.items.num_items, "new": 2414 - left.items.num_items}
   assert 121 <= measured["items"]["new"] < 135
   assert np.isin(left.items.ids_N, whole.items.ids_N).all()
-  assert len(np.load(workdir / "cold_start" / "vectors.npy")) == left.items.num_items
+  assert (
+    len(np.load(workdir / "cold_start" / "stages" / "tokenize.1" / "vectors.npy"))
+    == left.items.num_items
+  )
 
 
 def test_the_share_governs_how_many_new_items_are_shown(done):
@@ -100,7 +103,9 @@ def test_an_item_of_the_catalogue_is_refused(done):
   config, workdir = done
   run = config.copy_and_resolve_references()
   run.cold_start.held_out = True
-  there = load_dataset(workdir / "cold_start" / "dataset.npz").items.ids_N.item(0)
+  there = load_dataset(
+    workdir / "cold_start" / "stages" / "prepare.1" / "dataset.npz"
+  ).items.ids_N.item(0)
   film = item_table([there], ["Old (2014)"], [["Drama"]], {})
   with pytest.raises(ValueError, match="is in the catalogue already"):
     new_items.with_new_items(run, workdir / "cold_start", film, 0.1)

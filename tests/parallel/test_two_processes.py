@@ -135,7 +135,10 @@ def test_the_command_line_with_two_processes(tmp_path):
   assert "recommender 6/6" in primary
   assert "test: difference" in primary
   assert other == ""
-  lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  lines = [
+    json.loads(line)
+    for line in (workdir / "stages" / "train.1" / "metrics.jsonl").read_text().splitlines()
+  ]
   assert [x["step"] for x in lines if "train/loss" in x] == [2, 4, 6]
 
   status, primary, other = run("--mode=recommend", "--users=all", f"--output={output}")

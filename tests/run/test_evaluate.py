@@ -76,23 +76,23 @@ def test_it_is_trained_once_and_again_only_for_settings_of_its_own(done, capsys)
   run_to("evaluate", config, workdir)
   out = capsys.readouterr().out
   assert all(f"{s}: unchanged, kept" in out for s in ("prepare", "train", "sasrec", "evaluate"))
-  before = json.loads((workdir / "sasrec.stage.json").read_text())
+  before = (workdir / "stages" / "sasrec.1" / "stage.json").read_text()
 
   changed = config.copy_and_resolve_references()
   changed.train.steps = 4
-  assert run_to("sasrec", changed, workdir)
+  run_to("sasrec", changed, workdir)
   assert "sasrec: unchanged, kept" in capsys.readouterr().out
   changed.sasrec.train.steps = 4
   with pytest.raises(ValueError, match=r"sasrec\.train\.steps was 6 and is 4"):
     load_sasrec(changed, workdir)
-  assert json.loads((workdir / "sasrec.stage.json").read_text()) == before
+  assert (workdir / "stages" / "sasrec.1" / "stage.json").read_text() == before
 
 
 def test_the_mode_sasrec_trains_nothing_else(tmp_path):
   config = tiny_config(tmp_path)
   config.sasrec.train.update(steps=2, validate_every=2)
   run_to("sasrec", config, tmp_path)
-  stages = {path.name.split(".")[0] for path in tmp_path.glob("*.stage.json")}
+  stages = {path.name.split(".")[0] for path in (tmp_path / "stages").iterdir()}
   assert stages == {"prepare", "sasrec"}
   lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
   assert {line["stage"] for line in lines} == {"sasrec"}

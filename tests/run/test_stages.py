@@ -61,15 +61,15 @@ def test_every_file_of_a_run_is_there(done):
     "new_tokens.txt",
     "checkpoints",
     "recommender",
-    "metrics.jsonl",
-    "tensorboard",
     "per_user.npz",
     "evaluation.json",
     "evaluation.txt",
   }
   assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 20
-  stages = [json.loads(line)["stage"] for line in (workdir / "metrics.jsonl").open()]
-  assert set(stages) == {"tokenizer", "recommender"}
+  for folder, stage in (("tokenize.1", "tokenizer"), ("train.1", "recommender")):
+    path = workdir / "stages" / folder
+    assert {json.loads(line)["stage"] for line in (path / "metrics.jsonl").open()} == {stage}
+    assert any((path / "tensorboard" / stage).iterdir())
 
 
 def test_semantic_ids_name_every_item_once(done):
@@ -99,12 +99,12 @@ def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(
   done, tmp_path, capsys, monkeypatch
 ):
   config, workdir = done
-  workdir = shutil.copytree(workdir, tmp_path / "run")
+  workdir = shutil.copytree(workdir, tmp_path / "run", symlinks=True)
   written = []
 
-  def write(config, workdir):
+  def write(config, folder, before):
     written.append(config.search.results)
-    (workdir / "evaluation.txt").touch()
+    (folder / "evaluation.txt").touch()
 
   monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write))
   capsys.readouterr()

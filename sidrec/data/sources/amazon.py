@@ -18,13 +18,13 @@ from typing import Any
 
 import polars as pl
 
+from sidrec.core.content import stamps
 from sidrec.data import dataset
 from sidrec.data.sources.build import NO_ITEMS, build
 from sidrec.data.sources.line_frames import (
   plain_or_gz,
   read_lines,
   refuse,
-  stamps,
   with_fields,
   with_number,
 )
@@ -83,7 +83,7 @@ def read_sequences(source: str, path: str = "", min_interactions: int = 3) -> da
 def signature_sequences(source: str, path: str = "") -> dict[str, Any]:
   """What identifies the raw files that `read_sequences` would read, without reading them."""
   files = [file for file in _files(source, path) if file.is_file()]
-  return {"folder": str(files[0].parent.resolve()), "files": stamps(files)}
+  return {"files": stamps(files)}
 
 
 # Where the data is.

@@ -21,6 +21,7 @@ from typing import Any
 
 import polars as pl
 
+from sidrec.core.content import stamps
 from sidrec.data import dataset
 from sidrec.data.sources import rules
 from sidrec.data.sources.amazon_lines import has_half, numbered_lines, parse_line
@@ -108,7 +109,7 @@ def signature_amazon_reviews(
   """What identifies the files that `read_amazon_reviews` would read, without reading them."""
   del settings  # the others of `read_amazon_reviews`; they do not matter
   files = _files(path, metadata_path)
-  return {"files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
+  return {"files": stamps(files)}
 
 
 def _files(path: str, metadata_path: str) -> list[Path]:

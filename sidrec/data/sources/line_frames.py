@@ -1,6 +1,6 @@
 """Text files as frames of numbered lines, and one sentence for the first line that is wrong."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -16,11 +16,6 @@ def plain_or_gz(folder: Path, name: str) -> Path:
   """The path of a file in a folder: as it is, or compressed where only that is there."""
   plain = folder / name
   return plain if plain.is_file() else folder / f"{name}.gz"
-
-
-def stamps(files: Iterable[Path]) -> list[list[str | int]]:
-  """What changes with the files: [name, bytes, time of the last change] of each; JSON-able."""
-  return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def read_bytes(file: Path) -> bytes:

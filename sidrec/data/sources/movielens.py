@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sidrec.core.content import stamps
 from sidrec.data import dataset
 from sidrec.data.sources.build import build
 from sidrec.data.sources.download import fetch
-from sidrec.data.sources.line_frames import plain_or_gz, stamps
+from sidrec.data.sources.line_frames import plain_or_gz
 from sidrec.data.sources.movielens_movies import (
   parse_movies,
   parse_movies_csv,
@@ -146,8 +147,7 @@ def signature_movielens(name: str, path: str = "") -> dict[str, Any]:
     files = sorted(source.folder.iterdir())
   else:
     files = [plain_or_gz(source.folder, member) for member in edition.files]
-  folder = str(source.folder.resolve())
-  return {"kind": source.kind, "folder": folder, "files": stamps(f for f in files if f.is_file())}
+  return {"kind": source.kind, "files": stamps(file for file in files if file.is_file())}
 
 
 # Where the data is.

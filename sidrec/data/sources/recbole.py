@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from sidrec.core.content import stamps
 from sidrec.data import dataset
 from sidrec.data.settings import MISSING
 from sidrec.data.sources import rules, values
@@ -85,7 +86,7 @@ def signature_atomic(path: str, **settings: Any) -> dict[str, Any]:
   """What identifies the files that `read_atomic` would read, without reading them."""
   del settings  # those of `read_atomic`; they do not matter
   files = [file for file in find_files(path) if file]
-  return {"files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
+  return {"files": stamps(files)}
 
 
 def find_files(path: str) -> tuple[Path, Path | None, Path | None]:

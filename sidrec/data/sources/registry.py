@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from sidrec.core.settings import to_dict
+from sidrec.core.source_code import code_hashes
 from sidrec.data import dataset, store
 from sidrec.data.settings import DataConfig
 from sidrec.data.sources import amazon, amazon_reviews, demo, movielens, recbole, table
@@ -15,7 +16,8 @@ class Reader(NamedTuple):
   """How to read a source, and how to tell whether its raw files changed."""
 
   read: Callable[..., dataset.Dataset]  # (path, min_interactions, **settings)
-  signature: Callable[..., dict[str, Any]]  # (path, **settings); reads no data, JSON-able
+  # (path, **settings) → JSON-able; its entry 'files' holds what `core.content.stamps` returns.
+  signature: Callable[..., dict[str, Any]]
 
 
 def _named(names: Iterable[str], read: Callable, signature: Callable) -> dict[str, Reader]:
@@ -61,13 +63,18 @@ def read(
 
 
 def signature(source: str, path: str = "", **settings: Any) -> dict[str, Any]:
-  """A JSON-able value that changes when the raw files change: their place, sizes and times.
+  """The stamps of the raw files as 'files', and what else changes with them; JSON-able.
 
   Raises:
     ValueError: for an unknown source.
     FileNotFoundError: if the files are not there.
   """
   return {"source": source, **_reader(source).signature(path, **settings)}
+
+
+def code_of(source: str) -> list[str]:
+  """What changes with the code of a registered source; nothing for sidrec's own."""
+  return code_hashes(*_reader(source))
 
 
 def _reader(source: str) -> Reader:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sidrec.core.content import stamps
 from sidrec.data import dataset
 from sidrec.data.settings import TableConfig
 from sidrec.data.sources import rules
@@ -78,4 +79,4 @@ def signature_table(
   del repeats  # of the settings, not of the files
   places = [path, *filter(None, [settings.items_path if settings else ""])]
   files = [file for place in places for file in find_files(place)]
-  return {"files": [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
+  return {"files": stamps(files)}
