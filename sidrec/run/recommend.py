@@ -196,7 +196,7 @@ def _lines(name: str) -> list[str]:
   if not path.is_file():
     raise FileNotFoundError(f"there is no file '{printable(path)}'; after @ comes a file of ids")
   try:
-    text = path.read_text(encoding="utf-8-sig")
+    text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
   except UnicodeDecodeError as error:
     raise ValueError(f"{path} is not UTF-8 text; write one id a line") from error
   return [line for line in text.split("\n") if line.strip()]

@@ -94,7 +94,7 @@ def test_the_mode_sasrec_trains_nothing_else(tmp_path):
   run_to("sasrec", config, tmp_path)
   stages = {path.name.split(".")[0] for path in (tmp_path / "stages").iterdir()}
   assert stages == {"prepare", "sasrec"}
-  lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+  lines = [json.loads(line) for line in (tmp_path / "stages" / "sasrec.1" / "metrics.jsonl").open()]
   assert {line["stage"] for line in lines} == {"sasrec"}
   assert max(line["step"] for line in lines) == 2
 
@@ -102,10 +102,11 @@ def test_the_mode_sasrec_trains_nothing_else(tmp_path):
 def test_turning_it_on_evaluates_again_and_says_why(tmp_path, monkeypatch, capsys):
   seen = []
 
-  def write(config, workdir):
+  def write(config, folder, before):
+    del before
     seen.append(config.sasrec.enabled)
     for name in ["per_user.npz", "evaluation.json", "evaluation.txt"]:
-      (workdir / name).touch()
+      (folder / name).touch()
 
   monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write))
   config = tiny_config(tmp_path)

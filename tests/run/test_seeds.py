@@ -15,14 +15,18 @@ from sidrec.evaluation.report import read_evaluation, read_per_user, write_evalu
 from sidrec.evaluation.report import write_per_user as write_users
 from sidrec.evaluation.seeds import over_seeds
 from sidrec.run import seeds as module
+from sidrec.run.generations import Generation
+from sidrec.run.record import Inputs, Record
 from sidrec.run.seeds import evaluate_seeds, seed_folder
+from sidrec.run.stage import AS_NEEDED
 
 PROTOCOL = Protocol("tiny", 40, 30, 20, 20, {"valid": 0, "test": 0}, {"valid": 0.0, "test": 0.0})
 RESAMPLES = 100
 
 
-def made_up(last, config, workdir):
+def made_up(last, config, workdir, manner):
   """Writes what a run's last stage writes; the baseline is the same for every seed."""
+  del manner
   workdir.mkdir(parents=True, exist_ok=True)
   (workdir / "config.json").write_text(json.dumps(to_dict(config)))
   per_user = {}
@@ -40,6 +44,7 @@ def made_up(last, config, workdir):
     }
   write_evaluation(workdir / "evaluation.json", PROTOCOL, means_of(per_user))
   write_users(workdir / "per_user.npz", per_user)
+  return {last: Generation(workdir, 1, Record(last, Inputs({}, {}, {}, {})))}
 
 
 @pytest.fixture
@@ -103,9 +108,9 @@ def test_every_system_is_compared_by_users_averaged_over_the_seeds(three):
 
 def test_one_seed_stays_in_the_folder_itself(tmp_path, monkeypatch):
   asked = []
-  monkeypatch.setattr(module, "run_to", lambda last, config, workdir: asked.append((last, workdir)))
+  monkeypatch.setattr(module, "run_to", lambda last, config, *where: asked.append((last, *where)))
   evaluate_seeds(tiny_config(tmp_path), tmp_path / "run", 1)
-  assert asked == [("evaluate", tmp_path / "run")]
+  assert asked == [("evaluate", tmp_path / "run", AS_NEEDED)]
   assert not (tmp_path / "run").exists()
 
 

@@ -49,9 +49,9 @@ def test_each_tokenizer_gives_unique_ids_a_report_and_places_for_new_items(name,
   assert json.loads((tmp_path / "tokenizer.json").read_text())["items"] == 30
   assert read_index(tmp_path / "index.json").codes_NxL.tolist() == ids.codes.tolist()
 
-  fitted = load_fitted(config, 0, tmp_path)
+  fitted = load_fitted(config, 0, tmp_path / "tokenizer")
   loaded = SemanticIDManager.load_from_file(tmp_path / "semantic_ids.json", fitted)
-  inputs = new_item_inputs(config, make_items([99]), VECTORS[:1] + 0.01, tmp_path)
+  inputs = new_item_inputs(config, make_items([99]), VECTORS[:1] + 0.01, tmp_path / "tokenizer")
   more = loaded.add_items(inputs, [99])
   assert more.num_items == 31
   np.testing.assert_array_equal(more.codes[:30], ids.codes)
@@ -121,8 +121,7 @@ def test_the_category_alone_is_numbered_by_order(tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "[1]", '[{"name": "category_1", "codes": []}]', "null"])
 def test_damaged_labels_are_named(text, tmp_path):
-  (tmp_path / "tokenizer").mkdir()
-  (tmp_path / "tokenizer" / "paths.json").write_text(text)
+  (tmp_path / "paths.json").write_text(text)
   with pytest.raises(ValueError, match=r"paths\.json is .*; run --mode=tokenize again"):
     new_item_inputs(settings("category"), make_items([99]), VECTORS[:1], tmp_path)
 
