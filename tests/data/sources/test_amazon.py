@@ -196,7 +196,7 @@ def test_sequences_of_any_name_may_count_from_0(tmp_path: Path) -> None:
     assert data.name == "Toys"
     assert data.items.ids_N.tolist() == [0, 1, 2]
     assert [data.histories.of(user).tolist() for user in range(2)] == [[0, 1, 2], [2, 0, 1, 0]]
-    assert signature_sequences("sequences", str(path))["files"][0][0] == file.name
+    assert signature_sequences("sequences", str(path))["files"][0][0] == str(file)
   (tmp_path / "items.tsv").write_text("item_id\tbrand\n2\tOPI\n0\t\n")
   data = read_sequences("sequences", str(file))
   assert data.items.text_N.tolist() == ["", "", "Brand: OPI"]
