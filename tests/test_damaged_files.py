@@ -72,7 +72,7 @@ def write_run(path):
 
 
 # Path → how it is written, what its reader gives, and whether damage always shows: LC-Rec's form
-# has no place for a checksum, and neither has config.json here, which the stages' records check.
+# has no place for a checksum.
 FILES = {
   "ids.json": (write_ids, ids_say, True),
   "ids.npz": (write_ids, ids_say, True),
@@ -80,7 +80,7 @@ FILES = {
   "index.json.gz": (write_lcrec, index_says, True),
   "run/evaluation.json": (write_run, run_says, True),
   "run/per_user.npz": (write_run, run_says, True),
-  "run/config.json": (write_run, run_says, False),
+  "run/config.json": (write_run, run_says, True),
 }
 WRONG = [None, True, -1, 2**70, 1e400, "x" * 200_000, [], [[]], {}, {"a": 1}]
 

@@ -4,10 +4,8 @@ Results are nested as system → split → 'masked' | 'unmasked' → metric → 
 a path such as 'sidrec/test/masked/recall@10' names a float32 array [U].
 """
 
-import json
 import math
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from sidrec.core.atomic import write_whole, write_whole_text
-from sidrec.core.readers import parse_json, read_npz
+from sidrec.core.checked_json import checked_text, parse_checked
+from sidrec.core.readers import read_npz
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table
 from sidrec.evaluation.bootstrap import RESAMPLES
@@ -50,17 +49,15 @@ def evaluation_report(
 
 
 def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Results) -> None:
-  """Writes {'protocol': …, 'results': …, 'checksum': …} as JSON; the file appears whole.
+  """Writes {'protocol': …, 'results': …} as JSON with a checksum; the file appears whole.
 
   Raises:
     ValueError: if a value is not finite.
     FileNotFoundError: if the directory does not exist.
   """
   path = Path(path)
-  content: dict[str, Any] = {"protocol": protocol._asdict(), "results": results}
-  content["checksum"] = _checksum(content)
   try:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = checked_text({"protocol": protocol._asdict(), "results": results})
   except ValueError as error:
     raise ValueError(f"cannot write {path}: a result is not a finite number") from error
   if not path.parent.is_dir():
@@ -79,22 +76,14 @@ def read_evaluation(path: str | os.PathLike) -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(f"there is no {path}; run --mode=evaluate with this workdir first")
   try:
-    content = parse_json(path.read_bytes())
+    content = parse_checked(path.read_bytes())
   except ValueError as error:
     raise ValueError(f"{path} is {error}; evaluate again") from None
-  if not isinstance(content, dict) or not {"protocol", "results"} <= set(content):
+  if not {"protocol", "results"} <= set(content):
     raise ValueError(f"{path} does not hold a protocol and results; evaluate again")
-  if content.pop("checksum", None) not in (None, _checksum(content)):
-    raise ValueError(f"{path} is not as it was written: its checksum differs; evaluate again")
   if not _is_protocol(content["protocol"]) or not _are_results(content["results"]):
     raise ValueError(f"{path} is damaged: its protocol or results are garbled; evaluate again")
   return content
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-  """CRC-32 of protocol and results, in hexadecimal."""
-  parts = [content["protocol"], content["results"]]
-  return f"{zlib.crc32(json.dumps(parts, sort_keys=True).encode()):08x}"
 
 
 def _is_protocol(protocol: Any) -> bool:

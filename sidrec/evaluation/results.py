@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags
 from etils import epath
 
-from sidrec.core.readers import parse_json
+from sidrec.core.checked_json import parse_checked
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table, markdown_table
 from sidrec.evaluation import report
@@ -82,8 +82,8 @@ def read_run(folder: Path | epath.Path) -> FinishedRun:
 def _read_settings(path: Path | epath.Path) -> dict[str, Any]:
   """The content of config.json."""
   try:
-    settings = parse_json(path.read_bytes())
-    if not isinstance(settings, dict) or type(settings.get("seed", 0)) is not int:
+    settings = parse_checked(path.read_bytes())
+    if type(settings.get("seed", 0)) is not int:
       raise ValueError("no settings of a run")
   except ValueError as error:
     raise ValueError(f"{path} is {error}; run --mode=evaluate with this workdir again") from None

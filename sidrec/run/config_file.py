@@ -5,13 +5,13 @@ says nothing about the host.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 from etils import epath
 
+from sidrec.core.checked_json import checked_text, parse_checked
 from sidrec.core.paths import as_path, is_local
 from sidrec.core.settings import from_dict, to_dict
 from sidrec.run.generations import Generation, generations
@@ -33,7 +33,7 @@ def config_text(config: RunConfig, workdir: epath.Path) -> str:
   def relative(path: str) -> str:
     return os.path.relpath(as_path(path), workdir) if is_local(workdir) else ""
 
-  return json.dumps(_with_paths(to_dict(config), relative), indent=2, ensure_ascii=False) + "\n"
+  return checked_text(_with_paths(to_dict(config), relative))
 
 
 def load_config(workdir: epath.PathLike) -> RunConfig:
@@ -64,7 +64,7 @@ def without_paths(section: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(generation: Generation, workdir: epath.Path) -> RunConfig:
-  values = json.loads(generation.file(CONFIG).read_text(encoding="utf-8"))
+  values = parse_checked(generation.file(CONFIG).read_bytes())
   return from_dict(RunConfig, _with_paths(values, lambda path: os.path.abspath(workdir / path)))
 
 

@@ -3,13 +3,13 @@
 import dataclasses
 import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
 from sidrec.core.atomic import write_whole_text
+from sidrec.core.checked_json import checked_text, parse_checked
 from sidrec.core.checksums import Checksums
 from sidrec.core.content import Contents, same_contents
 from sidrec.core.settings import flatten
@@ -54,9 +54,8 @@ class Record:
 
 def write_record(folder: epath.Path, record: Record) -> None:
   """Writes the record; a reader sees the old one or the whole new one."""
-  content = dataclasses.asdict(record)
-  whole = {"format": FORMAT, "crc32": _crc32(content), **content}
-  write_whole_text(folder / RECORD, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+  content = {"format": FORMAT, **dataclasses.asdict(record)}
+  write_whole_text(folder / RECORD, checked_text(content))
 
 
 def read_record(folder: epath.Path) -> Record:
@@ -67,20 +66,16 @@ def read_record(folder: epath.Path) -> Record:
   """
   path = folder / RECORD
   try:
-    whole = json.loads(path.read_bytes().decode("utf-8"))
-    version, checksum = whole.pop("format"), whole.pop("crc32")
-    intact = version != FORMAT or _crc32(whole) == checksum
-  except (ValueError, KeyError, AttributeError, TypeError, RecursionError, FileNotFoundError):
-    version, intact, whole = FORMAT, False, {}
-  if not intact:
+    content = parse_checked(path.read_bytes())
+  except (ValueError, FileNotFoundError, IsADirectoryError):
     raise ValueError(
       f"{path} is damaged or missing, so nothing is known of the files there; restore it from a "
       f"copy, or delete the folder {folder.name} and run the same command again"
-    )
-  if version != FORMAT:
+    ) from None
+  if content.get("format") != FORMAT:
     raise another_version(folder)
-  inputs = Inputs(**whole["inputs"])
-  return Record(whole["stage"], inputs, whole["outputs"], whole["finished"])
+  inputs = Inputs(**content["inputs"])
+  return Record(content["stage"], inputs, content["outputs"], content["finished"])
 
 
 def another_version(folder: epath.Path) -> ValueError:
@@ -130,7 +125,3 @@ def _shown(flat: Mapping[str, Any], key: str) -> str:
 
 def _canonical(value: Any) -> str:
   return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def _crc32(content: Mapping[str, Any]) -> int:
-  return zlib.crc32(_canonical(content).encode())

@@ -1,4 +1,3 @@
-import json
 import re
 
 import numpy as np
@@ -6,6 +5,7 @@ import pytest
 from absl import flags
 from tiny import means_of
 
+from sidrec.core.checked_json import checked_text
 from sidrec.evaluation import results
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.intervals import difference_rows
@@ -44,7 +44,7 @@ def make_run(
         per_user[system][split][way] = kept
   write_evaluation(folder / "evaluation.json", protocol, means_of(per_user))
   config = {"seed": seed, "train": {"steps": 10}, "data": {"path": str(folder)}, **settings}
-  (folder / "config.json").write_text(json.dumps(config))
+  (folder / "config.json").write_text(checked_text(config))
   if users:
     write_per_user(folder / "per_user.npz", per_user)
   return folder

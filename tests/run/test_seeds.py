@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny import means_of, tiny_config
 
+from sidrec.core.checked_json import checked_text
 from sidrec.core.settings import to_dict
 from sidrec.evaluation.bootstrap import bootstrap_difference
 from sidrec.evaluation.intervals import COLUMNS, difference_text
@@ -28,7 +29,7 @@ def made_up(last, config, workdir, manner):
   """Writes what a run's last stage writes; the baseline is the same for every seed."""
   del manner
   workdir.mkdir(parents=True, exist_ok=True)
-  (workdir / "config.json").write_text(json.dumps(to_dict(config)))
+  (workdir / "config.json").write_text(checked_text(to_dict(config)))
   per_user = {}
   for system, seed in [("sidrec", 1 + config.seed), ("sasrec", 100 + config.seed), ("popular", 0)]:
     rng = np.random.default_rng(seed)
