@@ -24,6 +24,7 @@ import numpy as np
 from absl import app, flags
 
 from sidrec.core.atomic import whole_folder, write_whole_text
+from sidrec.core.paths import as_path
 from sidrec.data import shards, store
 from sidrec.data.batches import packed_batches, sliding_batches
 from sidrec.data.dataset import Histories
@@ -160,7 +161,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
       return print(
         json.dumps(
           measure(
-            Path(values.folder),
+            Path(as_path(values.folder)),
             values.measure,
             values.history_length,
             values.batch_size,
@@ -170,12 +171,12 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
         )
       )
     with tempfile.TemporaryDirectory() as temporary:
-      folder = Path(values.folder or Path(temporary) / "store")
+      folder = Path(as_path(values.folder or f"{temporary}/store"))
       figures = measure_all(values, folder, print)
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"sidrec: {error}")
   if values.json:
-    write_whole_text(Path(values.json), json.dumps(figures, indent=2) + "\n")
+    write_whole_text(values.json, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sidrec.core.atomic import write_whole, write_whole_text
+from sidrec.core.paths import as_path, is_local
 from sidrec.core.readers import parse_json, read_npz
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table
@@ -54,16 +54,16 @@ def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Resul
 
   Raises:
     ValueError: if a value is not finite.
-    FileNotFoundError: if the directory does not exist.
+    FileNotFoundError: if the local directory does not exist.
   """
-  path = Path(path)
+  path = as_path(path)
   content: dict[str, Any] = {"protocol": protocol._asdict(), "results": results}
   content["checksum"] = _checksum(content)
   try:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
   except ValueError as error:
     raise ValueError(f"cannot write {path}: a result is not a finite number") from error
-  if not path.parent.is_dir():
+  if is_local(path) and not path.parent.is_dir():
     raise FileNotFoundError(f"cannot write {path}: the directory {path.parent} does not exist")
   write_whole_text(path, text)
 
@@ -75,7 +75,7 @@ def read_evaluation(path: str | os.PathLike) -> dict[str, Any]:
     FileNotFoundError: if the file does not exist.
     ValueError: if it is not such a file.
   """
-  path = Path(path)
+  path = as_path(path)
   if not path.is_file():
     raise FileNotFoundError(f"there is no {path}; run --mode=evaluate with this workdir first")
   try:
@@ -138,7 +138,7 @@ def write_per_user(path: str | os.PathLike, per_user: PerUser) -> None:
         f"cannot write {path}: {name} has {len(value_U)} users, others of its split "
         f"{lengths[split]}"
       )
-  write_whole(Path(path), lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+  write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
 def read_per_user(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -148,7 +148,7 @@ def read_per_user(path: str | os.PathLike) -> dict[str, np.ndarray]:
     FileNotFoundError: if the file does not exist.
     ValueError: if it is damaged.
   """
-  path = Path(path)
+  path = as_path(path)
   try:
     arrays = read_npz(path)
     lengths: dict[str, int] = {}
