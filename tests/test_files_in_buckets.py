@@ -18,6 +18,7 @@ from sidrec.evaluation import report, results
 from sidrec.features.settings import TextConfig, VectorFileConfig
 from sidrec.features.text import text_vectors
 from sidrec.features.vector_file import file_vectors
+from sidrec.run import recommend
 
 CODES = np.array([[0, 1], [1, 0], [1, 2]])
 IDS = np.array([3, 5, 7])
@@ -74,7 +75,7 @@ def test_the_cache_of_text_vectors(bucket):
     np.testing.assert_array_equal(found, VECTORS)
   assert asked == [["a", "b", "c"]]
   config = TextConfig(model="gs://bucket/model", template="{title}")
-  with pytest.raises(ValueError, match="text model gs://bucket/model: a model comes from the hub or a local"):
+  with pytest.raises(ValueError, match="gs://bucket/model: a model comes from the hub or a local"):
     text_vectors(ITEMS, config, f"{bucket}/cache", encode)
 
 
@@ -130,3 +131,12 @@ def test_results_of_a_run(bucket):
   assert run.per_user["sidrec/test/masked/recall@10"].tolist() == [0, 1]
   with pytest.raises(FileNotFoundError, match=f"there is no {bucket}/runs/none/evaluation.json"):
     results.read_run(f"{bucket}/runs/none")
+
+
+def test_lists_of_ids(bucket):
+  path = f"{bucket}/lists/users.txt"
+  as_path(path).write_bytes("\ufeffMüller\r\n\nDoe, Jane\n".encode())
+  known = np.array(["Doe, Jane", "Müller"])
+  assert recommend.rows_of_ids(f"@{path}", known, "user") == [1, 0]
+  with pytest.raises(FileNotFoundError, match=f"there is no file '{bucket}/none.txt'; after @"):
+    recommend.rows_of_ids(f"@{bucket}/none.txt", known, "user")

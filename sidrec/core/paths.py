@@ -98,11 +98,16 @@ def files_under(path: str | os.PathLike[str]) -> list[epath.Path]:
   return [epath.Path(f"{scheme}://{name}") for name in sorted(file_system(path).find(str(path)))]
 
 
+def is_file(path: epath.Path) -> bool:
+  """Whether it is a file; a pipe is none."""
+  return os.path.isfile(path) if is_local(path) else path.is_file()
+
+
 def files_in(folder: str | os.PathLike[str]) -> list[epath.Path]:
   """The files in a folder, but not below, sorted."""
   folder = as_path(folder)
   if is_local(folder):
-    return sorted(file for file in folder.iterdir() if file.is_file())
+    return sorted(file for file in folder.iterdir() if is_file(file))
   found = file_system(folder).ls(os.fspath(folder), detail=True)
   return sorted(folder / os.path.basename(e["name"]) for e in found if _is_object(e))
 

@@ -24,7 +24,7 @@ def read_metadata(folder: epath.Path) -> dict[str, Any]:
   if not folder.is_dir():
     raise FileNotFoundError(f"there is no folder {folder}, which was to hold a store of histories")
   try:
-    meta = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+    meta = json.loads((folder / "store.json").read_bytes())
     version = meta["format"]
     if version == FORMAT:
       _check_metadata(meta)

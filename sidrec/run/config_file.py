@@ -64,7 +64,7 @@ def without_paths(section: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(generation: Generation, workdir: epath.Path) -> RunConfig:
-  values = json.loads(generation.file(CONFIG).read_text(encoding="utf-8"))
+  values = json.loads(generation.file(CONFIG).read_bytes())
   return from_dict(RunConfig, _with_paths(values, lambda path: os.path.abspath(workdir / path)))
 
 

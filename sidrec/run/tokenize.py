@@ -35,7 +35,7 @@ def tokenize(config: RunConfig, folder: epath.Path, before: Chain) -> None:
     config.tokenizer, dataset, vectors_NxF, config.seed, folder, config.mesh.model
   )
   from_primary(lambda: write_tokenized(folder, tokenized, dataset.items))
-  print((folder / "tokenizer.txt").read_text(encoding="utf-8"))
+  print((folder / "tokenizer.txt").read_bytes().decode())
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def load_trie_on_device(folder: PathLike, verify: bool = True) -> Trie:
 
 def _read_header(path: epath.Path) -> dict[str, Any]:
   try:
-    header = json.loads(path.read_text())
+    header = json.loads(path.read_bytes())
   except json.JSONDecodeError as error:
     raise ValueError(f"{path} is not JSON; save the trie again") from error
   if not isinstance(header, dict) or header.get("format") != FORMAT:

@@ -14,7 +14,7 @@ import polars as pl
 from etils import epath
 
 from sidrec.core.copies import local
-from sidrec.core.paths import as_path, files_in, matching
+from sidrec.core.paths import as_path, files_in, is_file, matching
 from sidrec.data.sources import file_lines, json_values, quoted_lines
 from sidrec.data.sources.parquet_pages import check_pages
 from sidrec.data.sources.quoted_lines import TextForm
@@ -79,7 +79,7 @@ def find_files(path: str) -> list[epath.Path]:
       inner = f"; to read those of its folders, give the pattern {place}/*/*" if visible else ""
       raise FileNotFoundError(f"the folder {place} holds no file of a table{inner}")
     return files
-  if place.is_file():
+  if is_file(place):
     return [place]
   try:
     files = matching(path)
