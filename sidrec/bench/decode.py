@@ -13,7 +13,6 @@ of a finished run. Times are medians of warm, synchronised calls, everything com
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -73,7 +72,7 @@ def measure(values: flags.FlagValues) -> dict[str, Any]:
     )
     measured |= growth.measure(sizes)
     if values.plot:
-      growth.plot(measured, sizes.items, Path(as_path(values.plot)))
+      growth.plot(measured, sizes.items, as_path(values.plot))
   if "recall" in values.parts:
     measured |= beam_recall.measure(as_path(values.workdir), numbers["recall_beams"], values.users)
   if "throughput" in values.parts:

@@ -88,8 +88,8 @@ def reader_of(
 ) -> Callable[[np.ndarray], list[bytes]]:
   """A function that reads examples by user rows [R]; shard k ends before row ends_K[k].
 
-  It raises ValueError for a damaged file. Files in buckets are copied to the disk, which takes the
-  place of all that were read for as long as the function lives.
+  It raises ValueError for a damaged file. Of files in buckets it holds copies on the disk, for as
+  long as it lives.
   """
   starts_K = np.concatenate([[0], ends_K])
 

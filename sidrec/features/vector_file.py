@@ -92,9 +92,8 @@ def file_vectors(items: Items, config: VectorFileConfig) -> tuple[np.ndarray, st
 
 def _note(config: VectorFileConfig, items: Items, found_N: np.ndarray, table: VectorTable) -> str:
   """How many items were found; raises ValueError where `config` allows none to be missing."""
-  note = (
-    f"{as_path(config.path).name}: {found_N.sum():,} of {items.num_items:,} items have a vector "
-  )
+  name = as_path(config.path).name
+  note = f"{name}: {found_N.sum():,} of {items.num_items:,} items have a vector "
   note += f"of width {table.vectors_RxF.shape[1]}"
   if not found_N.all():
     lacking = f"{(~found_N).sum():,} have none, the first ones being {_some(items.ids_N[~found_N])}"

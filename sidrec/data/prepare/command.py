@@ -26,7 +26,7 @@ from ml_collections import config_flags
 
 from sidrec.core import copies
 from sidrec.core.atomic import PathLike, whole_folder
-from sidrec.core.paths import as_path
+from sidrec.core.paths import as_path, files_in
 from sidrec.core.settings import from_dict
 from sidrec.data import store
 from sidrec.data.k_core import check_core, core_note, core_of, no_core
@@ -94,7 +94,7 @@ def prepare(data: DataConfig, output: PathLike, num_shards: int = 0) -> str:
     dataset = core_of(dataset, data.k_core)
   store.write_store(output, dataset, num_shards)
   histories = dataset.histories
-  files = len([*Path(as_path(output)).glob("*.array_record*")])
+  files = sum(".array_record" in file.name for file in files_in(output))
   return _said(
     dataset.name, histories.num_users, dataset.items.num_items, len(histories.item_T), files
   )

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sidrec.core.paths import as_path
+from sidrec.core.paths import as_path, file_system
 from sidrec.data.settings import TableConfig
 from sidrec.data.sources import registry
 
@@ -184,6 +184,28 @@ def test_messages_name_the_path_in_the_bucket(source, path, files, sentence, buc
     registry.read(source, f"{root}/{path}", **settings)
   assert sentence.format(root) in str(caught.value)
   assert tempfile.gettempdir() not in str(caught.value)
+
+
+def test_a_placeholder_of_an_empty_folder_is_no_table(bucket):
+  root = f"{bucket}/console"
+  file_system(root).pipe_file(f"{root}/", b"")
+  put(root, {"log.csv": CSV})
+  assert registry.read("table", root, settings=LOG).histories.num_users == 6
+
+
+def test_archives_are_unpacked_locally(bucket, monkeypatch):
+  for name in ("SIDREC_CACHE_DIR", "TFDS_DATA_DIR"):
+    monkeypatch.setenv(name, f"{bucket}/cache")
+  monkeypatch.delenv("SIDREC_DATA_DIR", raising=False)
+  with pytest.raises(FileNotFoundError, match="archives are unpacked in a local folder") as caught:
+    registry.read("movielens-1m")
+  assert f"TFDS: {bucket}/cache/movielens" in str(caught.value)
+
+
+def test_a_pipe_is_no_table(tmp_path):
+  os.mkfifo(tmp_path / "log.csv")
+  with pytest.raises(FileNotFoundError, match="there is no file"):
+    registry.read("table", str(tmp_path / "log.csv"), settings=LOG)
 
 
 @pytest.mark.parametrize(
