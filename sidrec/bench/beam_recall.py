@@ -10,7 +10,6 @@ nothing of the search is used to judge it.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +21,7 @@ from sidrec.bench.overlap import in_common
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
@@ -57,7 +57,7 @@ def all_log_likelihoods(
 
 
 def measure(
-  workdir: Path, beams: Sequence[int], num_users: int, say: Callable[[str], None] = print
+  workdir: PathLike, beams: Sequence[int], num_users: int, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
   """Shares of the exact top-10 found, and of lists found in full, before each user's test item.
 

@@ -13,7 +13,6 @@ of a finished run. Times are medians of warm, synchronised calls, everything com
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -21,6 +20,7 @@ from absl import app, flags
 from sidrec.bench import beam_recall, growth, layouts, throughput
 from sidrec.bench.timing import hardware
 from sidrec.core.atomic import write_whole_text
+from sidrec.core.paths import as_path
 
 PARTS = ("layouts", "growth", "recall", "throughput")
 _NUMBERS = {
@@ -72,11 +72,11 @@ def measure(values: flags.FlagValues) -> dict[str, Any]:
     )
     measured |= growth.measure(sizes)
     if values.plot:
-      growth.plot(measured, sizes.items, Path(values.plot))
+      growth.plot(measured, sizes.items, as_path(values.plot))
   if "recall" in values.parts:
-    measured |= beam_recall.measure(Path(values.workdir), numbers["recall_beams"], values.users)
+    measured |= beam_recall.measure(as_path(values.workdir), numbers["recall_beams"], values.users)
   if "throughput" in values.parts:
-    measured |= throughput.measure(Path(values.workdir), min(values.repeats, 5))
+    measured |= throughput.measure(as_path(values.workdir), min(values.repeats, 5))
   return measured
 
 
@@ -98,7 +98,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
       print(f"{name:<28}{value:.4g}")
   if values.json:
     measured |= {"repeats": values.repeats, "hardware": hardware()}
-    write_whole_text(Path(values.json), json.dumps(measured, indent=2) + "\n")
+    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
 
 
 HEADLINES = (

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from sidrec.bench.decoding_model import (
   SIZES,
@@ -226,7 +227,7 @@ def crossing_point(items: Sequence[int], ratios: Sequence[float]) -> float | Non
   return math.exp((1 - share) * math.log(items[at]) + share * math.log(items[at + 1]))
 
 
-def plot(measured: dict[str, Any], items: Sequence[int], path: Path) -> None:
+def plot(measured: dict[str, Any], items: Sequence[int], path: epath.Path) -> None:
   """Draws milliseconds a user and memory over the size of the catalogue."""
   import matplotlib
 

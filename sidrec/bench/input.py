@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags
+from etils import epath
 
 from sidrec.core.atomic import whole_folder, write_whole_text
+from sidrec.core.paths import as_path
 from sidrec.data import shards, store
 from sidrec.data.batches import packed_batches, sliding_batches
 from sidrec.data.dataset import Histories
@@ -52,7 +54,9 @@ def define_flags(values: flags.FlagValues) -> None:
   define("seconds", 30, "Of the measurement.", lower_bound=1, flag_values=values)
 
 
-def write_log(path: Path, num_users: int, mean_length: int, num_items: int, count: int) -> None:
+def write_log(
+  path: epath.Path, num_users: int, mean_length: int, num_items: int, count: int
+) -> None:
   """Writes the store shard by shard; no more than a shard is in memory."""
   rng = np.random.default_rng(0)
   weight_N = 1.0 / np.arange(1, num_items + 1)  # Zipf's law
@@ -84,7 +88,7 @@ def write_log(path: Path, num_users: int, mean_length: int, num_items: int, coun
 
 
 def measure(
-  folder: Path, form: str, history_length: int, batch_size: int, threads: int, seconds: int
+  folder: epath.Path, form: str, history_length: int, batch_size: int, threads: int, seconds: int
 ) -> dict[str, float]:
   """Makes batches for a while; to be run in a process that has done nothing else."""
   import grain  # noqa: F401  # its memory is not the pipeline's
@@ -120,7 +124,7 @@ def memory_mib(field: str) -> float:
   return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
-def measure_all(values: flags.FlagValues, folder: Path, say: Callable[[str], None]) -> dict:
+def measure_all(values: flags.FlagValues, folder: epath.Path, say: Callable[[str], None]) -> dict:
   """Writes the log if it is not there, and measures each form in a process of its own."""
   figures: dict[str, Any] = {
     name: values[name].value
@@ -133,7 +137,7 @@ def measure_all(values: flags.FlagValues, folder: Path, say: Callable[[str], Non
   opened = store.open_store(folder)
   figures["interactions"] = int(opened.lengths_U.sum(dtype=np.int64))
   figures["users"] = len(opened.lengths_U)
-  figures["shards_mib"] = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
+  figures["shards_mib"] = sum(file.stat().length for file in folder.iterdir()) / 2**20
   for form in FORMS:
     command = [sys.executable, "-m", "sidrec.bench.input", f"--measure={form}"]
     for name in ("history_length", "batch_size", "threads", "seconds"):
@@ -160,7 +164,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
       return print(
         json.dumps(
           measure(
-            Path(values.folder),
+            as_path(values.folder),
             values.measure,
             values.history_length,
             values.batch_size,
@@ -170,12 +174,12 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
         )
       )
     with tempfile.TemporaryDirectory() as temporary:
-      folder = Path(values.folder or Path(temporary) / "store")
+      folder = as_path(values.folder or f"{temporary}/store")
       figures = measure_all(values, folder, print)
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"sidrec: {error}")
   if values.json:
-    write_whole_text(Path(values.json), json.dumps(figures, indent=2) + "\n")
+    write_whole_text(values.json, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

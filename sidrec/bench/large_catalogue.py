@@ -11,16 +11,17 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from absl import app, flags
+from etils import epath
 
 from sidrec.bench.timing import hardware
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.codes import group
+from sidrec.core.paths import as_path
 from sidrec.tokenizers.kmeans.hierarchical import hierarchical_kmeans
 
 ROWS_AT_ONCE = 1 << 18
@@ -38,7 +39,7 @@ def define_flags(values: flags.FlagValues) -> None:
   define("iterations", 20, "Of Lloyd's algorithm.", lower_bound=0, flag_values=values)
 
 
-def make_file(path: Path, num_items: int, width: int) -> None:
+def make_file(path: epath.Path, num_items: int, width: int) -> None:
   """A mixture of 10,000 Gaussians, written block by block."""
   rng = np.random.default_rng(0)
   centres = rng.normal(size=(10_000, width)).astype(np.float32)
@@ -52,7 +53,7 @@ def make_file(path: Path, num_items: int, width: int) -> None:
   draft.rename(path)
 
 
-def measure(path: Path, levels: int, codes: int, iterations: int) -> dict[str, Any]:
+def measure(path: epath.Path, levels: int, codes: int, iterations: int) -> dict[str, Any]:
   """Fits and encodes the file; a flat dict of figures."""
   vectors_NxF = np.load(path, mmap_mode="r")
   tokenizer = hierarchical_kmeans(levels, codes, iterations)
@@ -83,7 +84,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Makes the file if need be, measures and prints."""
   if len(argv) > 1 or not values.file:
     raise app.UsageError("give --file, the .npy file to read or to make")
-  path = Path(values.file)
+  path = as_path(values.file)
   try:
     if not path.exists():
       make_file(path, values.items, values.width)
@@ -93,7 +94,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   for name, value in measured.items():
     print(f"{name:<16}{f'{value:,.2f}' if isinstance(value, float) else value}")
   if values.json:
-    write_whole_text(Path(values.json), json.dumps(measured, indent=2) + "\n")
+    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
       "assumptions": assumptions,
       "hardware": hardware(),
     }
-    write_whole_text(Path(values.json), json.dumps(measured, indent=2) + "\n")
+    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
@@ -26,7 +26,7 @@ from sidrec.run.train import TRAIN
 RESULTS = 10
 
 
-def measure(workdir: Path, repeats: int, say: Callable[[str], None] = print) -> dict[str, Any]:
+def measure(workdir: PathLike, repeats: int, say: Callable[[str], None] = print) -> dict[str, Any]:
   """Users a second with the run's own beams, and with as many beams as results.
 
   Args:

@@ -13,7 +13,6 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -104,7 +103,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
       from sidrec.bench.tokenize_speed import measure, speed_table  # needs the extra 'bench'
 
       measured = measure(values.items, values.width, values.repeats)
-      write_whole_text(Path(values.json), json.dumps(measured, indent=2) + "\n")
+      write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
       print(speed_table(measured))
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"sidrec: {error}")

@@ -19,16 +19,17 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 from numpy.typing import ArrayLike
 
 from sidrec.catalogue.semantic_id_files import quoted, unique_object
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.core.atomic import write_whole, write_whole_text
 from sidrec.core.codes import MAX_CODEBOOK_SIZE, check_codes, check_sizes
+from sidrec.core.paths import as_path
 from sidrec.core.readers import parse_json
 
 MAX_RATIO = 100  # of a gzip file's content to its size; real ones have 5 to 20
@@ -55,7 +56,7 @@ def read_index(path: str | os.PathLike) -> Index:
     FileNotFoundError: if there is no such file.
     ValueError: if it is no index file; says which item is wrong.
   """
-  path = Path(path)
+  path = as_path(path)
   if not path.is_file():
     raise FileNotFoundError(f"no index file {path}; give a .json or .json.gz of semantic IDs")
   if path.suffix == ".npz":
@@ -143,7 +144,7 @@ def write_index(
   ]
   tokens = map(list, zip(*columns, strict=True))
   content = json.dumps(dict(zip(names, tokens, strict=True)), ensure_ascii=False).encode()
-  path = Path(path)
+  path = as_path(path)
   if path.suffix == ".gz":
     content = gzip.compress(content, mtime=0)  # equal codes, equal bytes
   write_whole(path, lambda file: file.write(content))
@@ -160,7 +161,7 @@ def new_tokens(codes_NxL: np.ndarray) -> list[str]:
 
 def write_new_tokens(path: str | os.PathLike, codes_NxL: np.ndarray) -> None:
   """Writes `new_tokens`, one a line; the file appears whole or not at all."""
-  write_whole_text(Path(path), "".join(f"{token}\n" for token in new_tokens(codes_NxL)))
+  write_whole_text(path, "".join(f"{token}\n" for token in new_tokens(codes_NxL)))
 
 
 def letters(level: int) -> str:
@@ -172,7 +173,7 @@ def letters(level: int) -> str:
   return name
 
 
-def _own_index(path: Path) -> Index:
+def _own_index(path: epath.Path) -> Index:
   manager = SemanticIDManager.load_from_file(path)
   keys = [str(item) for item in manager.item_ids.tolist()]
   return Index(keys, manager.codes, manager.codebook_size, by_row=True)

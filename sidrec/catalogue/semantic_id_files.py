@@ -18,10 +18,10 @@ import reprlib
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+from etils import epath
 
 from sidrec.catalogue.tokenizer_content import Packed, packed_from_json, packed_to_json
 from sidrec.core.atomic import write_whole
@@ -47,7 +47,7 @@ class Content(NamedTuple):
   tokenizer: Packed | None = None
 
 
-def write(path: Path, content: Content) -> None:
+def write(path: epath.Path, content: Content) -> None:
   """Writes JSON, or `.npz` if the name ends so; the file appears whole or not at all."""
   metadata = {**content.metadata, "checksum": checksum(content)}
   content = content._replace(metadata=metadata)
@@ -58,7 +58,7 @@ def write(path: Path, content: Content) -> None:
     write_whole(path, lambda file: file.writelines(text.encode() for text in lines))
 
 
-def read(path: Path) -> Content:
+def read(path: epath.Path) -> Content:
   """The content of a file.
 
   Raises:
@@ -160,7 +160,7 @@ def _check_metadata(metadata: Any, num_rows: int, id_length: int) -> None:
     )
 
 
-def _read_npz(path: Path) -> Content:
+def _read_npz(path: epath.Path) -> Content:
   try:
     arrays = read_npz(path)
     for name in ("codes_NxL", "item_ids_N", "metadata"):
@@ -193,7 +193,7 @@ def _json_in(array: np.ndarray) -> Any:
     raise ValueError("not a readable .npz file") from None
 
 
-def _read_json(path: Path) -> Content:
+def _read_json(path: epath.Path) -> Content:
   try:
     content = parse_json(path.read_bytes(), unique_object)
   except ValueError as error:

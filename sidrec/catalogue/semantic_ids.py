@@ -2,7 +2,6 @@
 
 import operator
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from sidrec.catalogue.reassignment import place_items
 from sidrec.catalogue.semantic_id_files import Content
 from sidrec.catalogue.tokenizer_content import pack_fitted, unpack_fitted
 from sidrec.core.codes import as_integers, check_codes, check_sizes, radix_codes
+from sidrec.core.paths import as_path
 
 if TYPE_CHECKING:
   from sidrec.tokenizers.base import Fitted
@@ -198,7 +198,7 @@ class SemanticIDManager(IDLookups):
         raise ValueError("this map has no tokenizer to write; leave with_tokenizer out")
       tokenizer = pack_fitted(self._fitted)
     content = Content(self._codes_NxL, self._ids_N, self.metadata, tokenizer)
-    semantic_id_files.write(Path(path), content)
+    semantic_id_files.write(as_path(path), content)
 
   @ClassOrInstanceMethod
   def load_from_file(
@@ -220,7 +220,7 @@ class SemanticIDManager(IDLookups):
       ValueError: if the file is damaged, contradicts itself or the tokenizer, or has IDs of other
         sizes than the map that it is read into; says where. That map stays as it was.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
       raise FileNotFoundError(
         f"no semantic-ID file {path}; make one with python -m sidrec.generate_semantic_ids"

@@ -7,10 +7,11 @@ from typing import Any
 
 from sidrec.core.atomic import PathLike
 from sidrec.core.checksums import digest
-from sidrec.core.paths import absolute, is_local
+from sidrec.core.paths import absolute, is_local, stamp_of
 
-Stamp = list[str | int]  # [absolute path, bytes, time of the last change in ns]
-Contents = dict[str, list[Any]]  # name → [bytes, time of the last change in ns, SHA-256]
+# [absolute path, bytes, time of the last change in ns, or in a bucket the entity tag]
+Stamp = list[str | int]
+Contents = dict[str, list[Any]]  # name → [bytes, the same time or tag, SHA-256]
 
 
 def stamps(files: Iterable[PathLike]) -> list[Stamp]:
@@ -24,13 +25,10 @@ def stamps(files: Iterable[PathLike]) -> list[Stamp]:
 
 def _stamp(file: PathLike) -> Stamp:
   path = absolute(file)
-  if not path.exists() or path.is_dir():
-    raise FileNotFoundError(f"there is no file {file}, which the config names")
-  if is_local(path):
-    stat = os.stat(path)
-    return [str(path), stat.st_size, stat.st_mtime_ns]
-  there = path.stat()
-  return [str(path), there.length, int(1e9 * there.mtime)]
+  try:
+    return [str(path), *stamp_of(path)]
+  except FileNotFoundError:
+    raise FileNotFoundError(f"there is no file {file}, which the config names") from None
 
 
 def contents(files: Iterable[Stamp], known: Mapping[str, list[Any]]) -> Contents:
@@ -38,20 +36,27 @@ def contents(files: Iterable[Stamp], known: Mapping[str, list[Any]]) -> Contents
 
   Args:
     files: as `stamps` gives them.
-    known: earlier contents of files of these names; a file of the same size and time is not read.
+    known: earlier contents of files of these names; a file of the same size and time (or tag) is
+      not read.
 
   Returns:
     By name, which is the path below the folder that they share.
   """
   files = list(files)
-  root = os.path.commonpath([os.path.dirname(str(path)) for path, *_ in files]) if files else ""
+  rooted = [_rooted(str(path)) for path, *_ in files]
+  root = os.path.commonpath(list(map(os.path.dirname, rooted))) if files else ""
   found: Contents = {}
-  for path, *size_and_time in files:
-    name = Path(os.path.relpath(str(path), root)).as_posix()
+  for (path, *size_and_time), place in zip(files, rooted, strict=True):
+    name = Path(os.path.relpath(place, root)).as_posix()
     seen = known.get(name)
     same = seen is not None and seen[:2] == size_and_time
     found[name] = seen if seen is not None and same else [*size_and_time, digest(str(path))]
   return found
+
+
+def _rooted(path: str) -> str:
+  """gs://bucket/log as /gs/bucket/log, so that local files and others share a root."""
+  return path if is_local(path) else f"/{path.replace('://', '/', 1)}"
 
 
 def same_contents(one: Mapping[str, list[Any]], other: Mapping[str, list[Any]]) -> bool:

@@ -1,9 +1,11 @@
 """Paths as users give them: local ones, `~` for the home folder, and buckets (gs://, s3://)."""
 
+import contextlib
 import importlib.util
 import os
+import pathlib
 import re
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import fsspec
 from etils import epath
@@ -94,6 +96,65 @@ def files_under(path: str | os.PathLike[str]) -> list[epath.Path]:
   # `epath.Path.walk` loses the scheme.
   scheme = os.fspath(path).partition("://")[0]
   return [epath.Path(f"{scheme}://{name}") for name in sorted(file_system(path).find(str(path)))]
+
+
+def is_file(path: epath.Path) -> bool:
+  """Whether it is a file; a pipe is none."""
+  return os.path.isfile(path) if is_local(path) else path.is_file()
+
+
+def files_in(folder: str | os.PathLike[str]) -> list[epath.Path]:
+  """The files in a folder, but not below, sorted."""
+  folder = as_path(folder)
+  if is_local(folder):
+    return sorted(file for file in folder.iterdir() if is_file(file))
+  found = file_system(folder).ls(os.fspath(folder), detail=True)
+  return sorted(folder / os.path.basename(e["name"]) for e in found if _is_object(e))
+
+
+def matching(pattern: str) -> list[epath.Path]:
+  """The files whose paths match a pattern with `*`, `?` and `[…]`, sorted.
+
+  Raises:
+    ValueError: if it is no pattern.
+  """
+  place = as_path(pattern)
+  if is_local(place):
+    anchor = pathlib.Path(place.anchor)
+    try:
+      found = anchor.glob(str(pathlib.Path(place).relative_to(anchor)))
+      return sorted(epath.Path(file) for file in found if file.is_file())
+    except NotImplementedError as error:
+      raise ValueError(str(error)) from error
+  scheme = os.fspath(place).partition("://")[0]
+  entries = file_system(place).glob(os.fspath(place), detail=True).values()
+  return sorted(epath.Path(f"{scheme}://{e['name']}") for e in entries if _is_object(e))
+
+
+def _is_object(entry: dict[str, Any]) -> bool:
+  """Whether an entry of a listing is a file, and not a folder or what stands for an empty one."""
+  return entry["type"] == "file" and not entry["name"].endswith("/")
+
+
+def stamp_of(path: str | os.PathLike[str]) -> tuple[int, int | str]:
+  """The size of a file in bytes, and what changes with it: for a local one the time in ns.
+
+  For one in a bucket that is the entity tag, because S3's times are whole seconds.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+  """
+  path = as_path(path)
+  with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    if is_local(path):
+      stat = os.stat(path)
+      if not path.is_dir():
+        return stat.st_size, stat.st_mtime_ns
+    else:
+      entry: dict[str, Any] = file_system(path).info(os.fspath(path))
+      if _is_object(entry):
+        return entry["size"], entry.get("etag") or entry["ETag"]
+  raise FileNotFoundError(f"there is no file {path}")
 
 
 def file_system(path: str | os.PathLike[str]) -> fsspec.AbstractFileSystem:

@@ -8,10 +8,10 @@ import json
 import math
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 # The most that DEFLATE can compress.
 MAX_RATIO = 1032
@@ -37,7 +37,7 @@ def parse_json(raw: bytes | str, pairs_hook: Callable[[list], Any] | None = None
     ) from None
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: epath.Path) -> dict[str, np.ndarray]:
   """All arrays of a file, by name; memory stays near the size of the file's content.
 
   Raises:

@@ -2,10 +2,11 @@
 
 import zipfile
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
+from etils import epath
 
+from sidrec.core.paths import open_bytes
 from sidrec.core.readers import read_member
 from sidrec.data.sources.shown import brief
 
@@ -14,7 +15,7 @@ _MAX_RATIO = 200
 _SMALL = 16 << 20
 
 
-def load_npz(path: Path, names: Collection[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+def load_npz(path: epath.Path, names: Collection[str]) -> tuple[list[str], dict[str, np.ndarray]]:
   """The names of all arrays of an .npz file, and those that are asked for and there.
 
   Raises:
@@ -23,7 +24,7 @@ def load_npz(path: Path, names: Collection[str]) -> tuple[list[str], dict[str, n
       far larger than the file.
   """
   try:
-    with zipfile.ZipFile(path) as members:
+    with open_bytes(path) as file, zipfile.ZipFile(file) as members:
       found = {member.filename.removesuffix(".npy"): member for member in members.infolist()}
       arrays = {name: _read(members, member) for name, member in found.items() if name in names}
   except FileNotFoundError:

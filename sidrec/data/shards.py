@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 
+from sidrec.core import copies
 from sidrec.data.dataset import TEXT, Histories
 
 DATASET, SPLIT = "histories", "users"  # as TFDS calls them; the split has whole histories
@@ -81,10 +83,13 @@ def examples(histories: Histories) -> Iterable[bytes]:
     yield example.SerializeToString()
 
 
-def reader_of(files: Sequence[Path], ends_K: np.ndarray) -> Callable[[np.ndarray], list[bytes]]:
+def reader_of(
+  files: Sequence[epath.Path], ends_K: np.ndarray
+) -> Callable[[np.ndarray], list[bytes]]:
   """A function that reads examples by user rows [R]; shard k ends before row ends_K[k].
 
-  It raises ValueError for a damaged file.
+  It raises ValueError for a damaged file. Of files in buckets it holds copies on the disk, for as
+  long as it lives.
   """
   starts_K = np.concatenate([[0], ends_K])
 
@@ -94,11 +99,12 @@ def reader_of(files: Sequence[Path], ends_K: np.ndarray) -> Callable[[np.ndarray
     from array_record.python import array_record_module  # pyrefly: ignore[missing-import]
 
     # An example has a few hundred bytes: reading more at once, or ahead, is wasted.
-    return array_record_module.ArrayRecordReader(
-      str(files[shard]),
-      options="readahead_buffer_size:0,max_parallelism:0",
-      file_reader_buffer_size=2048,
-    )
+    with copies.kept():  # the reader holds the file open, also where its name is gone
+      return array_record_module.ArrayRecordReader(
+        str(copies.local(files[shard])),
+        options="readahead_buffer_size:0,max_parallelism:0",
+        file_reader_buffer_size=2048,
+      )
 
   def read(row_R: np.ndarray) -> list[bytes]:
     # By runs of neighbours in one file: a reader that is asked for a list of records, as Grain's
@@ -156,7 +162,6 @@ def write_tfds_metadata(folder: Path, shards: Sequence[Shard], text_ids: bool) -
   """Writes what `tfds.builder_from_directory(folder)` wants: dataset_info.json, features.json."""
   # Imported here because it takes a while, and only writers need it.
   import tensorflow_datasets as tfds
-  from etils import epath
   from tensorflow_datasets.core import naming, splits
 
   tensor = tfds.features.Tensor

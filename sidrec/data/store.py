@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 
-from sidrec.core.atomic import whole_folder, write_whole_text
+from sidrec.core.atomic import PathLike, whole_folder, write_whole_text
 from sidrec.core.content import stamps
+from sidrec.core.paths import as_path, files_in, stamp_of
 from sidrec.data import shards
 from sidrec.data.arrays import load_npz
 from sidrec.data.batches import BatchAt, Source
@@ -41,7 +43,7 @@ _HELD_OUT = 2  # of each user's interactions; see `dataset.training_view`
 class Store(NamedTuple):
   """An open store; its histories stay on disk."""
 
-  folder: Path
+  folder: epath.Path
   name: str
   notes: tuple[str, ...]
   lengths_U: np.ndarray  # int32 [U]
@@ -52,7 +54,7 @@ class Store(NamedTuple):
 # Writing.
 
 
-def write_store(path: str | Path, dataset: Dataset, num_shards: int = 0) -> None:
+def write_store(path: PathLike, dataset: Dataset, num_shards: int = 0) -> None:
   """Writes a data set to a new folder; afterwards the folder is complete or absent.
 
   Args:
@@ -66,7 +68,7 @@ def write_store(path: str | Path, dataset: Dataset, num_shards: int = 0) -> None
   histories = dataset.histories
   num_shards = min(num_shards or default_shards(len(histories.item_T)), histories.num_users)
   bounds = np.linspace(0, histories.num_users, num_shards + 1).astype(int)
-  with whole_folder(Path(path)) as draft:
+  with whole_folder(path) as draft:
     if dataset.users:
       save_users(draft / "users.npz", dataset.users)
     written = [
@@ -143,20 +145,26 @@ def write_metadata(
 # Reading.
 
 
-def open_store(path: str | Path) -> Store:
+def open_store(path: PathLike) -> Store:
   """Opens a store, reading no history.
+
+  Of a store in a bucket, shards are copied when they are first read; see `shards.reader_of`.
 
   Raises:
     FileNotFoundError: if there is no such folder, or a file is missing.
     ValueError: if it is no store, of another format, or damaged.
   """
-  folder = Path(path).expanduser()
+  folder = as_path(path)
   meta = read_metadata(folder)
   files = [folder / shards.shard_name(k, len(meta["shards"])) for k in range(len(meta["shards"]))]
   for file, shard in zip(files, meta["shards"], strict=True):
-    if not file.is_file():
-      raise FileNotFoundError(f"{folder} lacks the shard {file.name}; copy or prepare it again")
-    if (size := file.stat().st_size) != shard["file_bytes"]:
+    try:
+      size, _ = stamp_of(file)
+    except FileNotFoundError:
+      raise FileNotFoundError(
+        f"{folder} lacks the shard {file.name}; copy or prepare it again"
+      ) from None
+    if size != shard["file_bytes"]:
       raise ValueError(
         f"{file} has {size:,} bytes instead of {shard['file_bytes']:,}; copy or prepare it again"
       )
@@ -177,7 +185,7 @@ def open_store(path: str | Path) -> Store:
   )
 
 
-def load_store(path: str | Path, users_R: np.ndarray | None = None) -> Dataset:
+def load_store(path: PathLike, users_R: np.ndarray | None = None) -> Dataset:
   """Reads a store into memory: the data set that was written, row by row.
 
   Args:
@@ -243,9 +251,9 @@ def signature_store(path: str, *, users: int = 0) -> dict[str, Any]:
     FileNotFoundError, ValueError: if there is no store.
   """
   del users  # of the settings, not of the files
-  folder = Path(path).expanduser()
+  folder = as_path(path)
   read_metadata(folder)
-  return {"files": stamps(sorted(file for file in folder.iterdir() if file.is_file()))}
+  return {"files": stamps(files_in(folder))}
 
 
 # Training.
@@ -274,7 +282,7 @@ def training_source(store: Store) -> Source:
 
 
 def from_shards(
-  make_batches: Callable[..., BatchAt], path: str | Path, num_threads: int = 2
+  make_batches: Callable[..., BatchAt], path: PathLike, num_threads: int = 2
 ) -> Callable[..., BatchAt]:
   """`packed_batches` or `sliding_batches` of all users of a store, whatever is in memory.
 

@@ -1,10 +1,10 @@
 """The file store.json of a folder of shards: what `store` writes and must find again."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from sidrec.data import shards
 from sidrec.data.dataset import TEXT
@@ -14,7 +14,7 @@ FORMAT = 2  # 1 had text of fixed width
 ID_TYPES = {"text": TEXT, "int64": np.dtype(np.int64)}
 
 
-def read_metadata(folder: Path) -> dict[str, Any]:
+def read_metadata(folder: epath.Path) -> dict[str, Any]:
   """What store.json says.
 
   Raises:
@@ -24,7 +24,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
   if not folder.is_dir():
     raise FileNotFoundError(f"there is no folder {folder}, which was to hold a store of histories")
   try:
-    meta = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+    meta = json.loads((folder / "store.json").read_bytes())
     version = meta["format"]
     if version == FORMAT:
       _check_metadata(meta)

@@ -7,13 +7,13 @@ a path such as 'sidrec/test/masked/recall@10' names a float32 array [U].
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sidrec.core.atomic import write_whole, write_whole_text
 from sidrec.core.checked_json import checked_text, parse_checked
+from sidrec.core.paths import as_path, is_local
 from sidrec.core.readers import read_npz
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table
@@ -53,14 +53,14 @@ def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Resul
 
   Raises:
     ValueError: if a value is not finite.
-    FileNotFoundError: if the directory does not exist.
+    FileNotFoundError: if the local directory does not exist.
   """
-  path = Path(path)
+  path = as_path(path)
   try:
     text = checked_text({"protocol": protocol._asdict(), "results": results})
   except ValueError as error:
     raise ValueError(f"cannot write {path}: a result is not a finite number") from error
-  if not path.parent.is_dir():
+  if is_local(path) and not path.parent.is_dir():
     raise FileNotFoundError(f"cannot write {path}: the directory {path.parent} does not exist")
   write_whole_text(path, text)
 
@@ -72,7 +72,7 @@ def read_evaluation(path: str | os.PathLike) -> dict[str, Any]:
     FileNotFoundError: if the file does not exist.
     ValueError: if it is not such a file.
   """
-  path = Path(path)
+  path = as_path(path)
   if not path.is_file():
     raise FileNotFoundError(f"there is no {path}; run --mode=evaluate with this workdir first")
   try:
@@ -127,7 +127,7 @@ def write_per_user(path: str | os.PathLike, per_user: PerUser) -> None:
         f"cannot write {path}: {name} has {len(value_U)} users, others of its split "
         f"{lengths[split]}"
       )
-  write_whole(Path(path), lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+  write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
 def read_per_user(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -137,7 +137,7 @@ def read_per_user(path: str | os.PathLike) -> dict[str, np.ndarray]:
     FileNotFoundError: if the file does not exist.
     ValueError: if it is damaged.
   """
-  path = Path(path)
+  path = as_path(path)
   try:
     arrays = read_npz(path)
     lengths: dict[str, int] = {}

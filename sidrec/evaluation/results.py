@@ -10,14 +10,15 @@ import re
 import reprlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
 from etils import epath
 
+from sidrec.core.atomic import PathLike
 from sidrec.core.checked_json import parse_checked
+from sidrec.core.paths import absolute, as_path
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table, markdown_table
 from sidrec.evaluation import report
@@ -57,13 +58,14 @@ class Group(NamedTuple):
   per_user: dict[str, np.ndarray]  # by the same paths: each user's mean over seeds, float64 [U]
 
 
-def read_run(folder: Path | epath.Path) -> FinishedRun:
+def read_run(folder: PathLike) -> FinishedRun:
   """Reads config.json, evaluation.json and per_user.npz, which may be missing.
 
   Raises:
     FileNotFoundError: if one of the first two is missing.
     ValueError: if one is damaged, or per_user.npz belongs to another evaluation.
   """
+  folder = as_path(folder)
   evaluation = report.read_evaluation(folder / "evaluation.json")
   config = folder / "config.json"
   if not config.is_file():
@@ -75,11 +77,11 @@ def read_run(folder: Path | epath.Path) -> FinishedRun:
   for path, value_U in per_user.items():
     if path not in means or not abs(means[path] - value_U.mean(dtype=np.float64)) <= 1e-6:
       raise ValueError(f"{kept} and evaluation.json disagree on {path}; run --mode=evaluate again")
-  config_name = re.sub(r"-seed-?\d+$", "", folder.resolve().name)
+  config_name = re.sub(r"-seed-?\d+$", "", absolute(folder).name)
   return FinishedRun(str(folder), config_name, settings, evaluation, per_user)
 
 
-def _read_settings(path: Path | epath.Path) -> dict[str, Any]:
+def _read_settings(path: epath.Path) -> dict[str, Any]:
   """The content of config.json."""
   try:
     settings = parse_checked(path.read_bytes())
@@ -234,7 +236,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   if len(argv) < 2:
     raise app.UsageError("no work directory given; name one or more, such as runs/ml1m")
   try:
-    groups = group_runs([read_run(Path(folder)) for folder in argv[1:]])
+    groups = group_runs([read_run(folder) for folder in argv[1:]])
   except (ValueError, OSError) as error:
     sys.exit(f"sidrec: {error}")
   texts = [group_text(group, values.split, markdown=values.markdown) for group in groups]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import string
 from collections.abc import Callable, Iterable
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sidrec.core.atomic import write_whole
+from sidrec.core.atomic import PathLike, load_array, save_array
+from sidrec.core.paths import as_path, is_local
 from sidrec.data.dataset import Items
 from sidrec.features.columns import known_categories, number_text
 from sidrec.features.settings import TextConfig
@@ -34,7 +36,7 @@ _TEXT_FIELDS: dict[str, Callable[[Items], Iterable[str]]] = {
 
 
 def text_vectors(
-  items: Items, config: TextConfig, cache: Path, encode: Encode | None = None
+  items: Items, config: TextConfig, cache: PathLike, encode: Encode | None = None
 ) -> np.ndarray:
   """Sentence embeddings of the items' texts (Reimers & Gurevych 2019), computed once.
 
@@ -44,7 +46,7 @@ def text_vectors(
   Args:
     items: the catalogue, or new items.
     config: the model, and the template of `item_texts`.
-    cache: folder of the cache; made if it is not there.
+    cache: folder of the cache, perhaps in a bucket; made if it is not there.
     encode: encodes instead of sentence-transformers; the model still names it in the cache.
 
   Returns:
@@ -55,12 +57,14 @@ def text_vectors(
     ValueError: for a template with unknown fields, a model that cannot be loaded, or an encoder
       whose result is not one finite vector per text.
   """
-  model = config.model
+  model = os.path.expanduser(config.model)
+  if not is_local(model):
+    raise ValueError(f"text model {model}: a model comes from the hub or a local folder; copy it")
   texts = item_texts(items, config.template)
   distinct = list(dict.fromkeys(texts))  # X of them
-  path = Path(cache) / f"text-{_key(model, distinct)}.npy"
+  path = as_path(cache) / f"text-{_key(model, distinct)}.npy"
   if path.is_file():
-    vectors_XxF = np.load(path, allow_pickle=False)
+    vectors_XxF = load_array(path, in_memory=True)
   else:
     vectors_XxF = np.asarray((encode or _sentence_encoder(model))(distinct), np.float32)
     if vectors_XxF.ndim != 2 or len(vectors_XxF) != len(distinct):
@@ -72,7 +76,7 @@ def text_vectors(
     if bad_X.any():
       text = distinct[int(bad_X.argmax())]
       raise ValueError(f"text model {model!r} gave NaN or infinity for {text!r}")
-    write_whole(path, lambda file: np.save(file, vectors_XxF, allow_pickle=False))
+    save_array(path, vectors_XxF)
   row_of = {text: row for row, text in enumerate(distinct)}
   return vectors_XxF[[row_of[text] for text in texts]]
 

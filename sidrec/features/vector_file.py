@@ -1,12 +1,15 @@
 """Item vectors that another program made, of text, images, audio or anything else."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from etils import epath
 
+from sidrec.core.atomic import load_array
+from sidrec.core.copies import kept, local
+from sidrec.core.paths import as_path
 from sidrec.data.arrays import load_npz
 from sidrec.data.dataset import TEXT, Items
 from sidrec.data.sources.file_lines import named_faults
@@ -28,6 +31,7 @@ class VectorTable(NamedTuple):
   vectors_RxF: np.ndarray  # as stored; any number type
 
 
+@kept()
 def file_vectors(items: Items, config: VectorFileConfig) -> tuple[np.ndarray, str]:
   """Vectors from the file `config.path`, in the order of the catalogue.
 
@@ -54,7 +58,7 @@ def file_vectors(items: Items, config: VectorFileConfig) -> tuple[np.ndarray, st
     ValueError: for another ending or content, ids that repeat, a vector that is not finite, a
       file without any item of the catalogue, or a missing item with 'error'.
   """
-  path = Path(config.path).expanduser()
+  path = as_path(config.path)
   if config.missing not in MISSING:
     raise ValueError(
       f"the rule for missing items must be one of {list(MISSING)}, not {config.missing!r}"
@@ -88,7 +92,8 @@ def file_vectors(items: Items, config: VectorFileConfig) -> tuple[np.ndarray, st
 
 def _note(config: VectorFileConfig, items: Items, found_N: np.ndarray, table: VectorTable) -> str:
   """How many items were found; raises ValueError where `config` allows none to be missing."""
-  note = f"{Path(config.path).name}: {found_N.sum():,} of {items.num_items:,} items have a vector "
+  name = as_path(config.path).name
+  note = f"{name}: {found_N.sum():,} of {items.num_items:,} items have a vector "
   note += f"of width {table.vectors_RxF.shape[1]}"
   if not found_N.all():
     lacking = f"{(~found_N).sum():,} have none, the first ones being {_some(items.ids_N[~found_N])}"
@@ -99,15 +104,15 @@ def _note(config: VectorFileConfig, items: Items, found_N: np.ndarray, table: Ve
   return note + (f"; rows of other items, ignored: {ignored:,}" if ignored else "")
 
 
-def _read_npz(path: Path, id_name: str, vector_name: str) -> VectorTable:
+def _read_npz(path: epath.Path, id_name: str, vector_name: str) -> VectorTable:
   names, arrays = load_npz(path, (id_name, vector_name))
   _require(path, "array", names, id_name, vector_name)
   return VectorTable(arrays[id_name], arrays[vector_name])
 
 
-def _read_npy(path: Path, id_name: str, vector_name: str) -> VectorTable:
+def _read_npy(path: epath.Path, id_name: str, vector_name: str) -> VectorTable:
   try:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = load_array(path)
   except Exception as error:  # NumPy raises many types for damaged headers
     raise ValueError(f"{path} is no readable .npy file of plain numbers: {brief(error)}") from error
   if array.dtype.names is None:
@@ -116,14 +121,14 @@ def _read_npy(path: Path, id_name: str, vector_name: str) -> VectorTable:
   return VectorTable(array[id_name], array[vector_name])
 
 
-def _read_parquet(path: Path, id_name: str, vector_name: str) -> VectorTable:
+def _read_parquet(path: epath.Path, id_name: str, vector_name: str) -> VectorTable:
   (scan,) = open_scans(str(path), TextForm())
   names = list(scan.names)
   _require(path, "column", names, id_name)
   wanted = [vector_name] if vector_name in names else [x for x in names if x != id_name]
   with named_faults(path):
     # Another column may hold what is of no use here, and take much memory.
-    vectors = pl.scan_parquet(path, glob=False).select(wanted).collect()
+    vectors = pl.scan_parquet(local(path), glob=False).select(wanted).collect()
     frame = scan.frame([id_name]).select(id_name).collect().hstack(vectors)
   ids = frame[id_name]
   if ids.null_count():
@@ -142,7 +147,7 @@ def _read_parquet(path: Path, id_name: str, vector_name: str) -> VectorTable:
   return VectorTable(ids_R, frame.select(wanted).to_numpy())
 
 
-def _from_lists(path: Path, column: pl.Series, ids: pl.Series) -> np.ndarray:
+def _from_lists(path: epath.Path, column: pl.Series, ids: pl.Series) -> np.ndarray:
   """The rows of a list column, which must be equally long: [R, F]."""
   kind = column.dtype
   if not isinstance(kind, pl.List | pl.Array) or not kind.inner.is_numeric():  # pyrefly: ignore
@@ -160,20 +165,20 @@ def _from_lists(path: Path, column: pl.Series, ids: pl.Series) -> np.ndarray:
   return lists.explode().to_numpy()[: len(lists) * usual].reshape(len(lists), usual)
 
 
-def _require(path: Path, kind: str, names: list[str], *wanted: str) -> None:
+def _require(path: epath.Path, kind: str, names: list[str], *wanted: str) -> None:
   for name in wanted:
     if name not in names:
       raise ValueError(f"{path} has no {kind} {name!r}; it has {listed(names)}")
 
 
-_READERS: dict[str, Callable[[Path, str, str], VectorTable]] = {
+_READERS: dict[str, Callable[[epath.Path, str, str], VectorTable]] = {
   ".npz": _read_npz,
   ".npy": _read_npy,
   ".parquet": _read_parquet,
 }
 
 
-def _check_table(path: Path, table: VectorTable, items: Items) -> None:
+def _check_table(path: epath.Path, table: VectorTable, items: Items) -> None:
   ids_R, vectors_RxF = table
   if vectors_RxF.ndim != 2 or vectors_RxF.shape[1] == 0:
     raise ValueError(f"{path}: the vectors have shape {vectors_RxF.shape}; give [items, width]")
@@ -196,7 +201,7 @@ def _check_table(path: Path, table: VectorTable, items: Items) -> None:
     raise ValueError(f"{path}: the ids are {ids_R.dtype}; give integers or text")
 
 
-def _rows(path: Path, ids_R: np.ndarray, ids_N: np.ndarray) -> np.ndarray:
+def _rows(path: epath.Path, ids_R: np.ndarray, ids_N: np.ndarray) -> np.ndarray:
   """The file's row of each item of the catalogue, -1 where it has none: int64 [N]."""
   as_numbers = (ids_R.dtype.kind in "UST") != (ids_N.dtype.kind in "UST")
   row_of: dict[str, int] = {}

@@ -3,13 +3,13 @@
 import functools
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
 
+from sidrec.core.paths import as_path
 from sidrec.core.source_code import code_hashes
 from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.features.behaviour import behaviour_of_neighbours
@@ -214,6 +214,6 @@ def vector_files(features: FeaturesConfig) -> list[str]:
   return [block.path for block in blocks if block.weight > 0 and block.path]
 
 
-def cache_folder() -> Path:
+def cache_folder() -> epath.Path:
   """Where sentence embeddings are kept between runs."""
-  return Path(os.environ.get("SIDREC_CACHE_DIR") or "~/.cache/sidrec").expanduser()
+  return as_path(os.environ.get("SIDREC_CACHE_DIR") or "~/.cache/sidrec")

@@ -13,11 +13,12 @@ from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.train import deciding, training_users
 from sidrec.trainers import sasrec as trainer
-from sidrec.training.checkpoint import save_params
+from sidrec.training.checkpoint import check_can_save, save_params
 
 
 def train_sasrec(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Trains SASRec and writes its parameters."""
+  check_can_save(folder)
   if config.mesh.model > 1:
     print("sasrec: every device holds SASRec whole; mesh.model spreads the recommender alone")
   dataset = load_prepared(before)

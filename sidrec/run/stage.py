@@ -101,7 +101,7 @@ def run(last: Stage, config: RunConfig, workdir: epath.Path, manner: Manner = AS
         chain[stage.name] = _kept(step)
     from_primary(lambda: _tidy(order, config, workdir, chain, is_locked))
   if last.shows:
-    print(chain[last.name].file(last.shows).read_text(encoding="utf-8"))
+    print(chain[last.name].file(last.shows).read_bytes().decode())
   return chain
 
 

@@ -16,11 +16,13 @@ from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize_items import TOKENIZED_FILES, id_files, tokenize_items, write_tokenized
 from sidrec.tokenizers import registry
-from sidrec.training.checkpoint import save_params
+from sidrec.training.checkpoint import check_can_save, save_params
 
 
 def tokenize(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Makes the vectors, fits the tokenizer and writes the IDs."""
+  if config.tokenizer.name == "rqvae" or checkpoint_folders(config.features):
+    check_can_save(folder)
   dataset = load_prepared(before)
   made = item_vectors(config.features, dataset, config.seed, folder)
   for note in made.notes:
@@ -33,7 +35,7 @@ def tokenize(config: RunConfig, folder: epath.Path, before: Chain) -> None:
     config.tokenizer, dataset, vectors_NxF, config.seed, folder, config.mesh.model
   )
   from_primary(lambda: write_tokenized(folder, tokenized, dataset.items))
-  print((folder / "tokenizer.txt").read_text(encoding="utf-8"))
+  print((folder / "tokenizer.txt").read_bytes().decode())
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

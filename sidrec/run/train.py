@@ -29,7 +29,7 @@ from sidrec.search.batched import make_recommend_users
 from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.settings import TrainConfig
-from sidrec.training.checkpoint import save_params
+from sidrec.training.checkpoint import check_can_save, save_params
 from sidrec.training.logging import make_logger
 from sidrec.training.loop import Records
 from sidrec.training.profile import Trace
@@ -39,6 +39,7 @@ _HOW = ("accumulate", "remat")  # settings that save memory
 
 def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Trains the recommender and writes its parameters."""
+  check_can_save(folder)
   dataset = load_prepared(before)
   ids = SemanticIDManager.load_from_file(before["tokenize"].file("semantic_ids.json"))
   model, trie = make_model(config, ids)

@@ -19,6 +19,7 @@ import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton
 
+from sidrec.core import copies
 from sidrec.data import shards
 from sidrec.data.prepare import steps
 from sidrec.data.settings import DataConfig, TableConfig
@@ -98,12 +99,13 @@ def _rows(pipeline: beam.Pipeline, files: Sequence[tuple[int, str]], table: Tabl
 
 def read(number: int, file: str, table: TableConfig) -> Iterator[pl.DataFrame]:
   """The rows of one file in batches: those of `LogScan`, 'table' and 'place' in the file."""
-  (log,) = scan_logs(file, table)
-  place = pl.col("place").cast(pl.Int64)
-  frame = log.frame.with_row_index("place").with_columns(place, pl.lit(number).alias("table"))
-  for batch in frame.collect_batches():
-    require_sound(log, batch)
-    yield batch
+  with copies.kept():
+    (log,) = scan_logs(file, table)
+    place = pl.col("place").cast(pl.Int64)
+    frame = log.frame.with_row_index("place").with_columns(place, pl.lit(number).alias("table"))
+    for batch in frame.collect_batches():
+      require_sound(log, batch)
+      yield batch
 
 
 def facts_of(rows: pl.DataFrame) -> tuple:

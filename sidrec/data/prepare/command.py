@@ -24,7 +24,9 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from sidrec.core.atomic import whole_folder
+from sidrec.core import copies
+from sidrec.core.atomic import PathLike, whole_folder
+from sidrec.core.paths import as_path, files_in
 from sidrec.core.settings import from_dict
 from sidrec.data import store
 from sidrec.data.k_core import check_core, core_note, core_of, no_core
@@ -63,7 +65,8 @@ def define_flags(values: flags.FlagValues) -> None:
   )
 
 
-def prepare(data: DataConfig, output: Path, num_shards: int = 0) -> str:
+@copies.kept()
+def prepare(data: DataConfig, output: PathLike, num_shards: int = 0) -> str:
   """Reads a raw log on this machine and writes a store, all of it or nothing.
 
   Args:
@@ -91,15 +94,16 @@ def prepare(data: DataConfig, output: Path, num_shards: int = 0) -> str:
     dataset = core_of(dataset, data.k_core)
   store.write_store(output, dataset, num_shards)
   histories = dataset.histories
-  files = len([*output.glob("*.array_record*")])
+  files = sum(".array_record" in file.name for file in files_in(output))
   return _said(
     dataset.name, histories.num_users, dataset.items.num_items, len(histories.item_T), files
   )
 
 
+@copies.kept()
 def prepare_by_beam(
   data: DataConfig,
-  output: Path,
+  output: PathLike,
   core_rounds: int = 10,
   num_shards: int = 0,
   options: Sequence[str] = (),
@@ -231,7 +235,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   try:
     if not values.output:
       raise ValueError("give --output, the new folder of the store")
-    data, output = read_flags(values), Path(values.output)
+    data, output = read_flags(values), as_path(values.output)
     if values.beam:
       said = prepare_by_beam(data, output, values.core_rounds, values.shards, argv[1:])
     elif argv[1:]:
@@ -240,4 +244,4 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
       said = prepare(data, output, values.shards)
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"sidrec: {error}")
-  print(f"prepare: {said} → {values.output}")
+  print(f"prepare: {said} → {output}")

@@ -10,15 +10,17 @@ and not be redistributed; cite McAuley et al., 'Image-based Recommendations on S
 Substitutes', SIGIR 2015, arXiv:1506.04757. For the reviews as published see `amazon_reviews`.
 """
 
+import fnmatch
 import html
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
+from etils import epath
 
 from sidrec.core.content import stamps
+from sidrec.core.paths import as_path, files_in
 from sidrec.data import dataset
 from sidrec.data.sources.build import NO_ITEMS, build
 from sidrec.data.sources.line_frames import (
@@ -89,13 +91,13 @@ def signature_sequences(source: str, path: str = "") -> dict[str, Any]:
 # Where the data is.
 
 
-def _files(source: str, path: str) -> tuple[Path, Path]:
+def _files(source: str, path: str) -> tuple[epath.Path, epath.Path]:
   """The sequence file, and where the item table is if there is one."""
   name, named = SEQUENCES[source], os.environ.get("SIDREC_DATA_DIR")
   if path:
-    folder, origin = Path(path).expanduser(), "the path given"
+    folder, origin = as_path(path), "the path given"
   elif named:
-    folder, origin = Path(named).expanduser() / source, "SIDREC_DATA_DIR"
+    folder, origin = as_path(named) / source, "SIDREC_DATA_DIR"
   else:
     raise FileNotFoundError(
       f"{source} is not shipped or downloaded: give the path of a folder with {name or 'a .txt'}, "
@@ -107,7 +109,8 @@ def _files(source: str, path: str) -> tuple[Path, Path]:
     raise FileNotFoundError(
       f"{folder} ({origin}) is not a {'folder' if name else 'file or folder'}"
     )
-  files = sorted(file for end in ("", ".gz") for file in folder.glob(f"{name or '*.txt'}{end}"))
+  wanted = [f"{name or '*.txt'}{end}" for end in ("", ".gz")]
+  files = [f for f in files_in(folder) if any(fnmatch.fnmatchcase(f.name, w) for w in wanted)]
   if not files:
     name = name or "file of sequences, *.txt"
     raise FileNotFoundError(f"{folder} ({origin}) has no {name} or {name}.gz")
@@ -122,7 +125,7 @@ def _files(source: str, path: str) -> tuple[Path, Path]:
 # What the files say.
 
 
-def parse_sequences(file: Path, first_item: int = 0) -> pl.DataFrame:
+def parse_sequences(file: epath.Path, first_item: int = 0) -> pl.DataFrame:
   """Parses lines `user item item …`, plain or gzip.
 
   Args:
@@ -156,7 +159,7 @@ def parse_sequences(file: Path, first_item: int = 0) -> pl.DataFrame:
   return rows.select(pl.col("whole").alias("user"), items, places).explode("item", "time")
 
 
-def parse_items(file: Path, required: Sequence[str] = _COLUMNS) -> pl.DataFrame:
+def parse_items(file: epath.Path, required: Sequence[str] = _COLUMNS) -> pl.DataFrame:
   """Parses the item table, plain or gzip: tab-separated UTF-8 under a line of column names.
 
   Brands lose their HTML entities ('L&#39;Oreal'); the brand 'Unknown' counts as none.

@@ -5,8 +5,9 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from sidrec.data.sources.file_lines import open_bytes
 from sidrec.data.sources.json_values import HALF, PAIR
@@ -21,7 +22,7 @@ def has_half(line: bytes) -> bool:
   return b"\\u" in line and bool(_HALF.search(_PAIR_OR_ESCAPE.sub(b"", line)))
 
 
-def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(file: epath.Path) -> Iterator[tuple[int, bytes]]:
   """The lines of a file, counted from 1, without the blanks around them; empty ones are left out.
 
   Args:
@@ -38,7 +39,7 @@ def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:
         yield number, line
 
 
-def parse_line(file: Path, number: int, line: bytes) -> dict[str, Any]:
+def parse_line(file: epath.Path, number: int, line: bytes) -> dict[str, Any]:
   """The object that a line holds.
 
   Raises:

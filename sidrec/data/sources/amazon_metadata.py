@@ -20,10 +20,10 @@ Rules, each with a note that counts what it met:
 import html
 import re
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import polars as pl
+from etils import epath
 
 from sidrec.data.sources.amazon import free_text
 from sidrec.data.sources.amazon_lines import numbered_lines, parse_line
@@ -46,7 +46,7 @@ _SCRIPT = "getTime()"  # what the titles that are no titles hold
 
 
 def read_metadata(
-  file: Path, wanted: Collection[str], max_characters: int
+  file: epath.Path, wanted: Collection[str], max_characters: int
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
   """Reads what a file says about the wanted items.
 

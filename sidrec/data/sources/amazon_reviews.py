@@ -16,12 +16,13 @@ arXiv:2403.03952 (2023).
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
+from etils import epath
 
 from sidrec.core.content import stamps
+from sidrec.core.paths import as_path
 from sidrec.data import dataset
 from sidrec.data.sources import rules
 from sidrec.data.sources.amazon_lines import has_half, numbered_lines, parse_line
@@ -112,18 +113,18 @@ def signature_amazon_reviews(
   return {"files": stamps(files)}
 
 
-def _files(path: str, metadata_path: str) -> list[Path]:
+def _files(path: str, metadata_path: str) -> list[epath.Path]:
   """The file of the reviews and, if there is one, of the metadata."""
   if not path:
     raise ValueError("Amazon reviews need a path: the file of the reviews")
-  files = [Path(name).expanduser() for name in (path, metadata_path) if name]
+  files = [as_path(name) for name in (path, metadata_path) if name]
   for file in files:
     if not file.is_file():
       raise FileNotFoundError(f"there is no file {file}")
   return files
 
 
-def _form(file: Path) -> tuple[list[str], dict[str, str], str]:
+def _form(file: epath.Path) -> tuple[list[str], dict[str, str], str]:
   """The names in the first lines, the columns by role, and the unit of time."""
   head = itertools.islice(numbered_lines(file), _HEAD_LINES)
   names = list(dict.fromkeys(name for line in head for name in parse_line(file, *line)))
@@ -137,7 +138,7 @@ def _form(file: Path) -> tuple[list[str], dict[str, str], str]:
   )
 
 
-def _table(file: Path, columns: Mapping[str, str]) -> tuple[pl.DataFrame, int]:
+def _table(file: epath.Path, columns: Mapping[str, str]) -> tuple[pl.DataFrame, int]:
   """The columns of all reviews, and 'row'; of text where a value is not of the usual type.
 
   Also, how many of them spell half of a surrogate pair, of which Polars makes another character.

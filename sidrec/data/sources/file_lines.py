@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
+from etils import epath
 from polars.io.plugins import register_io_source
 
+from sidrec.core.copies import local
 from sidrec.data.sources.shown import brief
 
 # No log is compressed better than this, and a smaller file may unpack to so many bytes.
@@ -45,7 +47,7 @@ _PACKED: dict[str, Callable[[Path], Any]] = {
 _FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
-def packing_of(file: Path) -> str:
+def packing_of(file: epath.Path) -> str:
   """How a file is compressed, by the end of its name: such as '.gz', or '' if it is not."""
   end = file.suffix.lower()
   return end if end in _PACKED else ""
@@ -54,10 +56,10 @@ def packing_of(file: Path) -> str:
 class _Bounded(io.RawIOBase):
   """A compressed file's content, which must not be too large for its file."""
 
-  def __init__(self, file: Path) -> None:
+  def __init__(self, file: epath.Path) -> None:
     self._file = file
-    self._stream = _PACKED[packing_of(file)](file)
-    self._left = max(_SMALL, _MAX_RATIO * file.stat().st_size)
+    self._stream = _PACKED[packing_of(file)](local(file))
+    self._left = max(_SMALL, _MAX_RATIO * local(file).stat().st_size)
 
   def readable(self) -> bool:
     return True
@@ -82,7 +84,7 @@ class _Bounded(io.RawIOBase):
     super().close()
 
 
-def open_bytes(file: Path) -> IO[bytes]:
+def open_bytes(file: epath.Path) -> IO[bytes]:
   """A file's content, unpacked.
 
   Raises:
@@ -91,11 +93,11 @@ def open_bytes(file: Path) -> IO[bytes]:
     ImportError: if a library is needed for this compression.
   """
   if not packing_of(file):
-    return file.open("rb")
+    return local(file).open("rb")
   return io.BufferedReader(_Bounded(file), _CHUNK)
 
 
-def check_packed(file: Path) -> None:
+def check_packed(file: epath.Path) -> None:
   """Reads a compressed file to its end; raises as `open_bytes` does."""
   if packing_of(file):
     with open_bytes(file) as stream:
@@ -103,15 +105,15 @@ def check_packed(file: Path) -> None:
         pass
 
 
-def lazy_lines(file: Path) -> pl.LazyFrame:
+def lazy_lines(file: epath.Path) -> pl.LazyFrame:
   """'row' (UInt32, from 0) and 'line' (String, without its end)."""
   if packing_of(file) in (".bz2", ".xz"):  # of which Polars knows nothing
     return _python_lines(file)
-  lines = pl.scan_lines(file, row_index_name="row", glob=False)
+  lines = pl.scan_lines(local(file), row_index_name="row", glob=False)
   return lines.select(pl.col("row").cast(pl.UInt32), "line")
 
 
-def _python_lines(file: Path) -> pl.LazyFrame:
+def _python_lines(file: epath.Path) -> pl.LazyFrame:
   def frames(columns: Any, predicate: Any, n_rows: Any, batch_size: Any) -> Iterator[pl.DataFrame]:
     del n_rows, batch_size  # hints
     with open_bytes(file) as stream:
@@ -129,7 +131,7 @@ def _python_lines(file: Path) -> pl.LazyFrame:
 
 
 @contextlib.contextmanager
-def opened(file: Path) -> Generator[Any]:
+def opened(file: epath.Path) -> Generator[Any]:
   """The file as a stream of lines that keep their ends; what cannot be decoded names the file."""
   try:
     with io.TextIOWrapper(open_bytes(file), encoding="utf-8-sig", newline="") as stream:
@@ -138,19 +140,19 @@ def opened(file: Path) -> Generator[Any]:
     raise ValueError(f"{file} is not UTF-8 text ({error.reason}); convert it first") from error
 
 
-def numbered(file: Path) -> Iterator[tuple[int, str]]:
+def numbered(file: epath.Path) -> Iterator[tuple[int, str]]:
   """Line numbers from 1, and the lines."""
   with opened(file) as stream:
     yield from enumerate(stream, 1)
 
 
-def line_at(file: Path, row: int) -> str:
+def line_at(file: epath.Path, row: int) -> str:
   """The line of a row, counted from 0, without its end."""
   return next(itertools.islice(numbered(file), row, None))[1].rstrip("\r\n")
 
 
 @contextlib.contextmanager
-def named_faults(file: Path) -> Generator[None]:
+def named_faults(file: epath.Path) -> Generator[None]:
   """Turns an error of Polars about a file's bytes into the sentence that names the file."""
   try:
     yield

@@ -7,10 +7,10 @@ level that is missing before others is ''.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import polars as pl
+from etils import epath
 
 from sidrec.data.sources import values
 from sidrec.data.sources.build import ITEM_SCHEMA
@@ -29,7 +29,7 @@ class Described(NamedTuple):
 
   frame: pl.DataFrame  # as `build` takes it
   notes: tuple[str, ...]
-  file: Path | None  # None if there is no table
+  file: epath.Path | None  # None if there is no table
 
 
 NOTHING = Described(pl.DataFrame(schema={**ITEM_SCHEMA, "item": pl.String}), (), None)

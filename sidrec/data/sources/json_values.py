@@ -3,10 +3,10 @@
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
+from etils import epath
 
 from sidrec.data.sources.shown import brief, shown
 
@@ -17,7 +17,7 @@ PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 HALF = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 
 
-def object_of(file: Path, number: int, line: str) -> dict[str, Any]:
+def object_of(file: epath.Path, number: int, line: str) -> dict[str, Any]:
   """The object on a line; raises ValueError, with the line's number, for anything else."""
   try:
     found = json.loads(line)
@@ -31,7 +31,7 @@ def object_of(file: Path, number: int, line: str) -> dict[str, Any]:
   raise ValueError(f"{file}:{number}: expected an object with names{one}: {shown(line)}")
 
 
-def explain(file: Path, number: int, line: str) -> None:
+def explain(file: epath.Path, number: int, line: str) -> None:
   """Raises ValueError for a line that `columns` marks."""
   try:
     for value in object_of(file, number, line).values():
@@ -40,7 +40,7 @@ def explain(file: Path, number: int, line: str) -> None:
     raise _too_deep(file, number, line) from error
 
 
-def _too_deep(file: Path, number: int, line: str) -> ValueError:
+def _too_deep(file: epath.Path, number: int, line: str) -> ValueError:
   return ValueError(
     f"{file}:{number}: a list or object stands in more than {_DEEP} others; flatten it: "
     f"{shown(line)}"

@@ -1,9 +1,9 @@
 """Text files as frames of numbered lines, and one sentence for the first line that is wrong."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import polars as pl
+from etils import epath
 
 from sidrec.data.sources.file_lines import open_bytes
 from sidrec.data.sources.shown import brief, shown
@@ -12,13 +12,13 @@ from sidrec.data.sources.shown import brief, shown
 _CSV_FIELD = r',(?:"(?:[^"]|"")*"|[^,]*)'
 
 
-def plain_or_gz(folder: Path, name: str) -> Path:
+def plain_or_gz(folder: epath.Path, name: str) -> epath.Path:
   """The path of a file in a folder: as it is, or compressed where only that is there."""
   plain = folder / name
   return plain if plain.is_file() else folder / f"{name}.gz"
 
 
-def read_bytes(file: Path) -> bytes:
+def read_bytes(file: epath.Path) -> bytes:
   """A file's content, unpacked if its name says that it is compressed, with Unix line ends.
 
   Raises:
@@ -29,7 +29,7 @@ def read_bytes(file: Path) -> bytes:
   return data.replace(b"\r\n", b"\n")
 
 
-def read_lines(file: Path, encoding: str = "utf-8-sig") -> pl.DataFrame:
+def read_lines(file: epath.Path, encoding: str = "utf-8-sig") -> pl.DataFrame:
   """The lines of a text file, plain or compressed, without blank ones at its end.
 
   Returns:
@@ -68,7 +68,7 @@ def with_number(rows: pl.DataFrame, id_: str) -> pl.DataFrame:
   return rows.with_columns(pl.col("number").first().over("whole").alias("first"))
 
 
-def refuse(file: Path, rows: pl.DataFrame, faults: Mapping[str, pl.Expr]) -> None:
+def refuse(file: epath.Path, rows: pl.DataFrame, faults: Mapping[str, pl.Expr]) -> None:
   """Raises ValueError for the first row with a fault, naming file, line number, fault and content.
 
   Args:

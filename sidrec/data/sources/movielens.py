@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+from etils import epath
 
 from sidrec.core.content import stamps
+from sidrec.core.paths import as_path, is_local
 from sidrec.data import dataset
 from sidrec.data.sources.build import build
 from sidrec.data.sources.download import fetch
@@ -47,7 +49,7 @@ class Edition(NamedTuple):
   extra: tuple[str, ...]  # files that are kept with the others, for people
   users: tuple[str, str, tuple[str, ...]] | None  # file, separator and fields; None for none
   form: RatingsForm
-  parse_movies: Callable[[Path], pl.DataFrame]
+  parse_movies: Callable[[epath.Path], pl.DataFrame]
   max_megabytes: int  # of the archive and, times five, of a file in it
 
   @property
@@ -94,7 +96,7 @@ class Source(NamedTuple):
   """Where the data is, and why the ways that come before were not taken."""
 
   kind: str  # 'folder', 'tfds' or 'archive' (to be downloaded, if not cached)
-  folder: Path
+  folder: epath.Path
   passed_over: tuple[str, ...]
 
 
@@ -161,12 +163,12 @@ def find_source(name: str, path: str = "") -> Source:
   """
   edition = EDITIONS[name]
   if path:
-    folder = _checked_folder(edition, Path(path).expanduser(), "the path given")
+    folder = _checked_folder(edition, as_path(path), "the path given")
     return Source("folder", folder, ())
   passed_over = ["no path was given"]
 
   if named := os.environ.get("SIDREC_DATA_DIR"):
-    folder = Path(named).expanduser() / edition.folder
+    folder = as_path(named) / edition.folder
     if folder.exists() or not folder.parent.is_dir():
       return Source("folder", _checked_folder(edition, folder, "SIDREC_DATA_DIR"), ())
     passed_over.append(f"SIDREC_DATA_DIR: {named} has no folder {edition.folder}")
@@ -174,20 +176,21 @@ def find_source(name: str, path: str = "") -> Source:
     passed_over.append("SIDREC_DATA_DIR is not set")
 
   if name == "movielens-1m":
-    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    folder /= _TFDS_FOLDER
-    if not folder.is_dir():
+    folder = as_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets") / _TFDS_FOLDER
+    if not is_local(folder):
+      passed_over.append(f"TFDS: {folder} is in a bucket; its files are read from a local folder")
+    elif not folder.is_dir():
       passed_over.append(f"TFDS: {folder} does not exist")
     elif lacking := [name for name in _TFDS_FILES if not any(folder.glob(name))]:
       passed_over.append(f"TFDS: {folder} has no {', '.join(lacking)}")
     else:
       return Source("tfds", folder, tuple(passed_over))
 
-  cache = Path(os.environ.get("SIDREC_CACHE_DIR") or "~/.cache/sidrec").expanduser()
+  cache = as_path(os.environ.get("SIDREC_CACHE_DIR") or "~/.cache/sidrec")
   return Source("archive", cache / edition.folder, tuple(passed_over))
 
 
-def _checked_folder(edition: Edition, folder: Path, origin: str) -> Path:
+def _checked_folder(edition: Edition, folder: epath.Path, origin: str) -> epath.Path:
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} ({origin}) is not a folder")
   for name in (edition.ratings, edition.movies):
@@ -196,12 +199,14 @@ def _checked_folder(edition: Edition, folder: Path, origin: str) -> Path:
   return folder
 
 
-def _unpacked_archive(name: str, source: Source) -> Path:
+def _unpacked_archive(name: str, source: Source) -> epath.Path:
   """The folder of the archive's files, downloaded and unpacked where it is not there yet."""
   edition, folder = EDITIONS[name], source.folder
   if folder.is_dir():  # it appears under this name only when it is complete
     return folder
   try:
+    if not is_local(folder):
+      raise ValueError("archives are unpacked in a local folder only; set SIDREC_CACHE_DIR to one")
     zipped = folder.with_name(f"{folder.name}.zip")
     archive = fetch(edition.url, zipped, edition.md5, edition.max_megabytes << 20)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

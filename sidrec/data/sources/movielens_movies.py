@@ -6,9 +6,9 @@ order. They raise ValueError naming file, line number and content of the first m
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import polars as pl
+from etils import epath
 
 from sidrec.data.sources.line_frames import (
   read_bytes,
@@ -32,19 +32,19 @@ _TAG_WORDS = 20  # per movie
 _MAX_WORD = 32  # characters
 
 
-def parse_movies(file: Path, encoding: str = "latin-1") -> pl.DataFrame:
+def parse_movies(file: epath.Path, encoding: str = "latin-1") -> pl.DataFrame:
   """Parses movies.dat: lines `MovieID::Title (Year)::Genre|Genre`, in utf-8 for 10M."""
   rows = with_fields(read_lines(file, encoding), "::", ["id", "title", "genres"])
   return _movies(file, rows, "MovieID::Title (Year)::Genre|Genre", 3, listed("genres"))
 
 
-def parse_movies_csv(file: Path) -> pl.DataFrame:
+def parse_movies_csv(file: epath.Path) -> pl.DataFrame:
   """Parses movies.csv: quoted UTF-8 rows `movieId,title,genres` below a header."""
   rows = _csv_rows(file, ["movieId", "title", "genres"]).rename({"movieId": "id"})
   return _movies(file, rows, "movieId,title,genres", 3, listed("genres"))
 
 
-def parse_u_item(file: Path) -> pl.DataFrame:
+def parse_u_item(file: epath.Path) -> pl.DataFrame:
   """Parses u.item of MovieLens-100K: latin-1 lines with a flag for each of 19 genres."""
   names = ["id", "title", "released", "on video", "url", *_GENRES_100K]
   rows = with_fields(read_lines(file, "latin-1"), "|", names)
@@ -66,7 +66,7 @@ def title_year() -> pl.Expr:
 
 
 def _movies(
-  file: Path,
+  file: epath.Path,
   rows: pl.DataFrame,
   described: str,
   num_fields: int,
@@ -87,7 +87,7 @@ def _movies(
   return rows.select(item, "title", categories, title_year())
 
 
-def parse_tags(file: Path, movies: pl.Series) -> pl.DataFrame:
+def parse_tags(file: epath.Path, movies: pl.Series) -> pl.DataFrame:
   """Reads the words that users tagged each movie with, the most frequent ones first.
 
   Args:
@@ -121,7 +121,7 @@ def parse_tags(file: Path, movies: pl.Series) -> pl.DataFrame:
   return ranked.group_by("item").agg(pl.col("word").head(_TAG_WORDS).str.join(" ").alias("text"))
 
 
-def _csv_rows(file: Path, names: Sequence[str]) -> pl.DataFrame:
+def _csv_rows(file: epath.Path, names: Sequence[str]) -> pl.DataFrame:
   """The lines of a quoted CSV file below its header, with their fields."""
   try:
     rows = pl.read_csv(read_bytes(file), infer_schema=False)

@@ -3,10 +3,10 @@
 Polars parses a file at once; only a file with a fault is looked at line by line.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+from etils import epath
 
 from sidrec.data.sources.line_frames import read_bytes, read_lines, refuse, with_fields
 
@@ -28,7 +28,7 @@ class RatingsForm(NamedTuple):
     return {f"{k}": float(k) for k in range(1, 6)}
 
 
-def parse_ratings(file: Path, form: RatingsForm, movies: pl.Series) -> pl.DataFrame:
+def parse_ratings(file: epath.Path, form: RatingsForm, movies: pl.Series) -> pl.DataFrame:
   """Parses a ratings file, plain or compressed (.gz).
 
   Args:
@@ -89,7 +89,7 @@ def parse_text(text: bytes, form: RatingsForm) -> pl.DataFrame | None:
   return ratings if is_sound else None
 
 
-def _refuse_first_fault(file: Path, form: RatingsForm, movies: pl.Series) -> None:
+def _refuse_first_fault(file: epath.Path, form: RatingsForm, movies: pl.Series) -> None:
   """Raises ValueError for the first malformed line."""
   lines = read_lines(file)[bool(form.header) :]
   rows = with_fields(lines, form.separator, ["user", "item", "rating", "time"])

@@ -6,11 +6,11 @@ the hash is known, so the order of ratings.dat is restored here.
 """
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from etils import epath
 
 from sidrec.data.sources.movielens_movies import title_year
 
@@ -18,7 +18,7 @@ _BATCH_ROWS = 1 << 16
 _SPELLING = {"Children": "Children's"}  # TFDS renames this genre
 
 
-def read_tfds(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
+def read_tfds(folder: epath.Path) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
   """Reads a prepared `movielens/1m-ratings` in array_record format.
 
   Args:

@@ -5,9 +5,11 @@ https://parquet.apache.org/docs/file-format/ and Thrift's compact protocol.
 """
 
 import io
-from pathlib import Path
 from typing import IO, Any
 
+from etils import epath
+
+from sidrec.core.copies import local
 from sidrec.data.sources.shown import brief
 
 _MAGIC = b"PAR1"
@@ -17,10 +19,10 @@ _MAX_RATIO, _SMALL = 1000, 64 << 20  # of a page and its compressed bytes
 _VALUES_PER_BYTE = 1 << 14  # runs of one value take next to nothing
 
 
-def check_pages(file: Path) -> None:
+def check_pages(file: epath.Path) -> None:
   """Raises ValueError if a header says what cannot be; files that are no Parquet pass."""
-  size = file.stat().st_size
-  with file.open("rb") as stream:
+  size = local(file).stat().st_size
+  with local(file).open("rb") as stream:
     stream.seek(max(size - 8, 0))
     end = stream.read(8)
     if size < 12 or end[4:] != _MAGIC:

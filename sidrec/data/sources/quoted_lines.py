@@ -8,10 +8,10 @@ import csv
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+from etils import epath
 from polars.io.plugins import register_io_source
 
 from sidrec.data.sources import file_lines
@@ -28,7 +28,7 @@ class TextForm(NamedTuple):
   strip: bool = True
 
 
-def header_of(file: Path, form: TextForm) -> tuple[list[str], int]:
+def header_of(file: epath.Path, form: TextForm) -> tuple[list[str], int]:
   """The values of the first row, and how many lines it has; none for an empty or blank one."""
   with file_lines.opened(file) as stream:
     reader = _reader(stream, form)
@@ -100,7 +100,7 @@ def is_closed(form: TextForm) -> pl.Expr:
   return pl.col("line").str.contains(f"^{value}(?:{sign}{value})*$")
 
 
-def joined_lines(file: Path, form: TextForm) -> pl.LazyFrame:
+def joined_lines(file: epath.Path, form: TextForm) -> pl.LazyFrame:
   """'row', the line where each row after the header begins, and 'line', all of its lines."""
 
   def frames(columns: Any, predicate: Any, n_rows: Any, batch_size: Any) -> Iterator[pl.DataFrame]:
@@ -122,7 +122,7 @@ def joined_lines(file: Path, form: TextForm) -> pl.LazyFrame:
   return register_io_source(frames, schema=_ROWS)
 
 
-def joined_rows(file: Path, form: TextForm) -> Iterator[tuple[int, str]]:
+def joined_rows(file: epath.Path, form: TextForm) -> Iterator[tuple[int, str]]:
   """The line where each row after the header begins, from 0, and all of its lines."""
   read: list[str] = []  # of the present row
 

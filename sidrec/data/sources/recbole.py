@@ -8,12 +8,13 @@ See https://recbole.io/docs/user_guide/data/atomic_files.html.
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
+from etils import epath
 
 from sidrec.core.content import stamps
+from sidrec.core.paths import as_path, files_in
 from sidrec.data import dataset
 from sidrec.data.settings import MISSING
 from sidrec.data.sources import rules, values
@@ -89,7 +90,7 @@ def signature_atomic(path: str, **settings: Any) -> dict[str, Any]:
   return {"files": stamps(files)}
 
 
-def find_files(path: str) -> tuple[Path, Path | None, Path | None]:
+def find_files(path: str) -> tuple[epath.Path, epath.Path | None, epath.Path | None]:
   """The .inter file and, if they are there, the .item and .user file of the same name.
 
   Each may end in .gz.
@@ -100,9 +101,9 @@ def find_files(path: str) -> tuple[Path, Path | None, Path | None]:
   """
   if not path:
     raise ValueError("atomic files need a path: an .inter file, or the folder that holds it")
-  place = Path(path).expanduser()
+  place = as_path(path)
   if place.is_dir():
-    found = sorted(file for end in ("inter", "inter.gz") for file in place.glob(f"*.{end}"))
+    found = [file for file in files_in(place) if file.name.endswith((".inter", ".inter.gz"))]
     if not found:
       raise FileNotFoundError(f"{place} has no .inter file")
     if len(found) > 1:
@@ -114,14 +115,14 @@ def find_files(path: str) -> tuple[Path, Path | None, Path | None]:
     raise ValueError(f"{place} is no atomic file of interactions: its name must end in .inter")
   name = place.name.rpartition(".inter")[0]
 
-  def other(kind: str) -> Path | None:
+  def other(kind: str) -> epath.Path | None:
     files = (place.with_name(f"{name}.{kind}{end}") for end in ("", ".gz"))
     return next((file for file in files if file.is_file()), None)
 
   return place, other("item"), other("user")
 
 
-def _typed_scan(file: Path) -> tuple[Scan, dict[str, str]]:
+def _typed_scan(file: epath.Path) -> tuple[Scan, dict[str, str]]:
   """A file with bare column names, and name → type."""
   scan = separated(file, TextForm("\t", "none"))
   types = {}
@@ -143,7 +144,7 @@ def _typed_scan(file: Path) -> tuple[Scan, dict[str, str]]:
   return scan._replace(names=list(types), frame=frame), types
 
 
-def _described(file: Path) -> Described:
+def _described(file: epath.Path) -> Described:
   scan, types = _typed_scan(file)
   columns, unused = _roles(types)
   year = columns.get("year", "")
@@ -158,7 +159,7 @@ def _described(file: Path) -> Described:
   return described._replace(notes=tuple(notes))
 
 
-def _users(file: Path) -> tuple[pl.DataFrame, Path]:
+def _users(file: epath.Path) -> tuple[pl.DataFrame, epath.Path]:
   """What a .user file says, as `with_users` takes it; of several rows of a user the first."""
   scan, types = _typed_scan(file)
   id_ = COLUMNS["user"]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from sidrec.core import copies
 from sidrec.core.settings import to_dict
 from sidrec.core.source_code import code_hashes
 from sidrec.data import dataset, store
@@ -44,6 +45,7 @@ def register_source(name: str, reader: Reader) -> None:
   READERS[name] = reader
 
 
+@copies.kept()
 def read(
   source: str, path: str = "", min_interactions: int = 3, **settings: Any
 ) -> dataset.Dataset:

@@ -8,11 +8,13 @@ import difflib
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+from etils import epath
 
+from sidrec.core.copies import local
+from sidrec.core.paths import as_path, files_in, is_file, matching
 from sidrec.data.sources import file_lines, json_values, quoted_lines
 from sidrec.data.sources.parquet_pages import check_pages
 from sidrec.data.sources.quoted_lines import TextForm
@@ -39,7 +41,7 @@ def _no_column(name: str) -> bool:
 class Scan(NamedTuple):
   """A table in a file: text files have columns of text, Parquet has those of its schema."""
 
-  file: Path
+  file: epath.Path
   names: Sequence[str]  # of all columns
   # Columns of these names → a lazy frame, in the order of the file, with 'row' (UInt32, for
   # `where`) and 'faulty' (Boolean: the row cannot be read; see `explain`).
@@ -55,7 +57,7 @@ def open_scans(path: str, form: TextForm) -> list[Scan]:
   """Opens the tables at a path, all of one form, in the order of their names.
 
   Args:
-    path: a file, a folder of files, or a pattern with * for several.
+    path: a file, a folder of files, or a pattern with * for several; may be in a bucket.
     form: of text files.
 
   Raises:
@@ -65,24 +67,23 @@ def open_scans(path: str, form: TextForm) -> list[Scan]:
   return [_open(file, form) for file in find_files(path)]
 
 
-def find_files(path: str) -> list[Path]:
+def find_files(path: str) -> list[epath.Path]:
   """The files of a path as `open_scans` takes it; raises as it does."""
   if not path:
     raise ValueError("a table needs a path: the file of the interactions")
-  place = Path(path).expanduser()
-  if place.is_file():
-    return [place]
+  place = as_path(path)
   if place.is_dir():
-    visible = [part for part in sorted(place.iterdir()) if part.name[0] not in "._"]
-    files = [part for part in visible if part.is_file()]
+    files = [file for file in files_in(place) if file.name[0] not in "._"]
     if not files:
+      visible = any(part.name[0] not in "._" for part in place.iterdir())
       inner = f"; to read those of its folders, give the pattern {place}/*/*" if visible else ""
       raise FileNotFoundError(f"the folder {place} holds no file of a table{inner}")
     return files
-  anchor = Path(place.anchor)
+  if is_file(place):
+    return [place]
   try:
-    files = sorted(f for f in anchor.glob(str(place.relative_to(anchor))) if f.is_file())
-  except (ValueError, NotImplementedError) as error:  # such as **.csv
+    files = matching(path)
+  except ValueError as error:  # such as **.csv
     raise ValueError(f"{path} is no pattern of files: {error}") from error
   if not files:
     raise FileNotFoundError(f"there is no file {path if '*' in path else place}")
@@ -91,7 +92,7 @@ def find_files(path: str) -> list[Path]:
 
 def name_of(path: str) -> str:
   """What a data set at a path is called: as its file is, or the folder of its files."""
-  place = Path(path).expanduser()
+  place = as_path(path)
   return (place.parent if "*" in place.name else place).name.split(".")[0]
 
 
@@ -111,7 +112,7 @@ def require_columns(scan: Scan, wanted: Mapping[str, str]) -> None:
     )
 
 
-def _open(file: Path, form: TextForm) -> Scan:
+def _open(file: epath.Path, form: TextForm) -> Scan:
   ends = [end.lower() for end in file.suffixes[-2:]]
   if ends and ends[-1] in _NOT_TABLES:
     raise ValueError(
@@ -131,19 +132,19 @@ def _open(file: Path, form: TextForm) -> Scan:
 # Parquet.
 
 
-def _parquet(file: Path) -> Scan:
+def _parquet(file: epath.Path) -> Scan:
   if file_lines.packing_of(file):
     raise ValueError(f"{file} is a compressed Parquet file; unpack it first")
   check_pages(file)
   try:
-    schema = pl.scan_parquet(file, glob=False).collect_schema()
+    schema = pl.scan_parquet(local(file), glob=False).collect_schema()
   except FileNotFoundError:
     raise
   except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
     raise ValueError(f"{file} is no readable Parquet file: {brief(error)}") from error
 
   def frame(names: Sequence[str]) -> pl.LazyFrame:
-    table = pl.scan_parquet(file, row_index_name="row", glob=False)
+    table = pl.scan_parquet(local(file), row_index_name="row", glob=False)
     with file_lines.named_faults(file):
       columns = [_plain(file, name, schema[name]).alias(name) for name in names]
     return table.select(pl.col("row").cast(pl.UInt32), pl.lit(False).alias("faulty"), *columns)
@@ -151,7 +152,7 @@ def _parquet(file: Path) -> Scan:
   return Scan(file, list(schema), frame, lambda row: f"{file}, row {row + 1}")
 
 
-def _plain(file: Path, name: str, kind: Any) -> pl.Expr:
+def _plain(file: epath.Path, name: str, kind: Any) -> pl.Expr:
   """A column as a number, a time or text; a list is its values with '|' between."""
   column = pl.col(name)
   if kind in (pl.Float32, pl.Float64, pl.Date, pl.String) or kind.is_integer():
@@ -173,10 +174,10 @@ def _plain(file: Path, name: str, kind: Any) -> pl.Expr:
   return column.cast(pl.String)
 
 
-def _text_of_bytes(file: Path, name: str) -> pl.Expr:
+def _text_of_bytes(file: epath.Path, name: str) -> pl.Expr:
   """Bytes as the UTF-8 text that they are, or else as UUIDs."""
   column = pl.col(name)
-  table = pl.scan_parquet(file, glob=False).select(column.drop_nulls())
+  table = pl.scan_parquet(local(file), glob=False).select(column.drop_nulls())
   try:
     if not table.select(column.cast(pl.String).str.contains(r"\p{Cc}").any()).collect().item():
       return column.cast(pl.String)
@@ -192,7 +193,7 @@ def _text_of_bytes(file: Path, name: str) -> pl.Expr:
 # Text.
 
 
-def separated(file: Path, form: TextForm) -> Scan:
+def separated(file: epath.Path, form: TextForm) -> Scan:
   """A file of values between separators, whose first line names the columns.
 
   Blank lines are no rows. Blanks around a value are no part of it, unless it is quoted.
@@ -229,7 +230,7 @@ def separated(file: Path, form: TextForm) -> Scan:
 class _Separated:
   """The rows of a file of values between separators."""
 
-  def __init__(self, file: Path, form: TextForm, header: list[str], begin: int) -> None:
+  def __init__(self, file: epath.Path, form: TextForm, header: list[str], begin: int) -> None:
     self._file, self._form, self._header = file, form, header
     self._lines = file_lines.lazy_lines(file).slice(begin)
 
@@ -287,11 +288,11 @@ class _Separated:
     return [f"{where} {what}; the first is line {first + 1}"] if count else []
 
 
-def _line_in(file: Path) -> Callable[[int], str]:
+def _line_in(file: epath.Path) -> Callable[[int], str]:
   return lambda row: f"{file}:{row + 1}"
 
 
-def _json_lines(file: Path) -> Scan:
+def _json_lines(file: epath.Path) -> Scan:
   """One JSON object a line; null and absent are missing, a list is its values with '|' between."""
   file_lines.check_packed(file)
   head = itertools.islice((json_values.object_of(file, *line) for line in _filled(file)), _HEAD)
@@ -321,5 +322,5 @@ def _json_lines(file: Path) -> Scan:
   return Scan(file, names, frame, _line_in(file), explain, has_later, notes=notes)
 
 
-def _filled(file: Path) -> Iterator[tuple[int, str]]:
+def _filled(file: epath.Path) -> Iterator[tuple[int, str]]:
   return ((number, line) for number, line in file_lines.numbered(file) if line.strip())

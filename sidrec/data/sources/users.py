@@ -1,8 +1,7 @@
 """What sources say about users: a table of attributes, a row for each user of the data set."""
 
-from pathlib import Path
-
 import polars as pl
+from etils import epath
 
 from sidrec.data.dataset import TEXT, Dataset
 from sidrec.data.sources.build import as_array
@@ -11,7 +10,7 @@ from sidrec.data.sources.rules import counted
 from sidrec.data.sources.shown import shown
 
 
-def with_users(dataset: Dataset, users: pl.DataFrame, file: Path) -> Dataset:
+def with_users(dataset: Dataset, users: pl.DataFrame, file: epath.Path) -> Dataset:
   """The data set with what is known about its users.
 
   Args:
@@ -37,7 +36,7 @@ def with_users(dataset: Dataset, users: pl.DataFrame, file: Path) -> Dataset:
   return dataset._replace(users=columns, notes=notes)
 
 
-def parse_users(file: Path, separator: str, names: tuple[str, ...]) -> pl.DataFrame:
+def parse_users(file: epath.Path, separator: str, names: tuple[str, ...]) -> pl.DataFrame:
   """Parses a MovieLens file of users, latin-1 lines of their id and attributes.
 
   Args:
