@@ -91,7 +91,6 @@ def item_knn_cosine(training: Histories, num_items: int) -> ScoreBlock:
   both_NxN = (has_UxN.T @ has_UxN).tocsr()
   norm_N = np.sqrt(np.maximum(both_NxN.diagonal(), 1.0))
   both_NxN.setdiag(0.0)
-  both_NxN.eliminate_zeros()
   scale_NxN = sp.diags_array((1.0 / norm_N).astype(np.float32))
   similarity_NxN = sp.csr_array(scale_NxN @ both_NxN @ scale_NxN)
   return lambda histories, users_B: _positive_scores(

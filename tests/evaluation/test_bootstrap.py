@@ -53,6 +53,13 @@ def test_a_resample_counts_each_distinct_value_as_often_as_users_have_it():
   assert set(np.unique(mean_R)) <= set(range(11))
 
 
+def test_the_standard_error_of_two_resamples():
+  first, second = resampled_means(np.arange(9.0), 2, seed=0)
+  found = bootstrap_mean(np.arange(9.0), resamples=2)
+  assert found.standard_error == pytest.approx(abs(first - second) / np.sqrt(2))
+  assert first != second
+
+
 def test_pairing_matters():
   value_U, better_U = two_systems()
   paired = bootstrap_difference(better_U, value_U)

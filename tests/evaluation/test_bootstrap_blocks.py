@@ -11,3 +11,8 @@ def test_more_values_than_fit_at_once(monkeypatch):
   monkeypatch.setattr(bootstrap, "_MAX_COUNTS", 49)
   # Up to rounding: one product of a matrix, or one of each row.
   np.testing.assert_allclose(bootstrap.resampled_means(value_U, 20, seed=3), whole_R)
+
+
+def test_differences_of_ndcg_fit_at_once():
+  """They have 121 distinct values at most."""
+  assert bootstrap.RESAMPLES * 121 <= bootstrap._MAX_COUNTS

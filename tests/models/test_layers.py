@@ -35,3 +35,18 @@ def test_causal_blocks_compute_what_the_whole_mask_does(num_keys, repeats, monke
 
   whole, blocks = both(params, x, states)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, blocks)
+
+
+def test_causal_attention_takes_any_leading_axes():
+  attention = Attention(heads=2, head_width=4, width=8, dtype=jnp.dtype("float32"))
+  x = jax.random.normal(jax.random.key(0), (2, 3, 6, 8))
+
+  def run(module, x):
+    mask = jnp.broadcast_to(jnp.tril(jnp.ones((6, 6), bool)), (*x.shape[:-1], 6))
+    return module(x, module.project(x), mask, causal=True)
+
+  params = attention.init(jax.random.key(1), x[0], method=run)
+  apply = jax.jit(lambda x: attention.apply(params, x, method=run))
+  batched = apply(x.reshape(6, 6, 8)).reshape(x.shape)
+  np.testing.assert_allclose(apply(x), batched, atol=1e-6)
+  np.testing.assert_allclose(apply(x[1, 2]), batched[1, 2], atol=1e-6)

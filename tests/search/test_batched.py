@@ -1,5 +1,7 @@
 """Many users through a few shapes: the same results as one by one, in the order asked."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,6 +97,12 @@ def test_batch_size_must_fit_the_devices(case):
   model, _, trie, _ = case
   with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
     make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=12), make_mesh())
+
+
+@pytest.mark.parametrize(("platform", "users"), [("cpu", 16), ("gpu", 128), ("tpu", 128)])
+def test_a_batch_of_no_given_size_is_what_suits_the_devices(platform, users):
+  devices = np.array([[types.SimpleNamespace(platform=platform)] * 2] * 3)
+  assert batched._users_at_once(types.SimpleNamespace(devices=devices)) == 6 * users
 
 
 def test_no_users_have_no_lists(case):

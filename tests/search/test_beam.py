@@ -252,6 +252,7 @@ def test_one_item_in_the_catalogue():
     ((256, 25, 2), 3, [range(1, 2), range(2, 3)]),
     ((256, 63, 4, 2), 4, [range(1, 2), range(2, 4)]),
     ((256, 2, 63, 1), 3, [range(1, 2), range(2, 3)]),
+    ((256, 5, 9, 4), 4, [range(1, 3), range(3, 4)]),  # 9 is the run's largest from there on
     ((30,), 1, []),
   ],
 )

@@ -15,7 +15,7 @@ from sidrec.catalogue.trie.resize import with_room, without_items
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search import beam
-from sidrec.search.filters import Filters, checked, padded_lists
+from sidrec.search.filters import Filters, checked, make_filter, padded_lists
 from sidrec.search.settings import SearchConfig
 
 ALL = np.random.default_rng(5).permutation(all_codes(LEVELS, CODES))
@@ -82,6 +82,22 @@ def test_a_prefix_without_allowed_items_takes_no_beam():
   allowed = [row for row in order if ALL[row, 0] != best_prefix][5:6] * 2
   result = search(whole_trie(False), None, padded_lists([allowed[:1]] * 2), beams=1)
   assert result.item_BxK[:, 0].tolist() == allowed
+
+
+def test_rows_of_listed_items_are_sorted_and_stand_once_each():
+  trie = whole_trie(False)
+  item_of = np.asarray(trie.item_N)
+  forbidden = item_of[np.array([[9, 2, 9, 5], [0, 63, 1, 7]])].astype(np.int32)
+  rows, allows = make_filter(trie, forbidden, None)
+  assert not allows
+  assert rows.tolist() == [[2, 5, 9, 64], [0, 1, 7, 63]]
+  allowed = np.where(np.arange(5) < 3, item_of[[[7, 9, 5, 0, 0], [63, 2, 7, 0, 0]]], NO_ITEM)
+  rows, allows = make_filter(trie, None, allowed)
+  assert allows
+  assert rows.tolist() == [[5, 7, 9, 64, 64], [2, 7, 63, 64, 64]]
+  # Less the forbidden ones, which fill their lists: also the last row of all.
+  rows, _ = make_filter(trie, forbidden, allowed)
+  assert rows.tolist() == [[7, 64, 64, 64, 64], [2, 64, 64, 64, 64]]
 
 
 def test_lists_without_columns():

@@ -47,13 +47,14 @@ def test_it_is_the_search_cut_to_k(case):
   assert not set(np.asarray(result.item_BxK[0]).tolist()) & {1, 2, -1}
 
 
-def test_lots_one_after_another_find_what_all_at_once_find(case):
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_lots_one_after_another_find_what_all_at_once_find(case, at_once):
   model, _, _, trie = case
   params = fit(case, trie)
   lists = sidrec.Filters(padded_lists([[1, 2], [], [7]]), padded_lists([range(30), range(3), [7]]))
   whole = sidrec.recommend(params, trie, HISTORY, 5, lists, at_once=3, model=model)
-  # Two lots, of which one is filled up.
-  lots = sidrec.recommend(params, trie, HISTORY, 5, lists, at_once=2, model=model)
+  # Three lots, or two, of which one is filled up.
+  lots = sidrec.recommend(params, trie, HISTORY, 5, lists, at_once=at_once, model=model)
   np.testing.assert_array_equal(lots.item_BxK, whole.item_BxK)
   np.testing.assert_allclose(lots.score_BxK, whole.score_BxK, atol=1e-5)
   assert (lots.valid_BxK == whole.valid_BxK).all()

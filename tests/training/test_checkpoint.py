@@ -10,10 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from sidrec.parallel.mesh import make_mesh, replicated
+from sidrec.training import checkpoint
 from sidrec.training.checkpoint import load_params, open_checkpoints, save_params
+from sidrec.training.checksums import CHECKSUMS
+from sidrec.training.orbax import UNFINISHED
 from sidrec.training.state import TrainState
 
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(lambda step: 1e-3))
@@ -298,3 +302,11 @@ def test_a_checkpoint_is_plain_orbax(tmp_path):
   save_params(tmp_path / "tokenizer", {"x": jnp.ones(3)})
   template = {"x": jax.ShapeDtypeStruct((3,), jnp.float32, sharding=replicated(make_mesh()))}
   np.testing.assert_array_equal(ocp.load(tmp_path / "tokenizer", template)["x"], np.ones(3))
+
+
+@pytest.mark.parametrize("name", [f"7{UNFINISHED}", "7"])
+def test_checksums_go_where_the_files_are_written(tmp_path, name):
+  """To a folder with another name, or where none can be renamed, as in buckets, the last one."""
+  (tmp_path / name / "state").mkdir(parents=True)
+  checkpoint._add_checksums(epath.Path(tmp_path), 7, {"best": 1})
+  assert [str(x.relative_to(tmp_path)) for x in tmp_path.rglob("*.json")] == [f"{name}/{CHECKSUMS}"]

@@ -395,6 +395,27 @@ def test_divergence_stops_with_the_last_good_checkpoint(tmp_path):
     assert checkpoints.latest_step() == 4
 
 
+def test_a_validation_without_a_number_ends_the_run(tmp_path):
+  task, batch_at = line_task()
+  scores = iter([0.5, float("nan")])
+  config = LoopConfig(steps=6, steps_per_call=2, validate_every=2, metric="score")
+  args = (config, jax.random.key(0), make_mesh(), Records(tmp_path, SILENT))
+  with pytest.raises(TrainingDivergedError, match="score is nan at step 4"):
+    train(task, optax.sgd(0.1), batch_at, lambda params: {"score": next(scores)}, *args)
+  with open_checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.latest_step() == 2
+
+
+def test_a_trace_is_called_before_every_call_and_once_at_the_end(tmp_path):
+  task, batch_at = line_task()
+  calls = []
+  config = LoopConfig(steps=7, steps_per_call=2, validate_every=3, metric="score")
+  records = Records(tmp_path, SILENT, lambda done, state: calls.append((done, int(state.step))))
+  args = (config, jax.random.key(0), make_mesh(), records)
+  train(task, optax.sgd(0.1), batch_at, lambda params: {"score": 0.0}, *args)
+  assert calls == [(step, step) for step in (0, 2, 3, 5, 6, 7)]
+
+
 def test_moving_average_is_kept_and_validated(tmp_path):
   task, batch_at = line_task()
   seen = []

@@ -68,9 +68,18 @@ def test_peaks():
 
 
 @pytest.mark.parametrize(
+  ("kind", "teraflops"),
+  [("NVIDIA A100", 624), ("NVIDIA H100", 1979), ("NVIDIA H200", 1979), ("NVIDIA B200", 4500)],
+)
+def test_peaks_are_half_of_what_data_sheets_print_with_sparsity(kind, teraflops):
+  assert meter.PEAK_FLOPS[kind] == pytest.approx(teraflops * 1e12 / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
   ("rates", "text"),
   [
     ({}, ""),
+    ({"tokens_per_second": 812.4}, "812 tokens/s"),
     ({"tokens_per_second": 12345.0, "mfu": 0.4123}, "12.3k tokens/s  MFU 41.2%"),
     ({"model_flops_per_second": 2.5e12}, "2.5TFLOP/s"),
   ],

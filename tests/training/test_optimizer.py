@@ -37,6 +37,13 @@ def test_inverse_square_root():
   np.testing.assert_allclose(rate[10:], 0.1 * np.sqrt(10 / np.arange(10, 41)), rtol=1e-3)
 
 
+def test_inverse_square_root_without_warm_up():
+  optimizer = adamw(0.1, 0, 100, 0.0, 1.0, "inverse_sqrt")
+  path = moves(optimizer, {"w": jnp.ones(())}, {"w": jnp.ones(())}, 5)
+  rate = -np.array([float(u["w"]) for u in path])
+  np.testing.assert_allclose(rate, 0.1 / np.sqrt([1, 1, 2, 3, 4]), rtol=1e-3)
+
+
 def test_unknown_schedule_is_refused():
   with pytest.raises(ValueError, match="must be 'cosine' or 'inverse_sqrt', not 'linear'"):
     adamw(0.1, 10, 100, 0.0, 1.0, "linear")

@@ -28,6 +28,7 @@ def test_what_is_saved_is_loaded(tmp_path, name):
     np.testing.assert_array_equal(there, here)
     assert there.dtype == here.dtype
   on_device = load_trie_on_device(tmp_path / "trie")
+  assert jax.tree.structure(on_device) == jax.tree.structure(trie)
   assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(on_device))
 
 

@@ -8,9 +8,10 @@ import pytest
 from sidrec.catalogue.trie import packed_codes
 from sidrec.catalogue.trie.packed_codes import PackedCodes, bits_of, pack, search, sort, unpack
 
-# One word, tokens that straddle words, more than 64 bits, and as many bits as there are.
+# One word, two whole ones (which differ in the second alone), tokens that straddle words, more
+# than 64 bits, and as many bits as there are.
 SHAPES = pytest.mark.parametrize(
-  ("levels", "codebook_size"), [(1, 1), (4, 256), (3, 5), (8, 2048), (5, 2**31 - 1)]
+  ("levels", "codebook_size"), [(1, 1), (4, 256), (3, 5), (8, 256), (8, 2048), (5, 2**31 - 1)]
 )
 
 

@@ -68,6 +68,18 @@ def test_room_doubles_when_it_is_used_up():
   assert result.item_BxK[0].tolist() == ranking(ALL, np.arange(40), 1)
 
 
+@pytest.mark.parametrize(("items", "room"), [(1, 1), (2, 2), (31, 32), (32, 32), (33, 64)])
+def test_room_is_the_next_power_of_two(items, room):
+  assert with_room(build_trie(ALL[:items])).num_items == room
+  assert with_items(build_trie(ALL[:1]), ALL[1:items]).num_items == room
+
+
+def test_tokens_keep_the_bits_of_their_codebook():
+  """What items are left does not change them, so that no search is compiled again."""
+  trie = with_room(build_trie(ALL[:8], codebook_size=256))
+  assert jax.tree.structure(without_items(trie, [0])) == jax.tree.structure(trie)
+
+
 def test_a_larger_token_makes_room_for_itself():
   trie = with_room(build_trie(ALL[:8], codebook_size=4))
   grown = with_items(trie, np.array([[0, 99, 0]]))

@@ -82,6 +82,18 @@ def test_random_codes_take_few_bytes():
   assert trie_lib.build_on_host(codes).num_bytes > 60 * len(codes)
 
 
+@pytest.mark.parametrize(
+  ("codebook_size", "dtype"),
+  [(2**8, np.uint8), (2**8 + 1, np.uint16), (2**16, np.uint16), (2**16 + 1, np.int32)],
+)
+def test_tokens_of_nodes_take_as_few_bytes_as_their_codebook_allows(codebook_size, dtype):
+  first = [0, codebook_size // 2, codebook_size - 1]
+  trie = trie_lib.build_trie(np.array([[token, last] for token in first for last in (0, 1)]))
+  assert trie.token_E.dtype == dtype
+  token, _, real = trie_lib.children(trie, np.int32(trie_lib.ROOT), 3, 0)
+  assert np.asarray(token)[np.asarray(real)].tolist() == first
+
+
 def test_fan_outs_are_tight():
   trie = trie_lib.build_trie(np.array([[0, 0], [0, 1], [0, 2], [5, 0]]))
   assert trie.fan_outs == (2, 3)

@@ -94,7 +94,8 @@ def test_an_empty_cluster_moves_to_the_farthest_point():
     np.zeros(3, np.int32),
     np.array([0.0, 1.0, 100.0], np.float32),
   )
-  moved = module._means(jnp.asarray(points), jax.tree.map(jnp.asarray, stuck))
+  with jax.debug_nans(True):  # which a user may have switched on: not 0 / 0 on the way
+    moved = module._means(jnp.asarray(points), jax.tree.map(jnp.asarray, stuck))
   np.testing.assert_allclose(moved, [[11 / 3], [10.0]], rtol=1e-6)
 
 
@@ -118,6 +119,22 @@ def test_lloyd_equals_numpy_iteration_by_iteration():
   np.testing.assert_allclose(lloyd(points, points[:12], 4)[0], centroids, rtol=1e-4, atol=1e-5)
 
 
+def test_iterations_go_on_when_every_point_moves():
+  # Each cluster starts with two points at its far sides, both of which other means lie nearer to.
+  angle = np.radians([80, -80, 200, 40, 320, 160])
+  owner = np.eye(3)[[0, 0, 1, 1, 2, 2]]
+  points = 10 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+  points = np.concatenate([points, 0.1 * owner], axis=1).astype(np.float32)
+  seeds = np.pad(100 * np.eye(3), ((0, 0), (2, 0)))  # decided by the last three columns alone
+  first, second = (np.asarray(lloyd(points, seeds, iterations)[1]) for iterations in (0, 1))
+  np.testing.assert_array_equal(first, owner.argmax(1))
+  assert (first != second).all()
+  centroids, assignment = lloyd(points, seeds, 10)
+  for cluster in range(3):
+    mean = points[np.asarray(assignment) == cluster].mean(0)
+    np.testing.assert_allclose(centroids[cluster], mean, atol=1e-5)
+
+
 def test_padding_has_no_say():
   points = mixture(num_points=200)
   padded = np.concatenate([points, np.full((56, 8), 1e3, np.float32)])
@@ -137,6 +154,23 @@ def test_padded_seeds_of_a_sample_are_real_points(monkeypatch):
   seeds = choose_seeds(jax.random.key(1), padded, 16, 300)
   choose_seeds.clear_cache()
   assert np.abs(seeds).max() <= np.abs(points).max()
+
+
+def test_the_last_point_of_a_sample_is_real_where_rounding_reaches_the_end(monkeypatch):
+  monkeypatch.setattr(module, "SEED_SAMPLE", 10)
+  largest = np.nextafter(np.float32(1), np.float32(0))
+  monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.full(shape, largest))
+  points = np.arange(100, dtype=np.float32)[:, None]
+  sample, _ = module._seed_sample(jax.random.key(0), jnp.asarray(points), 4, 80)
+  assert sample[-1] == 79  # from 80 on it is padding
+
+
+def test_what_has_no_weight_is_not_drawn_at_the_lowest_mark(monkeypatch):
+  monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.zeros(shape))
+  weights = np.zeros(3 * module.DRAW_WIDTH, np.float32)
+  weights[module.DRAW_WIDTH + 2] = 1
+  drawn = module._draw(jax.random.key(0), jnp.asarray(weights), 2)
+  assert drawn.tolist() == [module.DRAW_WIDTH + 2] * 2
 
 
 def test_seeds_are_drawn_by_weight():

@@ -113,6 +113,8 @@ def test_sampled_rows_are_spread_and_distinct():
   rows = module.sample_rows(1000, 100, KEY)
   np.testing.assert_array_equal(rows // 10, np.arange(100))
   np.testing.assert_array_equal(module.sample_rows(7, 100, KEY), np.arange(7))
+  samples = [module.sample_rows(4, 2, jax.random.key(seed)) for seed in range(20)]
+  np.testing.assert_array_equal(np.unique(samples), np.arange(4))  # the first and the last, too
 
 
 def test_costs_are_squared_distances_and_the_own_code_costs_least():

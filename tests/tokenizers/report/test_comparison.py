@@ -51,6 +51,9 @@ def test_both_forms_say_the_same(reports):
   assert rows[2].strip("| ").split(" | ")[1:] == plain[2].split()[1:]
   assert rows[3].startswith("| bare\\|radix |")
   assert len({len(line) for line in plain[:4]}) == 1  # aligned
+  assert plain[2].startswith("full  ")  # names to the left, figures to the right
+  assert plain[3].startswith("bare|radix  ")
+  assert plain[2].endswith("    8")
   assert max(map(len, plain)) <= 100
   assert plain[4:] == marked[4:]  # what the columns are
 

@@ -28,6 +28,14 @@ def test_levels_by_hand():
   assert (second["codes_used"], second["dead_codes"], second["largest_cluster"]) == (3, 1, 2)
 
 
+def test_the_tables_cells_stand_under_their_headings():
+  lines = table(report(CODES, 4)).splitlines()
+  heading, first, second = (line.replace("codes used", "used").split() for line in lines[2:5])
+  assert heading == ["level", "used", "share", "dead", "perplexity", "largest"]
+  assert first == ["1", "2", "50.0%", "2", "1.8", "3"]
+  assert second == ["2", "3", "75.0%", "1", "2.8", "2"]
+
+
 def test_overall_by_hand():
   measured = report(CODES, 4)
   assert measured["prefixes"] == [

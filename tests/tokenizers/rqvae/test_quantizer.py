@@ -176,6 +176,9 @@ def test_cosine_start_has_the_means_of_clustered_directions():
   latents = jnp.array([[1.0, 0.0], [5.0, 0.0], [0.0, 2.0], [0.0, 4.0]])
   (codebook,) = quantizer.kmeans_codebooks(jax.random.key(0), latents, 1, 2, 10, "cosine")
   np.testing.assert_allclose(sorted(codebook.tolist()), [[0.0, 3.0], [3.0, 0.0]], atol=1e-5)
+  # A vector alone in its direction is its own mean.
+  (codebook,) = quantizer.kmeans_codebooks(jax.random.key(0), latents[1:], 1, 2, 10, "cosine")
+  np.testing.assert_allclose(sorted(codebook.tolist()), [[0.0, 3.0], [5.0, 0.0]], atol=1e-5)
 
 
 def test_dead_codes_move_to_residuals_of_their_level():

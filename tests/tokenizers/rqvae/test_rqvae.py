@@ -454,7 +454,16 @@ def test_zero_vectors_among_others_are_encoded(trained, vectors):
 
 def test_a_large_catalogue_is_sampled_for_the_start(vectors, monkeypatch):
   monkeypatch.setattr(rqvae_task_module, "INIT_ITEMS", 200)
+  samples, start = [], rqvae_task_module.autoencoder.start
+
+  def record(hidden, latent_dim, vectors_NxF, *keys):
+    samples.append(vectors_NxF)
+    return start(hidden, latent_dim, vectors_NxF, *keys)
+
+  monkeypatch.setattr(rqvae_task_module.autoencoder, "start", record)
   params, aux = jax.jit(rqvae_task(SMALL, vectors).init)(jax.random.key(0))
+  (sample,) = samples
+  assert len(np.unique(sample, axis=0)) == 200  # no item twice
   counts = np.asarray(aux.usage_LxV) * 200
   np.testing.assert_allclose(counts, counts.round(), atol=1e-3)
   assert np.isfinite(params["codebooks_LxVxD"]).all()
@@ -543,6 +552,12 @@ def test_other_shapes_are_refused(start, vectors):
 def test_settings_that_make_no_sense_are_named(setting):
   with pytest.raises(ValueError, match=next(iter(setting))):
     RQVAEConfig(**SIZES | setting)
+
+
+def test_the_smallest_settings_are_taken():
+  sizes = {"num_levels": 1, "codebook_size": 1, "hidden": (1,), "latent_dim": 1}
+  made = RQVAEConfig(**sizes, commitment=0.0, usage_decay=0.0, sinkhorn_iterations=1)
+  assert (made.num_levels, made.codebook_size) == (1, 1)
 
 
 @pytest.mark.parametrize(
