@@ -88,7 +88,7 @@ def _whom(request: Request, recommender: Recommender) -> tuple[Histories, np.nda
     rows = rows_of_ids(request.items, dataset.items.ids_N, "item")
     return history_of_items(rows), np.array([0])
   histories = histories_before(dataset.histories, request.split)
-  if request.users is not None and list(request.users) == ["all"]:
+  if request.users in ("all", ["all"], ("all",)):
     return histories, np.arange(histories.num_users)
   if request.user is not None:
     known = _rows_of(histories.user_ids_U)

@@ -1,6 +1,5 @@
 """A chain of stages: run in order, kept, resumed, done again, found again as a whole."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import warnings
 import pytest
 from etils import epath
 
+from sidrec.core.checked_json import checked_text, parse_checked
 from sidrec.core.content import stamps
 from sidrec.run.generations import generations
 from sidrec.run.lock import locked
@@ -278,7 +278,7 @@ def test_a_folder_of_another_version_is_refused_and_kept(kitchen):
   assert (kitchen.workdir / "first.txt").read_text() == "old"
   (kitchen.workdir / "first.stage.json").unlink()
   record = kitchen.run()["first"].folder / "stage.json"
-  record.write_text(json.dumps(json.loads(record.read_text()) | {"format": 4}))
+  record.write_text(checked_text(parse_checked(record.read_bytes()) | {"format": 4}))
   with pytest.raises(ValueError, match="another version of sidrec"):
     kitchen.run()
 
