@@ -10,7 +10,8 @@ class Recommendations(NamedTuple):
   """The K best items of each history, best first."""
 
   item_BxK: jax.Array  # int32 item rows; -1 where fewer than K items are allowed
-  score_BxK: jax.Array  # float32 log p(item | history); -inf where not valid
+  # float32 log p(item | history), plus the item head's score if there is one; -inf if not valid
+  score_BxK: jax.Array
   valid_BxK: jax.Array  # bool
 
 
