@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
+import sidrec
 from sidrec import SemanticIDManager
 from sidrec.bench import beam_recall
 from sidrec.config import default_config
@@ -17,7 +18,7 @@ from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
 from sidrec.run import item_vectors, recommend
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.load import load_recommender, load_semantic_ids
-from sidrec.run.stages import STAGES, run_to
+from sidrec.run.stages import STAGES, run_to, status_text
 
 
 def small_config():
@@ -118,6 +119,21 @@ def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(
   assert "train: unchanged, kept" in out
   assert "evaluate: done again, because search.results was 20 and is 10" in out
   assert written == [10]
+
+
+def test_a_finished_run_answers_without_writing_anything(done, capsys):
+  """As it must in a folder that cannot be written to."""
+  config, workdir = done
+
+  def times():
+    return {path: path.lstat().st_mtime_ns for path in [workdir, *workdir.rglob("*")]}
+
+  before, item = times(), str(load_recommender(config, workdir).dataset.items.ids_N[0])
+  run_to("evaluate", config, workdir)
+  recommend.answer(config, workdir, recommend.Request(items=[item]))
+  sidrec.load(workdir)
+  status_text(config, workdir)
+  assert times() == before
 
 
 def test_written_lists_give_the_metrics_of_the_table(done, tmp_path):
