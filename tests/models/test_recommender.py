@@ -12,7 +12,7 @@ from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, m
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import with_user_tokens
-from sidrec.models.layers import AbsorbedKeyValues, KeyValues
+from sidrec.models.layers import KeyValues
 
 NUM_ITEMS, LENGTH = 27, 4
 NO_NODES = {"item_embedding": False, "node_bias": False, "node_vectors": False}
@@ -168,17 +168,6 @@ def test_stepwise_decoding_equals_teacher_forcing(setting, changes, beams):
     logp = np.asarray(log_likelihood(model, params, history, target, trie, path)).sum(axis=-1)
     expected = logp[np.arange(2), last] if setting == "dense" else logp[:, 0]
     np.testing.assert_allclose(score[:, k], expected, atol=2e-5)
-
-
-@pytest.mark.parametrize(("beams", "absorbed"), [(None, False), (3, True), (4, False)])
-def test_the_decoder_attends_to_states_where_that_is_less_work(beams, absorbed):
-  # A state costs 12·6 products as key and value, and otherwise 12 - 6 for each beam and level.
-  model, params, *_ = make("dense", width=12, heads=1, head_width=6)
-  inputs = lambda states, beams: model.apply(
-    {"params": params}, states, beams, method="cross_attention_inputs"
-  )
-  (cross,) = jax.eval_shape(lambda states: inputs(states, beams), jnp.zeros((2, LENGTH, 12)))
-  assert isinstance(cross, AbsorbedKeyValues if absorbed else KeyValues)
 
 
 def paper_likelihood(params, model, trie, path, history):
