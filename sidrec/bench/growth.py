@@ -8,6 +8,7 @@ depend on the vectors, but what HNSW finds does: vectors of independent numbers 
 to speak of, so these have few dimensions that count, and a little noise. Needs the extra 'bench'.
 """
 
+import functools
 import math
 import os
 import time
@@ -112,18 +113,16 @@ def _measure_catalogue(items: int, sizes: Sizes) -> dict[str, float]:
   from_states = model.clone(given_states=True)
   config = SearchConfig(beams=RESULTS)
   search = jax.jit(lambda params, trie, x: beam.search(from_states, params, trie, x, config))
-  ours = lambda: search(params, trie, states)
+  ours = functools.partial(search, params, trie, states)
   width = sizes.model.get("width", SIZES["width"])
   rng = np.random.default_rng(0)
   basis_MxD = rng.standard_normal((LATENT, width), np.float32) / math.sqrt(LATENT)
   user_BxD = random_vectors(rng, sizes.batch, basis_MxD)
   table_NxD = random_vectors(rng, items, basis_MxD)
   found["exact_mib"] = table_NxD.nbytes / 2**20
-  per_user = lambda seconds: 1e3 * seconds / sizes.batch
-
-  encoder = lambda: encode(params, trie, history)
+  encoder = functools.partial(encode, params, trie, history)
   seconds, best = _measure_exact(table_NxD, user_BxD, {"sidrec": ours, "encoder": encoder}, sizes)
-  found |= {f"{name}_ms_per_user": per_user(value) for name, value in seconds.items()}
+  found |= {f"{name}_ms_per_user": 1e3 * value / sizes.batch for name, value in seconds.items()}
   found["exact_over_sidrec"] = seconds["exact"] / seconds["sidrec"]
   for name, index in _indexes(items, width, sizes):
     measured = _measure_index(index, table_NxD, user_BxD, best, ours, sizes)
@@ -155,7 +154,7 @@ def _measure_index(index, table_NxD, user_BxD, best_BxK, ours, sizes: Sizes) -> 
   start = time.perf_counter()
   index.add(table_NxD)
   build_s = time.perf_counter() - start
-  find = lambda: index.search(user_BxD, RESULTS)
+  find = functools.partial(index.search, user_BxD, RESULTS)
   seconds = alternate({"sidrec": ours, "index": find}, sizes.repeats)
   return {
     "build_s": build_s,

@@ -3,6 +3,7 @@
 Letters: B batch, S encoder positions, K beams, N items, L levels, V codes per level.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -89,8 +90,7 @@ def _case(model, trie, table, codes_NxL, batch, beams, sizes) -> dict[str, float
   runs, memory, results = {}, {}, {}
   for name, (search, inputs) in searches.items():
     compiled = jax.jit(search).lower(params, trie, table, inputs[0]).compile()
-    turns = itertools.cycle(inputs)
-    runs[name] = lambda run=compiled, turns=turns: run(params, trie, table, next(turns))
+    runs[name] = _in_turns(functools.partial(compiled, params, trie, table), inputs)
     memory[name] = getattr(compiled.memory_analysis(), "temp_size_in_bytes", math.nan)
     results[name] = jax.device_get(runs[name]())
   for name, result in results.items():
@@ -120,8 +120,16 @@ def _check_legal(token_BKxL: np.ndarray, codes_NxL: np.ndarray, codebook_size: i
     raise AssertionError("generate found IDs that no item has")
 
 
+def _in_turns(run: Callable[[Any], Any], inputs: Sequence[Any]) -> Callable[[], Any]:
+  """A function that gives `run` another input at each call."""
+  turns = itertools.cycle(inputs)
+  return lambda: run(next(turns))
+
+
 def _line(case: str, found: dict[str, float]) -> str:
-  ratio = lambda other, ours: f"{found[other] / found[ours]:6.1f}" if other in found else "     –"
+  def ratio(other: str, ours: str) -> str:
+    return f"{found[other] / found[ours]:6.1f}" if other in found else "     –"
+
   return (
     f"{case:<14} ours {found['ours_ms']:8.1f} ms, whole {found['ours_e2e_ms']:8.1f}   times: "
     f"tiled{ratio('tiled_ms', 'ours_ms')}, whole{ratio('tiled_e2e_ms', 'ours_e2e_ms')}, "

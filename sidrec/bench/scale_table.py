@@ -10,6 +10,7 @@ the gradient's bytes, n chips, w the bandwidth of its links, and t the time of a
 is reduced in one operation at the end, so nothing hides it behind computation.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple, cast
 
@@ -70,12 +71,15 @@ _HOP = 1e-6  # seconds
 def step_cost(size: Size, rows: int) -> StepCost:
   """Compiles a step of `rows` rows for one device, without running it."""
   training = make_training(size)
-  start = lambda key: init_state(training.task, training.optimizer, key, averaged=True)
+  start = functools.partial(init_state, training.task, training.optimizer, averaged=True)
   state = jax.eval_shape(start, abstract_key())
   batch = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), training.batches(rows, 0, 1)(0)
   )
-  step = lambda state, batch: update(training.task, training.optimizer, state, batch, 0.999)
+
+  def step(state: Any, batch: Any) -> Any:
+    return update(training.task, training.optimizer, state, batch, 0.999)
+
   analysis = cast(dict[str, float], jax.jit(step).lower(state, batch).compile().cost_analysis())
   leaves = jax.tree.leaves(state.params)
   return StepCost(

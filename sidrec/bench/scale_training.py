@@ -36,9 +36,17 @@ SIZES = {
   ),
   "tiny": Size(
     60,
-    *(8, 8, 6),
-    {"history_length": 8, "width": 16, "heads": 1, "head_width": 16, "hidden": 16}
-    | {"encoder_layers": 1},
+    8,
+    8,
+    6,
+    {
+      "history_length": 8,
+      "width": 16,
+      "heads": 1,
+      "head_width": 16,
+      "hidden": 16,
+      "encoder_layers": 1,
+    },
   ),
 }
 USERS = 2000

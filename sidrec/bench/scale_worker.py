@@ -7,6 +7,7 @@ devices when all have joined, and then the seconds that each lot of steps took.
 """
 
 import argparse
+import functools
 import itertools
 import sys
 import time
@@ -30,7 +31,7 @@ def make_call(size: str, steps: int) -> Callable[[], float]:
   mesh_lib.check_batch_size(mesh, rows)
   batch_at = training.batches(rows, *mesh_lib.batch_share(mesh))
   config = LoopConfig(steps, steps, steps, metric="none", average_decay=0.999)
-  start = lambda key: init_state(training.task, training.optimizer, key, averaged=True)
+  start = functools.partial(init_state, training.task, training.optimizer, averaged=True)
   abstract = mesh_lib.with_shardings(mesh, jax.eval_shape(start, jax.random.key(0)))
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   run = make_run(training.task, training.optimizer, config, mesh, shardings)

@@ -10,6 +10,7 @@ and as a whole. The model has no parameters by trie node.
 Letters: B batch, S encoder positions, K beams, N items, L levels, V codes per level.
 """
 
+import functools
 import itertools
 import json
 import sys
@@ -140,7 +141,7 @@ def _measure_searches(
   runs = {}
   for name, (search, x) in searches.items():
     compiled = jax.jit(search).lower(params, trie, x).compile()
-    runs[name] = lambda run=compiled, x=x: run(params, trie, x)
+    runs[name] = functools.partial(compiled, params, trie, x)
   seconds = alternate(runs, sizes.repeats)
   return {
     **{f"{name}_ms": 1e3 * value for name, value in seconds.items()},

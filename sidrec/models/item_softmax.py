@@ -56,7 +56,9 @@ def item_log_likelihood(
     return logp(states_BxSxD, target_BxS)
 
   # Blocks of positions, not of rows, so that each block is spread over all devices.
-  split = lambda x: jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
+  def split(x: jax.Array) -> jax.Array:
+    return jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
+
   block = jax.checkpoint(logp)
   _, logp_GxBxT = jax.lax.scan(
     lambda carry, part: (carry, block(*part)), None, (split(states_BxSxD), split(target_BxS))

@@ -123,11 +123,13 @@ def search(sorted_RxW: np.ndarray, word_MxW: np.ndarray) -> np.ndarray:
   """Where each ID would stand among sorted ones, like numpy's searchsorted: int64 [M]."""
   if sorted_RxW.shape[1] <= 2:
     return np.searchsorted(_leading_64_bits(sorted_RxW), _leading_64_bits(word_MxW))
-  # Byte strings of one length compare as their words do, highest byte first.
-  as_bytes = lambda words: (
-    np.ascontiguousarray(words, ">u4").view(f"S{4 * words.shape[1]}").reshape(len(words))
-  )
-  return np.searchsorted(as_bytes(sorted_RxW), as_bytes(word_MxW))
+  return np.searchsorted(_as_bytes(sorted_RxW), _as_bytes(word_MxW))
+
+
+def _as_bytes(word_NxW: np.ndarray) -> np.ndarray:
+  """Byte strings of one length, which compare as their words do, highest byte first: [N]."""
+  text_Nx1 = np.ascontiguousarray(word_NxW, ">u4").view(f"S{4 * word_NxW.shape[1]}")
+  return text_Nx1.reshape(len(word_NxW))
 
 
 def _leading_64_bits(word_NxW: np.ndarray) -> np.ndarray:
