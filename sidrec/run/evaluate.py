@@ -15,7 +15,7 @@ from sidrec.evaluation.baselines import (
   popularity,
 )
 from sidrec.evaluation.evaluate import Evaluation, evaluate
-from sidrec.evaluation.protocol import SPLITS, protocol_of
+from sidrec.evaluation.protocol import SPLITS, protocol_of, request_times
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.generations import Chain
 from sidrec.run.load import recommender_of, sasrec_of
@@ -57,6 +57,10 @@ def write_files(
   tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
   weight = item_weight(config.model, c)
   protocol = protocol_of(dataset, c.results, c.beams, tie_seed, weight, sasrec=sasrec)
+  asked = {"sidrec": config.model.inputs.asked}
+  if sasrec:
+    asked["sasrec"] = config.sasrec.model.inputs.asked
+  protocol = protocol._replace(request_time=request_times(asked))
   report.write_per_user(folder / "per_user.npz", per_user)
   report.write_evaluation(folder / "evaluation.json", protocol, means)
   text = report.evaluation_report(protocol, means, per_user)
