@@ -1,13 +1,14 @@
 """A run whose models read times and ratings: trained, evaluated, asked; logs without them."""
 
-import json
-
 import numpy as np
 import pytest
-from tiny import ROWS, tiny_config
+from tiny import ROWS, make_dataset, tiny_config
 
 import sidrec
+from sidrec.evaluation import report
+from sidrec.evaluation.protocol import describe
 from sidrec.run import recommend
+from sidrec.run.evaluate import protocol_for
 from sidrec.run.load import load_recommender
 from sidrec.run.recommend import Request
 from sidrec.run.settings import run_config
@@ -19,7 +20,7 @@ START = 1_300_000_000
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  """A run, its recommender asked with the request's time and SASRec without."""
+  """A run whose recommender reads the request's time."""
   folder = tmp_path_factory.mktemp("timed")
   config = tiny_config(folder)
   lines = ["user_id,item_id,timestamp,stars"]
@@ -28,22 +29,28 @@ def run(tmp_path_factory):
   (folder / "tiny.csv").write_text("\n".join(lines) + "\n")
   config.data.table.columns.rating = "stars"
   config.model.inputs.update(gap=True, time_bias=True, rating=True, request_time="known")
-  config.sasrec.enabled = True
-  config.sasrec.model.inputs.update(gap=True, request_time="unknown")
   config.train.update(steps=2, validate_every=2)
-  config.sasrec.train.update(steps=2, validate_every=2)
-  run_to("evaluate", config, folder)
+  run_to("train", config, folder)
   return config, folder
 
 
-def test_results_name_what_models_know_of_the_request(run):
-  _, folder = run
-  (text,) = {path.read_text() for path in folder.rglob("evaluation.txt")}
-  flat = " ".join(text.split())
-  assert "sidrec: request_time=known (the target's time, as in serving)" in flat
+def test_results_name_what_models_know_of_the_request(tmp_path):
+  config, dataset = tiny_config(tmp_path), make_dataset()
+  config.model.inputs.update(gap=True, request_time="known")
+  config.sasrec.model.inputs.update(time_bias=True, request_time="unknown")
+  config.sasrec.enabled = True
+  protocol = protocol_for(run_config(config), dataset)
+  flat = " ".join(describe(protocol).split())
+  assert "sidrec: request_time=known (the target's time, as in serving); " in flat
   assert "sasrec: request_time=unknown (the history's own times)" in flat
-  (text,) = {path.read_text() for path in folder.rglob("evaluation.json")}
-  assert "request_time=known" in json.loads(text)["protocol"]["request_time"]
+  report.write_evaluation(tmp_path / "known.json", protocol, {})
+  stored = report.read_evaluation(tmp_path / "known.json")["protocol"]
+  assert stored["request_time"] == protocol.request_time
+  config.model.inputs.gap = config.sasrec.model.inputs.time_bias = False
+  protocol = protocol_for(run_config(config), dataset)
+  assert "request_time" not in describe(protocol)
+  report.write_evaluation(tmp_path / "off.json", protocol, {})
+  assert "request_time" not in (tmp_path / "off.json").read_text()
 
 
 def test_the_library_gives_what_the_run_evaluates(run):
@@ -107,7 +114,7 @@ def test_a_log_without_times_or_ratings_is_told(tmp_path, section, stage, inputs
 def test_item_vectors_may_read_times_too(tmp_path):
   config = tiny_config(tmp_path)
   config.features.cooccurrence.weight = 0.0
-  config.features.sasrec.update(weight=1.0, steps=2, width=8, history_length=8)
+  config.features.sasrec.update(weight=1.0, steps=1, width=8, history_length=8)
   config.features.sasrec.inputs.update(gap=True, time_bias=True, request_time="known")
   run_to("tokenize", config, tmp_path / "run")
 

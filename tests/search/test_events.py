@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from tiny import all_codes, init_params, make_histories, make_model
+from tiny import all_codes, init_params, log_likelihood, make_histories, make_model
 
 import sidrec
 from sidrec.core.vocabulary import NO_ITEM
@@ -27,7 +27,7 @@ SEARCH = SearchConfig(beams=NUM_ITEMS, batch_size=8)
 
 @functools.cache
 def make(setting):
-  codes = np.random.default_rng(0).permutation(all_codes(3, 4))[:NUM_ITEMS]
+  codes = np.random.default_rng(0).permutation(all_codes(2, 6))[:NUM_ITEMS]
   inputs = KNOWN if setting == "dense" else NO_BIAS
   users = 0 if setting == "dense" else 7
   model, trie, path = make_model(
@@ -59,70 +59,68 @@ def events_of(user, length=LENGTH):
   return Events.of(*columns, LOG.request_time_U[user])
 
 
-@pytest.mark.parametrize("setting", ["dense", "tiger"])
-def test_the_beam_finds_the_best_of_all_items(setting):
-  model, params, trie, path = make(setting)
-  events = events_of(3, 4)
-  if setting == "tiger":
-    events = events._replace(item_BxS=np.insert(events.item_BxS, 0, 2, axis=1))
-  found = sidrec.recommend(params, trie, events, NUM_ITEMS, model=model, search=SEARCH)
-  target = np.arange(NUM_ITEMS, dtype=np.int32)[:, None]
-  if setting == "dense":
-    target = np.repeat(target, 4, axis=1)
+def ask(setting, events):
+  """All items, as one request gets them."""
+  model, params, trie, _ = make(setting)
+  return sidrec.recommend(params, trie, events, NUM_ITEMS, model=model, search=SEARCH)
+
+
+def test_the_beam_finds_the_best_of_all_items():
+  model, params, trie, path = make("dense")
+  events = events_of(0)
+  found = ask("dense", events)
+  target = np.repeat(np.arange(NUM_ITEMS, dtype=np.int32)[:, None], LENGTH, axis=1)
   every = jax.tree.map(lambda x: np.repeat(x, NUM_ITEMS, axis=0), events)
-  run = jax.jit(
-    lambda: model.apply({"params": params}, every, target, trie, path, method="log_likelihood")
-  )
-  logp_N = np.asarray(run()).sum(axis=-1)[:, -1]
+  logp_NxSxL = log_likelihood(model, params, every, target, trie, path)
+  logp_N = np.asarray(logp_NxSxL).sum(axis=-1)[:, LENGTHS[0] - 1]
   np.testing.assert_allclose(found.score_BxK[0], np.sort(logp_N)[::-1], atol=1e-4)
   np.testing.assert_array_equal(found.item_BxK[0], np.argsort(-logp_N))
   assert np.exp(logp_N).sum() == pytest.approx(1.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
-@pytest.mark.parametrize("devices", [1, 8])
-def test_batches_of_users_get_what_single_requests_get(setting, devices):
+def test_users_on_eight_devices_get_what_single_requests_get_on_one(setting):
   model, params, trie, _ = make(setting)
-  mesh = make_mesh(jax.devices()[:devices])
   users = np.array([8, 2, 1, 0, 4, 7, 3])
-  result = make_recommend_users(model, trie, SEARCH, mesh)(params, LOG, users)
-  requests = [events_of(user) for user in users]
-  for row, (user, events) in enumerate(zip(users, requests, strict=True)):
+  result = make_recommend_users(model, trie, SEARCH, make_mesh())(params, LOG, users)
+  for row, user in enumerate(users):
+    events = events_of(user)
     if setting == "tiger":
-      token = user_token(user)
+      token = batches.user_tokens(LOG.user_ids_U[user : user + 1], 7)[0]
       events = events._replace(item_BxS=np.insert(events.item_BxS, 0, token, axis=1))
-    alone = sidrec.recommend(params, trie, events, 5, model=model, search=SEARCH)
-    np.testing.assert_allclose(result.score_BxK[row, :5], alone.score_BxK[0], atol=1e-4)
-    np.testing.assert_array_equal(result.item_BxK[row, :5], alone.item_BxK[0])
-
-
-def user_token(user):
-  return batches.user_tokens(LOG.user_ids_U[user : user + 1], 7)[0]
+    alone = ask(setting, events)
+    np.testing.assert_allclose(result.score_BxK[row], alone.score_BxK[0], atol=1e-4)
+    np.testing.assert_array_equal(result.item_BxK[row, :5], alone.item_BxK[0, :5])
 
 
 def test_lots_and_encoder_states_give_the_same():
   model, params, trie, _ = make("dense")
   requests = [events_of(user) for user in (0, 2, 3, 5)]
   events = Events(*(np.concatenate(column) for column in zip(*requests, strict=True)))
-  ask = functools.partial(sidrec.recommend, params, trie, events, 5, model=model, search=SEARCH)
-  whole, lots = ask(at_once=4), ask(at_once=3)
-  np.testing.assert_array_equal(whole.item_BxK, lots.item_BxK)
-  np.testing.assert_allclose(whole.score_BxK, lots.score_BxK, atol=1e-5)
+  options = {"model": model, "search": SEARCH}
+  lots = sidrec.recommend(params, trie, events, NUM_ITEMS, at_once=3, **options)
+  for row, one in enumerate(requests):
+    np.testing.assert_allclose(lots.score_BxK[row], ask("dense", one).score_BxK[0], atol=1e-4)
   states = sidrec.encode(params, trie, events, model=model)
-  beams = sidrec.beam_search(states, 5, params=params, trie=trie, model=model, search=SEARCH)
-  np.testing.assert_allclose(beams.logp_BxK, whole.score_BxK, atol=1e-4)
+  first = sidrec.beam_search(states, 3, 1, params=params, trie=trie, **options)
+  token_BxK = np.asarray(trie.codes_NxL)[np.asarray(lots.item_BxK)][..., 0]
+  for row in range(4):
+    below = token_BxK[row] == first.code_BxKxL[row, 0, 0]
+    expected = np.log(np.exp(np.asarray(lots.score_BxK[row])[below]).sum())
+    assert float(first.logp_BxK[row, 0]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_request_and_the_ratings_count():
-  model, params, trie, _ = make("dense")
-  ask = lambda *args: np.asarray(
-    sidrec.recommend(params, trie, Events.of([[3, 1]], *args), 5, model=model).score_BxK
-  )
+  def scores(times, ratings, request_time):
+    columns = [np.pad(x, ((0, 0), (0, LENGTH - 2))) for x in (times, ratings)]
+    items = np.array([[3, 1] + [NO_ITEM] * (LENGTH - 2)])
+    return np.asarray(ask("dense", Events.of(items, *columns, request_time)).score_BxK)
+
   times, ratings = [[100, 200]], [[4.0, 5.0]]
-  base = ask(times, ratings, 300)
-  assert np.abs(base - ask(times, ratings, 10**6)).max() > 1e-3
-  assert np.abs(base - ask(times, [[4.0, 1.0]], 300)).max() > 1e-3
-  shifted = ask([[10**9 + 100, 10**9 + 200]], ratings, 10**9 + 300)  # only differences count
+  base = scores(times, ratings, 300)
+  assert np.abs(base - scores(times, ratings, 10**6)).max() > 1e-3
+  assert np.abs(base - scores(times, [[4.0, 1.0]], 300)).max() > 1e-3
+  shifted = scores([[10**9 + 100, 10**9 + 200]], ratings, 10**9 + 300)  # only differences count
   np.testing.assert_array_equal(base, shifted)
 
 
@@ -136,8 +134,9 @@ def test_sasrec_ranks_users_as_single_requests():
   params = jax.tree.map(draw, jax.eval_shape(init, jax.random.key(0))["params"])
   users = np.array([7, 1, 5])
   found = exact.make_sasrec_recommend_users(model, 4, 8, make_mesh())(params, LOG, users)
+  single = jax.jit(lambda events: exact.recommend(model, params, events, 4))
   for row, user in enumerate(users):
-    alone = exact.recommend(model, params, events_of(user), 4)
+    alone = single(events_of(user))
     np.testing.assert_array_equal(found.item_BxK[row], alone.item_BxK[0])
     np.testing.assert_allclose(found.score_BxK[row], alone.score_BxK[0], atol=1e-4)
   with pytest.raises(ValueError, match="the model reads times and the histories have none"):
