@@ -10,6 +10,7 @@ from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.data.dataset import Dataset
+from sidrec.data.events import Events
 from sidrec.data.sources.registry import register_source
 from sidrec.estimators.category_rule import CategoryRule
 from sidrec.estimators.estimators import (
@@ -39,6 +40,7 @@ __all__ = [
   "RQVAE",
   "Beams",
   "CategoryRule",
+  "Events",
   "Filters",
   "HierarchicalKMeans",
   "ProductQuantization",
@@ -82,7 +84,8 @@ class TrainedRun(NamedTuple):
     """The K best items for each history, as the run was evaluated.
 
     Args:
-      history_BxS: int32 item rows, oldest first, -1 after the newest; or lists of item rows.
+      history_BxS: int32 item rows, oldest first, -1 after the newest; or lists of item rows; or
+        `sidrec.Events.of(…)`, which a model that reads times or ratings needs.
       k: K, at most the run's number of beams.
       filters: what each request may get.
       key: for a random draw of items instead of the best; see `search.beam.search`.

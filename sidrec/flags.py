@@ -36,6 +36,7 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_multi_string("allow", None, "recommend: only items of this list, by original id.")
   flags.DEFINE_multi_string("deny", None, "recommend: no item of this list, by original id.")
   flags.DEFINE_integer("draw", None, "recommend: draw items at random, from this seed.", 0)
+  flags.DEFINE_integer("request_time", None, "recommend: seconds since 1970; default now.")
   flags.DEFINE_enum("split", "next", recommend.SPLITS, "recommend: the history before what.")
   flags.DEFINE_string("output", None, "recommend: write JSON lines to this file.")
   flags.DEFINE_bool("exclude_seen", True, "recommend: leave out items of the history.")
@@ -99,6 +100,7 @@ def request() -> recommend.Request:
     deny=FLAGS.deny,
     draw=FLAGS.draw,
     split=FLAGS.split,
+    request_time=FLAGS.request_time,
     exclude_seen=FLAGS.exclude_seen,
     count=FLAGS.k,
     output=FLAGS.output,

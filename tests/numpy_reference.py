@@ -98,6 +98,36 @@ def relative_bias(params, length, bidirectional):
   return params["bias"][:, np.array(at_SxS)]
 
 
+def gap_bucket(seconds):
+  """⌊2.5 · ln(1 + seconds)⌋."""
+  return int(np.floor(2.5 * np.log(1.0 + max(seconds, 0))))
+
+
+def event_inputs(params, inputs, events):
+  """What times and ratings add to a history's positions [S, D], and to each layer's attention.
+
+  `events` holds a time, the time of what is asked for next, and a rating or None for each item.
+  """
+  params, S = params["inputs"], len(events)
+  known = inputs.request_time == "known"
+  rows, now = [], [asked if known else time for time, asked, _ in events]
+  for at, (time, asked, rating) in enumerate(events):
+    x_D = 0.0
+    if inputs.gap and known:
+      x_D = x_D + params["gap"][gap_bucket(asked - time)]
+    elif inputs.gap:  # the last row is of an event with none before it
+      x_D = x_D + params["gap"][gap_bucket(time - events[at - 1][0]) if at else -1]
+    if inputs.rating:
+      row = 0 if rating is None else 1 + round(rating / inputs.rating_step)
+      x_D = x_D + params["rating"][row]
+    rows.append(x_D)
+  biases = None
+  if inputs.time_bias:
+    at_SxS = [[gap_bucket(now[q] - events[s][0]) for s in range(S)] for q in range(S)]
+    biases = [bias_HxP[:, np.array(at_SxS)] for bias_HxP in params["time_bias"]]
+  return np.array(rows) if inputs.gap or inputs.rating else 0.0, biases
+
+
 def stack(params, name):
   """The layers `name_0`, `name_1`, … in order, each with its name."""
   layers = [key for key in params if key.startswith(f"{name}_") and key[-1].isdigit()]
@@ -107,7 +137,7 @@ def stack(params, name):
 # The recommender.
 
 
-def encode_dense(params, config, codes_NxL, items, drop=keep_all):
+def encode_dense(params, config, codes_NxL, items, drop=keep_all, events=None):
   """States [S, D] of a history: a position per item, each seeing itself and those before it."""
   S, D = len(items), config.width
   x_SxD = np.zeros((S, D))
@@ -118,16 +148,22 @@ def encode_dense(params, config, codes_NxL, items, drop=keep_all):
   if config.item_embedding:
     # As an input, the table of an output layer is scaled up (Vaswani et al., 2017, section 3.4).
     x_SxD = x_SxD + params["item"][items] * (np.sqrt(D) if config.item_head else 1.0)
+  biases = None
+  if events is not None:
+    more_SxD, biases = event_inputs(params, config.inputs, events)
+    x_SxD = x_SxD + more_SxD
   causal_SxS = np.tril(np.ones((S, S), bool))
-  return _encode(params, config, x_SxD, causal_SxS, bidirectional=False, drop=drop)
+  return _encode(params, config, x_SxD, causal_SxS, False, drop, biases)
 
 
-def encode_tiger(params, config, codes_NxL, items, user=None, drop=keep_all):
+def encode_tiger(params, config, codes_NxL, items, user=None, drop=keep_all, events=None):
   """States [(1 +) S · L, D] of a history: a position per token, all seeing all."""
-  tokens = []
+  tokens, more_SxD = [], np.zeros((len(items), config.width))
+  if events is not None:
+    more_SxD, _ = event_inputs(params, config.inputs, events)
   for place, item in enumerate(items):
     for level in range(codes_NxL.shape[1]):
-      x_D = params["code"][level, codes_NxL[item, level]]
+      x_D = params["code"][level, codes_NxL[item, level]] + more_SxD[place]
       if config.item_embedding:
         x_D = x_D + params["item"][item]
       if config.positions == "absolute":
@@ -139,14 +175,16 @@ def encode_tiger(params, config, codes_NxL, items, user=None, drop=keep_all):
   return _encode(params, config, np.array(tokens), visible, bidirectional=True, drop=drop)
 
 
-def _encode(params, config, x_SxD, visible_SxS, bidirectional, drop):
+def _encode(params, config, x_SxD, visible_SxS, bidirectional, drop, biases=None):
   bias_HxSxS = None
   if config.positions == "relative":
     bias_HxSxS = relative_bias(params["encoder_bias"], len(x_SxD), bidirectional)
   x_SxD = drop("encoder_drop", x_SxD)
-  for name, layer in stack(params, "encoder"):
-    site = f"{name}/drop"
-    x_SxD = encoder_block(layer, config.heads, x_SxD, visible_SxS, bias_HxSxS, drop, site)
+  for number, (name, layer) in enumerate(stack(params, "encoder")):
+    site, bias = f"{name}/drop", bias_HxSxS
+    if biases is not None:
+      bias = biases[number] if bias is None else bias + biases[number]
+    x_SxD = encoder_block(layer, config.heads, x_SxD, visible_SxS, bias, drop, site)
   return rms_norm(params["encoder_norm"], x_SxD)
 
 
@@ -195,10 +233,18 @@ def level_log_likelihood(
 
 
 def dense_log_likelihood(
-  params, config, codes_NxL, path_NxLp1, items, target, drop=keep_all, temperature=1.0
+  params,
+  config,
+  codes_NxL,
+  path_NxLp1,
+  items,
+  target,
+  drop=keep_all,
+  temperature=1.0,
+  events=None,
 ):
   """log p(each code of the target | history): [L]; and the item head's scores [N], if any."""
-  states_SxD = encode_dense(params, config, codes_NxL, items, drop)
+  states_SxD = encode_dense(params, config, codes_NxL, items, drop, events)
   start_D = params["start"] + states_SxD[-1]
   hidden_LxD = decode(params, config, start_D, states_SxD, codes_NxL[target], drop)
   score_N = item_scores(params, states_SxD[-1]) if config.item_head else None
@@ -207,10 +253,19 @@ def dense_log_likelihood(
 
 
 def tiger_log_likelihood(
-  params, config, codes_NxL, path_NxLp1, items, target, user=None, drop=keep_all, temperature=1.0
+  params,
+  config,
+  codes_NxL,
+  path_NxLp1,
+  items,
+  target,
+  user=None,
+  drop=keep_all,
+  temperature=1.0,
+  events=None,
 ):
   """log p(each code of the target | history and user): [L]."""
-  states_SxD = encode_tiger(params, config, codes_NxL, items, user, drop)
+  states_SxD = encode_tiger(params, config, codes_NxL, items, user, drop, events)
   hidden_LxD = decode(params, config, params["start"], states_SxD, codes_NxL[target], drop)
   arguments = (params, config, hidden_LxD, codes_NxL, path_NxLp1, target, temperature)
   return level_log_likelihood(*arguments)
@@ -225,11 +280,17 @@ def item_scores(params, state_D):
 # SASRec.
 
 
-def sasrec_states(params, config, items, drop=keep_all):
+def sasrec_states(params, config, items, drop=keep_all, events=None):
   """States [S, D] of a history (Kang and McAuley, 2018), the item table scaled by √D."""
   S, D = len(items), config.width
-  x_SxD = drop("drop", params["item"][items] * np.sqrt(D) + params["position"][:S])
+  x_SxD = params["item"][items] * np.sqrt(D) + params["position"][:S]
+  biases = None
+  if events is not None:
+    more_SxD, biases = event_inputs(params, config.inputs, events)
+    x_SxD = x_SxD + more_SxD
+  x_SxD = drop("drop", x_SxD)
   causal_SxS = np.tril(np.ones((S, S), bool))
-  for name, layer in stack(params, "blocks"):
-    x_SxD = encoder_block(layer, config.heads, x_SxD, causal_SxS, None, drop, f"{name}/drop")
+  for number, (name, layer) in enumerate(stack(params, "blocks")):
+    bias, site = None if biases is None else biases[number], f"{name}/drop"
+    x_SxD = encoder_block(layer, config.heads, x_SxD, causal_SxS, bias, drop, site)
   return rms_norm(params["norm"], x_SxD)

@@ -19,9 +19,9 @@ def make_folder(folder):
   order = np.resize(rng.permutation(NUM_ITEMS), NUM_USERS * LENGTH).reshape(NUM_USERS, LENGTH) + 1
   log, shop = [], []  # README's own log has other columns
   for user, row in enumerate(order, start=1):
-    log += [f"{user},{item},{time}" for time, item in enumerate(row)]
+    log += [f"{user},{item},{time},{item % 10}" for time, item in enumerate(row)]
     shop += [f"{user},{item},2024-05-01T00:00:{time:02}" for time, item in enumerate(row)]
-  write(folder / "small.csv", ["user_id,item_id,timestamp", *log])
+  write(folder / "small.csv", ["user_id,item_id,timestamp,rating", *log])
   items = []
   for item in range(1, NUM_ITEMS + 1):
     title, kind = TITLES.get(item, f"Film {item} (1990)"), "Drama" if item % 2 else "Action|Sci-Fi"
@@ -55,6 +55,7 @@ def small_config(name, folder):
     if name != "custom":
       config.data.path = f"{folder}/small.csv"
       config.data.table.items_path = f"{folder}/small_items.csv"
+      config.data.table.columns.rating = "rating"
       config.data.table.item_columns.update(categories="categories", year="year")
     config.features.content.weight = 1.0
     config.features.text.weight = 0.0

@@ -7,6 +7,7 @@ import numpy as np
 from sidrec.catalogue.trie.trie import build_trie, paths
 from sidrec.data.batches import NO_ITEM
 from sidrec.models.dropout import Dropout
+from sidrec.models.inputs import example_events
 from sidrec.models.recommender import make_model
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
@@ -29,9 +30,21 @@ MODELS = {
   },
   "tiger, absolute": {"setting": "tiger"},
 }
+ALL_INPUTS = {"gap": True, "time_bias": True, "rating": True}
 # Histories of several lengths; the last one fills a row.
 HISTORIES = [[7], [3, 11, 3], [30, 2, 18, 9, 25], [39, 0, 1, 17, 22, 5, 36, 28]]
 TARGETS = [12, 3, 31, 8]
+
+
+# When each item was met, and at last the target: from the same second to years apart.
+TIMES = [
+  [1_300_000_000, 1_300_000_003],
+  [1_200_000_000, 1_200_000_000, 1_200_086_400, 1_390_000_000],
+  [5, 6, 8, 12, 1000, 1000],
+  [900_000_000, 900_000_001, 900_000_060, 900_003_600, 900_003_600, 900_600_000, *[10**9] * 2]
+  + [1_500_000_000],
+]
+RATINGS = [[5], [None, 3, 1], [0, 2, 2, 14, None], [1, 2, 3, 4, 5, 6, 7, None]]
 
 
 def make_codes():
@@ -57,6 +70,7 @@ def draw_recommender(model, trie, path):
   history = jnp.zeros((1, model.config.input_length), jnp.int32)
   target = history if model.config.setting == "dense" else history[:, :1]
   method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"
+  history = example_events(history, model.config)
 
   def init(key):
     return model.init(key, history, target, trie, path, method=method)
@@ -66,6 +80,7 @@ def draw_recommender(model, trie, path):
 
 def draw_sasrec(model):
   history = jnp.zeros((1, model.config.history_length), jnp.int32)
+  history = example_events(history, model.config)
 
   def init(key):
     return model.init(key, history, method="states")
@@ -86,6 +101,7 @@ def draw(shapes, seed=0):
     if name == "scale":
       return jnp.asarray(rng.uniform(0.5, 1.5, like.shape), jnp.float32)
     sizes = {"code": 0.05, "user": 0.05, "bias": 1.0, "node_bias": 1.0, "item_bias": 1.0}
+    sizes |= {"gap": 0.5, "rating": 0.5, "time_bias": 1.0}
     size = sizes.get(name, 0.02)
     if name == "kernel":
       size = 1.5 * like.shape[0] ** -0.5

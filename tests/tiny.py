@@ -12,6 +12,7 @@ from sidrec.config import default_config
 from sidrec.data.dataset import TEXT, Dataset, Histories
 from sidrec.data.sources.build import build, item_table
 from sidrec.models import recommender
+from sidrec.models.inputs import example_events
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 
 
@@ -69,7 +70,9 @@ def build_from(name, users, items, times, ratings, metadata, *args, **kwargs):
 def assert_same(found, expected):
   """Asserts that two data sets are equal in every bit, types of arrays included."""
   assert (found.name, found.notes) == (expected.name, expected.notes)
-  columns = lambda data: data.histories._asdict() | data.items._asdict() | data.items.numeric
+  assert found.histories.request_time_U is expected.histories.request_time_U is None
+  stored = lambda data: {k: v for k, v in data.histories._asdict().items() if v is not None}
+  columns = lambda data: stored(data) | data.items._asdict() | data.items.numeric
   assert list(columns(found)) == list(columns(expected))
   for name, column in columns(expected).items():
     if name != "numeric":
@@ -103,6 +106,7 @@ def init_params(model, trie, path, scale=1.0):
   history = jnp.zeros((1, model.config.input_length), jnp.int32)
   target = history if model.config.setting == "dense" else history[:, :1]
   method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"
+  history = example_events(history, model.config)
   init = lambda key: model.init(key, history, target, trie, path, method=method)
   rng = np.random.default_rng(0)
 
@@ -111,6 +115,7 @@ def init_params(model, trie, path, scale=1.0):
     if name == "scale":
       return jnp.asarray(np.full(like.shape, scale, np.float32))
     sizes = {"code": 0.05, "user": 0.05, "bias": 0.25, "node_bias": 1.0, "item_bias": 1.0}
+    sizes |= {"gap": 0.1, "rating": 0.1, "time_bias": 1.0}
     size = sizes.get(name, 0.02)
     if name in ("kernel", "out"):
       size = np.prod(like.shape[:-1]) ** -0.5

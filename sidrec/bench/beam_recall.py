@@ -117,6 +117,8 @@ def _draw_histories(dataset, model: SemanticIDModel, num_users: int) -> np.ndarr
   num_users = min(num_users, histories.num_users)
   users = np.sort(np.random.default_rng(0).choice(histories.num_users, num_users, replace=False))
   history_BxS = last_items(histories, model.config.history_length)[users]
+  if model.config.inputs.any:
+    raise ValueError("this benchmark's histories are items alone; turn config.model.inputs off")
   if model.config.user_tokens:
     token_B = user_tokens(histories.user_ids_U[users], model.config.user_tokens)
     history_BxS = with_user_tokens(token_B, history_BxS)

@@ -57,7 +57,7 @@ class MeasuredModel(AllCodes, Dense):
 
   def encode(
     self,
-    history_BxS: jax.Array,
+    history_BxS: Any,
     codes_NxL: Any,
     beams: int | None = None,
     num_items: jax.Array | int | None = None,

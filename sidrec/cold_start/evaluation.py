@@ -53,6 +53,7 @@ def task_with_new_items(
     time_T=before.time_T[keep_T],
     rating_T=before.rating_T[keep_T],
     user_ids_U=before.user_ids_U[left_U],
+    request_time_U=None if before.request_time_U is None else before.request_time_U[left_U],
   )
   return HeldOut(left, row_N[target_U[left_U]].astype(np.int32))
 

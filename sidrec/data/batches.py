@@ -12,13 +12,15 @@ import bisect
 import functools
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.columns import columns_read, filler_of, gather, gather_column
 from sidrec.data.dataset import Histories
+from sidrec.data.events import ITEMS_ALONE, InputsConfig
 
 BatchAt = Callable[[int], dict[str, np.ndarray]]  # step → this process's share of the batch
 
@@ -31,20 +33,23 @@ class Source(NamedTuple):
   """
 
   offsets_Up1: np.ndarray  # int64 [U + 1]
-  # Two int64 [W], each window's first place and the one after its last → the windows' items,
-  # one window after another: int32 [T].
-  items_of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+  # Two int64 [W], each window's first place and the one after its last, and names of columns →
+  # these columns of the windows' events, one window after another: [T] each.
+  columns_of: Callable[[np.ndarray, np.ndarray, Sequence[str]], list[np.ndarray]]
   ids_of: Callable[[np.ndarray], np.ndarray]  # user rows [R] → their original ids
 
 
 def in_memory(histories: Histories) -> Source:
   """The source of histories that are in memory."""
 
-  def items_of(start_W: np.ndarray, stop_W: np.ndarray) -> np.ndarray:
-    of_T, within_T = ragged_arange(stop_W - start_W)
-    return histories.item_T[start_W[of_T] + within_T]
+  columns = {"item": histories.item_T, "time": histories.time_T, "rating": histories.rating_T}
 
-  return Source(histories.offsets_Up1, items_of, lambda user_R: histories.user_ids_U[user_R])
+  def columns_of(start_W: np.ndarray, stop_W: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+    of_T, within_T = ragged_arange(stop_W - start_W)
+    at_T = start_W[of_T] + within_T
+    return [columns[name][at_T] for name in names]
+
+  return Source(histories.offsets_Up1, columns_of, lambda user_R: histories.user_ids_U[user_R])
 
 
 class Windows(NamedTuple):
@@ -87,15 +92,6 @@ def last_position(
     return Windows(np.maximum(target_W - history_length, begin_W), target_W + 1)
 
   return int(targets_U.sum()), windows_at
-
-
-def gather(item_T: np.ndarray, start_W: np.ndarray, stop_W: np.ndarray, width: int) -> np.ndarray:
-  """Items of slices, oldest first, filled up with NO_ITEM: int32 [W, width]."""
-  if not len(item_T):
-    return np.full((len(start_W), width), NO_ITEM, np.int32)
-  at = start_W[:, None] + np.arange(width)
-  inside = at < stop_W[:, None]
-  return np.where(inside, item_T[np.minimum(at, len(item_T) - 1)], NO_ITEM).astype(np.int32)
 
 
 def last_items(histories: Histories, history_length: int) -> np.ndarray:
@@ -206,12 +202,14 @@ def packed_batches(
   seed: int,
   process_index: int = 0,
   process_count: int = 1,
+  inputs: InputsConfig = ITEMS_ALONE,
 ) -> BatchAt:
   """Batches in which every history position is followed by its target.
 
   Returns:
     step → int32 [B, S] each: 'history_BxS' and 'target_BxS', filled up with NO_ITEM,
-    and 'segment_BxS', which numbers the windows that share a row.
+    and 'segment_BxS', which numbers the windows that share a row. Where the inputs want them, the
+    other columns of `Events` by their names, too; what follows an event is asked for at its time.
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
   windows = all_positions(source.offsets_Up1, history_length)
@@ -230,7 +228,8 @@ def packed_batches(
     column_W = column_W - column_W[first_W]
     of_T, within_T = ragged_arange(size_W)
     place = (at_W[of_T], column_W[of_T] + within_T)
-    items = source.items_of(start_W, stop_W)
+    columns = source.columns_of(start_W, stop_W, inputs.columns)
+    items = columns[0]
     at_T = np.arange(len(of_T)) + of_T  # each window has one item more than positions
     shape = (len(row_B), history_length)
     history_BxS, target_BxS = np.full(shape, NO_ITEM, np.int32), np.full(shape, NO_ITEM, np.int32)
@@ -240,7 +239,11 @@ def packed_batches(
     segment_BxS[place] = segment_W[of_T]
     # Fillers form a segment of their own, so that segments never decrease along a row.
     segment_BxS[history_BxS == NO_ITEM] = history_length
-    return {"history_BxS": history_BxS, "target_BxS": target_BxS, "segment_BxS": segment_BxS}
+    batch = {"history_BxS": history_BxS, "target_BxS": target_BxS, "segment_BxS": segment_BxS}
+    for name, value_T in columns_read(inputs, columns, stop_W - start_W, at_T).items():
+      batch[name] = np.full(shape, filler_of(name), value_T.dtype)
+      batch[name][place] = value_T
+    return batch
 
   return batch_at
 
@@ -253,12 +256,14 @@ def sliding_batches(
   process_index: int = 0,
   process_count: int = 1,
   num_user_tokens: int = 0,
+  inputs: InputsConfig = ITEMS_ALONE,
 ) -> BatchAt:
   """Batches with one target an example, each interaction but a user's first in turn.
 
   Returns:
     step → 'history_BxS' int32 [B, S], filled up with NO_ITEM, and 'target_Bx1'. With
-    `num_user_tokens`, histories are [B, 1 + S]: column 0 holds their user's token.
+    `num_user_tokens`, histories are [B, 1 + S]: column 0 holds their user's token. Other columns
+    are as in `packed_batches`, [B, S].
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
   count, windows_at = last_position(source.offsets_Up1, history_length)
@@ -266,14 +271,22 @@ def sliding_batches(
 
   def batch_at(step: int) -> dict[str, np.ndarray]:
     start_B, stop_B = windows_at(indices_at(step))
-    items = source.items_of(start_B, stop_B)
-    end_B = np.cumsum(stop_B - start_B)
-    history_BxS = gather(items, end_B - (stop_B - start_B), end_B - 1, history_length)
+    columns = source.columns_of(start_B, stop_B, inputs.columns)
+    items, size_B = columns[0], stop_B - start_B
+    end_B = np.cumsum(size_B)
+    history_BxS = gather(items, end_B - size_B, end_B - 1, history_length)
+    of_T, within_T = ragged_arange(size_B - 1)
+    more = columns_read(inputs, columns, size_B, within_T + (end_B - size_B)[of_T])
     if num_user_tokens:
       user_B = np.searchsorted(source.offsets_Up1, start_B, side="right") - 1
       token_B = user_tokens(source.ids_of(user_B), num_user_tokens)
       history_BxS = with_user_tokens(token_B, history_BxS)
-    return {"history_BxS": history_BxS, "target_Bx1": items[end_B - 1][:, None]}
+    batch = {"history_BxS": history_BxS, "target_Bx1": items[end_B - 1][:, None]}
+    first_B = end_B - size_B - np.arange(len(size_B))  # of each window's positions
+    for name, value_T in more.items():
+      stop_B, filler = first_B + size_B - 1, filler_of(name)
+      batch[name] = gather_column(value_T, first_B, stop_B, history_length, filler)
+    return batch
 
   return batch_at
 

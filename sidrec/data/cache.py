@@ -16,6 +16,7 @@ from sidrec.data import dataset
 from sidrec.data.sources.shown import brief
 
 _FORMAT = 2  # 1 had text of fixed width
+_HISTORIES = ("offsets_Up1", "item_T", "time_T", "rating_T", "user_ids_U")
 
 Column = Callable[[str], np.ndarray]  # name → the column of that name
 
@@ -24,7 +25,8 @@ def save_dataset(path: str | os.PathLike, data: dataset.Dataset) -> None:
   """Writes a data set to `path`, which afterwards holds all of it or, on failure, what it held."""
   header = {"name": data.name, "notes": data.notes, "numeric": list(data.items.numeric)}
   header |= {"users": list(data.users)}
-  columns = data.histories._asdict() | _item_columns(data.items) | _user_columns(data.users)
+  columns = {name: getattr(data.histories, name) for name in _HISTORIES}
+  columns |= _item_columns(data.items) | _user_columns(data.users)
   _save(path, header, columns)
 
 
@@ -40,7 +42,7 @@ def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
     return dataset.validate(
       dataset.Dataset(
         name=header["name"],
-        histories=dataset.Histories(*map(column, dataset.Histories._fields)),
+        histories=dataset.Histories(*map(column, _HISTORIES)),
         items=_items(header, column),
         notes=tuple(header["notes"]),
         users=_users(header, column),

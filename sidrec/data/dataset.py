@@ -28,6 +28,9 @@ class Histories(NamedTuple):
   time_T: np.ndarray  # int64 [T], seconds; non-decreasing within a user
   rating_T: np.ndarray  # float32 [T], NaN where the log has none
   user_ids_U: np.ndarray  # [U], original ids, int64 or TEXT
+  # int64 [U], seconds: when what follows each history is asked for; None where nobody says. It is
+  # of a task, such as that of a split, and no part of a data set.
+  request_time_U: np.ndarray | None = None
 
   @property
   def num_users(self) -> int:
@@ -79,8 +82,18 @@ class Dataset(NamedTuple):
   users: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
+# What notes say of a data set without times; see `has_times`.
+NO_TIMES = "the source has no times"
+ORDER_FOR_TIME = "the order of the file stands for time"
+
+
+def has_times(dataset: Dataset) -> bool:
+  """Whether times are the source's own, by what its notes say."""
+  return not any(NO_TIMES in note or ORDER_FOR_TIME in note for note in dataset.notes)
+
+
 class HeldOut(NamedTuple):
-  """One prediction task per user: from the history, find the target."""
+  """One prediction task per user: from the history, find the target; asked at the target's time."""
 
   histories: Histories
   target_U: np.ndarray  # int32 [U], rows of Items
@@ -97,6 +110,7 @@ def without_last(histories: Histories, count: int) -> Histories:
     item_T=histories.item_T[kept_T],
     time_T=histories.time_T[kept_T],
     rating_T=histories.rating_T[kept_T],
+    request_time_U=None,
   )
 
 
@@ -113,7 +127,7 @@ def held_out_view(histories: Histories, split: str) -> HeldOut:
     split: 'valid' (target: last but one) or 'test' (target: last).
 
   Returns:
-    Each user's history before the target, and the target.
+    Each user's history before the target, asked for at the target's time, and the target.
 
   Raises:
     ValueError: for another split, or a user with fewer than 3 interactions.
@@ -124,8 +138,9 @@ def held_out_view(histories: Histories, split: str) -> HeldOut:
   if len(histories.lengths_U) and histories.lengths_U.min() < 3:
     user = histories.user_ids_U.item(int(histories.lengths_U.argmin()))
     raise ValueError(f"user {user!r} has fewer than 3 interactions; leave-last-out needs 3")
-  target_U = histories.item_T[histories.offsets_Up1[1:] - back]
-  return HeldOut(without_last(histories, back), target_U)
+  at_U = histories.offsets_Up1[1:] - back
+  before = without_last(histories, back)._replace(request_time_U=histories.time_T[at_U])
+  return HeldOut(before, histories.item_T[at_U])
 
 
 def validate(dataset: Dataset) -> Dataset:

@@ -31,6 +31,7 @@ from sidrec.data.arrays import load_npz
 from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, load_users, save_items, save_users
 from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
+from sidrec.data.events import InputsConfig
 from sidrec.data.prefetch import prefetched
 from sidrec.data.sources.shown import brief
 from sidrec.data.store_metadata import FORMAT, ID_TYPES, read_metadata
@@ -202,7 +203,7 @@ def load_store(path: PathLike, users_R: np.ndarray | None = None) -> Dataset:
   blocks = [users_R[at : at + _USERS_AT_ONCE] for at in range(0, len(users_R), _USERS_AT_ONCE)]
   parts = [_histories(store, block) for block in blocks]
   offsets_Rp1 = np.concatenate([[0], np.cumsum(store.lengths_U[users_R], dtype=np.int64)])
-  columns = zip(*(part[1:] for part in parts), strict=True)
+  columns = zip(*(part[1:5] for part in parts), strict=True)
   histories = Histories(offsets_Rp1, *map(np.concatenate, columns))
   items = load_items(store.folder / "items.npz")
   users = {}
@@ -263,22 +264,24 @@ def training_source(store: Store) -> Source:
   """Where batches find the training view: each user's interactions but the last two."""
   lengths_U = np.maximum(store.lengths_U.astype(np.int64) - _HELD_OUT, 0)
   offsets_Up1 = np.concatenate([[0], np.cumsum(lengths_U)])
-  width = shards.COLUMNS["item"].itemsize
 
-  def items_of(start_W: np.ndarray, stop_W: np.ndarray) -> np.ndarray:
+  def columns_of(start_W: np.ndarray, stop_W: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
     user_W = np.searchsorted(offsets_Up1, start_W, side="right") - 1
     user_R, at_W = np.unique(user_W, return_inverse=True)  # whom several windows share: once
-    blobs = shards.column_of(store.read(user_R), "item")
-    _check(store, user_R, blobs, width)
+    records, columns = store.read(user_R), []
     at = (start_W - offsets_Up1[user_W], stop_W - offsets_Up1[user_W])
-    spans = zip(at_W.tolist(), *((width * place_W).tolist() for place_W in at), strict=True)
-    joined = b"".join([blobs[user][i:j] for user, i, j in spans])
-    return np.frombuffer(joined, shards.COLUMNS["item"])
+    for name in names:
+      blobs, width = shards.column_of(records, name), shards.COLUMNS[name].itemsize
+      _check(store, user_R, blobs, width)
+      spans = zip(at_W.tolist(), *((width * place_W).tolist() for place_W in at), strict=True)
+      joined = b"".join([blobs[user][i:j] for user, i, j in spans])
+      columns.append(np.frombuffer(joined, shards.COLUMNS[name]))
+    return columns
 
   def ids_of(user_R: np.ndarray) -> np.ndarray:
     return shards.user_ids_of(store.read(user_R), store.id_dtype)
 
-  return Source(offsets_Up1, items_of, ids_of)
+  return Source(offsets_Up1, columns_of, ids_of)
 
 
 def from_shards(
@@ -296,9 +299,10 @@ def from_shards(
     threads make the batches of the steps ahead.
   """
 
-  def make(in_memory: Histories | None, *settings: int) -> BatchAt:
+  def make(in_memory: Histories | None, *settings: int, **inputs: InputsConfig) -> BatchAt:
     del in_memory  # perhaps a sample of the users
-    return prefetched(make_batches(training_source(open_store(path)), *settings), num_threads)
+    source = training_source(open_store(path))
+    return prefetched(make_batches(source, *settings, **inputs), num_threads)
 
   return make
 

@@ -1,6 +1,7 @@
 """What exactly is measured: the facts that one needs to read a result."""
 
 import textwrap
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ class Protocol(NamedTuple):
     "item of equal score"
   )
   cold: str = "cold targets stay in the means; a baseline misses all of them"
+  request_time: str = ""  # whether models know when a target was met; empty if none reads times
 
 
 # What SASRec adds, which is neither a search nor one of the counting baselines.
@@ -48,6 +50,17 @@ SASREC = {
   "score_ties": "sasrec: the item with the lowest row wins",
   "cold": "sasrec may find them, but has learnt no more of them than that they never came next",
 }
+
+
+REQUEST_TIMES = {
+  "known": "request_time=known (the target's time, as in serving)",
+  "unknown": "request_time=unknown (the history's own times)",
+}
+
+
+def request_times(of_system: Mapping[str, str]) -> str:
+  """The fact on request times, from 'known', 'unknown' or '' (reads no times) of each system."""
+  return "; ".join(f"{name}: {REQUEST_TIMES[kind]}" for name, kind in of_system.items() if kind)
 
 
 def protocol_of(
@@ -118,6 +131,7 @@ def describe(protocol: Protocol) -> str:
     "seen items": p.masking,
     "time ties": f"{p.time_ties}; another order would replace {tied} of the targets",
     "score ties": p.score_ties,
+    **({"times": p.request_time} if p.request_time else {}),
     "cold targets": f"{cold}; {p.cold}",
   }
   width = max(map(len, facts)) + 2

@@ -55,9 +55,11 @@ def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Resul
     ValueError: if a value is not finite.
     FileNotFoundError: if the local directory does not exist.
   """
-  path = as_path(path)
+  path, facts = as_path(path), protocol._asdict()
+  if not protocol.request_time:
+    del facts["request_time"]
   try:
-    text = checked_text({"protocol": protocol._asdict(), "results": results})
+    text = checked_text({"protocol": facts, "results": results})
   except ValueError as error:
     raise ValueError(f"cannot write {path}: a result is not a finite number") from error
   if is_local(path) and not path.parent.is_dir():

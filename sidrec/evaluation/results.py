@@ -176,6 +176,7 @@ def group_text(
   heading = (
     f"{group.dataset}, config {group.config_name}, {split}: {protocol['num_users']:,} users, "
     f"{protocol['num_items']:,} items, {protocol['num_beams']} beams"
+    + (f"; {times}" if (times := protocol.get("request_time")) else "")
   )
   tables = [results_rows(group, split, resamples)]
   differences = difference_rows(group.per_user, split, resamples)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from sidrec.data.events import ITEMS_ALONE, InputsConfig
+
 SCALINGS = ("standard", "quantile")
 
 
@@ -85,6 +87,7 @@ class SASRecBlockConfig:
   width: int = 64
   dropout: float = 0.2
   steps: int = 3000
+  inputs: InputsConfig = ITEMS_ALONE  # what it reads beside items
 
 
 @dataclasses.dataclass(frozen=True)

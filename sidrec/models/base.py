@@ -11,6 +11,7 @@ the probability then goes to IDs that no item has, in training and in the scores
 still finds items only.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -20,9 +21,11 @@ import jax.numpy as jnp
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.packed_codes import PackedCodes
 from sidrec.catalogue.trie.trie import Children, Trie
+from sidrec.data.events import Events
 from sidrec.models.decoder import DecoderBlock
 from sidrec.models.dropout import Dropout
 from sidrec.models.encoder import EncoderBlock
+from sidrec.models.inputs import EventInputs, added
 from sidrec.models.layers import AbsorbedKeyValues, KeyValues, Norm
 from sidrec.models.positions import RelativeBias, positions
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
@@ -86,6 +89,8 @@ class SemanticIDModel(nn.Module):
       decoder_block(*shape, c.decoder_dropout, dtype) for _ in range(c.decoder_layers)
     ]
     self.encoder_norm, self.decoder_norm = Norm(dtype), Norm(dtype)
+    if c.inputs.any:
+      self.inputs = EventInputs(c.inputs, c.width, c.heads, c.encoder_layers)
     self.encoder_drop = Dropout(c.encoder_dropout)
     self.decoder_drop = Dropout(c.decoder_dropout)
 
@@ -93,7 +98,7 @@ class SemanticIDModel(nn.Module):
 
   def encode_states(
     self,
-    history_BxS: jax.Array,
+    history_BxS: jax.Array | Events,
     codes_NxL: jax.Array | PackedCodes,
     segment_BxS: jax.Array | None = None,
     train: bool = False,
@@ -103,7 +108,7 @@ class SemanticIDModel(nn.Module):
 
   def encode(
     self,
-    history_BxS: jax.Array,
+    history_BxS: jax.Array | Events,
     codes_NxL: jax.Array | PackedCodes,
     beams: int | None = None,
     num_items: jax.Array | int | None = None,
@@ -121,7 +126,7 @@ class SemanticIDModel(nn.Module):
 
   def log_likelihood(
     self,
-    history_BxS: jax.Array,
+    history_BxS: jax.Array | Events,
     target_BxQ: jax.Array,
     trie: Trie,
     path_NxLp1: jax.Array,
@@ -148,13 +153,20 @@ class SemanticIDModel(nn.Module):
     segment_BxS = jnp.zeros_like(history_BxS) if segment_BxS is None else segment_BxS
     return self.position_SxD[positions(segment_BxS)]
 
-  def _run_encoder(self, x_BxSxD: jax.Array, visible_BxQxS: jax.Array, train: bool) -> jax.Array:
+  def _run_encoder(
+    self,
+    x_BxSxD: jax.Array,
+    visible_BxQxS: jax.Array,
+    train: bool,
+    biases: Sequence[jax.Array | None],
+  ) -> jax.Array:
+    """The encoder's states; each layer has a bias of its own, or None, beside that by place."""
     x_BxSxD = self.encoder_drop(x_BxSxD.astype(self.config.dtype), deterministic=not train)
     bias_HxSxS = None
     if self.config.positions == "relative":
       bias_HxSxS = self.encoder_bias(x_BxSxD.shape[1])
-    for block in self.encoder:
-      x_BxSxD = block(x_BxSxD, visible_BxQxS, train, bias_HxSxS, self.causal)
+    for block, bias in zip(self.encoder, biases, strict=True):
+      x_BxSxD = block(x_BxSxD, visible_BxQxS, train, added(bias_HxSxS, bias), self.causal)
     return self.encoder_norm(x_BxSxD)
 
   # Decoder, all levels of given targets at once.

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 from sidrec.catalogue.trie.packed_codes import PackedCodes
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import item_rows
+from sidrec.models.inputs import events_of
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
 
 
@@ -34,7 +36,7 @@ class Dense(SemanticIDModel):
 
   def encode_states(
     self,
-    history_BxS: jax.Array,
+    history_BxS: jax.Array | Events,
     codes_NxL: jax.Array | PackedCodes,
     segment_BxS: jax.Array | None = None,
     train: bool = False,
@@ -42,7 +44,7 @@ class Dense(SemanticIDModel):
     """The encoder's states, and which of them each target sees.
 
     Args:
-      history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
+      history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; or events.
       codes_NxL: the semantic ID of every item.
       segment_BxS: int32; where several histories share a row, which one each position belongs
         to, non-decreasing along a row. None for one history a row.
@@ -51,7 +53,8 @@ class Dense(SemanticIDModel):
     Returns:
       [B, S, D] in the config's dtype, and bool [B, S, S].
     """
-    length = history_BxS.shape[1]
+    events, biases = events_of(history_BxS, self.config.inputs), [None] * len(self.encoder)
+    history_BxS, length = events.item_BxS, events.shape[1]
     item_BxS = jnp.maximum(history_BxS, 0)
     x_BxSxLxD = self._embed_codes(codes_NxL[item_BxS])
     shared_BxSxD = self._embed_places(history_BxS, segment_BxS)
@@ -59,23 +62,29 @@ class Dense(SemanticIDModel):
       # As an output, the table is small; as an input it has to outweigh positions.
       scale = self.config.width**0.5 if self.config.item_head else 1.0
       shared_BxSxD = shared_BxSxD + self.item_NxD[item_BxS] * scale
+    if self.config.inputs.any:
+      shared_BxSxD = shared_BxSxD + self.inputs.embed(events, segment_BxS)
+      biases = self.inputs.biases(events)
     visible = (history_BxS != NO_ITEM)[:, None, :] & jnp.tril(jnp.ones((length, length), bool))[
       None
     ]
     if segment_BxS is not None:
       visible = visible & (segment_BxS[:, :, None] == segment_BxS[:, None, :])
-    return self._run_encoder(x_BxSxLxD.sum(axis=2) + shared_BxSxD, visible, train), visible
+    x_BxSxD = x_BxSxLxD.sum(axis=2) + shared_BxSxD
+    return self._run_encoder(x_BxSxD, visible, train, biases), visible
 
   def encode(
     self,
-    history_BxS: jax.Array,
+    history_BxS: jax.Array | Events,
     codes_NxL: jax.Array | PackedCodes,
     beams: int | None = None,
     num_items: jax.Array | int | None = None,
   ) -> EncoderOutput:
     """Encodes histories for `step`; see `SemanticIDModel.encode`."""
-    history_BxS = item_rows(history_BxS, len(codes_NxL) if num_items is None else num_items)
-    states, visible = self.encode_states(history_BxS, codes_NxL)
+    events = events_of(history_BxS, self.config.inputs)
+    history_BxS = item_rows(events.item_BxS, len(codes_NxL) if num_items is None else num_items)
+    events = events._replace(item_BxS=history_BxS)
+    states, visible = self.encode_states(events, codes_NxL)
     row_B = jnp.arange(history_BxS.shape[0])
     last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
     last_BxD = states[row_B, last_B]
@@ -84,7 +93,7 @@ class Dense(SemanticIDModel):
 
   def joint_log_likelihood(
     self,
-    history_BxS: jax.Array,
+    history_BxS: jax.Array | Events,
     target_BxS: jax.Array,
     trie: Trie,
     path_NxLp1: jax.Array,

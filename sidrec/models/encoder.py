@@ -34,6 +34,8 @@ class EncoderBlock(nn.Module):
   ) -> jax.Array:
     """Position q sees the positions s where mask[:, q, s] holds; a bias is added to its logits.
 
+    The bias is [H, S, S], or of each history: [B, H, S, S].
+
     With `causal`, the mask hides all s > q.
     """
     y_BxSxD = self.attention_norm(x_BxSxD)

@@ -100,6 +100,8 @@ class Attention(nn.Module):
   ) -> jax.Array:
     """Attends from x [..., Q, D] to keys where mask [..., Q, S] holds; returns [..., Q, D].
 
+    The bias may have the leading axes of x, too.
+
     With `causal`, Q is a multiple of S, and the mask hides from query q all keys from
     (q + 1)·S/Q on, rounded up. Keys that are hidden from a whole block of queries are then
     skipped, which saves almost half of the work.
@@ -115,7 +117,7 @@ class Attention(nn.Module):
       last = min(first + CAUSAL_BLOCK, num_keys)
       rows = slice(first * repeats, last * repeats)
       seen = jax.tree.map(lambda kv, last=last: kv[..., :last, :], keys)
-      bias = None if bias_HxQxS is None else bias_HxQxS[:, rows, :last]
+      bias = None if bias_HxQxS is None else bias_HxQxS[..., rows, :last]
       blocks.append(self._attend(query[..., rows, :], seen, hidden[..., rows, :last], bias))
     return self._join(_swap_heads(jnp.concatenate(blocks, axis=-2)))
 
@@ -123,7 +125,8 @@ class Attention(nn.Module):
     """[..., H, Q, I] of what queries [..., H, Q, I] gather."""
     logits = jnp.einsum("...qi,...si->...qs", query, keys.key).astype(jnp.float32)
     if bias_HxQxS is not None:
-      logits = logits + bias_HxQxS.reshape((1,) * (logits.ndim - 3) + bias_HxQxS.shape)
+      missing = logits.ndim - bias_HxQxS.ndim
+      logits = logits + bias_HxQxS.reshape((1,) * missing + bias_HxQxS.shape)
     return softmax_mean(logits + hidden[..., None, :, :], keys.value)
 
   def absorb(self, states_BxSxD: jax.Array) -> AbsorbedKeyValues:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.data.events import ITEMS_ALONE, InputsConfig
 
 SETTINGS = ("dense", "tiger")
 POSITIONS = ("absolute", "relative")
@@ -32,6 +33,7 @@ class RecommenderConfig:
   constrained_softmax: bool = True  # over real continuations; False: over all codes
   dtype: str = "float32"  # or 'bfloat16'; softmax and parameters stay float32
   remat: bool = False  # blocks are computed again in the backward pass, to save memory
+  inputs: InputsConfig = ITEMS_ALONE  # what is read beside items
 
   @property
   def input_length(self) -> int:
@@ -47,6 +49,8 @@ class RecommenderConfig:
       raise ValueError(f"model.positions must be one of {POSITIONS}, not {self.positions!r}")
     if self.user_tokens and self.setting != "tiger":
       raise ValueError("model.user_tokens needs model.setting 'tiger'; set it to 0")
+    if self.inputs.time_bias and self.setting != "dense":
+      raise ValueError("model.inputs.time_bias needs model.setting 'dense'; set it to False")
     if not self.constrained_softmax and (self.node_bias or self.node_vectors):
       raise ValueError(
         "model.constrained_softmax=False scores codes that lead to no trie node; "

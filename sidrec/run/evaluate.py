@@ -15,7 +15,7 @@ from sidrec.evaluation.baselines import (
   popularity,
 )
 from sidrec.evaluation.evaluate import Evaluation, evaluate
-from sidrec.evaluation.protocol import SPLITS, protocol_of
+from sidrec.evaluation.protocol import SPLITS, Protocol, protocol_of, request_times
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.generations import Chain
 from sidrec.run.load import recommender_of, sasrec_of
@@ -46,7 +46,6 @@ def write_files(
   config: RunConfig, folder: epath.Path, dataset: Dataset, evaluations: Evaluations
 ) -> None:
   """The three files."""
-  c = config.search
   means, per_user = (
     {
       name: {split: getattr(evaluation, part) for split, evaluation in splits.items()}
@@ -54,13 +53,22 @@ def write_files(
     }
     for part in ("means", "per_user")
   )
-  tie_seed, sasrec = config.data.shuffle_ties, config.sasrec.enabled
-  weight = item_weight(config.model, c)
-  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, weight, sasrec=sasrec)
+  protocol = protocol_for(config, dataset)
   report.write_per_user(folder / "per_user.npz", per_user)
   report.write_evaluation(folder / "evaluation.json", protocol, means)
   text = report.evaluation_report(protocol, means, per_user)
   write_whole_text(folder / "evaluation.txt", text)
+
+
+def protocol_for(config: RunConfig, dataset: Dataset) -> Protocol:
+  """The protocol of a run's evaluation."""
+  c, sasrec = config.search, config.sasrec.enabled
+  tie_seed, weight = config.data.shuffle_ties, item_weight(config.model, c)
+  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, weight, sasrec=sasrec)
+  asked = {"sidrec": config.model.inputs.asked}
+  if sasrec:
+    asked["sasrec"] = config.sasrec.model.inputs.asked
+  return protocol._replace(request_time=request_times(asked))
 
 
 def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluations]:

@@ -12,6 +12,7 @@ from etils import epath
 from sidrec.core.paths import as_path
 from sidrec.core.source_code import code_hashes
 from sidrec.data.dataset import Dataset, Items, training_view
+from sidrec.data.events import check_inputs
 from sidrec.features.behaviour import behaviour_of_neighbours
 from sidrec.features.combine import Params, apply_combine, fit_combine
 from sidrec.features.content import content_vectors
@@ -82,12 +83,14 @@ def _sasrec(
   features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
 ) -> np.ndarray:
   c = features.sasrec
+  check_inputs(c.inputs, dataset, "config.features.sasrec.inputs")
   model = SASRec(
     SASRecConfig(
       num_items=dataset.items.num_items,
       history_length=c.history_length,
       width=c.width,
       dropout=c.dropout,
+      inputs=c.inputs,
     )
   )
   # Validated once, at the end: held-out items choose nothing.

@@ -1,6 +1,7 @@
 """Recommendations for a person to read, and for a program to read."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from sidrec.core.atomic import write_whole
 from sidrec.core.paths import as_path
 from sidrec.core.printable import printable
 from sidrec.data.dataset import Histories, held_out_view
+from sidrec.data.events import InputsConfig
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.load import Recommender, load_recommender
@@ -45,6 +47,9 @@ class Request(NamedTuple):
   allow: Sequence[str] | None = None  # lists of the only items to return
   deny: Sequence[str] | None = None  # lists of items not to return
   draw: int | None = None  # a seed, to draw items at random instead of the best
+  # Seconds since 1970 at which users ask for what is next; None for now. Only for a model that
+  # reads the request's time; for the splits 'valid' and 'test' it is the target's.
+  request_time: int | None = None
 
 
 def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request) -> None:
@@ -62,6 +67,11 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
     texts = getattr(request, name)
     if texts is not None and not (texts and all(text.strip() for text in texts)):
       raise ValueError(f"--{name} is empty; give what it stands for, or leave it out")
+  if config.model.inputs.any and (request.history is not None or request.items is not None):
+    raise ValueError(
+      "--history and --items name items alone, and this model reads times or ratings of them, too "
+      "(config.model.inputs); ask for a user of the data set"
+    )
   count = request.count
   if count is None:
     count = config.search.results if request.output else 10
@@ -71,6 +81,7 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
     raise ValueError(f"--k={count} needs as many beams: add --config.search.beams={count}")
   recommender = load_recommender(config, workdir)
   histories, users_R = _whom(request, recommender)
+  histories = _asked_at(histories, request, config.model.inputs)
   shared = _shared(request, recommender)
   if request.output is None:
     print_lists(recommender, histories, users_R, count, request.exclude_seen, shared)
@@ -98,6 +109,30 @@ def _whom(request: Request, recommender: Recommender) -> tuple[Histories, np.nda
   return histories, np.array(rows)
 
 
+def _asked_at(histories: Histories, request: Request, inputs: InputsConfig) -> Histories:
+  """The histories with the time of the request, where the model reads it; says which it is."""
+  asked = request.request_time
+  if not inputs.asks or request.split != "next":
+    if asked is not None:
+      why = f"--split={request.split} asks at the target's" if inputs.asks else "the model reads no"
+      raise ValueError(f"--request_time is given, but {why} time; leave it out")
+    return histories
+  if asked is None:
+    asked = int(time.time())
+  return at_time(histories, asked)
+
+
+def at_time(histories: Histories, request_time: int) -> Histories:
+  """The histories, all asked at this time, which it prints with the time of the last event."""
+  last = int(histories.time_T.max(initial=0))
+  print(f"asked at {_date(request_time)}; the last event of the data set is of {_date(last)}")
+  return histories._replace(request_time_U=np.full(histories.num_users, request_time))
+
+
+def _date(seconds: int) -> str:
+  return str(np.datetime64(seconds, "s"))
+
+
 def _shared(request: Request, recommender: Recommender) -> Shared:
   """The lists and the draw that all users of a request share."""
 
@@ -115,9 +150,12 @@ def _shared(request: Request, recommender: Recommender) -> Shared:
 def show_first_users(
   config: RunConfig | ConfigDict, workdir: epath.Path, users: int = 3, count: int = 5
 ) -> None:
-  """Prints what a finished run recommends to its first users."""
-  recommender = load_recommender(config, workdir)
-  print_lists(recommender, recommender.dataset.histories, np.arange(users), count)
+  """Prints what a finished run recommends to its first users, asked when its data set ends."""
+  config, recommender = run_config(config), load_recommender(config, workdir)
+  histories = recommender.dataset.histories
+  if config.model.inputs.asks:
+    histories = at_time(histories, int(histories.time_T.max()))
+  print_lists(recommender, histories, np.arange(users), count)
 
 
 def histories_before(histories: Histories, split: str) -> Histories:

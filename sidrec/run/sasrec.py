@@ -4,8 +4,8 @@ from typing import Any
 
 from etils import epath
 
-from sidrec.core.settings import to_dict
 from sidrec.data.batches import packed_batches
+from sidrec.data.events import check_inputs
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.run.generations import Chain
 from sidrec.run.prepare import PREPARE, load_prepared
@@ -22,6 +22,7 @@ def train_sasrec(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   if config.mesh.model > 1:
     print("sasrec: every device holds SASRec whole; mesh.model spreads the recommender alone")
   dataset = load_prepared(before)
+  check_inputs(config.sasrec.model.inputs, dataset, "config.sasrec.model.inputs")
   params = trainer.train_sasrec(
     make_sasrec(config, dataset.items.num_items),
     config.sasrec.train,
@@ -36,7 +37,7 @@ def train_sasrec(config: RunConfig, folder: epath.Path, before: Chain) -> None:
 
 def make_sasrec(config: RunConfig, num_items: int) -> SASRec:
   """The SASRec that the recommender is compared with."""
-  return SASRec(SASRecConfig(num_items=num_items, **to_dict(config.sasrec.model)))
+  return SASRec(SASRecConfig(num_items=num_items, **vars(config.sasrec.model)))
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

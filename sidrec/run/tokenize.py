@@ -7,6 +7,7 @@ from etils import epath
 from sidrec.core.atomic import load_array, save_array
 from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
+from sidrec.data.events import without_idle_inputs
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.config_file import without_paths
 from sidrec.run.generations import Chain
@@ -42,7 +43,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
   code = [*block_code(), *registry.code_of(config.tokenizer.name)]
   return {
     "seed": config.seed,
-    "features": without_paths("features", to_dict(config.features)),
+    "features": without_paths("features", without_idle_inputs(to_dict(config.features))),
     "tokenizer": without_paths("tokenizer", to_dict(config.tokenizer)),
     **({"code of tokenizer and features": code} if code else {}),
   }

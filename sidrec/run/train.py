@@ -14,6 +14,7 @@ from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
+from sidrec.data.events import check_inputs, without_idle_inputs
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.sasrec import SASRecSettings
@@ -41,6 +42,7 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Trains the recommender and writes its parameters."""
   check_can_save(folder)
   dataset = load_prepared(before)
+  check_inputs(config.model.inputs, dataset, "config.model.inputs")
   ids = SemanticIDManager.load_from_file(before["tokenize"].file("semantic_ids.json"))
   model, trie = make_model(config, ids)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
@@ -87,11 +89,11 @@ def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
 
 def make_batches(config: RunConfig) -> Callable[..., BatchAt]:
   """The training batches that the model's setting wants."""
-  if config.model.setting == "dense":
-    return training_users(config, packed_batches)
-  return training_users(
-    config, functools.partial(sliding_batches, num_user_tokens=config.model.user_tokens)
-  )
+  c = config.model
+  if c.setting == "dense":
+    return training_users(config, functools.partial(packed_batches, inputs=c.inputs))
+  batches = functools.partial(sliding_batches, num_user_tokens=c.user_tokens, inputs=c.inputs)
+  return training_users(config, batches)
 
 
 def training_users(config: RunConfig, batches: Callable[..., BatchAt]) -> Callable[..., BatchAt]:
@@ -101,7 +103,8 @@ def training_users(config: RunConfig, batches: Callable[..., BatchAt]) -> Callab
 
 def deciding(section: RecommenderConfig | SASRecSettings | TrainConfig) -> dict[str, Any]:
   """The settings that decide what is trained, without those that only save memory."""
-  return {name: value for name, value in to_dict(section).items() if name not in _HOW}
+  values = without_idle_inputs(to_dict(section))
+  return {name: value for name, value in values.items() if name not in _HOW}
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -15,7 +15,9 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import check_dtype
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.batches import gather, last_items, user_tokens, with_user_tokens
+from sidrec.data.batches import user_tokens, with_user_tokens
+from sidrec.data.columns import gather, last_events
+from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig
 from sidrec.data.seen import SeenItems
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import check_histories
@@ -68,7 +70,9 @@ def make_recommend_users(
     return compiled(params, trie, history_BxS, seen_BxJ, shared)
 
   c, num_items = model.config, int(trie.used)
-  return in_batches(rank, num_items, c.history_length, config.batch_size, mesh, c.user_tokens)
+  return in_batches(
+    rank, num_items, c.history_length, config.batch_size, mesh, c.user_tokens, c.inputs
+  )
 
 
 def _with_shared(seen_BxJ: jax.Array | None, shared: Shared, batch: int) -> Filters:
@@ -82,50 +86,55 @@ def _with_shared(seen_BxJ: jax.Array | None, shared: Shared, batch: int) -> Filt
 
 
 def in_batches(
-  rank: Callable[[dict, jax.Array, jax.Array | None, Shared], Recommendations],
+  rank: Callable[[dict, Events, jax.Array | None, Shared], Recommendations],
   num_items: int,
   history_length: int,
   batch_size: int,
   mesh: jax.sharding.Mesh,
   num_user_tokens: int = 0,
+  inputs: InputsConfig = ITEMS_ALONE,
 ) -> RecommendUsers:
   """Recommends to many users by a compiled function of a batch of them.
 
   Args:
-    rank: (params, history_BxS, seen_BxJ or None, shared) → results [B, K], the same on every
-      device; both int32, filled up with NO_ITEM.
+    rank: (params, histories, seen_BxJ or None, shared) → results [B, K], the same on every
+      device; item rows are int32, filled up with NO_ITEM.
     num_items: N, item rows that histories may hold.
     history_length: S, the latest items of a user that are read.
     batch_size: B, users per call; must divide by the number of devices. 0 for what suits them.
     mesh: the devices.
     num_user_tokens: if above 0, histories start with one of so many tokens: [B, 1 + S].
+    inputs: what is read beside items.
 
   Returns:
     (params, histories, users_R, seen, shared) → results. It raises ValueError for user rows and
-    histories that are not there. A draw depends on which users are asked for together.
+    histories that are not there, or that lack what is read; see `last_events`. A draw depends on
+    which users are asked for together.
   """
   batch_size = batch_size or _users_at_once(mesh)
   mesh_lib.check_batch_size(mesh, batch_size)
 
   def recommend_users(params, histories, users_R, seen=None, shared=NOTHING_SHARED):
     users_R = _checked_users(users_R, histories.num_users)
-    history_RxS = last_items(histories, history_length)[users_R]
-    check_histories(history_RxS, num_items)
-    length_R = (history_RxS != NO_ITEM).sum(axis=1)
+    events = last_events(histories, history_length, users_R, inputs)
+    check_histories(events.item_BxS, num_items)
+    length_R = (events.item_BxS != NO_ITEM).sum(axis=1)
     order_R, chunks = _chunks(length_R, users_R, seen, batch_size)
     if not chunks:
-      width = history_length + bool(num_user_tokens)
-      return jax.device_get(rank(params, jnp.zeros((0, width), jnp.int32), None, shared))
+      if num_user_tokens:
+        events = events._replace(item_BxS=np.zeros((0, history_length + 1), np.int32))
+      return jax.device_get(rank(params, events, None, shared))
     together = min(_TOGETHER, 1 << (len(chunks) - 1).bit_length())
     table, results = None, []
     for number, at_B in enumerate(chunks):
       padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
-      history_BxS = history_RxS[padded_B, : _history_width(length_R[at_B].max(), history_length)]
+      width = _history_width(length_R[at_B].max(), history_length)
+      history = jax.tree.map(lambda x, at=padded_B, end=width: x[at, :end], events)
       if num_user_tokens:
         token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
-        history_BxS = with_user_tokens(token_B, history_BxS)
+        history = history._replace(item_BxS=with_user_tokens(token_B, history.item_BxS))
       seen_BxJ = None if seen is None else _seen_rows(seen, users_R[padded_B])
-      batch = _spread(mesh, {"history": history_BxS, "seen": seen_BxJ})
+      batch = _spread(mesh, {"history": history, "seen": seen_BxJ})
       key = None if shared.key is None else jax.random.fold_in(shared.key, number)
       found = rank(params, batch["history"], batch["seen"], shared._replace(key=key))
       slot = number % together

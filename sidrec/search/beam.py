@@ -60,8 +60,8 @@ def search(
     model: the recommender; its config is static under jit.
     params: its parameters.
     trie: the catalogue.
-    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest. Under jit a history ends
-      before the first entry that is no item row; outside, such entries are refused.
+    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; or `Events`. Under jit a
+      history ends before the first entry that is no item row; outside, such entries are refused.
     config: static. With an item head and a weight above 0, the item head's scores of the items
       found are added, which re-orders the results.
     filters: what each request may get.

@@ -6,8 +6,11 @@ import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import as_array, as_int32, is_known
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import Events, InputsConfig, checked_ratings
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import check_histories
+from sidrec.models.inputs import events_of
 from sidrec.models.transfer import NODE_TABLES, check_are_for
 
 _TABLES = {"code": "levels", "item": "items", "node_bias": "nodes", "node": "nodes"}
@@ -54,13 +57,14 @@ def check_fit(model: SemanticIDModel, params: dict, trie: Trie) -> None:
 def checked_histories(model: SemanticIDModel, trie: Trie, history_BxS: Any) -> Any:
   """Histories as a compiled search takes them, after a check of what the host can see of them.
 
-  Lists of item rows are filled up.
+  Lists of item rows are filled up. Events keep what the model reads.
 
   Raises:
     TypeError: for anything else than signed integers.
-    ValueError: for another shape, or as `histories.check_histories` does.
+    ValueError: for another shape, or as `histories.check_histories` and `checked_columns` do.
   """
-  history_BxS = as_array("histories", history_BxS)
+  events = history_BxS if isinstance(history_BxS, Events) else Events(history_BxS)
+  history_BxS = as_array("histories", events.item_BxS)
   c = model.config
   first = c.input_length - c.history_length
   if history_BxS.ndim != 2 or not 1 <= history_BxS.shape[1] <= c.input_length:
@@ -72,4 +76,61 @@ def checked_histories(model: SemanticIDModel, trie: Trie, history_BxS: Any) -> A
     check_histories(on_host[:, first:], int(trie.used))
     if ((on_host[:, :first] < 0) | (on_host[:, :first] >= c.user_tokens)).any():
       raise ValueError(f"column 0 of histories holds a user's token, 0 to {c.user_tokens - 1}")
-  return as_int32(history_BxS) if isinstance(history_BxS, np.ndarray) else history_BxS
+  item_BxS = as_int32(history_BxS) if isinstance(history_BxS, np.ndarray) else history_BxS
+  return checked_columns(events._replace(item_BxS=item_BxS), c.inputs, first)
+
+
+def checked_columns(events: Events, inputs: InputsConfig, first: int = 0) -> Events:
+  """The events with what a model reads, after a check of what the host can see of it.
+
+  Args:
+    events: with checked items.
+    inputs: what the model reads.
+    first: columns of users' tokens, which other columns lack.
+
+  Raises:
+    TypeError: for times that are not int32, or ratings that are not float32.
+    ValueError: if something is missing, for other shapes, for times that decrease or do not agree
+      with when what follows is asked for, or as `checked_ratings` does.
+  """
+  events = events_of(events, inputs)
+  batch, length = events.shape
+  for name, dtype in {
+    "time_BxS": np.int32,
+    "asked_BxS": np.int32,
+    "rating_BxS": np.float32,
+  }.items():
+    column = getattr(events, name)
+    if column is None:
+      continue
+    if np.dtype(column.dtype) != dtype:
+      raise TypeError(
+        f"{name} is {column.dtype} and has to be {dtype.__name__}; make it with sidrec.Events.of"
+      )
+    if column.shape != (batch, length - first):
+      raise ValueError(f"{name} has shape {column.shape}; give {(batch, length - first)}")
+  if events.rating_BxS is not None and is_known(events.rating_BxS):
+    checked_ratings(np.asarray(events.rating_BxS), inputs)
+  times = [x for x in (events.item_BxS, events.time_BxS, events.asked_BxS) if x is not None]
+  if inputs.times and all(map(is_known, times)):
+    _check_times(events, first)
+  return events
+
+
+def _check_times(events: Events, first: int) -> None:
+  """Raises ValueError for times that contradict each other."""
+  real_BxS = np.asarray(events.item_BxS)[:, first:] != NO_ITEM
+  time_BxS = np.asarray(events.time_BxS).astype(np.int64)
+  falls_BxS = real_BxS[:, 1:] & (np.diff(time_BxS, axis=1) < 0)
+  if falls_BxS.any():
+    raise ValueError(f"times of history {np.argwhere(falls_BxS)[0, 0]} decrease; oldest first")
+  if events.asked_BxS is None:
+    return
+  asked_BxS = np.asarray(events.asked_BxS)
+  early_BxS = real_BxS & (asked_BxS < time_BxS)
+  early_BxS[:, :-1] |= real_BxS[:, 1:] & (asked_BxS[:, :-1] != time_BxS[:, 1:])
+  if early_BxS.any():
+    raise ValueError(
+      f"asked_BxS of history {np.argwhere(early_BxS)[0, 0]} is not the next event's time, or lies "
+      "before its newest event; make it with sidrec.Events.of"
+    )

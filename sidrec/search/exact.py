@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from sidrec.core.item_rows import as_array, widened
+from sidrec.data.events import Events
 from sidrec.models.sasrec import SASRec
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search.batched import RecommendUsers, in_batches
+from sidrec.search.checks import checked_columns
 from sidrec.search.filters import Filters, checked
 from sidrec.search.results import Recommendations, nothing
 
@@ -19,7 +21,7 @@ from sidrec.search.results import Recommendations, nothing
 def recommend(
   model: SASRec,
   params: dict,
-  history_BxS: jax.Array,
+  history_BxS: jax.Array | Events,
   num_results: int,
   forbidden_BxJ: jax.Array | None = None,
 ) -> Recommendations:
@@ -28,7 +30,7 @@ def recommend(
   Args:
     model: SASRec; its config is static under jit.
     params: its parameters.
-    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest.
+    history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; or events.
     num_results: K.
     forbidden_BxJ: int32 item rows never to return, in any order, repeats allowed,
       filled up with NO_ITEM; None to allow everything. Other rows match nothing.
@@ -42,12 +44,14 @@ def recommend(
   if num_results < 1:
     raise ValueError(f"num_results is {num_results}; give at least 1")
   num_items = model.config.num_items
-  history_BxS = as_array("histories", history_BxS)
-  if history_BxS.ndim != 2 or not 1 <= history_BxS.shape[1] <= model.config.history_length:
+  events = history_BxS if isinstance(history_BxS, Events) else Events(history_BxS)
+  item_BxS = as_array("histories", events.item_BxS)
+  if item_BxS.ndim != 2 or not 1 <= item_BxS.shape[1] <= model.config.history_length:
     raise ValueError(
-      f"histories have shape {history_BxS.shape}; give [requests, 1 to "
+      f"histories have shape {item_BxS.shape}; give [requests, 1 to "
       f"{model.config.history_length} items]"
     )
+  history_BxS = checked_columns(events._replace(item_BxS=item_BxS), model.config.inputs)
   forbidden_BxJ = checked(Filters(forbidden_BxJ), history_BxS.shape[0]).forbidden_BxJ
   if not history_BxS.shape[0]:
     return nothing(num_results)
@@ -92,4 +96,4 @@ def make_sasrec_recommend_users(
     return compiled(params, history_BxS, seen_BxJ)
 
   c = model.config
-  return in_batches(rank, c.num_items, c.history_length, batch_size, mesh)
+  return in_batches(rank, c.num_items, c.history_length, batch_size, mesh, inputs=c.inputs)

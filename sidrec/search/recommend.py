@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.search import beam
 from sidrec.search.checks import check_fit, checked_histories
@@ -43,7 +44,7 @@ def recommend(
     trie: the catalogue; see `resize.with_room` for one whose shapes stay when items come and go.
     history_BxS: int32 item rows, oldest first, NO_ITEM (-1) after the newest; S at most the
       model's history length. Of longer histories, give the latest items. A list of item rows for
-      each request will do, too.
+      each request will do, too. For a model that reads times or ratings: `Events.of(…)`.
     k: K, results per history; static.
     filters: what each request may get. Rows outside the catalogue match nothing.
     model: the recommender; static.
@@ -58,9 +59,11 @@ def recommend(
     the item head's score added where the model has one, best first; valid_BxK bool).
 
   Raises:
-    TypeError: for histories or filters that are no signed integers, such as masks.
+    TypeError: for histories or filters that are no signed integers, such as masks, and for times
+      and ratings of other types than `Events.of` makes.
     ValueError: for shapes or numbers that do not fit, for a history with NO_ITEM before an item or
-      a row outside the catalogue, or for parameters of another catalogue. Under a jit of the
+      a row outside the catalogue, for times or ratings that the model reads and the histories lack,
+      or for parameters of another catalogue. Under a jit of the
       caller's, where no values are known, a history ends before the first entry that is no item
       row, and parameters of another trie of the same sizes find nothing.
   """
@@ -84,7 +87,7 @@ def recommend(
 def _recommend(params, trie, history_BxS, filters, key, *, k, model, config, at_once):
   """`recommend`, of arguments that were checked."""
 
-  def find(history_BxS: jax.Array, filters: Filters) -> Recommendations:
+  def find(history_BxS: Events, filters: Filters) -> Recommendations:
     found = beam.search(model, params, trie, history_BxS, config, filters, key)
     return jax.tree.map(lambda x_BxK: x_BxK[:, :k], found)
 
@@ -94,8 +97,8 @@ def _recommend(params, trie, history_BxS, filters, key, *, k, model, config, at_
 
 
 def _in_lots(
-  find: Callable[[jax.Array, Filters], Recommendations],
-  history_BxS: jax.Array,
+  find: Callable[[Events, Filters], Recommendations],
+  history_BxS: Events,
   filters: Filters,
   at_once: int,
 ) -> Recommendations:

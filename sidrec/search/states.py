@@ -101,7 +101,9 @@ def beam_search(
 @functools.partial(jax.jit, static_argnames="model")
 def _encode(params, trie, history_BxS, *, model):
   batch = history_BxS.shape[0]
-  history_BxS = jnp.pad(history_BxS, ((0, not batch), (0, 0)), constant_values=NO_ITEM)
+  history_BxS = jax.tree.map(
+    lambda x: jnp.pad(x, ((0, not batch), (0, 0)), constant_values=NO_ITEM), history_BxS
+  )
   inputs = history_BxS, trie.codes_NxL, None, trie.used
   encoded = model.apply({"params": params}, *inputs, method="encode")
   return encoded if batch else jax.tree.map(lambda x: x[:0], encoded)

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
+from sidrec.models.inputs import example_events
 from sidrec.training.task import Task
 
 
@@ -30,13 +32,14 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
     history_1xS = jnp.zeros((1, model.config.input_length), jnp.int32)
     target = history_1xS if dense else history_1xS[:, :1]
     method = "joint_log_likelihood" if joint else "log_likelihood"
-    return model.init(key, history_1xS, target, trie, path_NxLp1, method=method)["params"], ()
+    events = example_events(history_1xS, model.config)
+    return model.init(key, events, target, trie, path_NxLp1, method=method)["params"], ()
 
   def loss(params, aux, batch, key):
     target_BxQ = batch["target_BxS"] if dense else batch["target_Bx1"]
     logp = model.apply(
       {"params": params},
-      batch["history_BxS"],
+      Events.in_batch(batch),
       target_BxQ,
       trie,
       path_NxLp1,

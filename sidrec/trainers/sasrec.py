@@ -12,6 +12,8 @@ from etils import epath
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import BatchAt, packed_batches
 from sidrec.data.dataset import Histories
+from sidrec.data.events import Events
+from sidrec.models.inputs import example_events
 from sidrec.models.sasrec import SASRec
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search.exact import make_sasrec_recommend_users
@@ -29,7 +31,8 @@ def sasrec_task(model: SASRec) -> Task:
 
   def init(key):
     history_1xS = jnp.zeros((1, model.config.history_length), jnp.int32)
-    return model.init(key, history_1xS, method="states")["params"], ()
+    events = example_events(history_1xS, model.config)
+    return model.init(key, events, method="states")["params"], ()
 
   def loss(params, aux, batch, key):
     dropout_key, negatives_key = jax.random.split(key)
@@ -37,7 +40,7 @@ def sasrec_task(model: SASRec) -> Task:
       jax.Array,
       model.apply(
         {"params": params},
-        batch["history_BxS"],
+        Events.in_batch(batch),
         batch["target_BxS"],
         batch["segment_BxS"],
         train=True,
@@ -91,7 +94,7 @@ def train_sasrec(
   mesh = mesh_lib.make_mesh()
   what = NextItem(
     sasrec_task(model),
-    make_batches,
+    functools.partial(make_batches, inputs=model.config.inputs),
     make_sasrec_recommend_users(model, _VALID_RESULTS, users_at_once, mesh),
     model.config.history_length,
     model.config.num_items,

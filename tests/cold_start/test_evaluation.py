@@ -27,6 +27,7 @@ def test_new_items_are_targets_and_in_no_history():
   assert [valid.histories.of(user).tolist() for user in range(2)] == [[0], [2]]
   assert valid.target_U.tolist() == [1, 1]
   assert (test.histories.time_T == [0, 2, 8, 9]).all()
+  assert test.histories.request_time_U.tolist() == [3, 10]  # the targets' times
 
 
 def test_metrics_are_split_by_the_kind_of_target():

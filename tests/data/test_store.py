@@ -14,6 +14,7 @@ from tiny import assert_same, build_from, make_dataset, make_items, tiny_config
 from sidrec.core.settings import from_dict
 from sidrec.data import batches, shards, store
 from sidrec.data.dataset import Dataset, training_view
+from sidrec.data.events import InputsConfig
 from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
 from sidrec.data.sources.build import item_table
@@ -82,7 +83,7 @@ def make(form: str, **settings: int):
   """The batches of a form, S = 4, 8 examples, seed 5; settings of the process."""
   process = settings.pop("process_index", 0), settings.pop("process_count", 1)
   function = getattr(batches, form)
-  build = lambda histories, *rest: function(histories, *rest, **settings)
+  build = lambda histories, *rest, **more: function(histories, *rest, **settings, **more)
   return build, (4, 8, 5, *process)
 
 
@@ -105,6 +106,22 @@ def test_batches_are_those_of_the_training_view_in_memory(
   batch_at = store.from_shards(function, written)(None, *arguments)
   for step in [*range(12), 1000, 1001, 3]:  # several passes; jumps, too
     assert_same_batch(batch_at(step), in_memory(step))
+
+
+@pytest.mark.parametrize("form", ["packed_batches", "sliding_batches"])
+def test_shards_hold_the_times_and_ratings_of_batches_too(tmp_path: Path, form: str) -> None:
+  data = data_set()
+  seconds = data.histories.time_T // 10**4  # within 68 years
+  data = data._replace(histories=data.histories._replace(time_T=seconds))
+  store.write_store(tmp_path / "store", data, 2)
+  inputs = InputsConfig(gap=True, rating=True, request_time="known")
+  function, arguments = make(form)
+  in_memory = function(training_view(data.histories), *arguments, inputs=inputs)
+  batch_at = store.from_shards(function, tmp_path / "store")(None, *arguments, inputs=inputs)
+  for step in (0, 1, 9):
+    batch = batch_at(step)
+    assert {"time_BxS", "asked_BxS", "rating_BxS"} < batch.keys()
+    assert_same_batch(batch, in_memory(step))
 
 
 @pytest.mark.parametrize("form", ["packed_batches", "sliding_batches"])

@@ -15,10 +15,13 @@ from numpy_reference import (
   tiger_log_likelihood,
 )
 from reference_models import (
+  ALL_INPUTS,
   HISTORIES,
   MODELS,
   NUM_ITEMS,
+  RATINGS,
   TARGETS,
+  TIMES,
   USERS,
   RecordedDropout,
   as_float64,
@@ -31,6 +34,7 @@ from reference_models import (
 )
 
 from sidrec.data.batches import NO_ITEM
+from sidrec.data.events import Events, InputsConfig
 from sidrec.models import layers
 from sidrec.models.positions import buckets
 from sidrec.search.exact import recommend
@@ -63,6 +67,29 @@ def packed():
     target_2xS.append(targets + [NO_ITEM] * fill)
     segment_2xS.append(segments + [len(row)] * fill)
   return tuple(np.array(x, np.int32) for x in (history_2xS, target_2xS, segment_2xS))
+
+
+def packed_events(item_2xS):
+  """The events of `packed`: each item's time, the next one's, and its rating."""
+  columns = [np.zeros(item_2xS.shape, np.int32) for _ in range(2)]
+  columns.append(np.full(item_2xS.shape, np.nan, np.float32))
+  for row, ats in enumerate([[0, 1], [2, 3]]):
+    events = [event for at in ats for event in events_of(at)]
+    for column, values in zip(columns, zip(*events, strict=True), strict=True):
+      known = [np.nan if value is None else value for value in values]
+      column[row, : len(known)] = known
+  return Events(item_2xS, *columns)
+
+
+def events_of(at):
+  """(time, time of what follows, rating) of each item of a history."""
+  return list(zip(TIMES[at], TIMES[at][1:], RATINGS[at], strict=False))
+
+
+def prefix_events():
+  """The events so far of every target of `packed`, in the order of `prefixes`."""
+  for at, items in enumerate(HISTORIES):
+    yield from (events_of(at)[: place + 1] for place in range(len(items)))
 
 
 def prefixes():
@@ -101,6 +128,73 @@ def check_dense(model, trie, path):
     assert_close(level_2xSxL[row, place], logp_L)
     if item_2xS is not None:
       assert_close(item_2xS[row, place], log_softmax(score_N)[item])
+
+
+INPUTS = {
+  "request known": InputsConfig(**ALL_INPUTS, request_time="known"),
+  "request unknown": InputsConfig(**ALL_INPUTS, request_time="unknown"),
+  "bias alone": InputsConfig(time_bias=True, request_time="known"),
+  "half a rating": InputsConfig(rating=True, rating_step=0.5),
+}
+
+
+def half_ratings(events, inputs):
+  """Ratings as multiples of the inputs' step."""
+  return [(*e[:2], None if e[2] is None else e[2] * inputs.rating_step) for e in events]
+
+
+@pytest.mark.parametrize(
+  ("name", "positions"), [*((name, "absolute") for name in INPUTS), ("request known", "relative")]
+)
+def test_dense_with_times_and_ratings(name, positions):
+  inputs = INPUTS[name]
+  model, trie, path = make_recommender(inputs=inputs, positions=positions)
+  params = draw_recommender(model, trie, path)
+  history, target, segment = packed()
+  events = packed_events(history)
+  events = events._replace(rating_BxS=events.rating_BxS * np.float32(inputs.rating_step))
+  found = apply(model, params, events, target, trie, path, segment, method="log_likelihood")
+  reference = (as_float64(params), model.config, CODES, np.asarray(path))
+  for (row, place, items, item), read in zip(prefixes(), prefix_events(), strict=True):
+    read = half_ratings(read, inputs)
+    assert_close(found[row, place], dense_log_likelihood(*reference, items, item, events=read)[0])
+
+
+@pytest.mark.parametrize(("known", "users"), [("known", USERS), ("unknown", 0)])
+def test_tiger_with_times_and_ratings(known, users):
+  inputs = InputsConfig(gap=True, rating=True, request_time=known)
+  model, trie, path = make_recommender(setting="tiger", user_tokens=users, inputs=inputs)
+  params = draw_recommender(model, trie, path)
+  history = padded(HISTORIES, 8)
+  ratings = [[np.nan if x is None else x for x in row] for row in RATINGS]
+  times, request_time = [row[:-1] for row in TIMES], [row[-1] for row in TIMES]
+  events = Events.of(HISTORIES, times, ratings, request_time)
+  if users:
+    token_Bx1 = np.array(USER_B, np.int32)[:, None]
+    events = events._replace(item_BxS=np.concatenate([token_Bx1, history], axis=1))
+  target_Bx1 = np.array(TARGETS, np.int32)[:, None]
+  found_Bx1xL = apply(model, params, events, target_Bx1, trie, path, method="log_likelihood")
+  reference = (as_float64(params), model.config, CODES, np.asarray(path))
+  for row, (items, target) in enumerate(zip(HISTORIES, TARGETS, strict=True)):
+    user = USER_B[row] if users else None
+    expected = tiger_log_likelihood(*reference, items, target, user, events=events_of(row))
+    assert_close(found_Bx1xL[row, 0], expected)
+
+
+@pytest.mark.parametrize("name", ["request known", "request unknown"])
+def test_sasrec_with_times_and_ratings(name):
+  inputs = INPUTS[name]
+  model = make_sasrec(inputs=inputs)
+  params = draw_sasrec(model)
+  history, target, segment = packed()
+  events = packed_events(history)
+  events = events._replace(rating_BxS=events.rating_BxS * np.float32(inputs.rating_step))
+  logp_2xS = apply(model, params, events, target, segment, method="log_likelihood")
+  reference = as_float64(params)
+  for (row, place, items, item), read in zip(prefixes(), prefix_events(), strict=True):
+    read = half_ratings(read, inputs)
+    states_SxD = sasrec_states(reference, model.config, items, events=read)
+    assert_close(logp_2xS[row, place], log_softmax(item_scores(reference, states_SxD[-1]))[item])
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("tiger")])

@@ -68,7 +68,7 @@ def read_sequences(source: str, path: str = "", min_interactions: int = 3) -> da
   any_file = not SEQUENCES[source]
   interactions = parse_sequences(file, first_item=0 if any_file else 1)
   notes = [
-    "the source has no times: a time is the interaction's place in its user's history",
+    f"{dataset.NO_TIMES}: a time is the interaction's place in its user's history",
     "the source has no ratings",
   ]
   if table.is_file():

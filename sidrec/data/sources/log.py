@@ -181,7 +181,7 @@ def log_notes(logs: Sequence[LogScan], met: Met) -> list[str]:
   if not met.timed:
     column = logs[0].columns.get("time")
     why = f"column {column!r} is empty" if column else "there is no column of times"
-    notes.append(f"{why}: the order of the file stands for time")
+    notes.append(f"{why}: {dataset.ORDER_FOR_TIME}")
   timeless = met.timeless if met.timed else 0
   for count, what in ((met.nameless, "user or item"), (timeless, "time")):
     if count:

@@ -1,0 +1,236 @@
+"""What a model may read of a history: its items, and when and how each of them was met.
+
+Times reach a model as seconds before the newest time of their history, since only differences
+count and 32 bits hold 68 years.
+
+Letters: B batch, S history length, T events of several histories, W windows of histories.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from sidrec.core.item_rows import as_array
+from sidrec.core.settings import check_choices
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.dataset import Dataset, has_times
+
+NUM_RATINGS = 16  # rows of the table: 0 for an unknown rating, then steps 0 to 14
+_MOST_SECONDS = np.iinfo(np.int32).max
+
+
+@dataclasses.dataclass(frozen=True)
+class InputsConfig:
+  """What a model reads beside items; all off, it reads items alone. Hashable."""
+
+  gap: bool = False  # time to the next event, or since the one before where that is not known
+  time_bias: bool = False  # attention by the time between events, in each layer and head
+  rating: bool = False  # each event's rating, or its kind as a number
+  request_time: Literal["known", "unknown"] = "unknown"  # whether `gap` and `time_bias` read it
+  rating_step: float = 1.0  # between two ratings; 0.5 where there are half stars
+
+  def __post_init__(self) -> None:
+    check_choices(self)
+    if not self.rating_step > 0:
+      raise ValueError(f"inputs.rating_step is {self.rating_step}; give a number above 0")
+
+  @property
+  def times(self) -> bool:
+    """Whether times are read."""
+    return self.gap or self.time_bias
+
+  @property
+  def asks(self) -> bool:
+    """Whether the request's time is read."""
+    return self.times and self.request_time == "known"
+
+  @property
+  def asked(self) -> str:
+    """'known' or 'unknown' where times are read, and else ''."""
+    return self.request_time if self.times else ""
+
+  @property
+  def any(self) -> bool:
+    """Whether anything beside items is read."""
+    return self.times or self.rating
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    """The columns of a history that are read."""
+    return ("item", *["time"] * self.times, *["rating"] * self.rating)
+
+
+ITEMS_ALONE = InputsConfig()
+
+
+class Events(NamedTuple):
+  """Histories as a model reads them, oldest first; inputs that it does not read are None.
+
+  A user's token in front, where a model has one, is a column of `item_BxS` alone.
+  """
+
+  item_BxS: Any  # int32 item rows, NO_ITEM after the newest
+  time_BxS: Any = None  # int32 seconds, at most 0 if made by `of`
+  # int32: when what follows each event was asked for. That is the time of the next event, and
+  # after the newest one the request's.
+  asked_BxS: Any = None
+  rating_BxS: Any = None  # float32, NaN where unknown
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """That of the items."""
+    return self.item_BxS.shape
+
+  @classmethod
+  def in_batch(cls, batch: Mapping[str, Any]) -> "Events":
+    """The histories of a training batch."""
+    return cls(batch["history_BxS"], *(batch.get(name) for name in cls._fields[1:]))
+
+  @classmethod
+  def of(
+    cls, items: Any, times: Any = None, ratings: Any = None, request_time: Any = None
+  ) -> "Events":
+    """Events from arrays, or from a list for each request.
+
+    Args:
+      items: item rows, oldest first; arrays are filled up with NO_ITEM.
+      times: of the same shape, in seconds, such as since 1970; non-decreasing.
+      ratings: of the same shape, NaN where unknown.
+      request_time: when each request is made, one number or one for each; in seconds, not before
+        the newest event.
+
+    Raises:
+      TypeError: for items that are no integers.
+      ValueError: for shapes that differ, times that decrease or span more than 68 years, or a
+        request before its newest event.
+    """
+    item_BxS = np.asarray(as_array("histories", items))
+    real_BxS = item_BxS != NO_ITEM
+    time_BxS = asked_BxS = rating_BxS = None
+    if times is None and request_time is not None:
+      raise ValueError("request_time is given without times; give each event's time, too")
+    if times is not None:
+      time_BxS = _filled("times", times, real_BxS, np.int64)
+      time_BxS, asked_BxS = _before(time_BxS, real_BxS, request_time)
+    if ratings is not None:
+      rating_BxS = _filled("ratings", ratings, real_BxS, np.float32)
+    return cls(item_BxS.astype(np.int32), time_BxS, asked_BxS, rating_BxS)
+
+
+def _filled(what: str, values: Any, real_BxS: np.ndarray, dtype: type) -> np.ndarray:
+  """A column as an array with zeros behind each history's newest event."""
+  if isinstance(values, np.ndarray) or hasattr(values, "shape"):
+    filled_BxS = np.asarray(values).astype(dtype)
+  else:
+    filled_BxS = np.zeros(real_BxS.shape, dtype)
+    lists = [np.asarray(x, dtype) for x in values]
+    if [x.shape for x in lists] != [(count,) for count in real_BxS.sum(axis=1).tolist()]:
+      raise ValueError(f"{what} are lists of other lengths than those of items; give one an item")
+    for row_S, x in zip(filled_BxS, lists, strict=True):
+      row_S[: len(x)] = x
+  if filled_BxS.shape != real_BxS.shape:
+    raise ValueError(f"{what} have shape {filled_BxS.shape} and items {real_BxS.shape}")
+  return np.where(real_BxS, filled_BxS, np.zeros((), dtype))
+
+
+def _before(
+  time_BxS: np.ndarray, real_BxS: np.ndarray, request_time: Any
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Times relative to each history's newest time or request, and when what follows is asked."""
+  length_B = real_BxS.sum(axis=1)
+  row_B = np.arange(len(length_B))
+  newest_B = time_BxS[row_B, np.maximum(length_B - 1, 0)]
+  origin_B = newest_B
+  if request_time is not None:
+    origin_B = np.broadcast_to(np.asarray(request_time), newest_B.shape).astype(np.int64)
+    early_B = (origin_B < newest_B) & (length_B > 0)
+    if early_B.any():
+      b = int(early_B.argmax())
+      raise ValueError(
+        f"request {b} is made at {origin_B[b]}, before its newest event at {newest_B[b]}; give "
+        "both in seconds, and a history that ends before the request"
+      )
+  falls_BxS = real_BxS[:, 1:] & (np.diff(time_BxS, axis=1) < 0)
+  if falls_BxS.any():
+    raise ValueError(f"times of history {np.argwhere(falls_BxS)[0, 0]} decrease; oldest first")
+  time_BxS = np.where(real_BxS, time_BxS - origin_B[:, None], 0)
+  time_BxS = _checked_seconds(time_BxS)
+  if request_time is None:
+    return time_BxS, None
+  return time_BxS, asked_after(time_BxS, real_BxS)
+
+
+def asked_after(time_BxS: np.ndarray, real_BxS: np.ndarray) -> np.ndarray:
+  """When what follows each event is asked for, by times relative to the request: int32 [B, S]."""
+  asked_BxS = np.zeros_like(time_BxS)
+  asked_BxS[:, :-1] = np.where(real_BxS[:, 1:], time_BxS[:, 1:], 0)
+  return asked_BxS
+
+
+def seconds_before_end(time_T: np.ndarray, size_W: np.ndarray) -> np.ndarray:
+  """Times of windows, one window after another, relative to each window's last: int32 [T].
+
+  Raises:
+    ValueError: if a window spans more than 68 years.
+  """
+  last_W = time_T[np.cumsum(size_W) - 1]
+  return _checked_seconds(time_T - np.repeat(last_W, size_W))
+
+
+def _checked_seconds(time: np.ndarray) -> np.ndarray:
+  if len(time) and time.min(initial=0) < -_MOST_SECONDS:
+    raise ValueError(
+      f"the times of one history span {-int(time.min()):,} seconds, more than 68 years; are they "
+      "seconds, and the request's time, too?"
+    )
+  return time.astype(np.int32)
+
+
+def checked_ratings(rating: np.ndarray, inputs: InputsConfig) -> np.ndarray:
+  """The ratings as float32, if the model's table has a row for each.
+
+  Raises:
+    ValueError: for a rating that is no multiple of `inputs.rating_step` from 0 to 14 steps.
+  """
+  rating = rating.astype(np.float32)
+  step = rating / np.float32(inputs.rating_step)
+  known = np.isfinite(rating)
+  wrong = known & ((np.abs(step - np.round(step)) > 1e-3) | (step < -1e-3) | (step > 14 + 1e-3))
+  if wrong.any():
+    raise ValueError(
+      f"a rating is {rating[wrong][0]:g}, and inputs.rating has a row for each multiple of "
+      f"inputs.rating_step = {inputs.rating_step:g} from 0 to {14 * inputs.rating_step:g}; set the "
+      "step, or leave ratings out"
+    )
+  return rating
+
+
+def without_idle_inputs(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Nested settings without those of inputs that read items alone, which decide nothing."""
+  kept = {}
+  for name, value in settings.items():
+    if isinstance(value, Mapping):
+      if name == "inputs" and not any(value[key] for key in ("gap", "time_bias", "rating")):
+        continue
+      value = without_idle_inputs(value)
+    kept[name] = value
+  return kept
+
+
+def check_inputs(inputs: InputsConfig, dataset: Dataset, setting: str) -> None:
+  """Raises ValueError if the data set lacks what the model of this setting is to read."""
+  if inputs.times and not has_times(dataset):
+    raise ValueError(
+      f"{setting} reads times, and data set {dataset.name!r} has none: the order of its events "
+      f"stands for them; set {setting}.gap and {setting}.time_bias to False"
+    )
+  if inputs.rating:
+    rating_T = dataset.histories.rating_T
+    if not np.isfinite(rating_T).any():
+      raise ValueError(
+        f"{setting} reads ratings, and data set {dataset.name!r} has none; set {setting}.rating "
+        "to False"
+      )
+    checked_ratings(rating_T, inputs)

@@ -1,0 +1,138 @@
+"""What models read beside items: times and ratings of events, and the time of the request.
+
+A gap is seconds between two events, in buckets of ⌊2.5 · ln(1 + seconds)⌋. Attention gets a bias by
+the bucket of the time from an event to the request that the looking position answers, as in HSTU
+(Zhai et al., ICML 2024, arXiv:2402.17152). In training a position answers the request at the time
+of its target; it sees no rating of the target, and nothing later.
+
+Letters: B batch, S positions, D model width, H heads, P buckets.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import NUM_RATINGS, Events, InputsConfig
+from sidrec.models.positions import positions
+
+NUM_GAPS = 64  # rows of the table; seconds in int32 reach bucket 53
+FIRST = NUM_GAPS - 1  # the row of an event with none before it
+_PER_NAT = 2.5
+_LARGEST = math.floor(_PER_NAT * math.log(2**31))
+# The least seconds of each bucket, so that no rounding of a logarithm decides.
+_LEAST_P = np.array([math.ceil(math.exp(p / _PER_NAT) - 1) for p in range(_LARGEST + 1)], np.int32)
+
+
+def buckets(seconds: jax.Array) -> jax.Array:
+  """⌊2.5 · ln(1 + seconds)⌋, exactly, and 0 for less than 0: int32 of the same shape."""
+  seconds = jnp.maximum(seconds, 0)
+  guess = (_PER_NAT * jnp.log1p(seconds.astype(jnp.float32))).astype(jnp.int32)
+  guess = jnp.clip(guess, 0, _LARGEST)
+  least_P = jnp.asarray(_LEAST_P)
+  guess = guess - (seconds < least_P[guess])
+  above = jnp.minimum(guess + 1, _LARGEST)
+  return jnp.where(seconds >= least_P[above], above, guess)
+
+
+def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
+  """The history as events with just what the model reads; item rows alone where that is all.
+
+  Raises:
+    ValueError: if it lacks what the model reads.
+  """
+  events = history_BxS if isinstance(history_BxS, Events) else Events(history_BxS)
+  wanted = {"time": inputs.times, "asked": inputs.asks, "rating": inputs.rating}
+  columns = {name: getattr(events, f"{name}_BxS") for name in wanted}
+  for name, column in columns.items():
+    if wanted[name] and column is None:
+      what = {"time": "times", "asked": "the request's time", "rating": "ratings"}[name]
+      raise ValueError(
+        f"the model reads {what} and the histories have none; make them with "
+        "sidrec.Events.of(items, times, ratings, request_time)"
+      )
+  return Events(events.item_BxS, *(columns[name] if wanted[name] else None for name in wanted))
+
+
+def example_events(item_BxS: jax.Array, config: Any) -> Events:
+  """Events of whole rows of items that all happen at once, to make parameters with.
+
+  Args:
+    item_BxS: as the model takes them, users' tokens included.
+    config: the model's, with its `history_length` and `inputs`.
+  """
+  second_BxS = jnp.zeros((item_BxS.shape[0], config.history_length), jnp.int32)
+  events = Events(item_BxS, second_BxS, second_BxS, second_BxS.astype(jnp.float32))
+  return events_of(events, config.inputs)
+
+
+class EventInputs(nn.Module):
+  """The tables of what is read; a model that reads items alone has none."""
+
+  config: InputsConfig
+  width: int
+  heads: int
+  layers: int
+
+  def setup(self):  # noqa: D102
+    c, table = self.config, nn.initializers.normal(0.02)
+    if c.gap:
+      self.gap_PxD = self.param("gap", table, (NUM_GAPS, self.width))
+    if c.rating:
+      self.rating_XxD = self.param("rating", table, (NUM_RATINGS, self.width))
+    if c.time_bias:
+      shape = (self.layers, self.heads, NUM_GAPS)
+      self.bias = self.param("time_bias", nn.initializers.zeros, shape)
+
+  def embed(self, events: Events, segment_BxS: jax.Array | None = None) -> jax.Array:
+    """What is added to each position: float32 [B, S, D], 0 where no event is.
+
+    Args:
+      events: without users' tokens.
+      segment_BxS: which history of its row each position belongs to; None for one a row.
+    """
+    real_BxS = events.item_BxS != NO_ITEM
+    x_BxSxD = jnp.zeros((*real_BxS.shape, self.width))
+    if self.config.gap:
+      x_BxSxD = x_BxSxD + self.gap_PxD[self._gaps(events, segment_BxS)]
+    if self.config.rating:
+      x_BxSxD = x_BxSxD + self.rating_XxD[_rating_rows(events.rating_BxS, self.config.rating_step)]
+    return jnp.where(real_BxS[..., None], x_BxSxD, 0.0)
+
+  def _gaps(self, events: Events, segment_BxS: jax.Array | None) -> jax.Array:
+    """The bucket to the next event, or from the one before it: int32 [B, S]."""
+    time_BxS = events.time_BxS
+    if self.config.asks:
+      return buckets(events.asked_BxS - time_BxS)
+    segment_BxS = jnp.zeros_like(time_BxS) if segment_BxS is None else segment_BxS
+    gap_BxS = buckets(jnp.diff(time_BxS, axis=1, prepend=time_BxS[:, :1]))
+    return jnp.where(positions(segment_BxS) == 0, FIRST, gap_BxS)
+
+  def biases(self, events: Events) -> list[jax.Array | None]:
+    """What each layer adds to its logits of attention: float32 [B, H, S, S], or None.
+
+    Row: the position that looks, at its request's time where that is read; column: the event that
+    it looks at.
+    """
+    if not self.config.time_bias:
+      return [None] * self.layers
+    now_BxS = events.asked_BxS if self.config.asks else events.time_BxS
+    bucket_BxSxS = buckets(now_BxS[:, :, None] - events.time_BxS[:, None, :])
+    return [jnp.swapaxes(bias_HxP[:, bucket_BxSxS], 0, 1) for bias_HxP in self.bias]
+
+
+def added(bias_HxSxS: jax.Array | None, bias: jax.Array | None) -> jax.Array | None:
+  """A bias that histories share and one [B, H, S, S] of each, as one; None where neither is."""
+  if bias_HxSxS is None or bias is None:
+    return bias_HxSxS if bias is None else bias
+  return bias_HxSxS[None] + bias
+
+
+def _rating_rows(rating_BxS: jax.Array, step: float) -> jax.Array:
+  """The row of each rating; 0 where it is unknown. On the host, others than these are refused."""
+  row_BxS = 1 + jnp.clip(jnp.round(rating_BxS / step), 0, NUM_RATINGS - 2)
+  return jnp.where(jnp.isnan(rating_BxS), 0, row_BxS).astype(jnp.int32)
