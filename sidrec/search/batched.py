@@ -120,7 +120,7 @@ def in_batches(
     table, results = None, []
     for number, at_B in enumerate(chunks):
       padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
-      history_BxS = history_RxS[padded_B, : _history_width(length_R[at_B].max(), history_length)]
+      history_BxS = history_RxS[padded_B, : history_width(length_R[at_B].max(), history_length)]
       if num_user_tokens:
         token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
         history_BxS = with_user_tokens(token_B, history_BxS)
@@ -200,7 +200,7 @@ def _chunks(length_R, users_R, seen, batch_size):
   return order_R, [order_R[i : i + batch_size] for i in range(0, len(order_R), batch_size)]
 
 
-def _history_width(longest: int, history_length: int) -> int:
+def history_width(longest: int, history_length: int) -> int:
   """The whole length, a half or a quarter of it, …, down to 32: a few shapes to compile."""
   width = history_length
   while width // 2 >= max(longest, _SHORTEST):
