@@ -70,7 +70,7 @@ def serve(args: argparse.Namespace) -> None:
     ValueError, OSError, ImportError: with one sentence for what is wrong.
   """
   try:
-    from sidrec.serving.app import Door, make_app
+    from sidrec.serving.app import make_app
     from sidrec.serving.server import Server
     from sidrec.serving.service import Service
   except ModuleNotFoundError as error:
@@ -85,9 +85,7 @@ def serve(args: argparse.Namespace) -> None:
   run = load(args.workdir)
   store = Store(store_path(args.workdir, args.store))
   service = Service(run, store, Limits(waiting=args.max_waiting))
-  door = make_app(service, token)
-  assert isinstance(door, Door)
-  server = Server(door, service, args.host, args.port)
+  server = Server(make_app(service, token), service, args.host, args.port)
 
   async def until_stopped() -> None:
     await server.serve()
@@ -109,6 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"sidrec: {error}", file=sys.stderr)
     return 1
   return 0
+
+
+def command() -> int:
+  """The program `sidrec`: `sidrec serve` is `python -m sidrec.serving`."""
+  if sys.argv[1:2] != ["serve"]:
+    print("sidrec: sidrec serve --workdir=FOLDER serves a trained run", file=sys.stderr)
+    return 2
+  return main(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def _routes(service: Service) -> Starlette:
     return JSONText({"status": "alive"})
 
   async def ready(request: Request) -> Response:
-    if not service.ready:
+    if service.draining or not service.ready:
       raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
     return JSONText({"status": "ready"})
 
@@ -135,7 +135,6 @@ class Door:
     """Takes what answers, and the token that requests must bring."""
     self._app, self._service, self._token = app, service, token
     self._routes = {"/v1/recommend", "/v1/events", "/v1/items", "/metrics", "/openapi.json", *_OPEN}
-    self.draining = False  # answers then ask clients to connect anew
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     """One request."""
@@ -149,7 +148,7 @@ class Door:
       if message["type"] == "http.response.start":
         status = message["status"]
         headers = [*message.get("headers", []), (b"x-content-type-options", b"nosniff")]
-        if self.draining or status in (408, 413):
+        if self._service.draining or status in (408, 413):
           headers.append((b"connection", b"close"))
         message = {**message, "headers": headers}
       await send(message)

@@ -8,9 +8,9 @@ from collections.abc import Generator
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sidrec.serving.app import Door
 from sidrec.serving.service import Service
 
 _FAREWELL = 0.5  # seconds in which answers still ask clients to go elsewhere
@@ -64,7 +64,7 @@ def timed_protocol(seconds: float) -> type[asyncio.Protocol]:
 class Server(uvicorn.Server):
   """Serves until SIGTERM or SIGINT, then answers what it has accepted, and returns."""
 
-  def __init__(self, door: Door, service: Service, host: str, port: int):
+  def __init__(self, door: ASGIApp, service: Service, host: str, port: int):
     """Takes the application and where to listen; port 0 for any that is free."""
     limits = service.limits
     super().__init__(
@@ -83,7 +83,7 @@ class Server(uvicorn.Server):
         timeout_graceful_shutdown=int(limits.drain_seconds),
       )
     )
-    self._door, self._service = door, service
+    self._service = service
 
   @contextlib.contextmanager
   def capture_signals(self) -> Generator[None]:
@@ -102,13 +102,21 @@ class Server(uvicorn.Server):
 
   def drain(self) -> None:
     """Says that it is not ready, asks clients to connect elsewhere, and soon listens no more."""
-    if self._door.draining:
+    if self._service.draining:
       return
-    self._door.draining = True
+    self._service.draining = True
     asyncio.get_running_loop().call_later(_FAREWELL, self._end)
 
   def _end(self) -> None:
     self.should_exit = True
+
+  async def shutdown(self, sockets: Any = None) -> None:
+    """Listens no more, answers who has connected already, and lets go of the others."""
+    for server in self.servers:
+      server.close()
+    if self._service.draining:
+      await asyncio.sleep(_FAREWELL)
+    await super().shutdown(sockets)
 
   async def startup(self, sockets: Any = None) -> None:
     """Listens, then compiles while /readyz says that it does, and says where it listens."""
@@ -125,7 +133,7 @@ class Server(uvicorn.Server):
     except BaseException:
       self.should_exit = True
       raise
-    if not self._door.draining:
+    if not self._service.draining:
       print(f"ready after {self._service.compilations.count} compilations", flush=True)
 
   async def result(self) -> None:

@@ -32,7 +32,7 @@ class Service:
       {
         "queue": ("Requests that wait for the device.", lambda: self.engine.waiting),
         "compilations": ("Programs that XLA compiled or loaded.", lambda: self.compilations.count),
-        "ready": ("1 while requests are welcome.", lambda: float(self.ready)),
+        "ready": ("1 while requests are welcome.", lambda: float(self.ready and not self.draining)),
         "withdrawn_items": ("Items out of stock.", lambda: len(self._withdrawn)),
         "items": ("Items of the catalogue.", lambda: len(self.asker.row_of)),
       }
@@ -40,7 +40,8 @@ class Service:
     self.engine = Engine(run.bucket_search, self.limits.waiting, self.metrics.batch)
     self._withdrawn = self._rows_of_withdrawn()
     self._change = threading.Lock()
-    self.ready = False
+    self.ready = False  # everything is compiled
+    self.draining = False  # the process will end: answers ask clients to connect elsewhere
 
   def start(self) -> None:
     """Compiles everything, and is ready; takes a while."""

@@ -5,10 +5,12 @@ import threading
 
 import numpy as np
 import pytest
-from tiny import ROWS, make_dataset, make_items, tiny_config
+from tiny import all_codes, init_params, make_dataset, make_model, tiny_config
 
 import sidrec
 from sidrec.data.dataset import TEXT
+from sidrec.run.settings import RunConfig
+from sidrec.search.settings import SearchConfig
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -19,20 +21,25 @@ TITLES = [f"Thing {row} ({1980 + row})" for row in range(28)] + ["Twin", "twin"]
 
 @pytest.fixture(scope="session")
 def workdir(tmp_path_factory):
-  """The folder of a trained run: 60 users, whose ids are numbers, and 30 items."""
+  """The folder of a trained run."""
   folder = tmp_path_factory.mktemp("served")
   config = tiny_config(folder)
-  config.model.update(item_head=True, history_length=6)
   config.train.update(steps=2, steps_per_call=2, validate_every=2)
-  items = make_items(list(range(30)))
-  items = items._replace(titles_N=np.array(TITLES, TEXT))
-  sidrec.fit(make_dataset(ROWS)._replace(items=items), folder, config=config)
+  sidrec.fit(config, folder)
   return folder
 
 
 @pytest.fixture(scope="session")
-def run(workdir):
-  return sidrec.load(workdir)
+def run():
+  """A run with random parameters: 60 users and 30 items, whose ids are numbers."""
+  codes = all_codes(2, 6)[:30]
+  model, trie, path = make_model(codes, history_length=6, item_head=True)
+  dataset = make_dataset()
+  items = dataset.items._replace(titles_N=np.array(TITLES, TEXT))
+  config = RunConfig(model=model.config, search=SearchConfig(beams=20))
+  ids = sidrec.SemanticIDManager.from_codes(codes, 6)
+  params = init_params(model, trie, path, scale=3.0)
+  return sidrec.TrainedRun(config, dataset._replace(items=items), ids, model, params, trie)
 
 
 class Client:

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from sidrec.serving.__main__ import arguments, is_loopback, main, read_token, serve
+from sidrec.serving.__main__ import arguments, command, is_loopback, main, read_token, serve
 from sidrec.serving.app import make_app
 from sidrec.serving.server import Server
 from sidrec.serving.settings import Limits
@@ -176,11 +176,20 @@ def test_sigterm_answers_what_was_accepted_and_ends_with_0(workdir, tmp_path):
   store.close()
 
 
-def test_hosts_that_others_reach_need_a_token(workdir, tmp_path, capsys):
+def test_the_program_serves(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(sys, "argv", ["sidrec", "serve", f"--workdir={tmp_path}"])
+  assert command() == 1
+  assert "there is no run in" in capsys.readouterr().err
+  monkeypatch.setattr(sys, "argv", ["sidrec", "server"])
+  assert command() == 2
+  assert "sidrec serve --workdir=FOLDER" in capsys.readouterr().err
+
+
+def test_hosts_that_others_reach_need_a_token(tmp_path, capsys):
   assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost")] == [True] * 3
   assert [is_loopback(host) for host in ("0.0.0.0", "::", "example.com")] == [False] * 3
   with pytest.raises(ValueError, match="can be reached from elsewhere; give --token_file"):
-    serve(arguments([f"--workdir={workdir}", "--host=0.0.0.0"]))
+    serve(arguments([f"--workdir={tmp_path}", "--host=0.0.0.0"]))
   path = tmp_path / "token"
   path.write_text("short\n")
   with pytest.raises(ValueError, match="holds no token; write one of at least 16"):
