@@ -88,7 +88,7 @@ class Engine:
       seconds: after which nobody waits for the answers; what was not begun by then is dropped.
 
     Returns:
-      A future of `Found` for each. One that is cancelled in time costs no search.
+      A future of `Found` for each, or of TimeoutError. One that is cancelled costs no search.
 
     Raises:
       QueueFullError: if more than `most_waiting` would wait.
@@ -109,12 +109,11 @@ class Engine:
   def _work(self) -> None:
     while batch := self._next():
       now = time.monotonic()
-      for job in batch:
-        if job.until < now:
-          job.future.cancel()
       batch = [job for job in batch if job.future.set_running_or_notify_cancel()]
-      if batch:
-        self._answer(batch)
+      for job in [job for job in batch if job.until < now]:
+        job.future.set_exception(TimeoutError("nobody waits for this answer any more"))
+      if in_time := [job for job in batch if job.until >= now]:
+        self._answer(in_time)
 
   def _next(self) -> list[_Job]:
     """What waits and fits one batch with the one that waits longest; nothing at the end."""

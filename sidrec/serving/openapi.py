@@ -111,70 +111,73 @@ def _query(limits: Limits) -> list[dict[str, Any]]:
   return [_parameter("query", "query", text), _parameter("limit", "query", limit, required=False)]
 
 
+_TEXT = {"type": "string"}
+_ID = {"type": ["string", "integer"]}  # as answers give it
+
+
 def _schemas(limits: Limits, beams: int) -> dict[str, Any]:
+  return {**_bodies(limits, beams), **_answers(limits)}
+
+
+def _many(schema: dict[str, Any], most: int | None = None) -> dict[str, Any]:
+  return {"type": "array", "items": schema, **({} if most is None else {"maxItems": most})}
+
+
+def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
+  return {
+    "type": "object",
+    "properties": properties,
+    "required": list(required),
+    "additionalProperties": False,
+  }
+
+
+def _whole(**properties: Any) -> dict[str, Any]:
+  return _object(tuple(properties), **properties)
+
+
+def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
   text = {"type": "string", "minLength": 1, "maxLength": limits.text}
   identity = {"anyOf": [text, {"type": "integer", "minimum": 1 - 2**63, "maximum": 2**63 - 1}]}
-  out = {"type": ["string", "integer"]}
-
-  def many(schema: dict[str, Any], most: int | None = None) -> dict[str, Any]:
-    return {"type": "array", "items": schema, **({} if most is None else {"maxItems": most})}
-
-  def only(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
-    return {
-      "type": "object",
-      "properties": properties,
-      "required": list(required),
-      "additionalProperties": False,
-    }
-
-  def whole(**properties: Any) -> dict[str, Any]:
-    return only(tuple(properties), **properties)
-
-  request = only(
+  temperature = {"type": "number", "minimum": 0.01, "maximum": 100}
+  request = _object(
     (),
     user=identity,
-    items=many(identity, limits.history),
-    titles=many(text, limits.history),
+    items=_many(identity, limits.history),
+    titles=_many(text, limits.history),
     k={"type": "integer", "minimum": 1, "maximum": beams, "default": min(10, beams)},
     exclude_seen={"type": "boolean", "default": True},
-    forbidden=many(identity, limits.listed),
-    allowed={"anyOf": [many(identity, limits.listed), {"type": "null"}]},
-    temperature={"anyOf": [{"type": "number", "minimum": 0.01, "maximum": 100}, {"type": "null"}]},
+    forbidden=_many(identity, limits.listed),
+    allowed={"anyOf": [_many(identity, limits.listed), {"type": "null"}]},
+    temperature={"anyOf": [temperature, {"type": "null"}]},
   )
   request["oneOf"] = [{"required": [whom]} for whom in ("user", "items", "titles")]
-  codes = many({"type": "integer"})
-  number = {"type": ["number", "null"]}
+  time = {"type": "number", "minimum": 0, "exclusiveMaximum": 1e12}
   return {
-    "Error": whole(error={"type": "string"}),
-    "Status": whole(status={"type": "string"}),
     "Request": request,
-    "Requests": whole(requests=many(_ref("Request"), limits.requests)),
-    "Recommended": whole(
-      id=out,
-      title={"type": "string"},
-      score={"type": "number"},
-      probability=number,
-      semantic_id=codes,
-    ),
-    "Answer": whole(
-      items=many(_ref("Recommended")),
+    "Requests": _whole(requests=_many(_ref("Request"), limits.requests)),
+    "Event": _object(("user", "item"), user=identity, item=identity, time=time),
+    "Events": _whole(events=_many(_ref("Event"), limits.events)),
+  }
+
+
+def _answers(limits: Limits) -> dict[str, Any]:
+  codes, probability = _many({"type": "integer"}), {"type": ["number", "null"]}
+  about = {"id": _ID, "title": _TEXT, "semantic_id": codes}
+  return {
+    "Error": _whole(error=_TEXT),
+    "Status": _whole(status=_TEXT),
+    "Recommended": _whole(**about, score={"type": "number"}, probability=probability),
+    "Answer": _whole(
+      items=_many(_ref("Recommended")),
       user={"type": ["string", "integer", "null"]},
-      unknown=many({"type": "string"}),
-      ambiguous={"type": "object", "additionalProperties": many(out)},
-      taken_for={"type": "object", "additionalProperties": out},
+      unknown=_many(_TEXT),
+      ambiguous={"type": "object", "additionalProperties": _many(_ID)},
+      taken_for={"type": "object", "additionalProperties": _ID},
       read={"type": "integer"},
     ),
-    "Answers": whole(results=many(_ref("Answer"))),
-    "Event": only(
-      ("user", "item"),
-      user=identity,
-      item=identity,
-      time={"type": "number", "minimum": 0, "exclusiveMaximum": 1e12},
-    ),
-    "Events": whole(events=many(_ref("Event"), limits.events)),
-    "Appended": whole(appended={"type": "integer"}, unknown=many({"type": "string"})),
-    "Item": whole(
-      id=out, title={"type": "string"}, semantic_id=codes, in_stock={"type": "boolean"}
-    ),
-    "Items": whole(items=many(_ref("Item"), limits.shown)),
+    "Answers": _whole(results=_many(_ref("Answer"))),
+    "Appended": _whole(appended={"type": "integer"}, unknown=_many(_TEXT)),
+    "Item": _whole(**about, in_stock={"type": "boolean"}),
+    "Items": _whole(items=_many(_ref("Item"), limits.shown)),
   }

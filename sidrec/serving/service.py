@@ -112,12 +112,11 @@ class Service:
     waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
     try:
       return await asyncio.wait_for(waiting, seconds)
-    except (TimeoutError, asyncio.CancelledError) as error:
+    except TimeoutError:
+      raise RequestError(504, f"no answer within {seconds:g} seconds") from None
+    finally:  # what is not begun is not searched: the others are late, or the caller is gone
       for future in futures:
         future.cancel()
-      if isinstance(error, asyncio.CancelledError) and not waiting.cancelled():
-        raise  # the caller is gone
-      raise RequestError(504, f"no answer within {seconds:g} seconds") from None
 
   # POST /v1/events
 
