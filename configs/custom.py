@@ -80,19 +80,12 @@ last validation was the best, give more. Histories much longer than 50 want a lo
 
 from ml_collections import ConfigDict
 
-from sidrec.config import check_variant, default_config
+from sidrec.config import check_variant, custom_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
   check_variant(__file__, variant)
-  config = default_config()
-  config.data.source = "table"
-  config.tokenizer.name = "residual_kmeans"
-  config.model.history_length = 50
-  config.model.encoder_dropout = 0.4
-  config.train.batch_size = 32
-  config.train.steps = 1500
-  config.train.validate_every = 100
+  config = custom_config()
   if variant == "tiny":
     config.train.steps = 100
     config.train.validate_every = 50

@@ -1,12 +1,16 @@
 """What `import sidrec` offers beyond semantic IDs: train, load, recommend, register."""
 
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, Unpack, overload
 
 import jax
 from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie, build_trie
+from sidrec.config import custom_config
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.data.dataset import Dataset
@@ -21,13 +25,17 @@ from sidrec.estimators.estimators import (
   ResidualKMeans,
 )
 from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.run.answers import Answer, Id, Options, Recommended
+from sidrec.run.ask import Asker, listed, wanted_of
 from sidrec.run.config_file import load_config
+from sidrec.run.given_data import given_data
 from sidrec.run.load import trained_of
 from sidrec.run.prepare import load_prepared
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 from sidrec.run.stages import run_to
 from sidrec.run.train import TRAIN
+from sidrec.search.buckets import BucketSearch
 from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
 from sidrec.search.recommend import recommend
 from sidrec.search.results import Recommendations
@@ -38,12 +46,14 @@ from sidrec.tokenizers.registry import register_tokenizer
 __all__ = [
   "LSH",
   "RQVAE",
+  "Answer",
   "Beams",
   "CategoryRule",
   "Events",
   "Filters",
   "HierarchicalKMeans",
   "ProductQuantization",
+  "Recommended",
   "ResidualKMeans",
   "SearchConfig",
   "TrainedRun",
@@ -58,8 +68,11 @@ __all__ = [
   "register_tokenizer",
 ]
 
+WHOM = ("items", "titles", "user", "users", "histories")  # who may be asked for
 
-class TrainedRun(NamedTuple):
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class TrainedRun:
   """A finished run: its settings, its data, its model and the catalogue to search."""
 
   config: RunConfig
@@ -74,14 +87,85 @@ class TrainedRun(NamedTuple):
     """How the run searches: what was evaluated."""
     return self.config.search
 
-  def recommend(
+  @functools.cached_property
+  def asker(self) -> Asker:
+    """Reads requests by original ids and titles, and words the answers."""
+    return Asker(self.dataset, self.ids, self.model, self.search)
+
+  @functools.cached_property
+  def bucket_search(self) -> BucketSearch:
+    """The compiled search behind `recommend`; a handful of shapes, compiled when first needed."""
+    return BucketSearch(self.model, self.params, self.trie, self.search)
+
+  @overload
+  def recommend(self, *, items: Sequence[Id], **options: Unpack[Options]) -> Answer: ...
+  @overload
+  def recommend(self, *, titles: Sequence[str], **options: Unpack[Options]) -> Answer: ...
+  @overload
+  def recommend(self, *, user: Id, **options: Unpack[Options]) -> Answer: ...
+  @overload
+  def recommend(self, *, users: Sequence[Id], **options: Unpack[Options]) -> list[Answer]: ...
+  @overload
+  def recommend(self, *, histories: Any, **options: Unpack[Options]) -> list[Answer]: ...
+
+  def recommend(self, **request: Any) -> Any:
+    """The best items after histories of original ids or titles, ranked as the run was evaluated.
+
+    A history of any length compiles nothing new; of more items than the model reads, it reads the
+    latest, and all of them count as seen. `recommend_rows` takes arrays of item rows.
+
+    Args:
+      **request: whom for, exactly one of these, and options.
+        items: original ids of one history, oldest first.
+        titles: titles of one history, oldest first.
+        user: the original id of a user of the run, for what comes after their whole history.
+        users: original ids of several.
+        histories: a list of original ids for each of many; or a table (Polars, Pandas) of users,
+          items and times. Its columns are called as in the run's log, or 'user', 'item', 'time'.
+        k: results, at most the run's number of beams; 10 by default.
+        exclude_seen: leaves out the items of the history; True by default.
+        forbidden: original ids of items not to return.
+        allowed: original ids of the only items to return.
+        temperature: that logits are divided by, 0.01 to 100; the run's own by default.
+
+    Returns:
+      An `Answer` for `items`, `titles` and `user`; for `users` and `histories` a list of them, in
+      the order asked for; of a table, in the order in which its users first come. Ids and titles
+      that name no item are in `Answer.unknown`, and nothing stands in for them.
+
+    Raises:
+      TypeError: for what is no list, no id, or no option.
+      ValueError: for a user whom the run does not know, or numbers that make no sense.
+    """
+    whom = {name: request.pop(name) for name in WHOM if name in request}
+    wanted = wanted_of(request)
+    if len(whom) != 1:
+      given = " and ".join(whom) or "none of them"
+      raise TypeError(f"recommend takes one of {', '.join(WHOM)}, and was given {given}")
+    ((name, value),) = whom.items()
+    asker = self.asker
+    match name:
+      case "items":
+        readings = [asker.of_items(value)]
+      case "titles":
+        readings = [asker.of_titles(value)]
+      case "user":
+        readings = [asker.of_user(value)]
+      case "users":
+        readings = [asker.of_user(user) for user in listed("users", value)]
+      case _:
+        readings = asker.of_histories(value, dict(self.config.data.table.columns))
+    answers = asker.ask(readings, wanted, self.bucket_search.find)
+    return answers if name in ("users", "histories") else answers[0]
+
+  def recommend_rows(
     self,
     history_BxS: Any,
     k: int = 10,
     filters: Filters = NO_FILTERS,
     key: jax.Array | None = None,
   ) -> Recommendations:
-    """The K best items for each history, as the run was evaluated.
+    """The K best items for each history of item rows; see `sidrec.recommend`.
 
     Args:
       history_BxS: int32 item rows, oldest first, -1 after the newest; or lists of item rows; or
@@ -146,16 +230,34 @@ def load(workdir: PathLike) -> TrainedRun:
   return TrainedRun(config, load_prepared(chain), *trained_of(config, chain))
 
 
-def fit(config: RunConfig | ConfigDict, workdir: PathLike) -> TrainedRun:
+def fit(
+  data: RunConfig | ConfigDict | Dataset | Any,
+  workdir: PathLike,
+  *,
+  config: ConfigDict | None = None,
+  items: Any = None,
+) -> TrainedRun:
   """Trains a recommender, or continues where a run was stopped, and loads it.
 
   Args:
-    config: the settings, such as `configs/demo.py` returns.
-    workdir: takes all files of the run.
+    data: the settings of a run, such as `configs/demo.py` returns, which name their data; or the
+      data: a `Dataset`, or a table (Polars, Pandas) of users, items and times, whose columns are
+      called so or as `config.data.table.columns` says. Rows without times are in order.
+    workdir: takes all files of the run, data that are given here too.
+    config: with data, the settings; None for those of configs/custom.py. Steps of training are for
+      about 80,000 interactions; give `config.train.steps` in proportion.
+    items: with a table, one of items, whose columns are called as `config.data.table.item_columns`
+      says.
 
   Raises:
+    TypeError: for data that are none of these, or settings given twice.
     ValueError, FileNotFoundError: as `run.stage.run` does.
   """
-  config = run_config(config)
-  chain = run_to("train", config, workdir)
-  return TrainedRun(config, load_prepared(chain), *trained_of(config, chain))
+  if isinstance(data, (RunConfig, ConfigDict)):
+    if config is not None or items is not None:
+      raise TypeError("the settings name the data; give config and items with a table alone")
+    settings = run_config(data)
+  else:
+    settings = run_config(given_data(data, items, as_path(workdir), config or custom_config()))
+  chain = run_to("train", settings, workdir)
+  return TrainedRun(settings, load_prepared(chain), *trained_of(settings, chain))

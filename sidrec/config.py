@@ -16,6 +16,19 @@ def default_config() -> ConfigDict:
   return ConfigDict(to_dict(RunConfig()))
 
 
+def custom_config() -> ConfigDict:
+  """The settings of configs/custom.py: for anybody's own log."""
+  config = default_config()
+  config.data.source = "table"
+  config.tokenizer.name = "residual_kmeans"
+  config.model.history_length = 50
+  config.model.encoder_dropout = 0.4
+  config.train.batch_size = 32
+  config.train.steps = 1500
+  config.train.validate_every = 100
+  return config
+
+
 def run_name(config_path: str) -> str:
   """'configs/ml1m.py:tiny' → 'ml1m-tiny', the default folder name below runs/."""
   path, _, variant = config_path.partition(":")

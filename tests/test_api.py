@@ -34,7 +34,7 @@ def test_library_evaluation_and_command_line_give_the_same_lists(trained, tmp_pa
   histories = [task.histories.of(user).tolist() for user in users_U]
   filters = sidrec.Filters(sidrec.padded_lists(histories))
   history_UxS = np.array([row + [-1] * (8 - len(row)) for row in histories])
-  found = sidrec.load(folder).recommend(history_UxS, 20, filters)
+  found = sidrec.load(folder).recommend_rows(history_UxS, 20, filters)
   np.testing.assert_array_equal(found.item_BxK, evaluated.item_BxK)
   np.testing.assert_allclose(found.score_BxK, evaluated.score_BxK, atol=1e-5)
 

@@ -21,6 +21,7 @@ ROOMS = [
   "cold_start",
   "config",
   "api",
+  "serving",
   "__init__",
   "flags",
   "generate_semantic_ids",

@@ -110,6 +110,39 @@ def find_titles(text: str, titles_N: Sequence[str]) -> Found:
   return found
 
 
+class TitleIndex:
+  """The titles of a catalogue, to find many items one after another."""
+
+  def __init__(self, titles_N: Sequence[str]):
+    """Takes the title of each item row."""
+    self._titles_N = titles_N
+    self._rows = _rows_by(titles_N, lambda title: [title_key(title)])
+    self._loose: dict[str, list[int]] | None = None  # made when a title is first not exact
+
+  def rows(self, title: str) -> tuple[Sequence[int], bool]:
+    """The items that a title may mean, and whether it is exactly theirs; see `find_titles`."""
+    exact = self._rows.get(title_key(title), [])
+    if exact:
+      return _closest(title, exact, self._titles_N), True
+    if self._loose is None:
+      self._loose = _rows_by(self._titles_N, _loose_keys)
+    return _closest(title, self._loose.get(loose_key(title), []), self._titles_N), False
+
+  def near(self, title: str) -> list[str]:
+    """The titles that are most like one that no item has, at most three."""
+    return [self._titles_N[self._rows[key][0]] for key in _near(title_key(title), [*self._rows])]
+
+  def holding(self, text: str, limit: int) -> list[int]:
+    """Rows of at most so many items whose title holds a text, first where it begins with it."""
+    wanted, begins, others = title_key(text), [], []
+    for key, rows in self._rows.items():
+      if wanted and key.startswith(wanted):
+        begins += rows
+      elif wanted in key and len(others) < limit:
+        others += rows
+    return [*begins, *others][:limit]
+
+
 def _folded(text: str) -> str:
   """Text whose case and Unicode form do not count, with one blank for each run of them."""
   if text.isascii():

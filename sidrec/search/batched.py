@@ -128,7 +128,7 @@ def in_batches(
     table, results = None, []
     for number, at_B in enumerate(chunks):
       padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
-      width = _history_width(length_R[at_B].max(), history_length)
+      width = history_width(length_R[at_B].max(), history_length)
       history = jax.tree.map(lambda x, at=padded_B, end=width: x[at, :end], events)
       if num_user_tokens:
         token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
@@ -209,7 +209,7 @@ def _chunks(length_R, users_R, seen, batch_size):
   return order_R, [order_R[i : i + batch_size] for i in range(0, len(order_R), batch_size)]
 
 
-def _history_width(longest: int, history_length: int) -> int:
+def history_width(longest: int, history_length: int) -> int:
   """The whole length, a half or a quarter of it, …, down to 32: a few shapes to compile."""
   width = history_length
   while width // 2 >= max(longest, _SHORTEST):

@@ -14,7 +14,9 @@ class SearchConfig:
   results: int = 20  # of each list, that are evaluated and written
   item_weight: float = 1.0  # of the item head's scores, which are added where the model has one
   batch_size: int = 0  # users at once; 0 for 16 a CPU device, 128 another device
-  temperature: float = 1.0  # that logits are divided by; scores are log p at that temperature
+  # That logits are divided by; scores are log p at that temperature. Under a jit of the caller's it
+  # may be a float32 [B, 1, 1] of its own for each request.
+  temperature: float = 1.0
   level_weights: tuple[float, ...] = ()  # of each level's log p in scores; empty for 1 each
   most_per_prefix: int = (
     0  # results that share their first `prefix_levels` tokens; 0 for any number
@@ -26,7 +28,7 @@ class SearchConfig:
       raise ValueError(
         f"search.beams {self.beams} and search.results {self.results} must be at least 1"
       )
-    if not self.temperature > 0:
+    if isinstance(self.temperature, (int, float)) and not self.temperature > 0:
       raise ValueError(f"search.temperature is {self.temperature}; give a number above 0")
 
   def check_levels(self, num_levels: int) -> None:

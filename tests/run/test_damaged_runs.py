@@ -47,7 +47,7 @@ def doors(folder, config):
 
 
 def recommended(run):
-  result = run.recommend(ROWS[:3], 5)
+  result = run.recommend_rows(ROWS[:3], 5)
   return run.config.seed, run.ids.codes.tolist(), *(np.asarray(x).tolist() for x in result)
 
 

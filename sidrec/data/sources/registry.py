@@ -10,7 +10,15 @@ from sidrec.core.settings import to_dict
 from sidrec.core.source_code import code_hashes
 from sidrec.data import dataset, store
 from sidrec.data.settings import DataConfig
-from sidrec.data.sources import amazon, amazon_reviews, demo, movielens, recbole, table
+from sidrec.data.sources import (
+  amazon,
+  amazon_reviews,
+  dataset_file,
+  demo,
+  movielens,
+  recbole,
+  table,
+)
 
 
 class Reader(NamedTuple):
@@ -29,6 +37,7 @@ def _named(names: Iterable[str], read: Callable, signature: Callable) -> dict[st
 _REVIEWS = Reader(amazon_reviews.read_amazon_reviews, amazon_reviews.signature_amazon_reviews)
 READERS = {
   "demo": Reader(demo.read_demo, demo.signature_demo),
+  "dataset": Reader(dataset_file.read_dataset, dataset_file.signature_dataset),
   **_named(movielens.EDITIONS, movielens.read_movielens, movielens.signature_movielens),
   **_named(amazon.SEQUENCES, amazon.read_sequences, amazon.signature_sequences),
   "amazon-reviews": _REVIEWS,

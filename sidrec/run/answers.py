@@ -1,0 +1,75 @@
+"""What a run answers: items by their original ids, and what it could not read of the request."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypedDict
+
+Id = str | int  # an original id; as text or as a number it names the same item
+
+
+class Recommended(NamedTuple):
+  """One item of an answer."""
+
+  id: Id  # original
+  title: str  # '' where unknown
+  score: float  # log probability, except where the search adds the item head: then it only ranks
+  probability: float | None  # None where scores are no log probabilities
+  semantic_id: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """The items for one request, best first, and how the request was read."""
+
+  items: tuple[Recommended, ...]
+  user: Id | None = None  # original id, if the request named one
+  unknown: tuple[str, ...] = ()  # ids and titles that name no item; nothing stands in for them
+  # Title of several items, none of which was taken → their ids.
+  ambiguous: Mapping[str, tuple[Id, ...]] = dataclasses.field(default_factory=dict)
+  # Title that no item has as it was written → the item that was taken.
+  taken_for: Mapping[str, Id] = dataclasses.field(default_factory=dict)
+  read: int = 0  # items of the history that the model read; it reads the latest
+
+  @property
+  def ids(self) -> list[Id]:
+    """The original ids, best first."""
+    return [item.id for item in self.items]
+
+  @property
+  def titles(self) -> list[str]:
+    """The titles, best first."""
+    return [item.title for item in self.items]
+
+
+class Options(TypedDict, total=False):
+  """What a request may ask besides whom it is for; the defaults are those of `Wanted`."""
+
+  k: int
+  exclude_seen: bool
+  forbidden: Sequence[Id]
+  allowed: Sequence[Id] | None
+  temperature: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+  """The options of a request, checked."""
+
+  k: int = 10  # results, at most the run's number of beams
+  exclude_seen: bool = True  # leaves out all items of the history, those that are not read, too
+  forbidden: Sequence[Id] = ()  # items not to return
+  allowed: Sequence[Id] | None = None  # the only items to return; None for all
+  temperature: float | None = None  # that logits are divided by; None for the run's own
+
+  def __post_init__(self) -> None:
+    if isinstance(self.k, bool) or not isinstance(self.k, int):
+      raise TypeError(f"k is {self.k!r:.40}; give a whole number")
+    if self.k < 1:
+      raise ValueError(f"k is {self.k}; give 1 or more")
+    if not isinstance(self.exclude_seen, bool):
+      raise TypeError(f"exclude_seen is {self.exclude_seen!r:.40}; give True or False")
+    t = self.temperature
+    if t is not None and (isinstance(t, bool) or not isinstance(t, (int, float))):
+      raise TypeError(f"temperature is {t!r:.40}; give a number")
+    if t is not None and not 0.01 <= t <= 100:
+      raise ValueError(f"temperature is {t}; give 0.01 to 100")

@@ -1,0 +1,229 @@
+"""Requests by original ids and titles: to item rows, and from what a search found to answers."""
+
+import dataclasses
+import functools
+import math
+import numbers
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.catalogue.titles import TitleIndex
+from sidrec.core.item_rows import as_int32
+from sidrec.core.printable import printable
+from sidrec.data.batches import user_tokens
+from sidrec.data.dataset import Dataset
+from sidrec.models.base import SemanticIDModel
+from sidrec.run.answers import Answer, Id, Recommended, Wanted
+from sidrec.run.frames import histories_of_frame, is_frame
+from sidrec.search.beam import item_weight
+from sidrec.search.buckets import Found, Question
+from sidrec.search.settings import SearchConfig
+
+NOBODY = "you"  # whose token those have who are no user of the run
+
+Find = Callable[[Sequence[Question]], list[Found]]
+
+
+class Reading(NamedTuple):
+  """A history as it was read."""
+
+  rows: tuple[int, ...]  # item rows, oldest first: all of them
+  user: Id | None = None
+  unknown: tuple[str, ...] = ()
+  ambiguous: dict[str, tuple[Id, ...]] = {}  # noqa: RUF012 — never written to
+  taken_for: dict[str, Id] = {}  # noqa: RUF012
+
+
+class Asker:
+  """Reads requests to a run, and words its answers."""
+
+  def __init__(
+    self, dataset: Dataset, ids: SemanticIDManager, model: SemanticIDModel, search: SearchConfig
+  ):
+    """Takes the parts of a run."""
+    self.dataset, self.ids, self.model, self.search = dataset, ids, model, search
+    self._ids_N = dataset.items.ids_N.tolist()
+    self._titles_N = dataset.items.titles_N.tolist()
+    self.row_of = {str(original): row for row, original in enumerate(self._ids_N)}
+
+  @functools.cached_property
+  def user_of(self) -> dict[str, int]:
+    """The row of each user, by original id as text."""
+    return {str(user): row for row, user in enumerate(self.dataset.histories.user_ids_U.tolist())}
+
+  @functools.cached_property
+  def titles(self) -> TitleIndex:
+    """The titles of the catalogue."""
+    return TitleIndex(self._titles_N)
+
+  def described(self, row: int) -> tuple[Id, str]:
+    """The original id and the title of an item row."""
+    return self._ids_N[row], self._titles_N[row]
+
+  # From ids to rows.
+
+  def of_items(self, ids: Any, user: Id | None = None) -> Reading:
+    """A history of original ids, oldest first."""
+    rows, unknown = self.rows_of("items", ids)
+    return Reading(tuple(rows), user, tuple(unknown))
+
+  def of_titles(self, titles: Any) -> Reading:
+    """A history of titles, oldest first; each names an item as `catalogue.titles` says."""
+    rows, unknown = [], []
+    ambiguous: dict[str, tuple[Id, ...]] = {}
+    taken_for: dict[str, Id] = {}
+    for title in listed("titles", titles):
+      if not isinstance(title, str):
+        raise TypeError(f"titles hold {title!r:.40}; give titles as text")
+      found, is_exact = self.titles.rows(title)
+      if not found:
+        unknown.append(title)
+      elif len(found) > 1:
+        ambiguous[title] = tuple(self._ids_N[row] for row in found)
+      else:
+        rows.append(found[0])
+        if not is_exact:
+          taken_for[title] = self._ids_N[found[0]]
+    return Reading(tuple(rows), None, tuple(unknown), ambiguous, taken_for)
+
+  def of_user(self, user: Any) -> Reading:
+    """The whole history of a user of the run.
+
+    Raises:
+      ValueError: for a user whom the run does not know.
+    """
+    row = self.user_of.get(name_of("user", user))
+    if row is None:
+      example = printable(self.dataset.histories.user_ids_U.item(0))
+      raise ValueError(
+        f"user '{printable(str(user))[:80]}' is not in the data set; user ids look like {example}, "
+        "and others may be asked for by the items of their history"
+      )
+    histories = self.dataset.histories
+    return Reading(tuple(histories.of(row).tolist()), histories.user_ids_U.item(row))
+
+  def of_histories(self, histories: Any, columns: dict[str, str]) -> list[Reading]:
+    """Many histories: a list of original ids for each, or a table of users and items."""
+    if is_frame(histories):
+      return [self.of_items(items, user) for user, items in histories_of_frame(histories, columns)]
+    return [self.of_items(items) for items in listed("histories", histories)]
+
+  def rows_of(self, what: str, ids: Any) -> tuple[list[int], list[str]]:
+    """The rows of original ids, and the ids that no item has.
+
+    Raises:
+      TypeError: for what is no list, or holds anything else than text and whole numbers.
+    """
+    names = [name_of(what, item) for item in listed(what, ids)]
+    rows = [self.row_of.get(name, self.row_of.get(name.strip())) for name in names]
+    unknown = [name for name, row in zip(names, rows, strict=True) if row is None]
+    return [row for row in rows if row is not None], unknown
+
+  # From rows to a search's question.
+
+  def question(
+    self, reading: Reading, wanted: Wanted, withdrawn: Iterable[int] = ()
+  ) -> tuple[Question, list[str]]:
+    """What to search for, and the listed ids that no item has.
+
+    Args:
+      reading: the history.
+      wanted: the options.
+      withdrawn: item rows that nobody gets now.
+
+    Raises:
+      TypeError, ValueError: for lists that are none, or more results than beams.
+    """
+    if wanted.k > self.search.beams:
+      raise ValueError(f"k is {wanted.k}; this run finds at most {self.search.beams} items")
+    forbidden, unknown = self.rows_of("forbidden", wanted.forbidden)
+    banned = {*forbidden, *withdrawn, *(reading.rows if wanted.exclude_seen else ())}
+    listed_rows, allows = banned, wanted.allowed is not None
+    if allows:
+      allowed, more = self.rows_of("allowed", wanted.allowed)
+      unknown += more
+      listed_rows = {*allowed} - banned
+    c = self.model.config
+    who = np.array([NOBODY if reading.user is None else reading.user])
+    return Question(
+      as_int32(np.array(reading.rows[-c.history_length :], np.int64)),
+      as_int32(np.array(sorted(listed_rows), np.int64)),
+      allows,
+      self.search.temperature if wanted.temperature is None else wanted.temperature,
+      int(user_tokens(who, c.user_tokens)[0]) if c.user_tokens else 0,
+    ), unknown
+
+  # From what was found to an answer.
+
+  def answer(self, reading: Reading, found: Found, k: int, unknown: Sequence[str] = ()) -> Answer:
+    """The answer to a request."""
+    is_probability = not item_weight(self.model.config, self.search) and not (
+      self.search.level_weights
+    )
+
+    def item(row: int, score: float) -> Recommended:
+      semantic_id = tuple(self.ids.get_semantic_id(row))
+      probability = math.exp(score) if is_probability else None
+      return Recommended(*self.described(row), score, probability, semantic_id)
+
+    pairs = zip(found.item_K[:k].tolist(), found.score_K[:k].tolist(), strict=True)
+    return Answer(
+      tuple(item(row, score) for row, score in pairs),
+      reading.user,
+      tuple(dict.fromkeys((*reading.unknown, *unknown))),
+      reading.ambiguous,
+      reading.taken_for,
+      min(len(reading.rows), self.model.config.history_length),
+    )
+
+  def ask(self, readings: Sequence[Reading], wanted: Wanted, find: Find) -> list[Answer]:
+    """Answers requests that share their options."""
+    asked = [self.question(reading, wanted) for reading in readings]
+    found = find([question for question, _ in asked])
+    return [
+      self.answer(reading, one, wanted.k, unknown)
+      for reading, one, (_, unknown) in zip(readings, found, asked, strict=True)
+    ]
+
+
+def listed(what: str, values: Any) -> list[Any]:
+  """The values of a list, a tuple, an array or a column.
+
+  Raises:
+    TypeError: for text, mappings, sets and what is no list.
+  """
+  if isinstance(values, (str, bytes, dict, set, frozenset)) or not hasattr(values, "__iter__"):
+    raise TypeError(f"{what} are a {type(values).__name__}; give a list")
+  return values.tolist() if isinstance(values, np.ndarray) else list(values)
+
+
+def name_of(what: str, value: Any) -> str:
+  """An original id as text: 7, '7' and a numpy 7 are one id.
+
+  Raises:
+    TypeError: for anything else than text and whole numbers.
+  """
+  if isinstance(value, str):
+    return str(value)
+  if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    return str(int(value))
+  raise TypeError(
+    f"{what} hold {value!r:.40}, which is {type(value).__name__}; give original ids as text or "
+    "whole numbers"
+  )
+
+
+def wanted_of(options: dict[str, Any]) -> Wanted:
+  """The options of a call.
+
+  Raises:
+    TypeError: for an option that there is not.
+  """
+  known = {field.name for field in dataclasses.fields(Wanted)}
+  for name in options:
+    if name not in known:
+      raise TypeError(f"there is no option {name!r}; there are {', '.join(sorted(known))}")
+  return Wanted(**options)

@@ -1,0 +1,84 @@
+"""Tables of users and items from Polars, Pandas or anything that has columns by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+ROLES = ("user", "item", "time", "rating")
+
+
+def is_frame(value: Any) -> bool:
+  """Whether it has named columns."""
+  return hasattr(value, "columns") and hasattr(value, "__getitem__") and hasattr(value, "shape")
+
+
+def columns_of(frame: Any, columns: Mapping[str, str]) -> dict[str, str]:
+  """The column of each role: as the run calls it, or as the role is called.
+
+  Raises:
+    ValueError: if there is none of users or of items, or none of times and one that may be it.
+  """
+  there = list(frame.columns)
+  found = {}
+  for role in ROLES:
+    names = [name for name in (columns.get(role, role), role) if name in there]
+    if names:
+      found[role] = names[0]
+    elif role in ("user", "item"):
+      looked = " or ".join(dict.fromkeys(filter(None, (columns.get(role), role))))
+      raise ValueError(
+        f"the table has no column of {role}s; call it {looked}; there are: "
+        f"{', '.join(map(str, there))[:200]}"
+      )
+  others = [name for name in there if name not in found.values()]
+  if "time" not in found and others:
+    wanted = " or ".join(dict.fromkeys(filter(None, (columns.get("time"), "time"))))
+    raise ValueError(
+      f"the table has no column {wanted}, but {', '.join(map(str, others))[:200]}; call the column "
+      f"of times {wanted}, or leave the others out if the rows are in order, oldest first"
+    )
+  return found
+
+
+def polars_frame(frame: Any) -> pl.DataFrame:
+  """The same table in Polars; NaN among text, which Pandas writes for nothing, is nothing."""
+  if isinstance(frame, pl.DataFrame):
+    return frame
+
+  def column(name: Any) -> pl.Series:
+    values = list(frame[name])
+    if any(isinstance(value, str) for value in values):
+      values = [None if value is None or value != value else value for value in values]
+    return pl.Series(str(name), values, strict=True)
+
+  return pl.DataFrame([column(name) for name in frame.columns])
+
+
+def histories_of_frame(frame: Any, columns: Mapping[str, str]) -> list[tuple[Any, list[Any]]]:
+  """Each user with their items, oldest first, in the order in which users first come.
+
+  Of equal times, and without times, the row that comes first is older.
+
+  Raises:
+    ValueError: for a row without a user, an item or a time, or as `columns_of` does.
+  """
+  names = columns_of(frame, columns)
+  table = polars_frame(frame).select(
+    pl.col(names[role]).alias(role) for role in ("user", "item", "time") if role in names
+  )
+  for role in table.columns:
+    lacking = table[role].is_null()
+    if table[role].dtype.is_float():
+      lacking = lacking | table[role].is_nan()
+    if lacking.any():
+      raise ValueError(
+        f"row {int(lacking.arg_true()[0])} of the table has no {role}; leave such rows out"
+      )
+  users = table["user"].unique(maintain_order=True).to_list()
+  if "time" in table.columns:
+    table = table.sort("time", maintain_order=True)
+  items: dict[Any, list[Any]] = {user: [] for user in users}
+  for user, item in zip(table["user"].to_list(), table["item"].to_list(), strict=True):
+    items[user].append(item)
+  return list(items.items())

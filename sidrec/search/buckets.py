@@ -1,0 +1,199 @@
+"""Searches of any length through a handful of compiled shapes.
+
+Requests are filled up to a few batch sizes, histories to the model's length, a half of it, a
+quarter …, and lists of items to 64 · 4^n, so that a new length compiles nothing new.
+
+Letters: B requests, S history length, J listed items, K results.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models.base import SemanticIDModel
+from sidrec.models.histories import check_histories
+from sidrec.search import beam
+from sidrec.search.batched import history_width
+from sidrec.search.checks import check_fit
+from sidrec.search.filters import Filters
+from sidrec.search.settings import SearchConfig
+
+CPU_BATCHES = (1, 4, 16)  # a CPU is fastest while a batch stays in its caches
+OTHER_BATCHES = (1, 8, 32, 128)
+NARROWEST = 64  # listed items
+
+
+class Question(NamedTuple):
+  """One request in item rows, as a search takes it."""
+
+  history_S: np.ndarray  # int32, oldest first; of more than the model reads, it reads the latest
+  listed_J: np.ndarray  # int32, in any order
+  allows: bool = False  # whether the listed items are the only ones returned, or never returned
+  temperature: float = 1.0  # that logits are divided by
+  token: int = 0  # of the user, where the model has such tokens
+
+
+class Shape(NamedTuple):
+  """What a compiled search takes."""
+
+  batch: int
+  history: int  # columns, without that of the user's token
+  listed: int
+  allows: bool
+
+  def holds(self, other: "Shape") -> bool:
+    """Whether requests of the other shape can be filled up to this one."""
+    return self.allows == other.allows and all(
+      mine >= its for mine, its in zip(self[:3], other[:3], strict=True)
+    )
+
+
+class Found(NamedTuple):
+  """The results of one request, best first."""
+
+  item_K: np.ndarray  # int32 item rows; fewer than there are beams where no more are allowed
+  score_K: np.ndarray  # float32
+
+
+class NotCompiledError(ValueError):
+  """A request that no shape holds which was compiled ahead."""
+
+
+def listed_width(count: int) -> int:
+  """64 · 4^n, the first that holds so many listed items."""
+  width = NARROWEST
+  while width < count:
+    width *= 4
+  return width
+
+
+class BucketSearch:
+  """The search of one model, compiled for a shape when it is first needed, or ahead.
+
+  It may be used by several threads. `only_compiled` refuses what would need another compilation.
+  """
+
+  def __init__(self, model: SemanticIDModel, params: dict, trie: Trie, search: SearchConfig):
+    """Takes the model and how to search, which are static, and what is put on the device.
+
+    Raises:
+      ValueError: for a model that reads times or ratings, which these requests do not have; or
+        parameters or a trie of another catalogue.
+    """
+    if model.config.inputs.any:
+      raise ValueError(
+        "this model reads times or ratings (model.inputs), and requests by ids and titles have "
+        "none; ask it by recommend_rows with sidrec.Events.of(…), or by --mode=recommend"
+      )
+    check_fit(model, params, trie)
+    self.model, self.search_config = model, search
+    self.num_items = int(trie.used)
+    device = jax.local_devices()[0]
+    self.batches = CPU_BATCHES if device.platform == "cpu" else OTHER_BATCHES
+    self.only_compiled = False
+    self._params, self._trie = jax.device_put((params, trie), device)
+    self._compiled: dict[Shape, jax.stages.Compiled] = {}
+    self._lock = threading.Lock()
+
+  @property
+  def shapes(self) -> list[Shape]:
+    """What is compiled."""
+    return sorted(self._compiled)
+
+  def most_listed(self) -> int:
+    """Items that a request may list in what is compiled."""
+    return max((shape.listed for shape in self._compiled), default=0)
+
+  def compile(self, shape: Shape) -> jax.stages.Compiled:
+    """The search for a shape, compiled unless it is already."""
+    with self._lock:
+      if shape not in self._compiled:
+        self._compiled[shape] = self._lowered(shape).compile()
+      return self._compiled[shape]
+
+  def find(self, questions: Sequence[Question]) -> list[Found]:
+    """The best items for each request, in their order, as many as there are beams.
+
+    Raises:
+      ValueError: for histories that are not of item rows.
+      NotCompiledError: with `only_compiled`, if no compiled shape holds a request.
+    """
+    found: list[Found | None] = [None] * len(questions)
+    order = sorted(range(len(questions)), key=lambda at: self._needs(questions[at : at + 1])[::-1])
+    for allows in (False, True):
+      alike = [at for at in order if questions[at].allows == allows]
+      for first in range(0, len(alike), self.batches[-1]):
+        chunk = alike[first : first + self.batches[-1]]
+        results = self._run([questions[at] for at in chunk])
+        for at, result in zip(chunk, results, strict=True):
+          found[at] = result
+    return [result for result in found if result is not None]
+
+  def _needs(self, questions: Sequence[Question]) -> Shape:
+    longest = max(len(question.history_S) for question in questions)
+    length = self.model.config.history_length
+    listed = max(len(question.listed_J) for question in questions)
+    batch = next(batch for batch in self.batches if batch >= len(questions))
+    width = history_width(min(longest, length), length)
+    return Shape(batch, width, listed_width(listed), questions[0].allows)
+
+  def shape_for(self, questions: Sequence[Question]) -> Shape:
+    """The shape that these requests are filled up to, all of one kind, at most a batch.
+
+    Raises:
+      NotCompiledError: with `only_compiled`, if no compiled shape holds them.
+    """
+    needed = self._needs(questions)
+    if not self.only_compiled:
+      return needed
+    holding = [shape for shape in self._compiled if shape.holds(needed)]
+    if not holding:
+      raise NotCompiledError(
+        f"a request lists {needed.listed} items after a history of {needed.history}, and no search "
+        "was compiled for so many; list fewer"
+      )
+    return min(holding)
+
+  def _run(self, questions: Sequence[Question]) -> list[Found]:
+    shape = self.shape_for(questions)
+    item_BxK, score_BxK, valid_BxK = jax.device_get(
+      self.compile(shape)(self._params, self._trie, *self._filled(questions, shape))
+    )
+    kept = [np.flatnonzero(valid_K) for valid_K in valid_BxK[: len(questions)]]
+    return [
+      Found(item_K[at], score_K[at])
+      for item_K, score_K, at in zip(item_BxK, score_BxK, kept, strict=False)
+    ]
+
+  def _filled(self, questions: Sequence[Question], shape: Shape) -> tuple[np.ndarray, ...]:
+    """The arrays of a batch; what is left of it is empty histories."""
+    history_BxS = np.full((shape.batch, shape.history), NO_ITEM, np.int32)
+    listed_BxJ = np.full((shape.batch, shape.listed), NO_ITEM, np.int32)
+    temperature_B = np.ones(shape.batch, np.float32)
+    token_Bx1 = np.zeros((shape.batch, 1), np.int32)
+    for b, question in enumerate(questions):
+      latest = question.history_S[-self.model.config.history_length :]
+      history_BxS[b, : len(latest)] = latest
+      listed_BxJ[b, : len(question.listed_J)] = question.listed_J
+      temperature_B[b], token_Bx1[b] = question.temperature, question.token
+    check_histories(history_BxS, self.num_items)
+    if self.model.config.user_tokens:
+      history_BxS = np.concatenate([token_Bx1, history_BxS], axis=1)
+    return history_BxS, listed_BxJ, temperature_B
+
+  def _lowered(self, shape: Shape) -> jax.stages.Lowered:
+    model, config = self.model, self.search_config
+
+    def find(params, trie, history_BxS, listed_BxJ, temperature_B):
+      filters = Filters(None, listed_BxJ) if shape.allows else Filters(listed_BxJ)
+      traced = dataclasses.replace(config, temperature=temperature_B[:, None, None])
+      return beam.search(model, params, trie, history_BxS, traced, filters)
+
+    arrays = self._filled([], shape)
+    return jax.jit(find).lower(self._params, self._trie, *arrays)

@@ -1,0 +1,121 @@
+"""python -m sidrec.serving --workdir=runs/shop: serves a trained run over HTTP."""
+
+import argparse
+import asyncio
+import ipaddress
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sidrec.api import load
+from sidrec.core.paths import as_path, is_local
+from sidrec.serving.settings import Limits
+from sidrec.serving.store import Store
+from sidrec.training.profile import enable_compilation_cache
+
+_SHORTEST_TOKEN = 16
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser("sidrec.serving", description="Serves a trained run over HTTP.")
+  parser.add_argument("--workdir", required=True, help="folder of the run")
+  parser.add_argument("--host", default="127.0.0.1", help="other than this machine: needs a token")
+  parser.add_argument("--port", type=int, default=8000, help="0 for any that is free")
+  parser.add_argument("--token_file", help="file of the token that every request must bring")
+  parser.add_argument("--store", help="file of events; default WORKDIR/serving/events.sqlite")
+  parser.add_argument("--compilation_cache", help="folder where later starts find what is compiled")
+  parser.add_argument("--max_waiting", type=int, default=Limits.waiting, help="requests that wait")
+  return parser.parse_args(argv)
+
+
+def read_token(path: str) -> str:
+  """The token in a file.
+
+  Raises:
+    ValueError: if there is none, or it is too short to be one.
+  """
+  token = as_path(path).read_text(encoding="utf-8").strip()
+  if len(token) < _SHORTEST_TOKEN or not token.isascii() or any(c.isspace() for c in token):
+    raise ValueError(
+      f"{path} holds no token; write one of at least {_SHORTEST_TOKEN} letters and digits"
+    )
+  return token
+
+
+def store_path(workdir: str, store: str | None) -> Path:
+  """Where events are kept.
+
+  Raises:
+    ValueError: for a bucket, where no database can lie.
+  """
+  path = as_path(store) if store else as_path(workdir) / "serving" / "events.sqlite"
+  if not is_local(path):
+    raise ValueError("events lie on a local disk; give --store=FILE")
+  return Path(path)
+
+
+def is_loopback(host: str) -> bool:
+  """Whether only this machine can reach it."""
+  try:
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+  except ValueError:
+    return False
+
+
+def serve(args: argparse.Namespace) -> None:
+  """Serves until a signal.
+
+  Raises:
+    ValueError, OSError, ImportError: with one sentence for what is wrong.
+  """
+  try:
+    from sidrec.serving.app import make_app
+    from sidrec.serving.server import Server
+    from sidrec.serving.service import Service
+  except ModuleNotFoundError as error:
+    raise ImportError(f"{error}; install the server with pip install 'sidrec[serve]'") from error
+  token = read_token(args.token_file) if args.token_file else None
+  if token is None and not is_loopback(args.host):
+    raise ValueError(f"--host={args.host} can be reached from elsewhere; give --token_file, too")
+  if args.max_waiting < 1:
+    raise ValueError(f"--max_waiting={args.max_waiting}; give at least 1")
+  if args.compilation_cache:
+    enable_compilation_cache(args.compilation_cache)
+  run = load(args.workdir)
+  store = Store(store_path(args.workdir, args.store))
+  service = Service(run, store, Limits(waiting=args.max_waiting))
+  server = Server(make_app(service, token), service, args.host, args.port)
+
+  async def until_stopped() -> None:
+    await server.serve()
+    await server.result()
+
+  try:
+    asyncio.run(until_stopped())
+  finally:
+    service.stop()
+  if not server.started:
+    raise OSError(f"cannot listen on {args.host}:{args.port}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Serves; what is wrong ends with one sentence."""
+  try:
+    serve(arguments(argv))
+  except (ValueError, OSError, ImportError) as error:
+    print(f"sidrec: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+def command() -> int:
+  """The program `sidrec`: `sidrec serve` is `python -m sidrec.serving`."""
+  if sys.argv[1:2] != ["serve"]:
+    print("sidrec: sidrec serve --workdir=FOLDER serves a trained run", file=sys.stderr)
+    return 2
+  return main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+  sys.exit(main())

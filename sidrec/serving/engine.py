@@ -1,0 +1,140 @@
+"""One thread that searches for whatever is queued, through shapes that are compiled ahead.
+
+It never waits for a batch to fill: when the device is free, it takes what is there, up to the
+largest batch. On a CPU larger batches gain little, and waiting only adds to every answer.
+"""
+
+import collections
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from sidrec.search.buckets import BucketSearch, Found, Question, Shape, listed_width
+
+MOST_LISTED = 16384  # items that a request may list, where the catalogue has more
+_MIDDLE = 1024
+
+
+class QueueFullError(Exception):
+  """More requests wait than may."""
+
+
+class StoppedError(Exception):
+  """The engine takes no more requests."""
+
+
+class _Job(NamedTuple):
+  question: Question
+  shape: Shape  # alone
+  until: float  # time.monotonic() after which nobody waits for it
+  future: Future
+
+
+def shapes_of(search: BucketSearch) -> list[Shape]:
+  """A handful of shapes that hold every request of up to MOST_LISTED items."""
+  most = min(listed_width(search.num_items), MOST_LISTED)
+  history = search.model.config.history_length
+  few, middle = (min(width, most) for width in (listed_width(0), _MIDDLE))
+  shapes = [Shape(batch, history, few, False) for batch in search.batches]
+  for batch in (search.batches[0], search.batches[-1]):
+    shapes += [Shape(batch, history, width, False) for width in (middle, most)]
+    shapes += [Shape(batch, history, width, True) for width in (middle, most)]
+  return list(dict.fromkeys(shapes))
+
+
+class Engine:
+  """Answers questions from many threads, each by a future."""
+
+  def __init__(
+    self,
+    search: BucketSearch,
+    most_waiting: int = 256,
+    observe_batch: Callable[[int], None] = lambda size: None,
+  ):
+    """Takes the search, how many requests may wait, and who hears of the size of each batch."""
+    self.search, self._most_waiting, self._observe_batch = search, most_waiting, observe_batch
+    self._jobs: collections.deque[_Job] = collections.deque()
+    self._change = threading.Condition()
+    self._accepts = True
+    self._thread = threading.Thread(target=self._work, name="sidrec engine", daemon=True)
+
+  def start(self) -> None:
+    """Compiles all shapes, runs each once, and starts to answer. Nothing is compiled after that."""
+    for shape in shapes_of(self.search):
+      self.search.compile(shape)
+    self.search.only_compiled = True
+    self._thread.start()
+
+  def stop(self) -> None:
+    """Takes no more requests, answers those that wait, and ends."""
+    with self._change:
+      self._accepts = False
+      self._change.notify()
+    if self._thread.is_alive():
+      self._thread.join()
+
+  @property
+  def waiting(self) -> int:
+    """Requests in the queue."""
+    return len(self._jobs)
+
+  def submit(self, questions: Sequence[Question], seconds: float) -> list[Future]:
+    """Queues requests: all of them, or none.
+
+    Args:
+      questions: the requests.
+      seconds: after which nobody waits for the answers; what was not begun by then is dropped.
+
+    Returns:
+      A future of `Found` for each, or of TimeoutError. One that is cancelled costs no search.
+
+    Raises:
+      QueueFullError: if more than `most_waiting` would wait.
+      StoppedError: after `stop`.
+      NotCompiledError: for a request that no compiled shape holds.
+    """
+    until = time.monotonic() + seconds
+    jobs = [_Job(q, self.search.shape_for([q]), until, Future()) for q in questions]
+    with self._change:
+      if not self._accepts:
+        raise StoppedError("the server is shutting down; ask another one")
+      if len(self._jobs) + len(jobs) > self._most_waiting:
+        raise QueueFullError(f"{len(self._jobs)} requests wait already; ask again in a second")
+      self._jobs.extend(jobs)
+      self._change.notify()
+    return [job.future for job in jobs]
+
+  def _work(self) -> None:
+    while batch := self._next():
+      now = time.monotonic()
+      batch = [job for job in batch if job.future.set_running_or_notify_cancel()]
+      for job in [job for job in batch if job.until < now]:
+        job.future.set_exception(TimeoutError("nobody waits for this answer any more"))
+      if in_time := [job for job in batch if job.until >= now]:
+        self._answer(in_time)
+
+  def _next(self) -> list[_Job]:
+    """What waits and fits one batch with the one that waits longest; nothing at the end."""
+    with self._change:
+      while not self._jobs and self._accepts:
+        self._change.wait()
+      if not self._jobs:
+        return []
+      first, most = self._jobs[0].shape, self.search.batches[-1]
+      batch = [job for job in self._jobs if job.shape == first][:most]
+      taken = {id(job) for job in batch}
+      self._jobs = collections.deque(job for job in self._jobs if id(job) not in taken)
+      return batch
+
+  def _answer(self, batch: Sequence[_Job]) -> None:
+    self._observe_batch(len(batch))
+    try:
+      found: Sequence[Found] = self.search.find([job.question for job in batch])
+    except Exception as error:  # whoever waits has to hear of it
+      for job in batch:
+        job.future.set_exception(error)
+      return
+    for job, result in zip(batch, found, strict=True):
+      job.future.set_result(result)

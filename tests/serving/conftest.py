@@ -1,0 +1,82 @@
+"""A small trained run behind a server, once for all tests of a process."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+from tiny import all_codes, init_params, make_dataset, make_model, tiny_config
+
+import sidrec
+from sidrec.data.dataset import TEXT
+from sidrec.run.settings import RunConfig
+from sidrec.search.settings import SearchConfig
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+httpx = pytest.importorskip("httpx")
+
+TITLES = [f"Thing {row} ({1980 + row})" for row in range(28)] + ["Twin", "twin"]
+
+
+@pytest.fixture(scope="session")
+def workdir(tmp_path_factory):
+  """The folder of a trained run."""
+  folder = tmp_path_factory.mktemp("served")
+  config = tiny_config(folder)
+  config.train.update(steps=2, steps_per_call=2, validate_every=2)
+  sidrec.fit(config, folder)
+  return folder
+
+
+@pytest.fixture(scope="session")
+def run():
+  """A run with random parameters: 60 users and 30 items, whose ids are numbers."""
+  codes = all_codes(2, 6)[:30]
+  model, trie, path = make_model(codes, history_length=6, item_head=True)
+  dataset = make_dataset()
+  items = dataset.items._replace(titles_N=np.array(TITLES, TEXT))
+  config = RunConfig(model=model.config, search=SearchConfig(beams=20))
+  ids = sidrec.SemanticIDManager.from_codes(codes, 6)
+  params = init_params(model, trie, path, scale=3.0)
+  return sidrec.TrainedRun(config, dataset._replace(items=items), ids, model, params, trie)
+
+
+class Client:
+  """Calls an application in its own thread's event loop, without sockets."""
+
+  def __init__(self, app):
+    self._loop = asyncio.new_event_loop()
+    threading.Thread(target=self._loop.run_forever, daemon=True).start()
+    self._http = httpx.AsyncClient(
+      transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost"
+    )
+
+  def together(self, *calls):
+    """The answers to (method, path, options), asked for at the same time."""
+
+    async def ask():
+      made = [self._http.request(method, path, **options) for method, path, options in calls]
+      return await asyncio.gather(*made)
+
+    return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(120)
+
+  def call(self, method, path, **options):
+    return self.together((method, path, options))[0]
+
+  def recommend(self, *requests):
+    return self.call("POST", "/v1/recommend", json={"requests": list(requests)})
+
+
+@pytest.fixture(scope="session")
+def served(run, tmp_path_factory):
+  """(service, client) of a started service; tests leave no item withdrawn."""
+  from sidrec.serving.app import make_app
+  from sidrec.serving.service import Service
+  from sidrec.serving.store import Store
+
+  service = Service(run, Store(tmp_path_factory.mktemp("store") / "events.sqlite"))
+  service.engine.search.batches = (1, 4)
+  service.start()
+  yield service, Client(make_app(service))
+  service.stop()

@@ -1,0 +1,122 @@
+"""The engine takes what is queued, drops what nobody waits for, and compiles nothing."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from sidrec.search.buckets import BucketSearch, NotCompiledError, Question
+from sidrec.serving import engine as engine_lib
+from sidrec.serving.engine import Engine, QueueFullError, StoppedError, shapes_of
+
+
+class Slow:
+  """A search that waits at a gate and notes its batches."""
+
+  def __init__(self):
+    self.batches, self.num_items = (1, 4), 30
+    self.gate, self.busy, self.sizes = threading.Event(), threading.Event(), []
+
+  def compile(self, shape):
+    pass
+
+  def shape_for(self, questions):
+    if len(questions[0].listed_J) > 9:
+      raise NotCompiledError("too many")
+    return len(questions), questions[0].allows
+
+  def find(self, questions):
+    self.sizes.append(len(questions))
+    self.busy.set()
+    assert self.gate.wait(10)
+    if any(question.temperature < 0 for question in questions):
+      raise ValueError("broken")
+    return [question.token for question in questions]
+
+
+def question(token=0, allows=False, temperature=1.0, listed=0):
+  return Question(np.zeros(0, np.int32), np.arange(listed), allows, temperature, token)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+  monkeypatch.setattr(engine_lib, "shapes_of", lambda search: [])
+  search, sizes = Slow(), []
+  engine = Engine(search, 6, sizes.append)
+  engine.start()
+  yield search, engine
+  search.gate.set()
+  engine.stop()
+  assert sizes == search.sizes
+
+
+def test_it_never_waits_for_a_batch_and_takes_what_is_there(slow):
+  search, engine = slow
+  (first,) = engine.submit([question(7)], 60)
+  assert search.busy.wait(10)  # alone, though four would fit
+  others = [*engine.submit([question(n) for n in range(3)], 60)]
+  others += engine.submit([question(3, allows=True)], 60)
+  others += engine.submit([question(n) for n in (4, 5)], 60)
+  search.gate.set()
+  assert first.result(10) == 7
+  assert [future.result(10) for future in others] == [0, 1, 2, 3, 4, 5]
+  assert search.sizes == [1, 4, 1, 1]  # of one kind, oldest first
+
+
+def test_what_nobody_waits_for_is_not_searched(slow):
+  search, engine = slow
+  engine.submit([question()], 60)
+  assert search.busy.wait(10)
+  (cancelled,) = engine.submit([question()], 60)
+  (late,) = engine.submit([question()], 0.01)
+  (kept,) = engine.submit([question(9)], 60)
+  cancelled.cancel()
+  time.sleep(0.05)
+  search.gate.set()
+  assert kept.result(10) == 9
+  assert search.sizes == [1, 1]
+  with pytest.raises(TimeoutError, match="nobody waits"):
+    late.result(10)
+
+
+def test_a_full_queue_takes_all_of_a_call_or_nothing(slow):
+  search, engine = slow
+  engine.submit([question()], 60)
+  assert search.busy.wait(10)
+  engine.submit([question()] * 5, 60)
+  with pytest.raises(QueueFullError, match="5 requests wait already"):
+    engine.submit([question()] * 2, 60)
+  with pytest.raises(NotCompiledError):
+    engine.submit([question(listed=10)], 60)
+  assert engine.waiting == 5
+
+
+def test_a_search_that_fails_tells_those_who_wait_and_the_next_one_works(slow):
+  search, engine = slow
+  search.gate.set()
+  (broken,) = engine.submit([question(temperature=-1)], 60)
+  with pytest.raises(ValueError, match="broken"):
+    broken.result(10)
+  assert engine.submit([question(5)], 60)[0].result(10) == 5
+
+
+def test_stopping_answers_what_waits_and_takes_no_more(slow):
+  search, engine = slow
+  futures = [engine.submit([question(n)], 60)[0] for n in range(4)]
+  threading.Timer(0.05, search.gate.set).start()
+  engine.stop()
+  assert [future.result(0) for future in futures] == [0, 1, 2, 3]
+  with pytest.raises(StoppedError):
+    engine.submit([question()], 60)
+
+
+def test_every_request_of_a_small_catalogue_has_a_shape(run):
+  search = BucketSearch(run.model, run.params, run.trie, run.search)
+  search.batches = (1, 4)
+  shapes = shapes_of(search)
+  assert len(shapes) == 4
+  for allows in (False, True):
+    whole = Question(np.arange(20), np.arange(30), allows)
+    for count in range(1, 5):
+      assert any(shape.holds(search.shape_for([whole] * count)) for shape in shapes)

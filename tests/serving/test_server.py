@@ -1,0 +1,200 @@
+"""The server on a socket: slow clients, and a stop that drains."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from sidrec.serving.__main__ import arguments, command, is_loopback, main, read_token, serve
+from sidrec.serving.app import make_app
+from sidrec.serving.server import Server
+from sidrec.serving.settings import Limits
+from sidrec.serving.store import Store
+
+
+@pytest.fixture
+def address(served, monkeypatch):
+  """(host, port) of a server in a thread, which waits 0.3 seconds for heads and bodies."""
+  service, _ = served
+  monkeypatch.setattr(service, "limits", Limits(read_seconds=0.3))
+  monkeypatch.setattr(service, "start", lambda: None)
+  server = Server(make_app(service), service, "127.0.0.1", 0)
+  thread = threading.Thread(target=server.run)
+  thread.start()
+  while not server.started:
+    time.sleep(0.01)
+  yield server.servers[0].sockets[0].getsockname()
+  server.should_exit = True
+  thread.join(20)
+  assert not thread.is_alive()
+
+
+def said(connection, seconds=5):
+  """All that a server says until it closes the connection."""
+  connection.settimeout(seconds)
+  parts = []
+  while part := connection.recv(65536):
+    parts.append(part)
+  return b"".join(parts)
+
+
+HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+BODY = b'{"requests":[{"items":[1],"k":3}]}'
+WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+@pytest.mark.parametrize(
+  "sent", [b"", b"POST /v1/rec", HEAD, HEAD + b"Content-Length: 99\r\n\r\n{"]
+)
+def test_half_sent_requests_are_closed(address, sent):
+  with socket.create_connection(address) as connection:
+    connection.sendall(sent)
+    assert_timed_out(connection)
+  with socket.create_connection(address) as connection:
+    connection.sendall(WHOLE)
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    connection.sendall(sent or b"P")
+    assert_timed_out(connection)
+
+
+def assert_timed_out(connection):
+  began = time.monotonic()
+  answer = said(connection)
+  assert time.monotonic() - began < 3
+  assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"408"]
+  assert b"connection: close" in answer.lower()
+
+
+def test_a_head_that_comes_drop_by_drop_gets_no_more_time(address):
+  with socket.create_connection(address) as connection:
+    began = time.monotonic()
+    connection.settimeout(0.05)
+    answer = b""
+    while not answer and time.monotonic() - began < 5:
+      connection.sendall(b"X")
+      with contextlib.suppress(TimeoutError):
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - began < 3
+
+
+def test_a_large_body_is_refused_before_it_is_sent(address):
+  with socket.create_connection(address) as connection:
+    connection.sendall(HEAD + b"Content-Length: 50000000\r\n\r\n")
+    assert b"HTTP/1.1 413" in said(connection)
+
+
+def test_a_connection_serves_many_requests(address):
+  client = http.client.HTTPConnection(*address, timeout=10)
+  for _ in range(3):
+    client.request("POST", "/v1/recommend", BODY, {"Content-Type": "application/json"})
+    response = client.getresponse()
+    assert response.status == 200
+    assert len(json.load(response)["results"][0]["items"]) == 3
+
+
+def started(workdir, *flags):
+  """A server process that is ready, and its address."""
+  env = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "PYTHONUNBUFFERED": "1"}
+  command = [sys.executable, "-m", "sidrec.serving", f"--workdir={workdir}", "--port=0", *flags]
+  process = subprocess.Popen(
+    command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  )
+  first, second = process.stdout.readline(), process.stdout.readline()
+  assert re.match(r"ready after \d+ compilations", second), process.communicate(timeout=60)
+  host, port = re.fullmatch(r"serving on http://([\d.]+):(\d+)\n", first).groups()
+  return process, (host, int(port))
+
+
+class Load(threading.Thread):
+  """A client that asks and notes events until it is turned away, and what it was answered."""
+
+  def __init__(self, address, number):
+    super().__init__()
+    self.address, self.number = address, number
+    self.statuses, self.appended, self.ended = [], 0, None
+
+  def run(self):
+    client = http.client.HTTPConnection(*self.address, timeout=30)
+    while True:
+      try:
+        client.connect()
+      except OSError:  # nobody listens any more
+        return
+      try:
+        while client.sock:
+          self.statuses.append(self.ask(client))
+      except OSError as error:
+        self.ended = error
+        return
+
+  def ask(self, client):
+    headers = {"Content-Type": "application/json"}
+    client.request("POST", "/v1/recommend", BODY, headers)
+    response = client.getresponse()
+    response.read()
+    if client.sock is None:
+      client.connect()
+    event = {"events": [{"user": f"load {self.number}", "item": self.appended % 30}]}
+    client.request("POST", "/v1/events", json.dumps(event), headers)
+    noted = client.getresponse()
+    noted.read()
+    self.appended += noted.status == 200
+    return response.status
+
+
+def test_sigterm_answers_what_was_accepted_and_ends_with_0(workdir, tmp_path):
+  path = tmp_path / "events.sqlite"
+  process, address = started(workdir, f"--store={path}")
+  clients = [Load(address, number) for number in range(4)]
+  try:
+    for client in clients:
+      client.start()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+  finally:
+    process.kill()
+  for client in clients:
+    client.join(30)
+  assert (process.returncode, output, errors) == (0, "", "")
+  store = Store(path)
+  for client in clients:
+    assert len(client.statuses) > 3
+    assert {*client.statuses} == {200}
+    assert client.ended is None or isinstance(client.ended, ConnectionRefusedError)
+    assert len(store.items_of(f"load {client.number}", 10**6)) == client.appended
+  store.close()
+
+
+def test_the_program_serves(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(sys, "argv", ["sidrec", "serve", f"--workdir={tmp_path}"])
+  assert command() == 1
+  assert "there is no run in" in capsys.readouterr().err
+  monkeypatch.setattr(sys, "argv", ["sidrec", "server"])
+  assert command() == 2
+  assert "sidrec serve --workdir=FOLDER" in capsys.readouterr().err
+
+
+def test_hosts_that_others_reach_need_a_token(tmp_path, capsys):
+  assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost")] == [True] * 3
+  assert [is_loopback(host) for host in ("0.0.0.0", "::", "example.com")] == [False] * 3
+  with pytest.raises(ValueError, match="can be reached from elsewhere; give --token_file"):
+    serve(arguments([f"--workdir={tmp_path}", "--host=0.0.0.0"]))
+  path = tmp_path / "token"
+  path.write_text("short\n")
+  with pytest.raises(ValueError, match="holds no token; write one of at least 16"):
+    read_token(str(path))
+  path.write_text("0123456789abcdef\n")
+  assert read_token(str(path)) == "0123456789abcdef"
+  assert main([f"--workdir={tmp_path}"]) == 1
+  assert "there is no run in" in capsys.readouterr().err

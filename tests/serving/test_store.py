@@ -1,0 +1,73 @@
+"""Events and withdrawn items on the disk, whatever kills the process."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidrec.serving.store import Event, Store
+
+APPENDER = Path(__file__).with_name("appender.py")
+
+
+def test_events_come_back_in_order_and_by_user(tmp_path):
+  store = Store(tmp_path / "below" / "events.sqlite")
+  store.append([Event("anna", "lamp", 5.0), Event("bob", "chair", 1.0)])
+  store.append([Event("anna", "sofa", 2.0)])
+  assert store.items_of("anna", 10) == ["lamp", "sofa"]
+  assert store.items_of("anna", 1) == ["sofa"]
+  assert store.items_of("nobody", 10) == []
+  store.withdraw("lamp")
+  store.withdraw("lamp")
+  store.close()
+  again = Store(tmp_path / "below" / "events.sqlite")
+  assert again.items_of("anna", 10) == ["lamp", "sofa"]
+  assert (again.withdrawn, again.num_events) == (["lamp"], 3)
+  again.bring_back("lamp")
+  assert again.withdrawn == []
+  again.close()
+
+
+def test_a_call_is_appended_whole_or_not_at_all(tmp_path):
+  store = Store(tmp_path / "events.sqlite")
+  with pytest.raises(sqlite3.IntegrityError):
+    store.append([Event("anna", "lamp", 5.0), Event("anna", None, 5.0)])
+  assert store.num_events == 0
+  store.append([Event("anna", "lamp", 5.0)])
+  assert store.num_events == 1
+  store.close()
+
+
+def test_other_files_are_refused(tmp_path):
+  path = tmp_path / "events.sqlite"
+  path.write_text("no database " * 100)
+  with pytest.raises(ValueError, match="cannot hold events"):
+    Store(path)
+  path.unlink()
+  with sqlite3.connect(path) as other:
+    other.execute("PRAGMA user_version=7")
+  other.close()
+  with pytest.raises(ValueError, match="has format 7, and this version of sidrec reads 1"):
+    Store(path)
+
+
+@pytest.mark.parametrize("events_before_the_end", [3, 40])
+def test_no_acknowledged_event_is_lost_by_a_kill(tmp_path, events_before_the_end):
+  path = tmp_path / "events.sqlite"
+  process = subprocess.Popen([sys.executable, str(APPENDER), str(path)], stdout=subprocess.PIPE)
+  acknowledged = []
+  for line in process.stdout:
+    acknowledged.append(line.decode().strip())
+    if len(acknowledged) == events_before_the_end:
+      os.kill(process.pid, signal.SIGKILL)
+  process.wait()
+  acknowledged = [line for line in acknowledged if line]
+  store = Store(path)
+  kept = store.items_of("anna", 1_000_000)
+  assert kept[: len(acknowledged)] == acknowledged
+  assert len(kept) <= len(acknowledged) + 1
+  store.close()
