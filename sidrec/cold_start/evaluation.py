@@ -107,8 +107,8 @@ def report_text(measured: Mapping[str, Any]) -> str:
 
   Args:
     measured: 'dataset'; 'items' → 'known' and 'new', how many; 'users_left_out' → split → how many;
-      'largest_loss'; 'share', which was chosen; 'valid' → share → what `metrics_by_target`
-      returns; 'test' → system → the same.
+      'largest_loss'; 'share', which was chosen; perhaps 'request_time', what models know of it;
+      'valid' → share → what `metrics_by_target` returns; 'test' → system → the same.
   """
   rows = [["split", "lists", "target", "users", f"recall@{AT}", f"ndcg@{AT}", f"new in top {AT}"]]
   for split in ("valid", "test"):
@@ -141,4 +141,5 @@ def _facts(measured: Mapping[str, Any]) -> list[str]:
     f"valid, {left_out['test']:,} in test) are left out. Targets come from the whole histories: "
     "the last item tests, the last but one validates, where users of known items are sampled. "
     "Full ranking, seen items masked.",
+    *([f"Times: {measured['request_time']}."] if measured.get("request_time") else []),
   ]

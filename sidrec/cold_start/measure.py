@@ -30,7 +30,7 @@ from sidrec.core.settings import to_dict
 from sidrec.data.dataset import Dataset, HeldOut
 from sidrec.data.parts import take_items
 from sidrec.data.seen import seen_items
-from sidrec.evaluation.protocol import SPLITS
+from sidrec.evaluation.protocol import SPLITS, request_times
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.generations import Chain
 from sidrec.run.prepare import PREPARE, load_prepared
@@ -154,6 +154,7 @@ def measure(config: RunConfig, whole: Dataset, trained: Chain) -> dict[str, Any]
     },
     "largest_loss": settings.largest_loss,
     "share": chosen.share,
+    "request_time": request_times({"sidrec": config.model.inputs.asked}),
     "valid": {f"{share:g}": metrics for share, metrics in by_share.items()},
     "test": {
       "known items alone": before,

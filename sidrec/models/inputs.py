@@ -44,6 +44,7 @@ def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
 
   Raises:
     ValueError: if it lacks what the model reads.
+    TypeError: for times that are not int32, or ratings that are not float32.
   """
   events = history_BxS if isinstance(history_BxS, Events) else Events(history_BxS)
   wanted = {"time": inputs.times, "asked": inputs.asks, "rating": inputs.rating}
@@ -54,6 +55,12 @@ def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
       raise ValueError(
         f"the model reads {what} and the histories have none; make them with "
         "sidrec.Events.of(items, times, ratings, request_time)"
+      )
+    dtype = np.float32 if name == "rating" else np.int32
+    if wanted[name] and column.dtype != dtype:  # wider times would lose their upper bits
+      raise TypeError(
+        f"{name}_BxS is {column.dtype} and has to be {np.dtype(dtype)}; make it with "
+        "sidrec.Events.of"
       )
   return Events(events.item_BxS, *(columns[name] if wanted[name] else None for name in wanted))
 

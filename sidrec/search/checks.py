@@ -95,19 +95,8 @@ def checked_columns(events: Events, inputs: InputsConfig, first: int = 0) -> Eve
   """
   events = events_of(events, inputs)
   batch, length = events.shape
-  for name, dtype in {
-    "time_BxS": np.int32,
-    "asked_BxS": np.int32,
-    "rating_BxS": np.float32,
-  }.items():
-    column = getattr(events, name)
-    if column is None:
-      continue
-    if np.dtype(column.dtype) != dtype:
-      raise TypeError(
-        f"{name} is {column.dtype} and has to be {dtype.__name__}; make it with sidrec.Events.of"
-      )
-    if column.shape != (batch, length - first):
+  for name, column in zip(Events._fields[1:], events[1:], strict=True):
+    if column is not None and column.shape != (batch, length - first):
       raise ValueError(f"{name} has shape {column.shape}; give {(batch, length - first)}")
   if events.rating_BxS is not None and is_known(events.rating_BxS):
     checked_ratings(np.asarray(events.rating_BxS), inputs)

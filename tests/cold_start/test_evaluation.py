@@ -76,11 +76,13 @@ def test_the_report_says_what_was_held_out_and_chosen():
       "users_left_out": {"valid": 1, "test": 2},
       "largest_loss": 0.02,
       "share": 0.01,
+      "request_time": "sidrec: request_time=known",
       "valid": {"0": {"cold": kind}},
       "test": {"share 0.01": {"cold": kind, "warm": kind}},
     }
   )
   assert "605 items were held out" in text
+  assert text.endswith("Times: sidrec: request_time=known.\n")
   assert text.count("0.0500") == 3
   assert "6.1%" in text
   assert all(len(line) <= 100 for line in text.splitlines())

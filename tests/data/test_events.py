@@ -134,6 +134,13 @@ def test_events_that_contradict_themselves_are_refused(args, message):
     Events.of(*args)
 
 
+def test_users_may_live_further_apart_than_one_history_may_last():
+  histories = make_histories([[0, 1, 2], [3, 4, 5]])
+  histories = histories._replace(time_T=np.array([0, 1, 2, 10**10, 10**10 + 1, 10**10 + 2]))
+  batch = batches.packed_batches(histories, 4, 1, 0, inputs=InputsConfig(gap=True))(0)
+  assert batch["time_BxS"].tolist() == [[-2, -1, -2, -1]]
+
+
 def test_histories_without_a_request_are_refused_where_it_is_read():
   with pytest.raises(ValueError, match=r"reads the request's time .* give histories\._replace"):
     last_events(LOG, 4, np.arange(2), KNOWN)

@@ -198,6 +198,13 @@ def test_configs_and_data_sets_are_groups_of_their_own(tmp_path):
   ]
 
 
+def test_a_table_names_what_models_know_of_the_request(tmp_path):
+  known = PROTOCOL._replace(request_time="sidrec: request_time=known")
+  timed = the_group(make_run(tmp_path / "timed", 0, protocol=known))
+  assert "beams; sidrec: request_time=known\n" in group_text(timed, "test", 20)
+  assert "request_time" not in group_text(the_group(make_run(tmp_path / "off", 0)), "test", 20)
+
+
 def test_runs_of_one_name_and_other_settings_are_refused(tmp_path):
   folders = [
     make_run(tmp_path / "ml1m", 0),

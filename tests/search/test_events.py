@@ -21,7 +21,7 @@ from sidrec.search.settings import SearchConfig
 KNOWN = InputsConfig(gap=True, time_bias=True, rating=True, request_time="known")
 NO_BIAS = InputsConfig(gap=True, rating=True)
 LENGTHS = [3, 0, 90, 5, 1, 4, 2, 66, 6]
-NUM_ITEMS, LENGTH = 30, 6
+NUM_ITEMS, LENGTH = 30, 64
 SEARCH = SearchConfig(beams=NUM_ITEMS, batch_size=8)
 
 
@@ -81,7 +81,7 @@ def test_the_beam_finds_the_best_of_all_items():
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
 def test_users_on_eight_devices_get_what_single_requests_get_on_one(setting):
   model, params, trie, _ = make(setting)
-  users = np.array([8, 2, 1, 0, 4, 7, 3])
+  users = np.array([8, 0, 4, 3, 6])  # so short that a batch is half as wide as its longest row
   result = make_recommend_users(model, trie, SEARCH, make_mesh())(params, LOG, users)
   for row, user in enumerate(users):
     events = events_of(user)
@@ -132,7 +132,7 @@ def test_sasrec_ranks_users_as_single_requests():
   init = lambda key: model.init(key, example_events(shape, model.config), method="states")
   draw = lambda x: jax.numpy.asarray(rng.normal(0, 0.5, x.shape), jax.numpy.float32)
   params = jax.tree.map(draw, jax.eval_shape(init, jax.random.key(0))["params"])
-  users = np.array([7, 1, 5])
+  users = np.array([7, 2, 5])
   found = exact.make_sasrec_recommend_users(model, 4, 8, make_mesh())(params, LOG, users)
   single = jax.jit(lambda events: exact.recommend(model, params, events, 4))
   for row, user in enumerate(users):
