@@ -1,7 +1,6 @@
 """Files that users name besides logs: from a bucket they say what they say on the disk."""
 
 import io
-import json
 
 import buckets
 import numpy as np
@@ -12,6 +11,7 @@ from sidrec.catalogue import lcrec_index
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie import files as trie_files
 from sidrec.catalogue.trie.trie import build_trie
+from sidrec.core.checked_json import checked_text
 from sidrec.core.paths import as_path
 from sidrec.data.sources.build import item_table
 from sidrec.evaluation import report, results
@@ -125,7 +125,7 @@ def test_results_of_a_run(bucket):
   means = {"sidrec": {"test": {"masked": {"recall@10": 0.5}}}}
   report.write_evaluation(f"{folder}/evaluation.json", protocol, means)
   report.write_per_user(f"{folder}/per_user.npz", per_user)
-  as_path(f"{folder}/config.json").write_text(json.dumps({"seed": 1}))
+  as_path(f"{folder}/config.json").write_text(checked_text({"seed": 1}))
   run = results.read_run(folder)
   assert (run.folder, run.config_name, run.settings) == (folder, "shop", {"seed": 1})
   assert run.per_user["sidrec/test/masked/recall@10"].tolist() == [0, 1]

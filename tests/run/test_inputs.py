@@ -63,10 +63,10 @@ def test_the_library_gives_what_the_run_evaluates(run):
   times = [[START + 3600 * t * t for t in range(7)]] * 3
   stars = [[1 + trained.dataset.items.ids_N[item] % 5 for item in row] for row in rows]
   events = sidrec.Events.of(rows, times, stars, START + 3600 * 49)
-  alone = trained.recommend(events, 5)
+  alone = trained.recommend_rows(events, 5)
   np.testing.assert_array_equal(alone.item_BxK, found.item_BxK[:, :5])
   with pytest.raises(ValueError, match="the model reads times and the histories have none"):
-    trained.recommend(rows, 5)
+    trained.recommend_rows(rows, 5)
 
 
 def test_requests_name_their_time(run, capsys):
