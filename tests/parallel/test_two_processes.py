@@ -70,6 +70,7 @@ def test_two_processes_train_as_one_does(tmp_path, train_in, undisturbed, device
   )
 
 
+@pytest.mark.slow
 def test_signals_and_a_lost_process_change_nothing(tmp_path, train_in, undisturbed):
   folder = tmp_path / "run"
   for process, step in [(0, 4), (1, 12)]:

@@ -19,7 +19,7 @@ from sidrec.evaluation.results import read_run
 from sidrec.run.load import load_sasrec, load_semantic_ids
 from sidrec.run.stages import run_to, status_text
 
-FOLDERS = int(os.environ.get("SIDREC_FUZZ", "40"))
+FOLDERS = int(os.environ.get("SIDREC_FUZZ", "20"))
 CPU_SECONDS = 5.0  # the most that an answer, or a sentence, may take
 SECONDS = 60.0  # by the clock, on a machine that does other things
 KINDS = ["bytes"] * 4 + ["empty", "missing", "a folder", "a loop", "another file's content"]
