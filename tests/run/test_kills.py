@@ -82,17 +82,23 @@ def test_a_killed_run_goes_on_to_the_same_end_and_can_always_recommend(tmp_path)
   expected, after = results(undisturbed), recommended(undisturbed)
   assert before[0] != after[0]
 
-  rng, kills = random.Random(0), 0
+  rng, kills, runs = random.Random(0), 0, 0
   while kills < KILLS:
-    workdir = tmp_path / f"killed {kills}"
+    runs += 1
+    workdir = tmp_path / f"killed {runs}"
     shutil.copytree(tmp_path / "before", workdir, symlinks=True)
     for _ in range(KILLS_A_RUN):
-      process = start(workdir, AFTER, cache)
-      time.sleep(rng.uniform(0, duration))
-      os.killpg(process.pid, signal.SIGKILL)
-      process.communicate()
+      process, began = start(workdir, AFTER, cache), time.monotonic()
+      try:
+        process.communicate(timeout=rng.uniform(0, duration))
+        duration = min(duration, time.monotonic() - began)  # it came to its end
+        break
+      except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
       kills += 1
       found = recommended(workdir)
       assert found in (before, after), f"kill {kills}"
     to_the_end(workdir, AFTER, cache)
     np.testing.assert_equal(results(workdir), expected, f"after kill {kills}")
+    print(f"{kills} kills in {runs} runs")
