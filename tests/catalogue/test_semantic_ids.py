@@ -540,7 +540,7 @@ def text(**changes):
       r'"semantic_to_item" has \[1, 1\], which no item',
     ),
     (text(generation_method="x" * 99_999, num_items="y" * 99_999), r"'y+\.\.\.y+', not int$"),
-    ("[" * 5000, "not JSON that can be read .*nested too deeply"),
+    ("[" * 100_000, "not JSON that can be read .*nested too deeply"),
     ('{"metadata": {"num_items": ' + "9" * 5000 + "}}", "ids.json: .*limit"),
     (text(tokenizer=1), 'the "tokenizer" in the file is damaged'),
     (text().replace('"520":', '"0": [1, 1], "520":'), 'the key "0" stands twice'),

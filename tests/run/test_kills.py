@@ -53,7 +53,7 @@ def recommended(workdir):
     warnings.simplefilter("ignore")  # that a newer run is on its way
     run = sidrec.load(workdir)
   rows = [run.dataset.histories.of(user)[:-2].tolist() for user in range(5)]
-  result = run.recommend(rows)
+  result = run.recommend_rows(rows)
   return (
     run.config.seed,
     np.asarray(result.item_BxK).tolist(),
