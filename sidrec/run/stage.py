@@ -93,7 +93,7 @@ def run(last: Stage, config: RunConfig, workdir: epath.Path, manner: Manner = AS
         stack.enter_context(_locked_by_primary(workdir, manner.wait))
         is_locked = True
         # Another process may have done it, or changed what it builds on, in the meantime.
-        step = _shared_plan(stage, config, workdir, chain, manner.redo == stage.name)
+        step = _shared_plan(stage, config, workdir, chain, manner.redo == stage.name, step)
       if step.why:
         chain[stage.name] = _build(stage, config, workdir, chain, step)
       else:
@@ -170,13 +170,18 @@ def stages_to(last: Stage, config: RunConfig) -> dict[str, Stage]:
 
 
 def _shared_plan(
-  stage: Stage, config: RunConfig, workdir: epath.Path, chain: Chain, redo: bool
+  stage: Stage,
+  config: RunConfig,
+  workdir: epath.Path,
+  chain: Chain,
+  redo: bool,
+  before: Step | None = None,
 ) -> Step:
   """The primary host's plan, in all processes; others may not see the files yet."""
   made: list[Step] = []
 
   def plan() -> list[str]:
-    step = _plan(stage, config, workdir, chain, redo)
+    step = _plan(stage, config, workdir, chain, redo, before)
     made.append(step)
     return [step.generation.folder.name if step.generation else "", step.why]
 
@@ -187,10 +192,18 @@ def _shared_plan(
 
 
 def _plan(
-  stage: Stage, config: RunConfig, workdir: epath.Path, chain: Chain, redo: bool = False
+  stage: Stage,
+  config: RunConfig,
+  workdir: epath.Path,
+  chain: Chain,
+  redo: bool = False,
+  before: Step | None = None,
 ) -> Step:
+  """What there is to do; `before`, an earlier plan, has read files that need not be read again."""
   there = folders.generations(workdir, stage.name)
   known = {name: kept for g in there for name, kept in g.record.inputs.files.items()}
+  if before is not None and before.inputs is not None:
+    known |= before.inputs.files
   from_elsewhere = dict(stage.files(config))
   inputs = Inputs(
     as_json(stage.settings(config)),

@@ -10,6 +10,7 @@ import warnings
 import pytest
 from etils import epath
 
+from sidrec.core import checksums, content
 from sidrec.core.checked_json import checked_text, parse_checked
 from sidrec.core.content import stamps
 from sidrec.run.generations import generations
@@ -143,6 +144,19 @@ def test_other_content_of_equal_size_is_seen(kitchen, capsys):
   out = capsys.readouterr().out
   assert "first: done again, because log.csv has other content" in out
   assert "second: done again, because first was done again" in out
+
+
+def test_data_are_read_once_to_know_them(kitchen, monkeypatch):
+  read = []
+
+  def counted(path):
+    read.append(path)
+    return checksums.digest(path)
+
+  monkeypatch.setattr(content, "digest", counted)
+  kitchen.run()
+  kitchen.run()
+  assert read == [str(kitchen.log)]
 
 
 def test_new_data_answer_only_when_all_is_built_on_them(kitchen):
