@@ -116,7 +116,11 @@ def test_item_vectors_may_read_times_too(tmp_path):
   config.features.cooccurrence.weight = 0.0
   config.features.sasrec.update(weight=1.0, steps=1, width=8, history_length=8)
   config.features.sasrec.inputs.update(gap=True, time_bias=True, request_time="known")
-  run_to("tokenize", config, tmp_path / "run")
+  chain = run_to("tokenize", config, tmp_path / "run")
+  vectors_NxF = np.load(chain["tokenize"].file("vectors.npy"))
+  assert vectors_NxF.shape[0] == 30
+  assert np.isfinite(vectors_NxF).all()
+  assert vectors_NxF.std(axis=0).min() > 0
 
 
 def test_runs_without_inputs_are_known_by_the_settings_of_before(tmp_path):
