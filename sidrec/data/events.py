@@ -152,14 +152,19 @@ def _before(
         f"request {b} is made at {origin_B[b]}, before its newest event at {newest_B[b]}; give "
         "both in seconds, and a history that ends before the request"
       )
-  falls_BxS = real_BxS[:, 1:] & (np.diff(time_BxS, axis=1) < 0)
-  if falls_BxS.any():
-    raise ValueError(f"times of history {np.argwhere(falls_BxS)[0, 0]} decrease; oldest first")
+  check_order(time_BxS, real_BxS)
   time_BxS = np.where(real_BxS, time_BxS - origin_B[:, None], 0)
   time_BxS = _checked_seconds(time_BxS)
   if request_time is None:
     return time_BxS, None
   return time_BxS, asked_after(time_BxS, real_BxS)
+
+
+def check_order(time_BxS: np.ndarray, real_BxS: np.ndarray) -> None:
+  """Raises ValueError if times of a history's events decrease."""
+  falls_BxS = real_BxS[:, 1:] & (np.diff(time_BxS, axis=1) < 0)
+  if falls_BxS.any():
+    raise ValueError(f"times of history {np.argwhere(falls_BxS)[0, 0]} decrease; oldest first")
 
 
 def asked_after(time_BxS: np.ndarray, real_BxS: np.ndarray) -> np.ndarray:

@@ -73,3 +73,6 @@ class Wanted:
       raise TypeError(f"temperature is {t!r:.40}; give a number")
     if t is not None and not 0.01 <= t <= 100:
       raise ValueError(f"temperature is {t}; give 0.01 to 100")
+
+
+OPTIONS = tuple(field.name for field in dataclasses.fields(Wanted))

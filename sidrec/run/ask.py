@@ -1,6 +1,5 @@
 """Requests by original ids and titles: to item rows, and from what a search found to answers."""
 
-import dataclasses
 import functools
 import math
 import numbers
@@ -16,7 +15,7 @@ from sidrec.core.printable import printable
 from sidrec.data.batches import user_tokens
 from sidrec.data.dataset import Dataset
 from sidrec.models.base import SemanticIDModel
-from sidrec.run.answers import Answer, Id, Recommended, Wanted
+from sidrec.run.answers import OPTIONS, Answer, Id, Recommended, Wanted
 from sidrec.run.frames import histories_of_frame, is_frame
 from sidrec.search.beam import item_weight
 from sidrec.search.buckets import Found, Question
@@ -47,12 +46,12 @@ class Asker:
     self.dataset, self.ids, self.model, self.search = dataset, ids, model, search
     self._ids_N = dataset.items.ids_N.tolist()
     self._titles_N = dataset.items.titles_N.tolist()
-    self.row_of = {str(original): row for row, original in enumerate(self._ids_N)}
+    self.row_of = rows_by_id(dataset.items.ids_N)
 
   @functools.cached_property
   def user_of(self) -> dict[str, int]:
     """The row of each user, by original id as text."""
-    return {str(user): row for row, user in enumerate(self.dataset.histories.user_ids_U.tolist())}
+    return rows_by_id(self.dataset.histories.user_ids_U)
 
   @functools.cached_property
   def titles(self) -> TitleIndex:
@@ -189,6 +188,11 @@ class Asker:
     ]
 
 
+def rows_by_id(ids_N: np.ndarray) -> dict[str, int]:
+  """The row of each original id, which is looked for as text."""
+  return {str(original): row for row, original in enumerate(ids_N.tolist())}
+
+
 def listed(what: str, values: Any) -> list[Any]:
   """The values of a list, a tuple, an array or a column.
 
@@ -222,8 +226,7 @@ def wanted_of(options: dict[str, Any]) -> Wanted:
   Raises:
     TypeError: for an option that there is not.
   """
-  known = {field.name for field in dataclasses.fields(Wanted)}
   for name in options:
-    if name not in known:
-      raise TypeError(f"there is no option {name!r}; there are {', '.join(sorted(known))}")
+    if name not in OPTIONS:
+      raise TypeError(f"there is no option {name!r}; there are {', '.join(sorted(OPTIONS))}")
   return Wanted(**options)

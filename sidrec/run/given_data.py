@@ -38,7 +38,7 @@ def given_data(data: Any, items: Any, workdir: epath.Path, config: ConfigDict) -
     if items is not None:
       raise TypeError("a Dataset has its own items; give items with a table alone")
     path, dataset = folder / "dataset.npz", validate(data)
-    from_primary(lambda: _in(folder, lambda: save_dataset(path, dataset)))
+    from_primary(lambda: save_dataset(path, dataset))
     config.data.source, config.data.path = "dataset", str(path)
     return config
   if not is_frame(data):
@@ -61,10 +61,5 @@ def given_data(data: Any, items: Any, workdir: epath.Path, config: ConfigDict) -
 
 def _write_table(path: epath.Path, table: Any) -> str:
   frame = polars_frame(table)
-  from_primary(lambda: _in(path.parent, lambda: write_whole(path, frame.write_parquet)))
+  from_primary(lambda: write_whole(path, frame.write_parquet))
   return str(path)
-
-
-def _in(folder: epath.Path, write: Any) -> None:
-  folder.mkdir(parents=True, exist_ok=True)
-  write()

@@ -18,6 +18,7 @@ from sidrec.data.dataset import Histories, held_out_view
 from sidrec.data.events import InputsConfig
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
+from sidrec.run.ask import NOBODY, rows_by_id
 from sidrec.run.load import Recommender, load_recommender
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.search.batched import NOTHING_SHARED, Shared
@@ -102,7 +103,7 @@ def _whom(request: Request, recommender: Recommender) -> tuple[Histories, np.nda
   if request.users in ("all", ["all"], ("all",)):
     return histories, np.arange(histories.num_users)
   if request.user is not None:
-    known = _rows_of(histories.user_ids_U)
+    known = rows_by_id(histories.user_ids_U)
     rows = [_row_of(user, known, "user") for user in request.user]
   else:
     rows = rows_of_ids(request.users or (), histories.user_ids_U, "user")
@@ -173,7 +174,7 @@ def history_of_items(item_rows: Sequence[int]) -> Histories:
     item_T=np.asarray(item_rows, np.int32),
     time_T=np.zeros(count, np.int64),
     rating_T=np.full(count, np.nan, np.float32),
-    user_ids_U=np.array(["you"]),
+    user_ids_U=np.array([NOBODY]),
   )
 
 
@@ -184,7 +185,7 @@ def rows_of_ids(texts: Sequence[str] | str, ids_N: np.ndarray, what: str) -> lis
     ValueError: naming the first id that is not there, or if there is none at all.
     FileNotFoundError: if a file is not there.
   """
-  known = _rows_of(ids_N)
+  known = rows_by_id(ids_N)
   names = Names({name: [row] for name, row in known.items()}, str, ",")
   rows = []
   for text in [texts] if isinstance(texts, str) else texts:
@@ -197,10 +198,6 @@ def rows_of_ids(texts: Sequence[str] | str, ids_N: np.ndarray, what: str) -> lis
   if not rows:
     raise ValueError(f"no {what} is named; give {what} ids, such as {printable(next(iter(known)))}")
   return rows
-
-
-def _rows_of(ids_N: np.ndarray) -> dict[str, int]:
-  return {str(original): row for row, original in enumerate(ids_N.tolist())}
 
 
 def _row_of(name: str, known: Mapping[str, int], what: str) -> int:

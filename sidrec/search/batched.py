@@ -24,7 +24,7 @@ from sidrec.models.histories import check_histories
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search import beam
 from sidrec.search.checks import check_fit
-from sidrec.search.filters import Filters
+from sidrec.search.filters import Filters, list_width
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 
@@ -220,8 +220,4 @@ def history_width(longest: int, history_length: int) -> int:
 def _seen_rows(seen: SeenItems, users_B: np.ndarray) -> np.ndarray:
   """Seen items of each user, filled up to one of a few widths: int32 [B, 64 · 4^n]."""
   start_B, stop_B = seen.offsets_Up1[users_B], seen.offsets_Up1[users_B + 1]
-  longest = int((stop_B - start_B).max())
-  width = 64
-  while width < longest:
-    width *= 4
-  return gather(seen.item_S, start_B, stop_B, width)
+  return gather(seen.item_S, start_B, stop_B, list_width(int((stop_B - start_B).max()), 64))

@@ -21,7 +21,7 @@ from sidrec.models.histories import check_histories
 from sidrec.search import beam
 from sidrec.search.batched import history_width
 from sidrec.search.checks import check_fit
-from sidrec.search.filters import Filters
+from sidrec.search.filters import Filters, list_width
 from sidrec.search.settings import SearchConfig
 
 CPU_BATCHES = (1, 4, 16)  # a CPU is fastest while a batch stays in its caches
@@ -67,10 +67,7 @@ class NotCompiledError(ValueError):
 
 def listed_width(count: int) -> int:
   """64 · 4^n, the first that holds so many listed items."""
-  width = NARROWEST
-  while width < count:
-    width *= 4
-  return width
+  return list_width(count, NARROWEST)
 
 
 class BucketSearch:

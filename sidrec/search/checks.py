@@ -7,7 +7,7 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import as_array, as_int32, is_known
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.events import Events, InputsConfig, checked_ratings
+from sidrec.data.events import Events, InputsConfig, check_order, checked_ratings
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import check_histories
 from sidrec.models.inputs import events_of
@@ -110,9 +110,7 @@ def _check_times(events: Events, first: int) -> None:
   """Raises ValueError for times that contradict each other."""
   real_BxS = np.asarray(events.item_BxS)[:, first:] != NO_ITEM
   time_BxS = np.asarray(events.time_BxS).astype(np.int64)
-  falls_BxS = real_BxS[:, 1:] & (np.diff(time_BxS, axis=1) < 0)
-  if falls_BxS.any():
-    raise ValueError(f"times of history {np.argwhere(falls_BxS)[0, 0]} decrease; oldest first")
+  check_order(time_BxS, real_BxS)
   if events.asked_BxS is None:
     return
   asked_BxS = np.asarray(events.asked_BxS)

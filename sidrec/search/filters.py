@@ -107,10 +107,17 @@ def padded_lists(lists: Sequence[Sequence[int]]) -> np.ndarray:
     TypeError: unless there is a list of integers for each request.
   """
   item_BxJ = as_int32(from_lists("lists of items", lists))
-  width, longest = _NARROWEST, item_BxJ.shape[1]
+  longest = item_BxJ.shape[1]
+  more = list_width(longest, _NARROWEST) - longest
+  return np.pad(item_BxJ, ((0, 0), (0, more)), constant_values=NO_ITEM)
+
+
+def list_width(longest: int, narrowest: int) -> int:
+  """The columns of padded lists: the first of narrowest · 4^n that holds the longest."""
+  width = narrowest
   while width < longest:
     width *= 4
-  return np.pad(item_BxJ, ((0, 0), (0, width - longest)), constant_values=NO_ITEM)
+  return width
 
 
 def _sorted_rows(trie: Trie, item_BxJ: jax.Array) -> jax.Array:

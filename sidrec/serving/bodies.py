@@ -5,12 +5,11 @@ import math
 import time
 from typing import Any, NamedTuple
 
-from sidrec.run.answers import Id, Wanted
+from sidrec.run.answers import OPTIONS, Id, Wanted
 from sidrec.serving.settings import Limits
 from sidrec.serving.store import Event
 
 WHOM = ("user", "items", "titles")
-_OPTIONS = ("k", "exclude_seen", "forbidden", "allowed", "temperature")
 
 
 class RequestError(Exception):
@@ -83,7 +82,7 @@ def events_of(body: dict[str, Any], limits: Limits) -> list[Event]:
 
 
 def _asked(request: Any, where: str, limits: Limits) -> Asked:
-  _only(request, (*WHOM, *_OPTIONS), where)
+  _only(request, (*WHOM, *OPTIONS), where)
   whom = [name for name in WHOM if name in request]
   if len(whom) != 1:
     raise RequestError(422, f"{where} needs exactly one of {', '.join(WHOM)}")
@@ -95,7 +94,7 @@ def _asked(request: Any, where: str, limits: Limits) -> Asked:
   else:
     titles = _list(value, f"{where}.titles", limits.history)
     value = [_text(t, f"{where}.titles[{at}]", limits) for at, t in enumerate(titles)]
-  options = {option: request[option] for option in _OPTIONS if option in request}
+  options = {option: request[option] for option in OPTIONS if option in request}
   for option in ("forbidden", "allowed"):
     if option in options and not (option == "allowed" and options[option] is None):
       options[option] = _ids(options[option], f"{where}.{option}", limits.listed, limits)
