@@ -29,16 +29,15 @@ tests ran beside it), most of them the evaluation of all users.
 
 from ml_collections import ConfigDict
 
-from configs import common
-from sidrec.config import check_variant
+from sidrec.config import amazon_config, check_variant, shrink_amazon
 
 
 def get_config(variant: str = "") -> ConfigDict:
   check_variant(__file__, variant)
-  config = common.amazon("amazon-beauty", variant)
+  config = amazon_config("amazon-beauty", variant)
   config.train.steps = 2400  # 23 passes
   config.sasrec.train.steps = 1600  # 38 passes
   config.sasrec.train.validate_every = 200
   if variant == "tiny":
-    common.shrink(config)
+    shrink_amazon(config)
   return config

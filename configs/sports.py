@@ -23,17 +23,16 @@ is the evaluation of all users, as on Beauty.
 
 from ml_collections import ConfigDict
 
-from configs import common
-from sidrec.config import check_variant
+from sidrec.config import amazon_config, check_variant, shrink_amazon
 
 
 def get_config(variant: str = "") -> ConfigDict:
   check_variant(__file__, variant)
-  config = common.amazon("amazon-sports", variant)
+  config = amazon_config("amazon-sports", variant)
   config.train.steps = 3600
   config.train.validate_every = 400
   config.sasrec.train.steps = 2400
   config.sasrec.train.validate_every = 300
   if variant == "tiny":
-    common.shrink(config)
+    shrink_amazon(config)
   return config

@@ -1,6 +1,7 @@
 """sidrec: generative recommendation with semantic IDs in JAX/Flax."""
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
@@ -60,6 +61,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
   """Loads the rest of the API when it is first asked for: semantic IDs alone need no JAX."""
+  if name == "__version__":
+    return importlib.metadata.version("sidrec")
   if name not in __all__:
     raise AttributeError(f"module 'sidrec' has no attribute {name!r}")
   return getattr(importlib.import_module("sidrec.api"), name)

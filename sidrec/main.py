@@ -12,6 +12,7 @@ from sidrec import flags
 from sidrec.cold_start.measure import cold_start
 from sidrec.parallel import hosts, preemption
 from sidrec.run import recommend
+from sidrec.run.ending import ending
 from sidrec.run.seeds import evaluate_seeds
 from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.training.profile import enable_compilation_cache
@@ -66,6 +67,7 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
     case "all":
       run_to("evaluate", config, workdir, manner)
       recommend.show_first_users(config, workdir)
+      print(ending(workdir))
     case _:
       run_to(mode, config, workdir, manner)
 

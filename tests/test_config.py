@@ -10,7 +10,7 @@ from sidrec.config import default_config, run_name
 from sidrec.models.sasrec import SASRecConfig
 
 FOLDER = Path(__file__).parents[1] / "configs"
-CONFIGS = sorted(path for path in FOLDER.glob("*.py") if path.name != "common.py")
+CONFIGS = sorted(FOLDER.glob("*.py"))
 
 
 def load(path):

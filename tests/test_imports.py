@@ -20,12 +20,16 @@ ROOMS = [
   "run",
   "cold_start",
   "config",
+  "shipped_configs",
+  "stored_config",
   "api",
   "serving",
   "__init__",
   "flags",
   "generate_semantic_ids",
   "main",
+  "command",
+  "__main__",
   "bench",
 ]
 

@@ -74,7 +74,7 @@ def cold_start(
     },
     outputs=lambda config: ("cold_start.json", "cold_start.txt"),
     build=build,
-    shows="cold_start.txt",
+    shows=lambda done: done.file("cold_start.txt").read_text(encoding="utf-8"),
   )
   return run(stage, config, workdir, manner if of_stage else manner._replace(redo=""))
 

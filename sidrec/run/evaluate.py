@@ -16,8 +16,9 @@ from sidrec.evaluation.baselines import (
 )
 from sidrec.evaluation.evaluate import Evaluation, evaluate
 from sidrec.evaluation.protocol import SPLITS, Protocol, protocol_of, request_times
+from sidrec.evaluation.summary import summary_text
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.generations import Chain
+from sidrec.run.generations import Chain, Generation
 from sidrec.run.load import recommender_of, sasrec_of
 from sidrec.run.sasrec import SASREC
 from sidrec.run.settings import RunConfig
@@ -80,13 +81,13 @@ def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluati
     trained["sasrec"] = sasrec_of(config, chain)
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   num_items, num_results = dataset.items.num_items, config.search.results
-  return dataset, {
-    name: {
-      split: evaluate(recommend_users, params, task, num_items, num_results)
-      for split, task in tasks.items()
-    }
-    for name, (recommend_users, params) in trained.items()
-  }
+  found: Evaluations = {}
+  for name, (recommend_users, params) in trained.items():
+    for split, task in tasks.items():
+      print(f"evaluate: {name} on {split}, {task.histories.num_users:,} users", flush=True)
+      one = evaluate(recommend_users, params, task, num_items, num_results)
+      found.setdefault(name, {})[split] = one
+  return dataset, found
 
 
 def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
@@ -98,6 +99,7 @@ def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
     "popular": popularity(training, num_items),
   }
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+  print(f"evaluate: {', '.join(baselines)}", flush=True)
   return {
     name: {
       split: evaluate_baseline(score, task, num_items, config.search.results)
@@ -112,11 +114,17 @@ def _settings(config: RunConfig) -> dict[str, Any]:
   return {"search": to_dict(config.search), **sasrec}
 
 
+def shown(done: Generation) -> str:
+  """What a finished evaluation says on the terminal; the files have the rest."""
+  results = report.read_evaluation(done.file("evaluation.json"))["results"]
+  return summary_text(results, report.read_per_user(done.file("per_user.npz")))
+
+
 EVALUATE = Stage(
   "evaluate",
   after=lambda config: (TRAIN, SASREC) if config.sasrec.enabled else (TRAIN,),
   settings=_settings,
   outputs=lambda config: ("per_user.npz", "evaluation.json", "evaluation.txt"),
   build=write_evaluations,
-  shows="evaluation.txt",
+  shows=shown,
 )

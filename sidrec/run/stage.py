@@ -37,7 +37,7 @@ class Stage(NamedTuple):
       interrupted run with equal inputs there. All processes call it; only the primary host writes.
     files: config → JSON-able: what it reads from elsewhere. The entry 'files' holds stamps of
       files, see `core.content`, and counts by their contents; the others count as they are.
-    shows: an output whose text is printed at the end, also where it was kept.
+    shows: the finished generation → text that is printed at the end, also where it was kept.
   """
 
   name: str
@@ -46,7 +46,7 @@ class Stage(NamedTuple):
   outputs: Callable[[RunConfig], Sequence[str]]
   build: Callable[[RunConfig, epath.Path, Chain], None]
   files: Callable[[RunConfig], Mapping[str, Any]] = _nothing
-  shows: str | None = None
+  shows: Callable[[Generation], str] | None = None
 
 
 class Manner(NamedTuple):
@@ -101,7 +101,7 @@ def run(last: Stage, config: RunConfig, workdir: epath.Path, manner: Manner = AS
         chain[stage.name] = _kept(step)
     from_primary(lambda: _tidy(order, config, workdir, chain, is_locked))
   if last.shows:
-    print(chain[last.name].file(last.shows).read_bytes().decode())
+    print(last.shows(chain[last.name]))
   return chain
 
 
@@ -230,6 +230,7 @@ def _build(
   """Builds a stage in a folder of its own, which counts when its record says it is finished."""
   if step.why != "not done yet":
     print(f"{stage.name}: done again, because {step.why}")
+  began = time.monotonic()
 
   def start() -> str:
     assert step.inputs is not None
@@ -248,6 +249,7 @@ def _build(
     write_record(folder, Record(stage.name, step.inputs, outputs, now))
 
   from_primary(finish)
+  print(f"{stage.name}: done in {time.monotonic() - began:.0f} s")
   return folders.open_generation(workdir, folder.name)
 
 

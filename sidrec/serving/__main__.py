@@ -109,13 +109,5 @@ def main(argv: Sequence[str] | None = None) -> int:
   return 0
 
 
-def command() -> int:
-  """The program `sidrec`: `sidrec serve` is `python -m sidrec.serving`."""
-  if sys.argv[1:2] != ["serve"]:
-    print("sidrec: sidrec serve --workdir=FOLDER serves a trained run", file=sys.stderr)
-    return 2
-  return main(sys.argv[2:])
-
-
 if __name__ == "__main__":
   sys.exit(main())

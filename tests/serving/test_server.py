@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from sidrec.serving.__main__ import arguments, command, is_loopback, main, read_token, serve
+from sidrec.serving.__main__ import arguments, is_loopback, main, read_token, serve
 from sidrec.serving.app import make_app
 from sidrec.serving.server import Server
 from sidrec.serving.settings import Limits
@@ -174,15 +174,6 @@ def test_sigterm_answers_what_was_accepted_and_ends_with_0(workdir, tmp_path):
     assert client.ended is None or isinstance(client.ended, ConnectionRefusedError)
     assert len(store.items_of(f"load {client.number}", 10**6)) == client.appended
   store.close()
-
-
-def test_the_program_serves(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(sys, "argv", ["sidrec", "serve", f"--workdir={tmp_path}"])
-  assert command() == 1
-  assert "there is no run in" in capsys.readouterr().err
-  monkeypatch.setattr(sys, "argv", ["sidrec", "server"])
-  assert command() == 2
-  assert "sidrec serve --workdir=FOLDER" in capsys.readouterr().err
 
 
 def test_hosts_that_others_reach_need_a_token(tmp_path, capsys):

@@ -1,0 +1,92 @@
+"""Every command: what it does, which flags it takes, and how it is called."""
+
+from typing import NamedTuple
+
+EVERYWHERE = ("workdir", "compilation_cache")
+STAGES = (*EVERYWHERE, "redo", "wait", "profile")
+CLUSTER = ("coordinator", "num_processes", "process_id", "start_timeout", "heartbeat_timeout")
+ASKING = ("user", "users", "history", "items", "allow", "deny", "k", "exclude_seen", "split")
+ASKING += ("draw", "request_time", "output")
+
+
+class Command(NamedTuple):
+  """A command that is a mode of `sidrec.main`."""
+
+  mode: str
+  summary: str
+  flags: tuple[str, ...]
+  examples: tuple[str, ...]
+
+
+class Program(NamedTuple):
+  """A command with flags of its own."""
+
+  module: str  # whose main(argv) runs it, and returns the exit status
+  summary: str
+  takes_run: bool  # the first argument may be a run's folder, in place of --workdir
+
+
+COMMANDS: dict[str, Command | Program] = {
+  "run": Command(
+    "all",
+    "All stages, from the raw log to recommendations.",
+    (*STAGES, *CLUSTER),
+    ("sidrec run demo", "sidrec run custom --data.path=log.csv --workdir=runs/shop"),
+  ),
+  "prepare": Command(
+    "prepare",
+    "Reads the log, and says what it dropped or assumed.",
+    (*STAGES, *CLUSTER),
+    ("sidrec prepare custom --data.path=log.csv --data.table.columns.user=customer",),
+  ),
+  "tokenize": Command(
+    "tokenize",
+    "Makes item vectors and semantic IDs, and reports on their quality.",
+    (*STAGES, *CLUSTER),
+    ("sidrec tokenize demo", "sidrec tokenize demo --tokenizer.name=residual_kmeans"),
+  ),
+  "train": Command(
+    "train",
+    "Trains the recommender; an interrupted training goes on.",
+    (*STAGES, *CLUSTER),
+    ("sidrec train demo", "sidrec train ml1m --train.steps=100 --workdir=runs/short"),
+  ),
+  "sasrec": Command(
+    "sasrec",
+    "Trains SASRec, the embedding baseline.",
+    (*STAGES, *CLUSTER),
+    ("sidrec sasrec ml1m",),
+  ),
+  "evaluate": Command(
+    "evaluate",
+    "Ranks all items for all users, next to the baselines.",
+    (*STAGES, *CLUSTER, "seeds"),
+    ("sidrec evaluate demo", "sidrec evaluate ml1m --seeds=3", "sidrec evaluate runs/demo"),
+  ),
+  "cold-start": Command(
+    "cold_start",
+    "Holds items out of training, and measures how well they are recommended.",
+    (*STAGES, *CLUSTER),
+    ("sidrec cold-start demo",),
+  ),
+  "recommend": Command(
+    "recommend",
+    "Prints or writes what to recommend to users, or after items.",
+    (*EVERYWHERE, *CLUSTER, *ASKING),
+    (
+      "sidrec recommend runs/demo --user=8",
+      'sidrec recommend runs/demo --history="Inception (2010), Looper (2012)" --k=5',
+      "sidrec recommend runs/demo --users=all --output=lists.jsonl",
+    ),
+  ),
+  "status": Command(
+    "status",
+    "Says which stages are done, and which would be done again and why.",
+    ("workdir",),
+    ("sidrec status runs/demo", "sidrec status demo --train.steps=2000"),
+  ),
+  "serve": Program("sidrec.serving.__main__", "Serves a run over HTTP.", True),
+  "configs": Program(
+    "sidrec.command.configs", "Lists, shows and copies the shipped configs.", False
+  ),
+}

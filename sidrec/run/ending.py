@@ -1,0 +1,19 @@
+"""How a complete run ends: where it lies, and what to do with it."""
+
+import shlex
+
+from etils import epath
+
+
+def ending(workdir: epath.Path) -> str:
+  """The last lines that a run prints."""
+  folder = shlex.quote(str(workdir))
+  return "\n".join(
+    [
+      "",
+      f"The run is in {workdir}; its evaluation.txt has all metrics, intervals and the protocol.",
+      f"  sidrec recommend {folder} --users=all --output=lists.jsonl",
+      f"  sidrec serve {folder}",
+      f"  sidrec status {folder}",
+    ]
+  )
