@@ -78,7 +78,8 @@ def commands_of(block):
     words = shlex.split(line, comments=True)
     while words:
       stop = words.index("&&") if "&&" in words else len(words)
-      commands.append(Command(block.name, words[:stop]))
+      command = ["python", "-m", *words[:stop]] if words[0] == "sidrec" else words[:stop]
+      commands.append(Command(block.name, command))
       words = words[stop + 1 :]
   return commands
 
@@ -123,7 +124,9 @@ def work(jobs, folder, **environment):
 
 
 def flags_of(command):
-  """(module, flags) whose flags can be checked, or None."""
+  """(module, flags) whose flags can be checked, or None, also for what works on a run."""
+  if command.module == "sidrec" and ("configs" in command.words or "runs/" in command.words[4]):
+    return None
   if command.module:
     return command.words[2:]
   if command.words[0].startswith("launch/"):

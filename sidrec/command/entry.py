@@ -56,6 +56,7 @@ def _mode(name: str, command: Command, arguments: list[str]) -> int:
     argv = ["sidrec", *translated(name, command, arguments, booleans)]
   except (ValueError, OSError) as error:
     return _refused(str(error))
+  sys.argv = argv  # where ml_collections looks for the settings that are changed
   app.run(door.main, argv=argv, flags_parser=door_flags.parse)
   return 0
 

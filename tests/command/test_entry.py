@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import shlex
+import sys
 
 import pytest
 from absl import app, flags
@@ -16,6 +17,7 @@ from sidrec.command.translate import translated
 def called(monkeypatch):
   """What sidrec.main is called with."""
   calls = []
+  monkeypatch.setattr(sys, "argv", sys.argv)
   monkeypatch.setattr(app, "run", lambda main, argv, flags_parser: calls.append(argv))
   return calls
 
@@ -58,6 +60,7 @@ def test_the_examples_are_commands_that_work(tmp_path, monkeypatch):
 def test_a_command_calls_main_with_its_flags(called):
   assert entry.run(["train", "demo", "--train.steps=3"]) == 0
   ((program, *rest),) = called
+  assert sys.argv == [program, *rest]  # where ml_collections looks
   assert program == "sidrec"
   assert rest[0] == "--mode=train"
   assert rest[-1] == "--config.train.steps=3"
