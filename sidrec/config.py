@@ -9,11 +9,14 @@ from ml_collections import ConfigDict
 
 from sidrec.core.settings import to_dict
 from sidrec.run.settings import RunConfig
+from sidrec.tokenizers.registry import SETTINGS as TOKENIZER_SETTINGS
 
 
 def default_config() -> ConfigDict:
   """Every setting there is. A name that is not here is refused, with the nearest one that is."""
-  return ConfigDict(to_dict(RunConfig()))
+  config = ConfigDict(to_dict(RunConfig()))
+  config.tokenizer.plugins = {name: to_dict(own) for name, own in TOKENIZER_SETTINGS.items()}
+  return config
 
 
 def custom_config() -> ConfigDict:

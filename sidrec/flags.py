@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, config_flags
 
 from sidrec.config import run_name
 from sidrec.core.paths import as_path
+from sidrec.plugins import load_plugins
 from sidrec.run import recommend
 from sidrec.run.stage import Manner
 
@@ -26,6 +27,7 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_integer("seeds", 1, "evaluate: how many seeds, a run of its own for each.")
   flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
   flags.DEFINE_string("compilation_cache", None, "Folder where later runs find what was compiled.")
+  flags.DEFINE_multi_string("plugin", None, "A Python file that registers tokenizers or sources.")
   flags.DEFINE_integer("profile", None, "Training steps to trace into <workdir>/profile.", 0)
 
   # Lists: commas between, several flags add up, @FILE stands for the lines of a file.
@@ -56,13 +58,26 @@ def parse(arguments: list[str]) -> list[str]:
     if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a title's letters
       stream.reconfigure(errors="backslashreplace")
   try:
+    load_plugins(named_plugins(arguments))  # before a config that names what they register
     return app.parse_flags_with_usage(arguments)
+  except (ValueError, OSError) as error:
+    sys.exit(f"sidrec: {error}")
   except ModuleNotFoundError as error:
     sys.exit(f"sidrec: {error}, which the config imports; run from the folder that holds configs/")
   except (AttributeError, KeyError) as error:
     reason = error.args[0]  # an AttributeError of ml_collections wraps the KeyError
     reason = str(reason.args[0] if isinstance(reason, KeyError) else reason)
     sys.exit(f"sidrec: no such setting: {' '.join(reason.split())}")
+
+
+def named_plugins(arguments: list[str]) -> list[str]:
+  """The files of --plugin=FILE and --plugin FILE, before anything else is read."""
+  files = []
+  for at, argument in enumerate(arguments):
+    name, equals, value = argument.partition("=")
+    if name in ("--plugin", "-plugin"):
+      files += [value] if equals else arguments[at + 1 : at + 2]
+  return files
 
 
 def config() -> ConfigDict:

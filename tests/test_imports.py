@@ -22,6 +22,7 @@ ROOMS = [
   "config",
   "shipped_configs",
   "stored_config",
+  "plugins",
   "api",
   "serving",
   "__init__",

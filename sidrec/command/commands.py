@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-EVERYWHERE = ("workdir", "compilation_cache")
+EVERYWHERE = ("workdir", "compilation_cache", "plugin")
 STAGES = (*EVERYWHERE, "redo", "wait", "profile")
 CLUSTER = ("coordinator", "num_processes", "process_id", "start_timeout", "heartbeat_timeout")
 ASKING = ("user", "users", "history", "items", "allow", "deny", "k", "exclude_seen", "split")
@@ -82,7 +82,7 @@ COMMANDS: dict[str, Command | Program] = {
   "status": Command(
     "status",
     "Says which stages are done, and which would be done again and why.",
-    ("workdir",),
+    ("workdir", "plugin"),
     ("sidrec status runs/demo", "sidrec status demo --train.steps=2000"),
   ),
   "serve": Program("sidrec.serving.__main__", "Serves a run over HTTP.", True),

@@ -40,11 +40,16 @@ def tokenize(config: RunConfig, folder: epath.Path, before: Chain) -> None:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
+  registry.check_name(config.tokenizer.name)
   code = [*block_code(), *registry.code_of(config.tokenizer.name)]
+  tokenizer = to_dict(config.tokenizer)
+  del tokenizer["plugins"]  # those of others decide nothing
+  if own := registry.own_settings(config.tokenizer):
+    tokenizer["plugins"] = {config.tokenizer.name: own}
   return {
     "seed": config.seed,
     "features": without_paths("features", without_idle_inputs(to_dict(config.features))),
-    "tokenizer": without_paths("tokenizer", to_dict(config.tokenizer)),
+    "tokenizer": without_paths("tokenizer", tokenizer),
     **({"code of tokenizer and features": code} if code else {}),
   }
 

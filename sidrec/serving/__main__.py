@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sidrec.api import load
 from sidrec.core.paths import as_path, is_local
+from sidrec.plugins import load_plugins
 from sidrec.serving.settings import Limits
 from sidrec.serving.store import Store
 from sidrec.training.profile import enable_compilation_cache
@@ -25,6 +26,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
   parser.add_argument("--token_file", help="file of the token that every request must bring")
   parser.add_argument("--store", help="file of events; default WORKDIR/serving/events.sqlite")
   parser.add_argument("--compilation_cache", help="folder where later starts find what is compiled")
+  parser.add_argument(
+    "--plugin", action="append", default=[], help="file that registers tokenizers"
+  )
   parser.add_argument("--max_waiting", type=int, default=Limits.waiting, help="requests that wait")
   return parser.parse_args(argv)
 
@@ -82,6 +86,7 @@ def serve(args: argparse.Namespace) -> None:
     raise ValueError(f"--max_waiting={args.max_waiting}; give at least 1")
   if args.compilation_cache:
     enable_compilation_cache(args.compilation_cache)
+  load_plugins(args.plugin)
   run = load(args.workdir)
   store = Store(store_path(args.workdir, args.store))
   service = Service(run, store, Limits(waiting=args.max_waiting))

@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-from sidrec.core.settings import to_dict, unknown_name
+from sidrec.core.settings import from_dict, to_dict, unknown_name
 from sidrec.core.source_code import code_hashes
 from sidrec.parallel.mesh import make_mesh
 from sidrec.tokenizers.base import Array, Params, Tokenizer
@@ -23,7 +24,9 @@ from sidrec.training.task import Task
 
 # (config, task, key, vectors_NxF) → params: trains an RQ-VAE.
 Train = Callable[[RQVAEConfig, Task, jax.Array, Array], Params]
-Make = Callable[[TokenizerConfig, Train], Tokenizer]
+Make = Callable[
+  ..., Tokenizer
+]  # (config, train), and the settings of a registered one that has any
 
 
 def make_tokenizer(config: TokenizerConfig, train: Train) -> Tokenizer:
@@ -36,16 +39,57 @@ def make_tokenizer(config: TokenizerConfig, train: Train) -> Tokenizer:
   Raises:
     ValueError: for an unknown name, or settings that make no sense.
   """
-  if config.name not in TOKENIZERS:
-    raise unknown_name("tokenizer.name", config.name, (*TOKENIZERS, "file"))
-  return TOKENIZERS[config.name](config, train)._replace(settings=config)
+  check_name(config.name)
+  own = (
+    [from_dict(type(SETTINGS[config.name]), own_settings(config))]
+    if config.name in SETTINGS
+    else []
+  )
+  return TOKENIZERS[config.name](config, train, *own)._replace(settings=config)
 
 
-def register_tokenizer(name: str, make: Make) -> None:
-  """Makes a tokenizer known by a name, which configs can then give; ValueError if it is taken."""
+def check_name(name: str) -> None:
+  """Raises ValueError for a tokenizer that is not registered."""
+  if name not in (*TOKENIZERS, "file"):
+    error = unknown_name("tokenizer.name", name, (*TOKENIZERS, "file"))
+    raise ValueError(f"{error}, or load the plugin that registers it (--plugin=FILE)")
+
+
+def register_tokenizer(name: str, make: Make, settings: Any = None) -> None:
+  """Makes a tokenizer known by a name, which configs can then give.
+
+  Args:
+    name: for `config.tokenizer.name`.
+    make: (config, train) → a `Tokenizer`. `config.num_levels` and `config.codebook_size` say how
+      many codes it has to give; `train` trains an RQ-VAE, if it wants one.
+    settings: a frozen dataclass of its own settings with their defaults. Configs made after this
+      call have them as `config.tokenizer.plugins.<name>`, and `make` gets them as a third argument.
+
+  Raises:
+    ValueError: if the name is taken.
+    TypeError: for settings that are no dataclass.
+  """
   if name in TOKENIZERS or name == "file":
     raise ValueError(f"there is a tokenizer {name!r} already; choose another name")
+  if settings is not None:
+    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
+      raise TypeError(f"settings of the tokenizer {name!r} are no instance of a dataclass")
+    SETTINGS[name] = settings
   TOKENIZERS[name] = make
+
+
+def own_settings(config: TokenizerConfig) -> dict[str, Any]:
+  """Those of a registered tokenizer, all of them; {} if it has none.
+
+  Raises:
+    ValueError: for a setting that it does not have.
+  """
+  if config.name not in SETTINGS:
+    return {}
+  given = config.plugins.get(config.name, {})
+  return to_dict(
+    from_dict(type(SETTINGS[config.name]), {**to_dict(SETTINGS[config.name]), **given})
+  )
 
 
 def code_of(name: str) -> list[str]:
@@ -97,6 +141,7 @@ def _category(config: TokenizerConfig, train: Train) -> Tokenizer:
   return category(len(path), config.codebook_size, make_tokenizer(rest, train))
 
 
+SETTINGS: dict[str, Any] = {}  # registered tokenizer → its settings, a dataclass with its defaults
 TOKENIZERS: dict[str, Make] = {
   "rqvae": _rqvae,
   "residual_kmeans": lambda c, _: residual_kmeans(

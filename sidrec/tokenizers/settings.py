@@ -1,7 +1,7 @@
 """The settings of the tokenizers, `config.tokenizer`, with their defaults."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from sidrec.core.settings import check_choices
 
@@ -138,6 +138,8 @@ class TokenizerConfig:
   lsh: LSHSettings = LSHSettings()
   category: CategorySettings = CategorySettings()
   file: FileSettings = FileSettings()
+  # Settings of registered tokenizers, by name.
+  plugins: dict[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     """Raises ValueError for a setting that makes no sense."""
