@@ -66,6 +66,8 @@ def make_logger(
   lines = GrowingFile(workdir / "metrics.jsonl")
   events = Events(workdir / "tensorboard" / stage, start_step)
   display = Display(stage, total_steps, start_step, sys.stderr)
+  if start_step:
+    display.note(f"{stage}: goes on from step {start_step} of {total_steps}, which was saved")
 
   def scalars(step: int, values: Mapping[str, Any]) -> None:
     numbers = {name: float(value) for name, value in values.items()}

@@ -127,6 +127,11 @@ def test_a_validation_is_shown_and_training_scalars_are_not(tmp_path, capsys):
   )
 
 
+def test_a_training_that_goes_on_says_so(tmp_path, capsys):
+  make_logger(tmp_path, "train", 9, start_step=4).close()
+  assert capsys.readouterr().err == "train: goes on from step 4 of 9, which was saved\n"
+
+
 def test_a_terminal_gets_a_bar():
   stream = Terminal()
   display = Display("recommender", 1000, 200, stream)
