@@ -1,0 +1,165 @@
+"""A server under load: requests a second and latency over HTTP, next to the search alone.
+
+  python -m sidrec.bench.serve --workdir=runs/ml1m --json=serve.json
+  python -m sidrec.bench.serve --workdir=runs/ml1m --json=serve.json --seconds=60
+
+Starts `python -m sidrec.serving` on the run twice, with an empty and with a warm compilation cache,
+and asks it by wrk (Debian: apt install wrk) on this machine: as fast as it goes, and at 70% of
+that. Requests are the histories of the run's own users, K = 10. The search alone answers the same
+requests in this process, in batches of every compiled size. Reads /proc, so it needs Linux.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+import sidrec
+from sidrec.bench.serve_client import NoWrkError, load, write_script
+from sidrec.bench.serve_process import ServerProcess
+from sidrec.bench.timing import hardware, num_cores
+from sidrec.core.atomic import write_whole_text
+from sidrec.core.paths import as_path
+from sidrec.run.ask import wanted_of
+from sidrec.search.buckets import Question
+
+CONNECTIONS = 16
+SHARE = 0.7  # of the peak, at which latency is measured
+USERS = 2048  # whose histories are asked with, at most
+K = 10
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Adds this command's flags to `values`, so that importing the module defines none."""
+  flags.DEFINE_string("workdir", None, "Folder of a finished run.", flag_values=values)
+  flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
+  flags.DEFINE_float("seconds", 60.0, "Of each load.", lower_bound=1.0, flag_values=values)
+  flags.mark_flag_as_required("workdir", flag_values=values)
+
+
+def measure(workdir: str, seconds: float) -> dict[str, Any]:
+  """All figures, a flat dict.
+
+  Raises:
+    NoWrkError: if wrk is not installed.
+    OSError, ValueError: as loading the run or starting the server does.
+  """
+  run = sidrec.load(workdir)
+  users = run.dataset.histories.user_ids_U[:USERS].tolist()
+  found: dict[str, Any] = {
+    "hardware": hardware(),
+    "cores": num_cores(),
+    "users": run.dataset.histories.num_users,
+    "items": run.dataset.items.num_items,
+    "beams": run.search.beams,
+    "k": K,
+    "parameters": sum(x.size for x in _leaves(run.params)),
+    **offline(run, users),
+  }
+  with tempfile.TemporaryDirectory() as folder:
+    script = write_script(Path(folder) / "ask.lua", users, K)
+    found |= over_http(workdir, Path(folder), script, seconds)
+  found["throughput_of_offline"] = found["requests_per_s"] / found["offline_users_per_s"]
+  found["cpu_of_engine"] = found["http_cpu_ms"] / found["engine_cpu_ms"]
+  found["p99_of_p50_at_70_percent"] = found["p99_ms_at_70_percent"] / found["p50_ms_at_70_percent"]
+  return found
+
+
+def _leaves(params: Any) -> list[Any]:
+  import jax
+
+  return jax.tree.leaves(params)
+
+
+def offline(run: sidrec.TrainedRun, users: Sequence[Any], repeats: int = 5) -> dict[str, Any]:
+  """The search alone, in this process: users a second and CPU milliseconds for every batch size.
+
+  The best of the batch sizes counts.
+  """
+  search, asker = run.bucket_search, run.asker
+  wanted = wanted_of({"k": K})
+  questions = [asker.question(asker.of_user(user), wanted)[0] for user in users]
+  rates, cpu = {}, {}
+  for size in search.batches:
+    batches = [questions[at : at + size] for at in range(0, len(questions) - size + 1, size)]
+    batches = batches[: max(1, 512 // size)]
+    search.find(batches[0])  # compiles
+    wall, used = min(_timed(search.find, batches) for _ in range(repeats))
+    rates[size], cpu[size] = size * len(batches) / wall, 1e3 * used / (size * len(batches))
+  best = max(rates, key=rates.__getitem__)
+  return {
+    "offline_users_per_s": rates[best],
+    "offline_batch": best,
+    "batching_gain": rates[best] / rates[min(rates)],
+    "engine_cpu_ms": min(cpu.values()),
+    "engine_cpu_ms_by_batch": {str(size): value for size, value in cpu.items()},
+  }
+
+
+def _timed(find: Any, batches: Sequence[Sequence[Question]]) -> tuple[float, float]:
+  """Wall seconds, and CPU seconds of all threads."""
+  wall, used = time.perf_counter(), time.process_time()
+  for batch in batches:
+    find(batch)
+  return time.perf_counter() - wall, time.process_time() - used
+
+
+def over_http(workdir: str, folder: Path, script: Path, seconds: float) -> dict[str, Any]:
+  """The server: its start, cold and warm, and its answers under load."""
+  cache = folder / "cache"
+  with ServerProcess(workdir, folder / "first.sqlite", cache) as server:
+    cold = server.cpu_seconds()
+  with ServerProcess(workdir, folder / "second.sqlite", cache) as server:
+    warm = server.cpu_seconds()
+    load(server.url, script, CONNECTIONS, min(5.0, seconds))  # to warm up
+    compiled, rss, used = server.compilations(), server.rss_mib(), server.cpu_seconds()
+    peak = load(server.url, script, CONNECTIONS, seconds)
+    cpu_ms = 1e3 * (server.cpu_seconds() - used) / peak.requests
+    growth = server.rss_mib() - rss
+    # Each of so many connections rests before each request, so that all ask at that rate.
+    rest = CONNECTIONS / (SHARE * peak.per_second) - peak.p50_ms / 1e3
+    steady = load(server.url, script, CONNECTIONS, seconds, max(0.0, rest))
+    under_load = server.compilations() - compiled
+  return {
+    "seconds": seconds,
+    "connections": CONNECTIONS,
+    "requests_per_s": peak.per_second,
+    "p50_ms": peak.p50_ms,
+    "p99_ms": peak.p99_ms,
+    "http_cpu_ms": cpu_ms,
+    "errors": peak.errors + steady.errors,
+    "compilations_under_load": under_load,
+    "rss_growth_mib": growth,
+    "share_of_peak_asked": steady.per_second / peak.per_second,
+    "p50_ms_at_70_percent": steady.p50_ms,
+    "p99_ms_at_70_percent": steady.p99_ms,
+    "start_cpu_s_cold": cold,
+    "start_cpu_s_warm": warm,
+    "warm_of_cold_start": warm / cold,
+  }
+
+
+def main(_: Sequence[str]) -> None:
+  """Measures, prints, and writes the file."""
+  values = flags.FLAGS
+  if shutil.which("wrk") is None:
+    sys.exit("sidrec: wrk is not installed; on Debian: apt install wrk")
+  try:
+    found = measure(values.workdir, values.seconds)
+  except (ValueError, OSError, NoWrkError) as error:
+    sys.exit(f"sidrec: {error}")
+  for name, value in found.items():
+    print(f"{name:28} {f'{value:.4g}' if isinstance(value, float) else value}")
+  if values.json:
+    write_whole_text(as_path(values.json), json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+  define_flags(flags.FLAGS)
+  app.run(main)
