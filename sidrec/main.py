@@ -11,12 +11,14 @@ from ml_collections import ConfigDict
 from sidrec import flags
 from sidrec.cold_start.measure import cold_start
 from sidrec.parallel import hosts, preemption
+from sidrec.report.write import try_report, write_report
 from sidrec.run import recommend
 from sidrec.run.seeds import evaluate_seeds
 from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.training.profile import enable_compilation_cache
 
-flags.define(["all", *STAGES, "cold_start", "recommend", "status"], [*STAGES, "cold_start"])
+MODES = ["all", *STAGES, "cold_start", "recommend", "report", "status"]
+flags.define(MODES, [*STAGES, "cold_start"])
 
 
 def main(_) -> None:
@@ -61,11 +63,14 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
       recommend.answer(config, workdir, flags.request())
     case "cold_start":
       cold_start(config, workdir, manner)
-    case "evaluate":
+    case "report":
+      print(f"report: {write_report(workdir, config)}")
+    case "all" | "evaluate":
       evaluate_seeds(config, workdir, flags.FLAGS.seeds, manner=manner)
-    case "all":
-      run_to("evaluate", config, workdir, manner)
-      recommend.show_first_users(config, workdir)
+      if flags.FLAGS.seeds == 1:
+        try_report(workdir, config)
+      if mode == "all":
+        recommend.show_first_users(config, workdir)
     case _:
       run_to(mode, config, workdir, manner)
 
