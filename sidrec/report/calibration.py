@@ -31,6 +31,8 @@ def calibration(run: FinishedRun) -> Html:
   if why or lists.score_UxK is None:
     return section(title, paragraph(why or "The scores of lists were not kept."))
   is_there_UxK = lists.item_UxK != NO_ITEM
+  if not is_there_UxK.any():
+    return section(title, paragraph("No list holds a result, so there is nothing to draw."))
   p = np.exp(lists.score_UxK[is_there_UxK].astype(np.float64))
   is_hit = (lists.item_UxK == run.details.users.target_U[:, None])[is_there_UxK]
   found = bins(p, is_hit)

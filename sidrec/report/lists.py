@@ -22,10 +22,10 @@ def lists(run: FinishedRun) -> Html:
   parts = [
     tag("h3", "Drawn at random"),
     paragraph(
-      f"{len(users_R)} test users, drawn at random with a fixed seed: {hits} of these lists hold "
-      f"the item that came next. Each shows the latest {HISTORY} items of the history, oldest "
-      "first, the target, and the ten best for sidrec with their semantic IDs, items of the "
-      "history taken out."
+      f"{len(users_R)} test user{'s' * (len(users_R) > 1)}, drawn at random with a fixed seed: "
+      f"{hits} of these lists hold the item that came next. Each shows the latest {HISTORY} items "
+      "of the history, oldest first, the target, and the ten best for sidrec with their semantic "
+      "IDs, items of the history taken out."
     ),
     tag("div", *(_user(run, user) for user in users_R.tolist()), class_="users"),
     tag("h3", "The worst failures"),
