@@ -9,18 +9,22 @@ from sidrec.report.style import style
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
 
 
-def page(title: str, top: Sequence[Part], sections: Sequence[tuple[str, Html]]) -> str:
+def page(
+  title: str, top: Sequence[Part], sections: Sequence[tuple[str, Html]], made_of: str | None = None
+) -> str:
   """A whole HTML document.
 
   Args:
     title: of the document.
     top: what stands above the list of contents; it holds the h1.
     sections: (title, content), in order.
+    made_of: what tells whether the page is up to date; it stands at the beginning of the file.
   """
   links = [tag("li", tag("a", name, href=f"#{anchor(name)}")) for name, _ in sections]
   head = tag(
     "head",
     tag("meta", charset="utf-8"),
+    tag("meta", name_="made-of", content=made_of) if made_of else None,
     tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
     tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
     tag("title", title),

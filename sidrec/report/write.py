@@ -6,7 +6,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from sidrec.core.atomic import PathLike, write_whole_text
-from sidrec.core.paths import as_path
+from sidrec.core.paths import as_path, open_bytes
 from sidrec.parallel.hosts import from_primary
 from sidrec.report.beyond import beyond
 from sidrec.report.calibration import calibration
@@ -20,9 +20,13 @@ from sidrec.report.page import page
 from sidrec.report.results import how, results, top
 from sidrec.report.slices import slices
 from sidrec.report.tree import tree
-from sidrec.run.settings import RunConfig
+from sidrec.run.evaluate import EVALUATE
+from sidrec.run.generations import Chain
+from sidrec.run.settings import RunConfig, run_config
+from sidrec.run.stage import find
 
 REPORT = "report.html"
+_VERSION = 1  # of what a page shows
 
 SECTIONS = {
   "Results": results,
@@ -48,7 +52,12 @@ def report_text(run: FinishedRun) -> str:
   """The page of a run."""
   sections = [(name, draw(run)) for name, draw in SECTIONS.items()]
   sections.append(("What is not here", section("What is not here", paragraph(_ABSENT))))
-  return page(f"{run.name}: sidrec report", top(run), sections)
+  return page(f"{run.name}: sidrec report", top(run), sections, made_of(run.chain))
+
+
+def made_of(chain: Chain) -> str:
+  """What the page of a chain of stages begins with."""
+  return f"{_VERSION} {chain['evaluate'].record.identity}"
 
 
 def write_report(
@@ -75,19 +84,33 @@ def write_report(
 
 
 def try_report(workdir: PathLike, config: RunConfig | ConfigDict) -> None:
-  """Writes the page after an evaluation; whatever goes wrong is a warning and nothing more."""
+  """Writes the page after an evaluation, unless it is there already.
+
+  Whatever goes wrong is a warning and nothing more.
+  """
+  workdir = as_path(workdir)
+  path = workdir / REPORT
 
   def attempt() -> None:
-    path = as_path(workdir) / REPORT
     try:
+      if _is_current(path, find(EVALUATE, run_config(config), workdir)):
+        print(f"report: unchanged, kept: {path}")
+        return
       write_whole_text(path, report_text(read(workdir, config)))
+      print(f"report: {path}")
     except Exception as error:  # the evaluation is worth more than its picture
       warnings.warn(
         f"the evaluation is finished, but its report was not drawn: {type(error).__name__}: "
         f"{error}; --mode=report tries again",
         stacklevel=2,
       )
-    else:
-      print(f"report: {path}")
 
   from_primary(attempt)
+
+
+def _is_current(path: epath.Path, chain: Chain) -> bool:
+  """Whether a page shows this evaluation."""
+  if not path.is_file():
+    return False
+  with open_bytes(path) as file:
+    return f'"{made_of(chain)}"'.encode() in file.read(1000)

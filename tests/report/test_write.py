@@ -211,6 +211,7 @@ def test_an_item_head_has_no_calibration_curve(run):
 def test_a_report_that_fails_is_a_warning_and_the_evaluation_stays(trained, monkeypatch):
   config, workdir = trained
   before = (workdir / "evaluation.json").read_bytes()
+  (workdir / REPORT).unlink(missing_ok=True)
   monkeypatch.setattr(write, "report_text", lambda run: 1 / 0)
   with pytest.warns(UserWarning, match="evaluation is finished, but its report was not drawn"):
     try_report(workdir, config)
@@ -219,6 +220,19 @@ def test_a_report_that_fails_is_a_warning_and_the_evaluation_stays(trained, monk
   with warnings.catch_warnings():
     warnings.simplefilter("error")
     try_report(workdir, config)
+
+
+def test_a_page_that_shows_the_evaluation_is_kept_and_another_is_not(trained, monkeypatch, capsys):
+  config, workdir = trained
+  write_report(workdir)
+  written = (workdir / REPORT).read_bytes()
+  monkeypatch.setattr(write, "report_text", lambda run: "drawn again")
+  try_report(workdir, config)
+  assert (workdir / REPORT).read_bytes() == written
+  assert "report: unchanged, kept" in capsys.readouterr().out
+  (workdir / REPORT).write_bytes(written.replace(b'name="made-of" content="1 ', b'content="0 '))
+  try_report(workdir, config)
+  assert (workdir / REPORT).read_bytes() == b"drawn again"
 
 
 def test_a_run_that_was_not_evaluated_is_refused(trained, tmp_path, capsys):
