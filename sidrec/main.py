@@ -5,19 +5,13 @@ import warnings
 
 import jax
 from absl import app, logging
-from etils import epath
-from ml_collections import ConfigDict
 
-from sidrec import flags
-from sidrec.cold_start.measure import cold_start
+from sidrec import flags, modes
 from sidrec.parallel import hosts, preemption
-from sidrec.run import recommend
-from sidrec.run.ending import ending
-from sidrec.run.seeds import evaluate_seeds
-from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.training.profile import enable_compilation_cache
 
-flags.define(["all", *STAGES, "cold_start", "recommend", "status"], [*STAGES, "cold_start"])
+MODES = ["all", *STAGES, "cold_start", "recommend", "report", "status"]
+flags.define(modes.MODES, modes.REDONE)
 
 
 def main(_) -> None:
@@ -32,7 +26,7 @@ def main(_) -> None:
       enable_compilation_cache(flags.FLAGS.compilation_cache)
     hosts.start(**flags.cluster())
     preemption.handle_signals(hosts.end)
-    run(flags.FLAGS.mode, flags.config(), flags.workdir())
+    modes.run(flags.FLAGS.mode, flags.config(), flags.workdir())
     hosts.leave()
   except (ValueError, OSError, ImportError, FloatingPointError) as error:
     hosts.end(f"sidrec: {error}")
@@ -45,31 +39,6 @@ def main(_) -> None:
       traceback.print_exc()
     reason = str(error).partition("\n")[0]
     hosts.end(f"sidrec: process {jax.process_index()} failed: {type(error).__name__}: {reason}")
-
-
-def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
-  """One mode, from its first stage on."""
-  if flags.FLAGS.seeds != 1 and mode != "evaluate":
-    raise ValueError("--seeds goes with --mode=evaluate")
-  manner = flags.manner()
-  if manner.redo and mode not in ("all", "cold_start", *STAGES):
-    raise ValueError("--redo goes with a --mode that runs stages")
-  hosts.check_shared(workdir)
-  match mode:
-    case "status":
-      print(status_text(config, workdir))
-    case "recommend":
-      recommend.answer(config, workdir, flags.request())
-    case "cold_start":
-      cold_start(config, workdir, manner)
-    case "evaluate":
-      evaluate_seeds(config, workdir, flags.FLAGS.seeds, manner=manner)
-    case "all":
-      run_to("evaluate", config, workdir, manner)
-      recommend.show_first_users(config, workdir)
-      print(ending(workdir))
-    case _:
-      run_to(mode, config, workdir, manner)
 
 
 if __name__ == "__main__":

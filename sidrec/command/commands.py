@@ -23,7 +23,8 @@ class Program(NamedTuple):
 
   module: str  # whose main(argv) runs it, and returns the exit status
   summary: str
-  takes_run: bool  # the first argument may be a run's folder, in place of --workdir
+  takes_run: bool = False  # the first argument may be a run's folder, in place of --workdir
+  first: tuple[str, ...] = ()  # arguments before those that are given
 
 
 COMMANDS: dict[str, Command | Program] = {
@@ -85,7 +86,18 @@ COMMANDS: dict[str, Command | Program] = {
     ("workdir", "plugin"),
     ("sidrec status runs/demo", "sidrec status demo --train.steps=2000"),
   ),
-  "serve": Program("sidrec.serving.__main__", "Serves a run over HTTP.", True),
+  "report": Command(
+    "report",
+    "Writes report.html, a page with pictures, from what lies in a run.",
+    ("workdir", "plugin"),
+    ("sidrec report runs/demo",),
+  ),
+  "compare": Program(
+    "sidrec.report.__main__",
+    "Writes one page on several runs: sidrec compare runs/a runs/b --output=compare.html.",
+    first=("compare",),
+  ),
+  "serve": Program("sidrec.serving.__main__", "Serves a run over HTTP.", takes_run=True),
   "configs": Program(
     "sidrec.command.configs", "Lists, shows and copies the shipped configs.", False
   ),

@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
 def _program(program: Program, arguments: list[str]) -> int:
   if program.takes_run and arguments and not arguments[0].startswith("-"):
     arguments[0] = f"--workdir={arguments[0]}"
-  return importlib.import_module(program.module).main(arguments)
+  return importlib.import_module(program.module).main([*program.first, *arguments])
 
 
 def _mode(name: str, command: Command, arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from sidrec.data.dataset import HeldOut
 from sidrec.data.seen import SeenItems, seen_items
+from sidrec.evaluation.details import Lists, lists_of
 from sidrec.evaluation.metrics import (
   COVERAGE_AT,
   coverage,
@@ -24,6 +25,7 @@ class Measured(NamedTuple):
 
   means: dict[str, float]  # metric → mean over users, coverage among them
   metrics: dict[str, np.ndarray]  # metric → float64, one value for each user
+  lists: Lists  # what was shown
 
 
 class Evaluation(NamedTuple):
@@ -31,6 +33,7 @@ class Evaluation(NamedTuple):
 
   means: dict[str, dict[str, float]]  # way → metric → mean over users, or coverage
   per_user: dict[str, dict[str, np.ndarray]]  # way → metric of METRICS → float32 [U]
+  lists: dict[str, Lists]  # way → each user's list and the target's rank
 
   @classmethod
   def of(cls, measured: Mapping[str, Measured]) -> "Evaluation":
@@ -41,7 +44,8 @@ class Evaluation(NamedTuple):
       }
       for way, found in measured.items()
     }
-    return cls({way: found.means for way, found in measured.items()}, kept)
+    means = {way: found.means for way, found in measured.items()}
+    return cls(means, kept, {way: found.lists for way, found in measured.items()})
 
 
 def evaluate_users(
@@ -93,10 +97,12 @@ def evaluate(
 def _measure_lists(
   lists: Recommendations, target_R: np.ndarray, num_items: int, num_results: int
 ) -> Measured:
-  item_RxK = np.asarray(lists.item_BxK)[:, :num_results]
-  valid_RxK = np.asarray(lists.valid_BxK)[:, :num_results]
+  item_RxK, score_RxK, valid_RxK = map(np.asarray, lists)
   rank_R = rank_in_list(item_RxK, valid_RxK, target_R)
-  return measure(rank_R, item_RxK, valid_RxK, num_items, num_results)
+  kept = lists_of(rank_R, item_RxK, valid_RxK, score_RxK)
+  item_RxK, valid_RxK = item_RxK[:, :num_results], valid_RxK[:, :num_results]
+  rank_R = rank_in_list(item_RxK, valid_RxK, target_R)
+  return measure(rank_R, item_RxK, valid_RxK, num_items, num_results, kept)
 
 
 def measure(
@@ -105,8 +111,13 @@ def measure(
   valid_RxK: np.ndarray,
   num_items: int,
   num_results: int,
+  lists: Lists | None = None,
 ) -> Measured:
-  """Metrics from each target's rank (int [R], -1 for a miss) and the lists that were shown."""
+  """Metrics from each target's rank (int [R], -1 for a miss) and the lists that were shown.
+
+  `lists` is what a report shows of them, if it is more.
+  """
   metrics = per_user_metrics(rank_R, num_results)
   covered = coverage(item_RxK, valid_RxK, num_items)
-  return Measured({**summarise(metrics), f"coverage@{COVERAGE_AT}": covered}, metrics)
+  means = {**summarise(metrics), f"coverage@{COVERAGE_AT}": covered}
+  return Measured(means, metrics, lists or lists_of(rank_R, item_RxK, valid_RxK))

@@ -115,12 +115,12 @@ def protocol_of(
   )
 
 
-def describe(protocol: Protocol) -> str:
-  """The protocol in plain text, one paragraph for each fact, lines of at most 100 characters."""
+def facts_of(protocol: Protocol) -> dict[str, str]:
+  """The protocol in words, each fact under its name."""
   p = protocol
   cold = ", ".join(f"{count:,} in {split}" for split, count in p.cold_targets.items())
   tied = ", ".join(f"{share:.1%} in {split}" for split, share in p.tied_targets.items())
-  facts = {
+  return {
     "data set": p.dataset,
     "users": f"{p.num_users:,}, each counted once",
     "items": f"{p.num_items:,}",
@@ -134,6 +134,11 @@ def describe(protocol: Protocol) -> str:
     **({"times": p.request_time} if p.request_time else {}),
     "cold targets": f"{cold}; {p.cold}",
   }
+
+
+def describe(protocol: Protocol) -> str:
+  """The protocol in plain text, one paragraph for each fact, lines of at most 100 characters."""
+  facts = facts_of(protocol)
   width = max(map(len, facts)) + 2
   return "\n".join(
     textwrap.fill(f"{name:<{width}}{text}", 100, subsequent_indent=" " * width)

@@ -1,7 +1,8 @@
 """The results table with its intervals, `evaluation.json` and `per_user.npz`.
 
 Results are nested as system → split → 'masked' | 'unmasked' → metric → value. In `per_user.npz`
-a path such as 'sidrec/test/masked/recall@10' names a float32 array [U].
+a path such as 'sidrec/test/masked/recall@10' names a float32 array [U]; what it holds besides
+metrics is described in `details`.
 """
 
 import math
@@ -18,6 +19,7 @@ from sidrec.core.readers import read_npz
 from sidrec.core.settings import flatten
 from sidrec.core.tables import aligned_table
 from sidrec.evaluation.bootstrap import RESAMPLES
+from sidrec.evaluation.details import Details, details_arrays, is_detail
 from sidrec.evaluation.intervals import intervals_report
 from sidrec.evaluation.metrics import COVERAGE_AT, NDCG_AT, RECALL_AT
 from sidrec.evaluation.protocol import Protocol, describe
@@ -110,12 +112,15 @@ def per_user_paths(per_user: PerUser) -> dict[str, np.ndarray]:
   return {path: np.asarray(value_U, np.float32) for path, value_U in paths.items()}
 
 
-def write_per_user(path: str | os.PathLike, per_user: PerUser) -> None:
-  """Writes every user's metrics; a reader sees the old or the whole new file.
+def write_per_user(
+  path: str | os.PathLike, per_user: PerUser, details: Details | None = None
+) -> None:
+  """Writes every user's metrics and lists; a reader sees the old or the whole new file.
 
   Args:
     path: of the .npz file.
     per_user: system → split → way → metric → [U], users in the data set's order.
+    details: what a report needs besides.
 
   Raises:
     ValueError: if two arrays of a split differ in length.
@@ -129,6 +134,7 @@ def write_per_user(path: str | os.PathLike, per_user: PerUser) -> None:
         f"cannot write {path}: {name} has {len(value_U)} users, others of its split "
         f"{lengths[split]}"
       )
+  arrays |= details_arrays(details) if details else {}
   write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
@@ -141,7 +147,7 @@ def read_per_user(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """
   path = as_path(path)
   try:
-    arrays = read_npz(path)
+    arrays = {name: x for name, x in read_npz(path).items() if not is_detail(name)}
     lengths: dict[str, int] = {}
     for name, value_U in arrays.items():
       whole = value_U.dtype == np.float32 and value_U.ndim == 1 and value_U.size > 0

@@ -11,9 +11,10 @@ def ending(workdir: epath.Path) -> str:
   return "\n".join(
     [
       "",
-      f"The run is in {workdir}; its evaluation.txt has all metrics, intervals and the protocol.",
+      f"The run is in {workdir}: report.html shows it, and evaluation.txt has all metrics, their",
+      "intervals and the protocol.",
       f"  sidrec recommend {folder} --users=all --output=lists.jsonl",
       f"  sidrec serve {folder}",
-      f"  sidrec status {folder}",
+      f"  sidrec compare {folder} runs/ANOTHER --output=compare.html",
     ]
   )

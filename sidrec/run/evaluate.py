@@ -14,6 +14,7 @@ from sidrec.evaluation.baselines import (
   item_knn_cosine,
   popularity,
 )
+from sidrec.evaluation.details import SPLIT, Details, users_of
 from sidrec.evaluation.evaluate import Evaluation, evaluate
 from sidrec.evaluation.protocol import SPLITS, Protocol, protocol_of, request_times
 from sidrec.evaluation.summary import summary_text
@@ -55,7 +56,9 @@ def write_files(
     for part in ("means", "per_user")
   )
   protocol = protocol_for(config, dataset)
-  report.write_per_user(folder / "per_user.npz", per_user)
+  lists = {name: splits[SPLIT].lists for name, splits in evaluations.items()}
+  details = Details(users_of(dataset), lists)
+  report.write_per_user(folder / "per_user.npz", per_user, details)
   report.write_evaluation(folder / "evaluation.json", protocol, means)
   text = report.evaluation_report(protocol, means, per_user)
   write_whole_text(folder / "evaluation.txt", text)

@@ -16,7 +16,6 @@ from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.results import Group, group_runs, group_text, read_run
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.ending import ending
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import AS_NEEDED, Manner
 from sidrec.run.stages import run_to
@@ -48,7 +47,6 @@ def evaluate_seeds(
     raise ValueError(f"--seeds must be 1 or more, not {num_seeds}")
   if num_seeds == 1:
     run_to("evaluate", config, workdir, manner)
-    print(ending(workdir))
     return
   runs = []
   for seed in range(config.seed, config.seed + num_seeds):

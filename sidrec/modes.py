@@ -1,0 +1,44 @@
+"""What --mode may be, and what each mode does."""
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from sidrec import flags
+from sidrec.cold_start.measure import cold_start
+from sidrec.parallel import hosts
+from sidrec.report.write import try_report, write_report
+from sidrec.run import recommend
+from sidrec.run.ending import ending
+from sidrec.run.seeds import evaluate_seeds
+from sidrec.run.stages import STAGES, run_to, status_text
+
+REDONE = [*STAGES, "cold_start"]  # what --redo may be
+MODES = ["all", *REDONE, "recommend", "report", "status"]
+
+
+def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
+  """One mode, from its first stage on."""
+  if flags.FLAGS.seeds != 1 and mode != "evaluate":
+    raise ValueError("--seeds goes with --mode=evaluate")
+  manner = flags.manner()
+  if manner.redo and mode not in ("all", "cold_start", *STAGES):
+    raise ValueError("--redo goes with a --mode that runs stages")
+  hosts.check_shared(workdir)
+  match mode:
+    case "status":
+      print(status_text(config, workdir))
+    case "recommend":
+      recommend.answer(config, workdir, flags.request())
+    case "cold_start":
+      cold_start(config, workdir, manner)
+    case "report":
+      print(f"report: {write_report(workdir, config)}")
+    case "all" | "evaluate":
+      evaluate_seeds(config, workdir, flags.FLAGS.seeds, manner=manner)
+      if flags.FLAGS.seeds == 1:
+        try_report(workdir, config)
+        if mode == "all":
+          recommend.show_first_users(config, workdir)
+        print(ending(workdir))
+    case _:
+      run_to(mode, config, workdir, manner)

@@ -1,0 +1,1 @@
+"""A finished run as one page with pictures, and several runs compared on one."""

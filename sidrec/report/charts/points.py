@@ -1,0 +1,69 @@
+"""Systems or runs as labelled points over two axes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sidrec.report.charts.svg import (
+  WIDTH,
+  Scale,
+  bottom_axis,
+  drawing,
+  left_axis,
+  marker,
+  path,
+  text,
+)
+from sidrec.report.html import Html, tag
+
+_LEFT, _TOP, _BOTTOM = 46, 28, 216
+
+
+class Named(NamedTuple):
+  """A point and its name."""
+
+  name: str
+  x: float
+  y: float
+
+
+def points(named: Sequence[Named], axes: tuple[str, str], label: str, front: bool = False) -> Html:
+  """Draws them.
+
+  Args:
+    named: the points, one series each.
+    axes: what x and y measure.
+    label: what the chart shows, in words.
+    front: whether to join the points that no other beats: less x, more y.
+  """
+  x_high = max(point.x for point in named) * 1.12 or 1.0
+  y_high = max(point.y for point in named) * 1.12 or 1.0
+  x, y = Scale(0, x_high, _LEFT, WIDTH - 10), Scale(0, y_high, _BOTTOM, _TOP)
+  marks = [*bottom_axis(x, _TOP, _BOTTOM, axes[0]), *left_axis(y, _LEFT, WIDTH - 10, axes[1])]
+  if front:
+    places = [(x(p.x), y(p.y)) for p in sorted(best(named), key=lambda p: p.x)]
+    marks.append(tag("path", d=path(places), class_="zero"))
+  taken: list[tuple[float, float]] = []
+  for number, point in enumerate(named):
+    words = f"{point.name}: {axes[0]} {point.x:,.4g}, {axes[1]} {point.y:,.4g}"
+    at, height = x(point.x), y(point.y)
+    marks.append(marker(at, height, number, tag("title", words), size=5.5))
+    left = at > WIDTH * 0.62
+    while any(abs(height - other) < 13 and abs(at - place) < 110 for place, other in taken):
+      height += 13
+    taken.append((at, height))
+    marks.append(
+      text(at + (-10 if left else 10), height + 4, point.name, "end" if left else "start")
+    )
+  return drawing(_BOTTOM + 44, label, *marks)
+
+
+def best(named: Sequence[Named]) -> list[Named]:
+  """Those that no other beats: none has more y at no more x, or less x at no less y."""
+  return [
+    point
+    for point in named
+    if not any(
+      (other.y > point.y and other.x <= point.x) or (other.y >= point.y and other.x < point.x)
+      for other in named
+    )
+  ]

@@ -1,0 +1,115 @@
+"""What a report reads of a finished run: the chain of stages that was evaluated, checked."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.core.atomic import PathLike
+from sidrec.core.paths import absolute, as_path
+from sidrec.core.readers import parse_json
+from sidrec.data.dataset import Dataset, training_view
+from sidrec.evaluation.details import KEPT, SPLIT, Details, read_details
+from sidrec.evaluation.intervals import REFERENCE
+from sidrec.evaluation.protocol import METRICS, Protocol
+from sidrec.evaluation.report import read_evaluation, read_per_user
+from sidrec.run.config_file import load_config
+from sidrec.run.evaluate import EVALUATE
+from sidrec.run.generations import Chain
+from sidrec.run.prepare import load_prepared
+from sidrec.run.settings import RunConfig, run_config
+from sidrec.run.stage import find
+
+WAY = "masked"  # what the page shows unless it says otherwise
+
+
+class FinishedRun(NamedTuple):
+  """A finished run, read from its folder."""
+
+  name: str
+  workdir: epath.Path
+  config: RunConfig
+  chain: Chain
+  dataset: Dataset
+  ids: SemanticIDManager
+  results: Mapping[str, Any]  # system → split → way → metric → mean
+  protocol: Protocol
+  per_user: Mapping[str, np.ndarray]  # 'system/split/way/metric' → float32 [U]
+  details: Details
+  quality: Mapping[str, Any]  # of the IDs, see `tokenizers.report.quality`
+
+  def values(self, system: str, metric: str, way: str = WAY) -> np.ndarray:
+    """A metric of every user of the test split: float32 [U]."""
+    return self.per_user[f"{system}/{SPLIT}/{way}/{metric}"]
+
+  @property
+  def systems(self) -> list[str]:
+    """Those that were measured, the recommender first."""
+    return sorted(self.details.lists, key=lambda system: system != REFERENCE)
+
+  @property
+  def popularity_N(self) -> np.ndarray:
+    """Interactions with each item in training: int [N]."""
+    training = training_view(self.dataset.histories)
+    return np.bincount(training.item_T, minlength=self.dataset.items.num_items)
+
+
+def read(workdir: PathLike, config: RunConfig | ConfigDict | None = None) -> FinishedRun:
+  """The newest evaluated chain of a run's folder.
+
+  Args:
+    workdir: the folder.
+    config: its settings; by default those that lie in it.
+
+  Raises:
+    FileNotFoundError: if it was not evaluated.
+    ValueError: if something is damaged, was built with other settings, or was evaluated before
+      lists were kept.
+  """
+  workdir = as_path(workdir)
+  config = load_config(workdir) if config is None else run_config(config)
+  chain = find(EVALUATE, config, workdir)
+  evaluation = read_evaluation(chain["evaluate"].file("evaluation.json"))
+  kept = chain["evaluate"].file("per_user.npz")
+  per_user, details = read_per_user(kept), read_details(kept)
+  if REFERENCE not in details.lists or config.search.results < KEPT:
+    raise ValueError(
+      f"{workdir} has lists of {config.search.results} results, and a report needs metrics at "
+      f"{KEPT}; set search.results to {KEPT} or more and run --mode=evaluate"
+    )
+  return FinishedRun(
+    absolute(workdir).name,
+    workdir,
+    config,
+    chain,
+    load_prepared(chain),
+    SemanticIDManager.load_from_file(chain["tokenize"].file("semantic_ids.json")),
+    evaluation["results"],
+    Protocol(**evaluation["protocol"]),
+    per_user,
+    details,
+    parse_json(chain["tokenize"].file("tokenizer.json").read_bytes()),
+  )
+
+
+def strongest(run: FinishedRun, metric: str = "ndcg@10") -> str | None:
+  """The other system with the highest mean on the test users; None if nothing else was measured."""
+  others = [system for system in run.systems if system != REFERENCE]
+  return max(others, key=lambda name: run.results[name][SPLIT][WAY][metric], default=None)
+
+
+def title_of(run: FinishedRun, item: int) -> str:
+  """An item's title, or its id where it has none."""
+  items = run.dataset.items
+  return items.titles_N.item(item).strip() or f"item {items.ids_N.item(item)}"
+
+
+def id_text(run: FinishedRun, item: int) -> str:
+  """'11 · 79 · 0'."""
+  return "·".join(map(str, run.ids.codes[item].tolist()))
+
+
+assert set(METRICS) == {"recall@10", "ndcg@10"}  # what the sections show

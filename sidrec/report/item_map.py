@@ -1,0 +1,127 @@
+"""A map of the item vectors in two dimensions, coloured by first code.
+
+Letters: N items, R items on the map, F width of vectors; X for the two axes and for components.
+"""
+
+import contextlib
+
+import numpy as np
+from etils import epath
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from sidrec.core.atomic import write_whole
+from sidrec.core.readers import read_npz
+from sidrec.report.charts.scatter import Cloud, scatter
+from sidrec.report.finished import FinishedRun, id_text, title_of
+from sidrec.report.html import Html, figure, paragraph, section
+from sidrec.run.load import item_vectors_of
+
+CACHE = "report_map.npz"  # in the run's folder
+FITTED, SHOWN = 5_000, 20_000  # items that the map is made of, and that are put on it
+_COMPONENTS, _PERPLEXITY, _NEAREST = 50, 30.0, 5
+_NAMED, _FEWEST = 14, 10  # first codes whose numbers stand on the map; items that t-SNE needs
+_VERSION = 1  # of what is computed here
+
+
+def item_map(run: FinishedRun) -> Html:
+  """The map; a sentence where there are too few items."""
+  rows_R, place_RxX = places(run)
+  if not len(rows_R):
+    return section("Map of the items", paragraph("The catalogue is too small for a map."))
+  first_R = run.ids.codes[rows_R, 0]
+  codes, counts = np.unique(first_R, return_counts=True)
+  named = set(codes[np.argsort(-counts, kind="stable")][:_NAMED].tolist())
+  is_fitted_R = np.arange(len(rows_R)) < FITTED
+  clouds = []
+  for code in codes.tolist():
+    at = np.flatnonzero(first_R == code)
+    fitted = at[is_fitted_R[at]]
+    words = [f"{title_of(run, row)} · {id_text(run, row)}" for row in rows_R[fitted].tolist()]
+    clouds.append(Cloud(str(code), place_RxX[at], words, code in named))
+  label = f"Map of {len(rows_R):,} items: near each other where their vectors are"
+  num_items = run.dataset.items.num_items
+  caption = (
+    f"{label}. A colour for each first code, with the numbers of the {len(named)} largest; "
+    "pointing at an item lights up its code. Made of the vectors that the tokenizer reads, by PCA "
+    "and t-SNE; distances between far groups mean little."
+  )
+  if len(rows_R) > FITTED:
+    caption += (
+      f" {FITTED:,} items were fitted; others stand between their {_NEAREST} nearest among them."
+    )
+  if len(rows_R) < num_items:
+    caption += f" Drawn at random from {num_items:,} items."
+  return section("Map of the items", figure(scatter(clouds, label), caption, wide=True))
+
+
+def places(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
+  """Item rows and their places: int [R], float32 [R, 2]; from the run's folder, if they lie there.
+
+  Of the R items, the first FITTED were fitted.
+  """
+  path = run.workdir / CACHE
+  made_of = f"{_VERSION} {run.chain['tokenize'].record.identity}"
+  kept = _kept(path, made_of)
+  if kept is None:
+    kept = layout(item_vectors_of(run.chain))
+    rows_R, place_RxX = kept
+    with contextlib.suppress(OSError):  # the folder may be read-only
+      write_whole(
+        path,
+        lambda file: np.savez_compressed(
+          file, allow_pickle=False, made_of=np.array(made_of), rows=rows_R, places=place_RxX
+        ),
+      )
+  return kept
+
+
+def _kept(path: epath.Path, made_of: str) -> tuple[np.ndarray, np.ndarray] | None:
+  """What lies there, if it was made of these vectors."""
+  try:
+    arrays = read_npz(path)
+  except (OSError, ValueError):
+    return None
+  if str(arrays.get("made_of")) != made_of or not {"rows", "places"} <= set(arrays):
+    return None
+  return arrays["rows"], arrays["places"]
+
+
+def layout(vectors_NxF: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+  """PCA to 50 components, then t-SNE of a sample (van der Maaten & Hinton 2008).
+
+  One thread computes, so that the same machine draws the same map again.
+  """
+  num_items = len(vectors_NxF)
+  if num_items < _FEWEST:
+    return np.zeros(0, np.int64), np.zeros((0, 2), np.float32)
+  rows_R = np.random.default_rng(seed).permutation(num_items)[:SHOWN]
+  rows_R = np.concatenate([np.sort(rows_R[:FITTED]), np.sort(rows_R[FITTED:])])
+  vectors_RxF = np.asarray(vectors_NxF[rows_R], np.float64)
+  fitted = vectors_RxF[:FITTED]
+  with threadpool_limits(1):
+    components = min(_COMPONENTS, *fitted.shape)
+    pca = PCA(components, svd_solver="full").fit(fitted)
+    reduced_RxX = pca.transform(vectors_RxF).astype(np.float32)
+    tsne = TSNE(
+      2,
+      perplexity=min(_PERPLEXITY, (len(fitted) - 1) / 3),
+      max_iter=500,
+      init="pca" if components > 1 else "random",
+      random_state=seed,
+    )
+    place_RxX = tsne.fit_transform(reduced_RxX[:FITTED])
+    others = _between(reduced_RxX[FITTED:], reduced_RxX[:FITTED], place_RxX)
+  return rows_R, np.concatenate([place_RxX, others]).astype(np.float32)
+
+
+def _between(query: np.ndarray, fitted: np.ndarray, place: np.ndarray) -> np.ndarray:
+  """The mean place of each query's nearest among the fitted: float [queries, 2]."""
+  found = []
+  for start in range(0, len(query), 1000):
+    part = query[start : start + 1000]
+    distance = np.square(fitted).sum(axis=1) - 2 * part @ fitted.T
+    nearest = np.argpartition(distance, _NEAREST, axis=1)[:, :_NEAREST]
+    found.append(place[nearest].mean(axis=1))
+  return np.concatenate(found) if found else np.zeros((0, 2), np.float32)
