@@ -15,8 +15,11 @@ from sidrec.run import recommend
 from sidrec.run.seeds import evaluate_seeds
 from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.training.profile import enable_compilation_cache
+from sidrec.update.update import update
 
-flags.define(["all", *STAGES, "cold_start", "recommend", "status"], [*STAGES, "cold_start"])
+flags.define(
+  ["all", *STAGES, "cold_start", "recommend", "status", "update"], [*STAGES, "cold_start"]
+)
 
 
 def main(_) -> None:
@@ -61,6 +64,8 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
       recommend.answer(config, workdir, flags.request())
     case "cold_start":
       cold_start(config, workdir, manner)
+    case "update":
+      update(config, workdir, flags.wish())
     case "evaluate":
       evaluate_seeds(config, workdir, flags.FLAGS.seeds, manner=manner)
     case "all":

@@ -19,6 +19,7 @@ ROOMS = [
   "estimators",
   "run",
   "cold_start",
+  "update",
   "config",
   "api",
   "serving",
