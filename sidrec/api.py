@@ -2,10 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Unpack, overload
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
@@ -28,7 +29,8 @@ from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.run.answers import Answer, Id, Options, Recommended
 from sidrec.run.ask import Asker, listed, wanted_of
 from sidrec.run.config_file import load_config
-from sidrec.run.given_data import given_data
+from sidrec.run.generations import Chain
+from sidrec.run.given_data import given_data, grown_data
 from sidrec.run.load import trained_of
 from sidrec.run.prepare import load_prepared
 from sidrec.run.settings import RunConfig, run_config
@@ -42,6 +44,7 @@ from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 from sidrec.search.states import Beams, beam_search, encode
 from sidrec.tokenizers.registry import register_tokenizer
+from sidrec.update.update import UpdateRefusedError, Wish, update
 
 __all__ = [
   "LSH",
@@ -57,6 +60,7 @@ __all__ = [
   "ResidualKMeans",
   "SearchConfig",
   "TrainedRun",
+  "UpdateRefusedError",
   "beam_search",
   "build_trie",
   "encode",
@@ -81,6 +85,7 @@ class TrainedRun:
   model: SemanticIDModel
   params: dict
   trie: Trie
+  workdir: epath.Path | None = None  # the folder that it was loaded from
 
   @property
   def search(self) -> SearchConfig:
@@ -217,6 +222,43 @@ class TrainedRun:
       search=self.search,
     )
 
+  def update(
+    self,
+    data: Any = None,
+    *,
+    items: Any = None,
+    forget_users: Iterable[Id] = (),
+    force: bool = False,
+    from_zero: bool = False,
+  ) -> "TrainedRun":
+    """Takes in a log that has grown, without a training from zero; see `sidrec.update.update`.
+
+    The run's folder gets new outputs, which answer from then on. This object stays as it is.
+
+    Args:
+      data: the whole grown log: a path, a table or a `Dataset`, of the same form as the run's own;
+        None for the file that the run names, which has grown.
+      items: with a table, one of items, as `sidrec.fit` takes it.
+      forget_users: original ids of users whom the log no longer holds, and who are to disappear
+        from all files of the run's folder.
+      force: makes the updated model answer even if it is worse than the one before.
+      from_zero: compares a model trained from zero, too.
+
+    Returns:
+      The run that answers now: the updated one, or that of before if no event is new.
+
+    Raises:
+      UpdateRefusedError: if the updated model is worse than `config.nightly.max_worse` allows; the
+        run before goes on answering.
+      ValueError, FileNotFoundError, BlockingIOError: as `sidrec.update.update.update` does.
+    """
+    if self.workdir is None:
+      raise ValueError("this run was not loaded from a folder; update what sidrec.load returns")
+    wish = Wish(force, tuple(map(str, forget_users)), from_zero)
+    with grown_data(data, items, self.workdir, self.config) as config:
+      chain = update(config, self.workdir, wish)
+    return _trained_run(config, chain, self.workdir)
+
 
 def load(workdir: PathLike) -> TrainedRun:
   """Loads a finished run from its folder: the newest recommender and all it was built on, checked.
@@ -227,7 +269,13 @@ def load(workdir: PathLike) -> TrainedRun:
   """
   config = load_config(workdir)
   chain = find(TRAIN, config, as_path(workdir))
-  return TrainedRun(config, load_prepared(chain), *trained_of(config, chain))
+  return _trained_run(config, chain, workdir)
+
+
+def _trained_run(config: RunConfig, chain: Chain, workdir: PathLike) -> TrainedRun:
+  return TrainedRun(
+    config, load_prepared(chain), *trained_of(config, chain), workdir=as_path(workdir)
+  )
 
 
 def fit(
@@ -260,4 +308,4 @@ def fit(
   else:
     settings = run_config(given_data(data, items, as_path(workdir), config or custom_config()))
   chain = run_to("train", settings, workdir)
-  return TrainedRun(settings, load_prepared(chain), *trained_of(settings, chain))
+  return _trained_run(settings, chain, workdir)

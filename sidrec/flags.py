@@ -13,6 +13,8 @@ from sidrec.core.paths import as_path
 from sidrec.plugins import load_plugins
 from sidrec.run import recommend
 from sidrec.run.stage import Manner
+from sidrec.update.forget import read_users
+from sidrec.update.update import Wish
 
 FLAGS = flags.FLAGS
 
@@ -43,6 +45,10 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_string("output", None, "recommend: write JSON lines to this file.")
   flags.DEFINE_bool("exclude_seen", True, "recommend: leave out items of the history.")
   flags.DEFINE_integer("k", None, "recommend: results a user; default 10, or all to a file.", 1)
+
+  flags.DEFINE_bool("force", False, "update: promotes a model that is worse, too.")
+  flags.DEFINE_string("forget_users", None, "update: file of users' ids, one a line, to forget.")
+  flags.DEFINE_bool("compare_from_zero", False, "update: trains a model from zero, to compare.")
 
   # Several processes; see launch/README.md.
   flags.DEFINE_string("coordinator", None, "host:port of process 0, or SIDREC_COORDINATOR.")
@@ -95,6 +101,8 @@ def workdir() -> epath.Path:
 
 def manner() -> Manner:
   """How the stages are run."""
+  if FLAGS.mode != "update" and (FLAGS.force or FLAGS.forget_users or FLAGS.compare_from_zero):
+    raise ValueError("--force, --forget_users and --compare_from_zero go with --mode=update")
   return Manner(FLAGS.redo or "", FLAGS.wait)
 
 
@@ -120,6 +128,12 @@ def request() -> recommend.Request:
     count=FLAGS.k,
     output=FLAGS.output,
   )
+
+
+def wish() -> Wish:
+  """How --mode=update updates."""
+  users = read_users(FLAGS.forget_users) if FLAGS.forget_users is not None else ()
+  return Wish(FLAGS.force, users, FLAGS.compare_from_zero, FLAGS.wait)
 
 
 def cluster() -> dict[str, Any]:

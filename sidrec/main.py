@@ -10,7 +10,6 @@ from sidrec import flags, modes
 from sidrec.parallel import hosts, preemption
 from sidrec.training.profile import enable_compilation_cache
 
-MODES = ["all", *STAGES, "cold_start", "recommend", "report", "status"]
 flags.define(modes.MODES, modes.REDONE)
 
 

@@ -11,9 +11,10 @@ from sidrec.run import recommend
 from sidrec.run.ending import ending
 from sidrec.run.seeds import evaluate_seeds
 from sidrec.run.stages import STAGES, run_to, status_text
+from sidrec.update.update import update
 
 REDONE = [*STAGES, "cold_start"]  # what --redo may be
-MODES = ["all", *REDONE, "recommend", "report", "status"]
+MODES = ["all", *REDONE, "recommend", "report", "status", "update"]
 
 
 def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
@@ -31,6 +32,8 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
       recommend.answer(config, workdir, flags.request())
     case "cold_start":
       cold_start(config, workdir, manner)
+    case "update":
+      update(config, workdir, flags.wish())
     case "report":
       print(f"report: {write_report(workdir, config)}")
     case "all" | "evaluate":

@@ -20,6 +20,7 @@ ROOMS = [
   "run",
   "cold_start",
   "report",
+  "update",
   "config",
   "shipped_configs",
   "stored_config",

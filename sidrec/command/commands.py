@@ -86,6 +86,23 @@ COMMANDS: dict[str, Command | Program] = {
     ("workdir", "plugin"),
     ("sidrec status runs/demo", "sidrec status demo --train.steps=2000"),
   ),
+  "update": Command(
+    "update",
+    "Takes in a log that has grown: IDs stay, and the model is trained further.",
+    (
+      "workdir",
+      "compilation_cache",
+      "plugin",
+      "wait",
+      "force",
+      "forget_users",
+      "compare_from_zero",
+    ),
+    (
+      "sidrec update runs/demo",
+      "sidrec update runs/shop --data.path=log.csv --forget_users=ids.txt",
+    ),
+  ),
   "report": Command(
     "report",
     "Writes report.html, a page with pictures, from what lies in a run.",

@@ -72,7 +72,7 @@ def evaluate_users(
     ValueError: if there are no users.
   """
   lists = recommend_users(params, held_out.histories, users_R, seen)
-  return _measure_lists(lists, held_out.target_U[users_R], num_items, num_results).means
+  return measure_lists(lists, held_out.target_U[users_R], num_items, num_results).means
 
 
 def evaluate(
@@ -90,13 +90,14 @@ def evaluate(
   measured = {}
   for way, seen in {"masked": seen_items(held_out.histories), "unmasked": None}.items():
     lists = recommend_users(params, held_out.histories, users_U, seen)
-    measured[way] = _measure_lists(lists, held_out.target_U, num_items, num_results)
+    measured[way] = measure_lists(lists, held_out.target_U, num_items, num_results)
   return Evaluation.of(measured)
 
 
-def _measure_lists(
+def measure_lists(
   lists: Recommendations, target_R: np.ndarray, num_items: int, num_results: int
 ) -> Measured:
+  """Metrics of the first results of each list, and what is kept of the lists."""
   item_RxK, score_RxK, valid_RxK = map(np.asarray, lists)
   rank_R = rank_in_list(item_RxK, valid_RxK, target_R)
   kept = lists_of(rank_R, item_RxK, valid_RxK, score_RxK)

@@ -76,6 +76,15 @@ def generations(workdir: epath.Path, stage: str) -> list[Generation]:
   return [open_generation(workdir, f"{stage}.{number}") for number in numbers]
 
 
+def all_generations(workdir: epath.Path) -> list[Generation]:
+  """What there is of all stages, finished or not; raises as `generations` does."""
+  return [
+    g
+    for stage in {_parts(name)[0] for name in _names(workdir)}
+    for g in generations(workdir, stage)
+  ]
+
+
 def open_generation(workdir: epath.Path, name: str) -> Generation:
   """The generation in the folder of this name; raises as `read_record` does."""
   folder = workdir / STAGES / name
@@ -120,7 +129,7 @@ def prune(workdir: epath.Path) -> None:
     for generation in all_:
       may_go_on = not generation.is_finished and generation.number > newest
       if generation not in kept and not may_go_on:
-        _delete(generation)
+        delete(generation)
 
 
 def is_linked(workdir: epath.Path, outputs: Mapping[str, Generation]) -> bool:
@@ -142,6 +151,20 @@ def link(workdir: epath.Path, outputs: Mapping[str, Generation]) -> None:
       draft.unlink(missing_ok=True)
 
 
+def unlink(workdir: epath.Path, names: Iterable[str]) -> None:
+  """Removes links for people; what they lead to stays."""
+  for name in names:
+    if is_local(workdir) and os.path.islink(workdir / name):
+      os.unlink(workdir / name)
+
+
+def unlink_dangling(workdir: epath.Path) -> None:
+  """Removes links for people that lead to nothing any more."""
+  if is_local(workdir):
+    names = [name for name in os.listdir(workdir) if not os.path.exists(workdir / name)]
+    unlink(workdir, names)
+
+
 def _missing_links(workdir: epath.Path, outputs: Mapping[str, Generation]) -> dict[str, str]:
   """Name → where a link should lead and does not."""
   goals = {
@@ -155,7 +178,7 @@ def _missing_links(workdir: epath.Path, outputs: Mapping[str, Generation]) -> di
   }
 
 
-def _delete(generation: Generation) -> None:
+def delete(generation: Generation) -> None:
   """Deletes a generation; one that is half deleted counts as unfinished."""
   folder = generation.folder
   write_record(folder, Record(generation.record.stage, generation.record.inputs))

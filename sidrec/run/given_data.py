@@ -3,28 +3,38 @@
 So a run that is loaded, continued or copied finds its data, and sees whether they changed.
 """
 
+import contextlib
+import dataclasses
+import os
+import secrets
+from collections.abc import Generator
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
 from sidrec.core.atomic import write_whole
+from sidrec.core.settings import to_dict
 from sidrec.data.cache import save_dataset
 from sidrec.data.dataset import Dataset, validate
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.frames import columns_of, is_frame, polars_frame
+from sidrec.run.settings import RunConfig, run_config
 
 FOLDER = "given"
 
 
-def given_data(data: Any, items: Any, workdir: epath.Path, config: ConfigDict) -> ConfigDict:
-  """A copy of the settings that names the data, which are written to `workdir/given`.
+def given_data(
+  data: Any, items: Any, workdir: epath.Path, config: ConfigDict, folder: str = FOLDER
+) -> ConfigDict:
+  """A copy of the settings that names the data, which are written to the folder.
 
   Args:
     data: a `Dataset`, or a table of users, items and times.
     items: a table of items, or None.
     workdir: the run's folder.
     config: the other settings.
+    folder: within the run's.
 
   Raises:
     TypeError: for data that are neither.
@@ -32,12 +42,12 @@ def given_data(data: Any, items: Any, workdir: epath.Path, config: ConfigDict) -
   """
   if not isinstance(config, ConfigDict):
     raise TypeError(f"config is a {type(config).__name__}; give what a file in configs/ returns")
-  config, folder = config.copy_and_resolve_references(), workdir / FOLDER
+  config, written_to = config.copy_and_resolve_references(), workdir / folder
   config.unlock()
   if isinstance(data, Dataset):
     if items is not None:
       raise TypeError("a Dataset has its own items; give items with a table alone")
-    path, dataset = folder / "dataset.npz", validate(data)
+    path, dataset = written_to / "dataset.npz", validate(data)
     from_primary(lambda: save_dataset(path, dataset))
     config.data.source, config.data.path = "dataset", str(path)
     return config
@@ -50,13 +60,46 @@ def given_data(data: Any, items: Any, workdir: epath.Path, config: ConfigDict) -
   found = {"time": "", "rating": "", **columns_of(data, columns)}
   if not columns.get("rating"):
     found["rating"] = ""
-  config.data.source, config.data.path = "table", _write_table(folder / "log.parquet", data)
+  config.data.source, config.data.path = "table", _write_table(written_to / "log.parquet", data)
   config.data.table.columns.update({role: str(name) for role, name in found.items()})
   if items is not None:
     if not is_frame(items):
       raise TypeError(f"items are a {type(items).__name__}; give a table with columns")
-    config.data.table.items_path = _write_table(folder / "items.parquet", items)
+    config.data.table.items_path = _write_table(written_to / "items.parquet", items)
   return config
+
+
+@contextlib.contextmanager
+def grown_data(
+  data: Any, items: Any, workdir: epath.Path, config: RunConfig
+) -> Generator[RunConfig]:
+  """The settings with a log that has grown; it is deleted again if the block raises an error.
+
+  What an earlier log holds stays as it is.
+
+  Args:
+    data: a path, what `given_data` takes, or None for the path of the settings.
+    items: a table of items, or None.
+    workdir: the run's folder.
+    config: its settings.
+
+  Raises:
+    TypeError, ValueError: as `given_data` does.
+  """
+  if data is None or isinstance(data, (str, os.PathLike)):
+    if items is not None:
+      raise TypeError("give items with a table alone; name a file in config.data.table.items_path")
+    path = config.data.path if data is None else os.fspath(data)
+    yield dataclasses.replace(config, data=dataclasses.replace(config.data, path=path))
+    return
+  folder = f"{FOLDER}/{secrets.token_hex(4)}"
+  try:
+    named = given_data(data, items, workdir, ConfigDict(to_dict(config)), folder)
+    yield run_config(named)
+  except BaseException:
+    if (workdir / folder).exists():
+      (workdir / folder).rmtree()
+    raise
 
 
 def _write_table(path: epath.Path, table: Any) -> str:

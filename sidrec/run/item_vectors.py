@@ -109,7 +109,7 @@ BEHAVIOUR_BLOCKS: dict[str, Callable[[FeaturesConfig, Dataset, int, epath.Path],
 
 def new_item_vectors(
   features: FeaturesConfig,
-  dataset: Dataset,
+  catalogue: Items,
   params: Params,
   vectors_NxF: np.ndarray,
   new_items: Items,
@@ -120,7 +120,7 @@ def new_item_vectors(
 
   Args:
     features: the settings that the catalogue's vectors were made with.
-    dataset: the catalogue, as it was then.
+    catalogue: as it was then, with its statistics; see `with_statistics`.
     params: of its `ItemVectors`.
     vectors_NxF: of its `ItemVectors`.
     new_items: their description; files of vectors must hold them by original id.
@@ -132,7 +132,6 @@ def new_item_vectors(
     ValueError: as the blocks do, and where all blocks are made from behaviour.
   """
   weights = features.weights()
-  catalogue = with_statistics(features, dataset)
   blocks, _ = described_blocks(features, weights, catalogue, new_items)
   if not blocks:
     raise ValueError(

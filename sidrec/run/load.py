@@ -18,6 +18,7 @@ from sidrec.data.dataset import Dataset, Items
 from sidrec.models.base import SemanticIDModel
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import item_vectors
+from sidrec.run.fitted_catalogue import load_fitted_catalogue
 from sidrec.run.generations import Chain
 from sidrec.run.prepare import load_prepared
 from sidrec.run.sasrec import SASREC, make_sasrec
@@ -87,10 +88,10 @@ def new_item_vectors(config: RunConfig | ConfigDict, workdir: PathLike, items: I
 
 def new_item_vectors_of(config: RunConfig, chain: Chain, items: Items) -> np.ndarray:
   """As `new_item_vectors`."""
-  dataset, tokenized = load_prepared(chain), chain["tokenize"]
+  tokenized, fitted = chain["tokenize"], load_fitted_catalogue(config, chain)
   params = load_params(tokenized.file("features"))
   vectors_MxF = item_vectors.new_item_vectors(
-    config.features, dataset, params, item_vectors_of(chain), items
+    config.features, fitted.items, params, fitted.vectors_NxF, items
   )
   return new_item_inputs(config.tokenizer, items, vectors_MxF, tokenized.file("tokenizer"))
 

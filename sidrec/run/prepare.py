@@ -24,7 +24,7 @@ def prepare(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Reads the raw files and writes the data set."""
   del before
   # Nothing here needs a device: the primary host alone reads the raw files.
-  from_primary(lambda: _write(read(config), folder))
+  from_primary(lambda: write(read(config), folder))
 
 
 def load_prepared(chain: Chain) -> Dataset:
@@ -63,7 +63,8 @@ def samples_users(config: RunConfig) -> bool:
   return config.data.source == "store" and config.data.store.users > 0
 
 
-def _write(dataset: Dataset, folder: epath.Path) -> None:
+def write(dataset: Dataset, folder: epath.Path) -> None:
+  """Writes the stage's files, and prints what was read."""
   save_dataset(folder / "dataset.npz", dataset)
   items = dataset.items
   write_whole_text(folder / "items.tsv", item_list(items))

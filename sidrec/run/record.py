@@ -16,6 +16,7 @@ from sidrec.core.settings import flatten
 
 FORMAT = 3  # of everything that a run's folder holds
 RECORD = "stage.json"
+UPDATE = "update"  # in `Inputs.origin` of what an update made: of what, and how
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,16 @@ class Inputs:
   def equal(self, other: "Inputs") -> bool:
     """Whether the output would be the same."""
     return self._decisive() == other._decisive() and same_contents(self.files, other.files)
+
+  @property
+  def update(self) -> dict[str, Any] | None:
+    """Of what, and how, an update made the output; None where the stage itself made it."""
+    return self.origin.get(UPDATE)
+
+  def without_update(self) -> "Inputs":
+    """What the stage itself would have made an output of, in place of the update."""
+    origin = {name: value for name, value in self.origin.items() if name != UPDATE}
+    return dataclasses.replace(self, origin=origin)
 
   def _decisive(self) -> tuple[Any, ...]:
     return self.settings, self.built_on, self.origin
@@ -86,6 +97,17 @@ def another_version(folder: epath.Path) -> ValueError:
   )
 
 
+def how_kept(record: Record) -> str:
+  """What a stage's kept output is, in words."""
+  update = record.inputs.update
+  if update is None:
+    return "unchanged, kept"
+  return (
+    f"kept as --mode=update made it (update {update['number']} of what was made from zero on "
+    f"{update['from_zero'][:10]}); --redo={record.stage} makes it from zero"
+  )
+
+
 def as_json(value: Any) -> Any:
   """A value as JSON gives it back: tuples become lists."""
   return json.loads(json.dumps(value))
@@ -97,7 +119,7 @@ def changes(before: Inputs, after: Inputs) -> str:
   settings = [key for key in {**old, **new} if old.get(key) != new.get(key)]
   sentences = [f"{key} was {_shown(old, key)} and is {_shown(new, key)}" for key in settings]
   sentences += [_file_change(name, before, after) for name in _changed_files(before, after)]
-  if before.origin != after.origin:
+  if before.without_update().origin != after.without_update().origin:
     sentences.append("its data is from elsewhere")
   sentences += [f"{name} was done again" for name in _differing(before.built_on, after.built_on)]
   more = f" (and {len(sentences) - 4} more changes)" if len(sentences) > 4 else ""

@@ -43,6 +43,44 @@ class ColdStartConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class UpdateConfig:
+  """How a finished run takes in a log that has grown (mode 'update')."""
+
+  steps_share: float = 0.1  # of train.steps; 0 carries the parameters over and trains nothing
+  learning_rate_share: float = 0.25  # of train.learning_rate: what is there is moved, not made anew
+  # Besides what the model was never trained on, so much of all training interactions is recent: the
+  # newest. Above 0, several nights' events are trained on again.
+  recent_share: float = 0.0
+  replay: float = 1.0  # targets of older windows, drawn at random, for each recent target
+  max_worse: float = (
+    0.02  # that NDCG@10 on the newest events may lose, relative to the model before
+  )
+  users: int = 3000  # with new events, drawn evenly, on whom the models are compared; 0 for all
+  from_zero: bool = False  # whether a model trained from zero is compared, too
+
+  # When a new tokenizer is due; asked of all items that came since it was fitted, once there are
+  # this many: the perplexity of fewer says nothing.
+  drift_items: int = 50
+  # A larger share of the new items than of the old ones has a tuple that another item has, too, by
+  # this much: the tokens that tell those apart are numbers without meaning.
+  drift_collisions: float = 0.25
+  # The perplexity of a level's codes, relative to equally many old items drawn at random. Half says
+  # that a level tells new items apart by one bit less than old ones.
+  drift_perplexity: float = 0.5
+  # The mean squared error of what codes stand for, relative to old items. Twice as much is what
+  # half a bit less for each dimension costs: quantisation errs with the square of its step.
+  drift_error: float = 2.0
+
+  def __post_init__(self) -> None:
+    """Raises ValueError for a number that makes no sense."""
+    for name in ("steps_share", "learning_rate_share", "replay", "max_worse"):
+      if not 0 <= getattr(self, name) < float("inf"):
+        raise ValueError(f"nightly.{name} is {getattr(self, name)}; give 0 or more")
+    if not 0 <= self.recent_share <= 1:
+      raise ValueError(f"nightly.recent_share is {self.recent_share}; give 0 to 1")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
   """Every setting there is."""
 
@@ -57,6 +95,7 @@ class RunConfig:
   sasrec: SASRecRunConfig = dataclasses.field(default_factory=SASRecRunConfig)
   search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
   cold_start: ColdStartConfig = dataclasses.field(default_factory=ColdStartConfig)
+  nightly: UpdateConfig = UpdateConfig()  # 'update' is a method of ml_collections' ConfigDict
 
 
 def run_config(config: RunConfig | ConfigDict) -> RunConfig:

@@ -5,6 +5,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -16,7 +17,7 @@ from sidrec.run import generations as folders
 from sidrec.run.config_file import CONFIG, config_text
 from sidrec.run.generations import Chain, Generation
 from sidrec.run.lock import locked
-from sidrec.run.record import Inputs, Record, as_json, changes, write_record
+from sidrec.run.record import Inputs, Record, as_json, changes, how_kept, write_record
 from sidrec.run.settings import RunConfig
 
 
@@ -97,8 +98,8 @@ def run(last: Stage, config: RunConfig, workdir: epath.Path, manner: Manner = AS
       if step.why:
         chain[stage.name] = _build(stage, config, workdir, chain, step)
       else:
-        print(f"{stage.name}: unchanged, kept")
         chain[stage.name] = _kept(step)
+        print(f"{stage.name}: {how_kept(chain[stage.name].record)}")
     from_primary(lambda: _tidy(order, config, workdir, chain, is_locked))
   if last.shows:
     print(last.shows(chain[last.name]))
@@ -154,7 +155,8 @@ def status(last: Stage, config: RunConfig, workdir: epath.Path) -> list[tuple[st
       rows.append((stage.name, newest, f"to do: {step.why}"))
     else:
       chain[stage.name] = _kept(step)
-      rows.append((stage.name, chain[stage.name].folder.name, "done, kept"))
+      how = how_kept(chain[stage.name].record).replace("unchanged", "done", 1)
+      rows.append((stage.name, chain[stage.name].folder.name, how))
   return rows
 
 
@@ -201,19 +203,12 @@ def _plan(
 ) -> Step:
   """What there is to do; `before`, an earlier plan, has read files that need not be read again."""
   there = folders.generations(workdir, stage.name)
-  known = {name: kept for g in there for name, kept in g.record.inputs.files.items()}
-  if before is not None and before.inputs is not None:
-    known |= before.inputs.files
-  from_elsewhere = dict(stage.files(config))
-  inputs = Inputs(
-    as_json(stage.settings(config)),
-    {before.name: chain[before.name].record.identity for before in stage.after(config)},
-    contents(from_elsewhere.pop("files", []), known),
-    as_json(from_elsewhere),
-  )
+  seen = before.inputs.files if before is not None and before.inputs is not None else {}
+  inputs = inputs_of(stage, config, chain, there, seen)
   equal = [g for g in there if g.record.inputs.equal(inputs)]
   begun = next((g for g in reversed(equal) if not g.is_finished), None)
-  finished = [g for g in equal if g.is_finished]
+  # What an update made in place of this output counts for it, and says so: see `how_kept`.
+  finished = [g for g in there if g.is_finished and g.record.inputs.without_update().equal(inputs)]
   if redo:
     return Step(begun, "asked for by --redo", inputs)
   if finished:
@@ -222,6 +217,32 @@ def _plan(
   others = [g for g in there if g.is_finished]
   why = changes(others[-1].record.inputs, inputs) if others else "not done yet"
   return Step(begun, why, inputs)
+
+
+def inputs_of(
+  stage: Stage,
+  config: RunConfig,
+  chain: Chain,
+  there: Sequence[Generation] = (),
+  seen: Mapping[str, Any] = MappingProxyType({}),
+) -> Inputs:
+  """What the stage's output would be made of now.
+
+  Args:
+    stage: the stage.
+    config: the settings of the run.
+    chain: the outputs that it would be built on.
+    there: outputs of the stage, whose files need not be read again where they are the same.
+    seen: contents of files that were read already.
+  """
+  known = {name: kept for g in there for name, kept in g.record.inputs.files.items()}
+  from_elsewhere = dict(stage.files(config))
+  return Inputs(
+    as_json(stage.settings(config)),
+    {before.name: chain[before.name].record.identity for before in stage.after(config)},
+    contents(from_elsewhere.pop("files", []), known | dict(seen)),
+    as_json(from_elsewhere),
+  )
 
 
 def _build(

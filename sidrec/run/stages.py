@@ -7,7 +7,7 @@ from sidrec.core.paths import as_path
 from sidrec.core.tables import aligned_table
 from sidrec.run import stage as stage_lib
 from sidrec.run.evaluate import EVALUATE
-from sidrec.run.generations import Chain
+from sidrec.run.generations import Chain, generations
 from sidrec.run.prepare import PREPARE
 from sidrec.run.sasrec import SASREC
 from sidrec.run.settings import RunConfig, run_config
@@ -41,6 +41,14 @@ def run_to(
 
 
 def status_text(config: RunConfig | ConfigDict, workdir: PathLike) -> str:
-  """A table of the stages of a run: what is done, and what would be done again and why."""
+  """A table of the stages of a run: what is done, and what would be done again and why.
+
+  What the last update decided follows, if there was one.
+  """
   rows = stage_lib.status(EVALUATE, run_config(config), as_path(workdir))
-  return aligned_table([("stage", "newest", "state"), *rows])
+  table = aligned_table([("stage", "newest", "state"), *rows])
+  updates = [g for g in generations(as_path(workdir), "update") if g.is_finished]
+  if not updates:
+    return table
+  said = updates[-1].file("update.txt").read_bytes().decode().partition("\n")[0]
+  return f"{table}\n\nlast {said} ({updates[-1].record.finished})"

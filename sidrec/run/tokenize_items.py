@@ -117,13 +117,16 @@ def tokenize_items(
     collisions=unique.resolved,
     notes=encoded.notes,
   )
-  popularity_N = np.bincount(
-    training_view(dataset.histories).item_T, minlength=dataset.items.num_items
-  )
   ids = SemanticIDManager.from_codes(
     unique.codes_NxX, encoded.codebook_size, generation_method=config.name, fitted=encoded.fitted
   )
-  return Tokenized(ids, report, interpret(codes_NxL, dataset.items, popularity_N))
+  return Tokenized(ids, report, meaning_of(codes_NxL, dataset))
+
+
+def meaning_of(codes_NxL: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+  """What a catalogue's codes stand for, popular items first; see `interpretation.interpret`."""
+  item_T = training_view(dataset.histories).item_T
+  return interpret(codes_NxL, dataset.items, np.bincount(item_T, minlength=dataset.items.num_items))
 
 
 def write_tokenized(workdir: epath.Path, tokenized: Tokenized, items: Items) -> None:

@@ -46,25 +46,32 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   ids = SemanticIDManager.load_from_file(before["tokenize"].file("semantic_ids.json"))
   model, trie = make_model(config, ids)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
-  # As few beams as fill the lists: validation has to be cheap, not exact.
-  results = config.search.results
-  search = dataclasses.replace(config.search, beams=results)
-  recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
-  what = NextItem(
-    recommender_task(model, trie, config.train.item_loss),
-    make_batches(config),
-    recommend_users,
-    config.model.history_length,
-    ids.num_items,
-    results,
-  )
+  what = what_is_trained(config, model, trie, mesh)
   params = train_next_item(
-    what, config.train, dataset.histories, config.seed, mesh, _records(config, folder)
+    what, config.train, dataset.histories, config.seed, mesh, records(config, folder)
   )
   save_params(folder / "recommender", marked(params, trie))
 
 
-def _records(config: RunConfig, folder: epath.Path) -> Records:
+def what_is_trained(
+  config: RunConfig, model: SemanticIDModel, trie: Trie, mesh: jax.sharding.Mesh
+) -> NextItem:
+  """The recommender's task, its batches, and its search for the validation."""
+  # As few beams as fill the lists: validation has to be cheap, not exact.
+  results = config.search.results
+  search = dataclasses.replace(config.search, beams=results)
+  recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
+  return NextItem(
+    recommender_task(model, trie, config.train.item_loss),
+    make_batches(config),
+    recommend_users,
+    config.model.history_length,
+    trie.num_items,
+    results,
+  )
+
+
+def records(config: RunConfig, folder: epath.Path) -> Records:
   """Where the training writes."""
   steps = config.train.steps
   return Records(

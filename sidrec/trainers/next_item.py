@@ -12,7 +12,7 @@ from sidrec.evaluation.evaluate import evaluate_users
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search.batched import RecommendUsers
 from sidrec.trainers.settings import TrainConfig
-from sidrec.training.loop import LoopConfig, Records, train
+from sidrec.training.loop import LoopConfig, Records, start_from, train
 from sidrec.training.optimizer import adamw
 from sidrec.training.task import Task
 
@@ -35,6 +35,7 @@ def train_next_item(
   seed: int,
   mesh: jax.sharding.Mesh,
   records: Records,
+  start: dict | None = None,
 ) -> dict:
   """Trains on the training view; keeps the parameters with the best validation NDCG@10.
 
@@ -47,6 +48,8 @@ def train_next_item(
     seed: of parameters, dropout, batches and the sample.
     mesh: the devices.
     records: where to write checkpoints and logs.
+    start: parameters to go on from; they are kept if training makes none that are better. None
+      for random ones.
 
   Returns:
     The best parameters.
@@ -80,8 +83,10 @@ def train_next_item(
     average_decay=config.average_decay,
     accumulate=config.accumulate,
   )
-  validate = _validation(what, histories, config.valid_users, seed)
-  return train(what.task, optimizer, batch_at, validate, loop, jax.random.key(seed), mesh, records)
+  validate, key = _validation(what, histories, config.valid_users, seed), jax.random.key(seed)
+  if start is not None:
+    start_from(start, what.task, optimizer, validate, loop, key, mesh, records.directory)
+  return train(what.task, optimizer, batch_at, validate, loop, key, mesh, records)
 
 
 def _validation(

@@ -145,6 +145,49 @@ def train(
   return best
 
 
+def start_from(
+  params: PyTree,
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  validate: Validate,
+  config: LoopConfig,
+  key: jax.Array,
+  mesh: jax.sharding.Mesh,
+  directory: str | os.PathLike[str],
+) -> None:
+  """Lets `train`, called with the same arguments, go on from given parameters.
+
+  They are validated and saved as the state before the first step, with a fresh optimiser state; so
+  they are what `train` returns if no later ones are better. A training that began before is left
+  as it is.
+
+  Args:
+    params: as `task.init` gives them.
+    directory: of the checkpoints.
+    task, optimizer, validate, config, key, mesh: as `train` takes them.
+
+  Raises:
+    ValueError: if they do not fit the task; or as `Checkpoints` does.
+    TrainingDivergedError: if their score is not finite.
+  """
+  averaged = config.average_decay > 0
+  with open_checkpoints(directory) as checkpoints:
+    if checkpoints.latest_step() is not None:
+      return
+    wanted = jax.eval_shape(lambda key: task.init(key)[0], key)
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (params, wanted)]
+    if shapes[0] != shapes[1]:
+      raise ValueError("the parameters do not fit the model: other names, shapes or types")
+    score = float(validate(params)[config.metric])
+    if not np.isfinite(score):
+      raise TrainingDivergedError(f"{config.metric} of the given parameters is {score}")
+    given = task._replace(init=lambda key: (params, ()))
+    state = init_state(given, optimizer, key, averaged=averaged)
+    state = jax.device_put(state, mesh_lib.state_shardings(mesh, state))
+    checkpoints.save_best(0, _kept_params(state), score)
+    checkpoints.save_latest(0, state, Progress(score)._asdict())
+
+
 def _train_and_validate(
   calls: "_Calls", state: TrainState, progress: Progress, validate: Validate, config: LoopConfig
 ) -> None:

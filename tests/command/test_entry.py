@@ -48,7 +48,8 @@ def test_every_command_describes_itself(name, called, capsys):
 
 def test_the_examples_are_commands_that_work(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  (tmp_path / "runs" / "demo" / "stages").mkdir(parents=True)
+  for name in ("demo", "shop"):
+    (tmp_path / "runs" / name / "stages").mkdir(parents=True)
   booleans = {name: flags.FLAGS[name].boolean for name in flags.FLAGS}
   for command in COMMANDS.values():
     if isinstance(command, Command):

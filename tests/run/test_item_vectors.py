@@ -79,8 +79,9 @@ def test_new_items_get_vectors_by_what_the_catalogue_taught(tmp_path):
   features = settings(content=1.0, cooccurrence=1.0)
   dataset = make_dataset()
   made = item_vectors.item_vectors(typed(features), dataset, 0, tmp_path)
+  catalogue = item_vectors.with_statistics(typed(features), dataset)
   give = lambda ids: item_vectors.new_item_vectors(
-    typed(features), dataset, made.params, made.vectors_NxF, make_items(ids)
+    typed(features), catalogue, made.params, made.vectors_NxF, make_items(ids)
   )
   known = give([3, 4])
   np.testing.assert_allclose(known[:, :-4], made.vectors_NxF[[3, 4], :-4], atol=1e-6)
@@ -101,7 +102,7 @@ def test_new_items_need_a_description(tmp_path):
   made = item_vectors.item_vectors(typed(only), dataset, 0, tmp_path)
   with pytest.raises(ValueError, match="learnt from behaviour"):
     item_vectors.new_item_vectors(
-      typed(only), dataset, made.params, made.vectors_NxF, make_items([31])
+      typed(only), dataset.items, made.params, made.vectors_NxF, make_items([31])
     )
 
 

@@ -1,0 +1,1 @@
+"""The nightly update: a finished run takes in a log that has grown."""

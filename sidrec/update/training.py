@@ -1,0 +1,97 @@
+"""Training an updated recommender: from carried-over parameters, on what is recent and a replay."""
+
+import dataclasses
+import time
+from typing import Any
+
+from etils import epath
+
+from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.data.dataset import Dataset
+from sidrec.data.events import check_inputs
+from sidrec.models.transfer import MARK, marked, transfer
+from sidrec.parallel import mesh as mesh_lib
+from sidrec.run.generations import Chain, Generation
+from sidrec.run.load import trained_of
+from sidrec.run.settings import RunConfig
+from sidrec.run.train import make_model, records, what_is_trained
+from sidrec.trainers.next_item import train_next_item
+from sidrec.training.checkpoint import save_params
+from sidrec.update.logs import Growth, untrained_from
+from sidrec.update.windows import windows_to_train
+
+
+def write_updated(
+  config: RunConfig,
+  folder: epath.Path,
+  before: Chain,
+  tokenized: Generation,
+  new: Dataset,
+  growth: Growth,
+) -> dict[str, Any]:
+  """Carries the parameters over to the grown catalogue, trains them further and writes them.
+
+  The optimiser starts afresh. The best parameters on validation are kept; those that were carried
+  over are among them.
+
+  Args:
+    config: the settings of the run.
+    folder: takes the files of the stage 'train'.
+    before: the chain of the run before.
+    tokenized: the grown catalogue's IDs.
+    new: the grown data set.
+    growth: of it.
+
+  Returns:
+    What was trained on, for `update.json`.
+  """
+  began = time.process_time()
+  check_inputs(config.model.inputs, new, "config.model.inputs")
+  ids = SemanticIDManager.load_from_file(tokenized.file("semantic_ids.json"))
+  old = trained_of(config, before)
+  model, trie = make_model(config, ids)
+  params = transfer(old.params, old.trie, trie, growth.old_row_N)
+  params = {name: value for name, value in params.items() if name != MARK}
+  windows = windows_to_train(
+    new.histories,
+    untrained_from(new, growth, config.nightly.recent_share),
+    config.nightly.replay,
+    config.model.history_length,
+    config.seed + (before["train"].record.inputs.update or {}).get("number", 0) + 1,
+  )
+  settings = train_config(config)
+  is_trained = settings.train.steps > 0 and windows.num_targets > 0
+  if is_trained:
+    mesh = mesh_lib.make_mesh(model=config.mesh.model)
+    what = what_is_trained(settings, model, trie, mesh)
+    make = what.make_batches
+    what = what._replace(make_batches=lambda view, *rest: make(windows.histories, *rest))
+    params = train_next_item(
+      what, settings.train, new.histories, config.seed, mesh, records(settings, folder), params
+    )
+  save_params(folder / "recommender", marked(params, trie))
+  return {
+    "steps": settings.train.steps if is_trained else 0,
+    "recent targets": windows.recent_targets,
+    "targets before them": windows.num_targets - windows.recent_targets - windows.replayed,
+    "replayed targets": windows.replayed,
+    "cpu_seconds": round(time.process_time() - began, 2),
+  }
+
+
+def train_config(config: RunConfig) -> RunConfig:
+  """The settings with those of an update's training in place of the training from zero."""
+  nightly, train = config.nightly, config.train
+  steps = round(nightly.steps_share * train.steps)
+  return dataclasses.replace(
+    config,
+    train=dataclasses.replace(
+      train,
+      steps=steps,
+      steps_per_call=max(1, min(train.steps_per_call, steps)),
+      learning_rate=nightly.learning_rate_share * train.learning_rate,
+      warmup_steps=min(train.warmup_steps, steps // 10),
+      validate_every=max(1, -(-steps // 2)),
+      patience=0,
+    ),
+  )
