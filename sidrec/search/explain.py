@@ -23,7 +23,7 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import check_histories
 from sidrec.search import beam
-from sidrec.search.buckets import Found, Question, listed_width
+from sidrec.search.buckets import Found, Question, check_items_alone, listed_width
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import any_allowed, make_filter
 from sidrec.search.settings import SearchConfig
@@ -95,8 +95,10 @@ def explain(
       all requests that list no more.
 
   Raises:
-    ValueError: for histories that are not of item rows, or parameters of another catalogue.
+    ValueError: for histories that are not of item rows, parameters of another catalogue, or a
+      model that reads times or ratings.
   """
+  check_items_alone(model)
   check_fit(model, params, trie)
   history_S = np.asarray(question.history_S)
   check_histories(history_S[None], int(trie.used))
