@@ -104,6 +104,11 @@ class BucketSearch:
     self._lock = threading.Lock()
 
   @property
+  def placed(self) -> tuple[dict, Trie]:
+    """The parameters and the trie, on the device."""
+    return self._params, self._trie
+
+  @property
   def shapes(self) -> list[Shape]:
     """What is compiled."""
     return sorted(self._compiled)
