@@ -50,7 +50,7 @@ def extras_of(run: TrainedRun, workdir: PathLike) -> Extras:
   folder = as_path(workdir)
   vectors_NxF = item_vectors_of(find(TOKENIZE, run.config, folder))
   map_file = Path(folder / "serving" / "map.npz") if is_local(folder) else None
-  sasrec: Trained | str = "this run has no SASRec: config.sasrec.enabled is False"
+  sasrec: Trained | str = "this run trained no SASRec (config.sasrec.enabled)"
   if run.config.sasrec.enabled:
     try:
       chain = find(SASREC, run.config, folder)
