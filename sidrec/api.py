@@ -26,9 +26,10 @@ from sidrec.estimators.estimators import (
   ResidualKMeans,
 )
 from sidrec.models.base import EncoderOutput, SemanticIDModel
-from sidrec.run.answers import Answer, Id, Options, Recommended
-from sidrec.run.ask import Asker, listed, wanted_of
+from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
+from sidrec.run.ask import Asker, Reading, listed, wanted_of
 from sidrec.run.config_file import load_config
+from sidrec.run.explanations import Explainer, Explanation
 from sidrec.run.generations import Chain
 from sidrec.run.given_data import given_data, grown_data
 from sidrec.run.load import trained_of
@@ -53,6 +54,7 @@ __all__ = [
   "Beams",
   "CategoryRule",
   "Events",
+  "Explanation",
   "Filters",
   "HierarchicalKMeans",
   "ProductQuantization",
@@ -102,6 +104,11 @@ class TrainedRun:
     """The compiled search behind `recommend`; a handful of shapes, compiled when first needed."""
     return BucketSearch(self.model, self.params, self.trie, self.search)
 
+  @functools.cached_property
+  def explainer(self) -> Explainer:
+    """What `explain` asks."""
+    return Explainer(self.asker)
+
   @overload
   def recommend(self, *, items: Sequence[Id], **options: Unpack[Options]) -> Answer: ...
   @overload
@@ -142,26 +149,40 @@ class TrainedRun:
       TypeError: for what is no list, no id, or no option.
       ValueError: for a user whom the run does not know, or numbers that make no sense.
     """
-    whom = {name: request.pop(name) for name in WHOM if name in request}
-    wanted = wanted_of(request)
-    if len(whom) != 1:
-      given = " and ".join(whom) or "none of them"
-      raise TypeError(f"recommend takes one of {', '.join(WHOM)}, and was given {given}")
-    ((name, value),) = whom.items()
+    name, value, wanted = _asked("recommend", WHOM, request)
     asker = self.asker
     match name:
-      case "items":
-        readings = [asker.of_items(value)]
-      case "titles":
-        readings = [asker.of_titles(value)]
-      case "user":
-        readings = [asker.of_user(value)]
       case "users":
         readings = [asker.of_user(user) for user in listed("users", value)]
-      case _:
+      case "histories":
         readings = asker.of_histories(value, dict(self.config.data.table.columns))
+      case _:
+        readings = [self._reading(name, value)]
     answers = asker.ask(readings, wanted, self.bucket_search.find)
     return answers if name in ("users", "histories") else answers[0]
+
+  def explain(self, **request: Any) -> Explanation:
+    """How one request is searched: the beams of each level, and what each history item adds.
+
+    A history item's part in a result is exact: the result's score, less its score after the same
+    history without that item. The first call compiles two functions; others compile nothing.
+
+    Args:
+      **request: as for `recommend`: one of `items`, `titles` and `user`, and its options.
+
+    Returns:
+      An `Explanation`, whose `answer` is that of `recommend`.
+
+    Raises:
+      TypeError, ValueError: as `recommend` does.
+    """
+    name, value, wanted = _asked("explain", WHOM[:3], request)
+    return self.explainer.explain(self.params, self.trie, self._reading(name, value), wanted)
+
+  def _reading(self, name: str, value: Any) -> Reading:
+    asker = self.asker
+    readers = {"items": asker.of_items, "titles": asker.of_titles, "user": asker.of_user}
+    return readers[name](value)
 
   def recommend_rows(
     self,
@@ -258,6 +279,17 @@ class TrainedRun:
     with grown_data(data, items, self.workdir, self.config) as config:
       chain = update(config, self.workdir, wish)
     return _trained_run(config, chain, self.workdir)
+
+
+def _asked(what: str, names: Sequence[str], request: dict[str, Any]) -> tuple[str, Any, Wanted]:
+  """Whom a call asks for, one of these names, and its options."""
+  whom = {name: request.pop(name) for name in names if name in request}
+  wanted = wanted_of(request)
+  if len(whom) != 1:
+    given = " and ".join(whom) or "none of them"
+    raise TypeError(f"{what} takes one of {', '.join(names)}, and was given {given}")
+  ((name, value),) = whom.items()
+  return name, value, wanted
 
 
 def load(workdir: PathLike) -> TrainedRun:

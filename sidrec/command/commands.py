@@ -115,6 +115,12 @@ COMMANDS: dict[str, Command | Program] = {
     first=("compare",),
   ),
   "serve": Program("sidrec.serving.__main__", "Serves a run over HTTP.", takes_run=True),
+  "explore": Program(
+    "sidrec.serving.__main__",
+    "Shows a run in the browser: searches step by step, codes, the map of the items.",
+    takes_run=True,
+    first=("--explore",),
+  ),
   "configs": Program(
     "sidrec.command.configs", "Lists, shows and copies the shipped configs.", False
   ),

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from sidrec.catalogue.trie import trie as trie_lib
-from sidrec.catalogue.trie.trie import ROOT, Trie
+from sidrec.catalogue.trie.trie import ROOT, Children, Trie
 from sidrec.core.item_rows import from_lists, is_known
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.layers import KeyValues
@@ -83,6 +83,19 @@ def search(
     return nothing(config.beams)
   encoded = _call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
   node_BxK, score_BxK = descend(model, params, trie, encoded, config, filters, key)
+  return results_of(model, params, trie, encoded, config, node_BxK, score_BxK)
+
+
+def results_of(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  node_BxK: jax.Array,
+  score_BxK: jax.Array,
+) -> Recommendations:
+  """The items of finished beams, with the item head's scores where the model has one."""
   valid_BxK = jnp.isfinite(score_BxK)
   row_BxK, _ = trie_lib.rows_below(trie, node_BxK)
   item_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)]
@@ -119,7 +132,7 @@ def descend(
   if not batch:
     return nothing(config.beams)[:2]
   rows = make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
-  levels = _Levels(model, params, trie, encoded, rows, config, key)
+  levels = Levels(model, params, trie, encoded, rows, config, key)
   node_BxK, score_BxK = levels.descend(batch, length or trie.num_levels)
   fit = are_for(params, trie)  # if that is not known yet, nothing can be raised
   return node_BxK, score_BxK if is_known(fit) else jnp.where(fit, score_BxK, -jnp.inf)
@@ -130,7 +143,7 @@ def item_weight(model: RecommenderConfig, config: SearchConfig) -> float:
   return config.item_weight if model.item_head else 0.0
 
 
-class _Levels(NamedTuple):
+class Levels(NamedTuple):
   """What all levels of a search share."""
 
   model: SemanticIDModel
@@ -143,7 +156,7 @@ class _Levels(NamedTuple):
 
   def descend(self, batch: int, length: int) -> tuple[jax.Array, jax.Array]:
     """Nodes and scores of the beams behind the last of these levels that branches: [B, K] each."""
-    state = self.extend(self._start(batch), 0, self.trie.fan_outs[0])
+    state = self.extend(self.start(batch), 0, self.trie.fan_outs[0])
     stop = min(self._last_level(), length)
     state = state._replace(caches=_with_places(state.caches, stop))
     for levels in similar_levels(self.trie.fan_outs, stop):
@@ -168,19 +181,7 @@ class _Levels(NamedTuple):
 
   def extend(self, state: BeamState, level: jax.Array | int, fan_out: int) -> BeamState:
     """One token more for the best beams; `level` is static or traced."""
-    children = trie_lib.children(self.trie, state.node_BxK, fan_out, level)
-    logp_BxKxC, caches = _call(
-      self.model,
-      self.params,
-      "step",
-      self.encoded,
-      state.caches,
-      state.token_BxK,
-      level,
-      children,
-      self.config.temperature,
-    )
-    logp_BxKxC = self._weighted(logp_BxKxC, level)
+    children, logp_BxKxC, caches = self.continuations(state, level, fan_out)
     if self.rows is not None:
       allowed_BxKxC = any_allowed(self.trie, children.node, self.rows)
       logp_BxKxC = jnp.where(allowed_BxKxC, logp_BxKxC, -jnp.inf)
@@ -196,7 +197,25 @@ class _Levels(NamedTuple):
     )
     return _keep(new, jnp.isfinite(value_BxX), best_BxX, self.config.beams)
 
-  def _start(self, batch: int) -> BeamState:
+  def continuations(
+    self, state: BeamState, level: jax.Array | int, fan_out: int
+  ) -> tuple[Children, jax.Array, tuple[KeyValues, ...]]:
+    """All continuations of the beams, their log p [B, K, C] before any filter, and new caches."""
+    children = trie_lib.children(self.trie, state.node_BxK, fan_out, level)
+    logp_BxKxC, caches = _call(
+      self.model,
+      self.params,
+      "step",
+      self.encoded,
+      state.caches,
+      state.token_BxK,
+      level,
+      children,
+      self.config.temperature,
+    )
+    return children, self._weighted(logp_BxKxC, level), caches
+
+  def start(self, batch: int) -> BeamState:
     """The root alone."""
     root_Bx1 = jnp.full((batch, 1), ROOT, jnp.int32)
     return BeamState(

@@ -70,6 +70,15 @@ def listed_width(count: int) -> int:
   return list_width(count, NARROWEST)
 
 
+def check_items_alone(model: SemanticIDModel) -> None:
+  """Raises ValueError for a model that reads times or ratings, which these requests do not have."""
+  if model.config.inputs.any:
+    raise ValueError(
+      "this model reads times or ratings (model.inputs), and requests by ids and titles have "
+      "none; ask it by recommend_rows with sidrec.Events.of(…), or by --mode=recommend"
+    )
+
+
 class BucketSearch:
   """The search of one model, compiled for a shape when it is first needed, or ahead.
 
@@ -83,11 +92,7 @@ class BucketSearch:
       ValueError: for a model that reads times or ratings, which these requests do not have; or
         parameters or a trie of another catalogue.
     """
-    if model.config.inputs.any:
-      raise ValueError(
-        "this model reads times or ratings (model.inputs), and requests by ids and titles have "
-        "none; ask it by recommend_rows with sidrec.Events.of(…), or by --mode=recommend"
-      )
+    check_items_alone(model)
     check_fit(model, params, trie)
     self.model, self.search_config = model, search
     self.num_items = int(trie.used)
@@ -97,6 +102,11 @@ class BucketSearch:
     self._params, self._trie = jax.device_put((params, trie), device)
     self._compiled: dict[Shape, jax.stages.Compiled] = {}
     self._lock = threading.Lock()
+
+  @property
+  def placed(self) -> tuple[dict, Trie]:
+    """The parameters and the trie, on the device."""
+    return self._params, self._trie
 
   @property
   def shapes(self) -> list[Shape]:

@@ -65,7 +65,8 @@ class RowFilter(NamedTuple):
   """Holds each request's listed rows."""
 
   row_BxJ: jax.Array  # int32, sorted, each once, filled up with num_items
-  allows: bool  # whether the listed rows are the allowed ones, or the forbidden ones
+  # Whether the listed rows are the allowed ones, or the forbidden ones; may be traced.
+  allows: bool | jax.Array
 
 
 def make_filter(
@@ -94,7 +95,7 @@ def any_allowed(trie: Trie, node_BxKxC: jax.Array, rows: RowFilter) -> jax.Array
   """Which nodes lead to at least one item that the request may get: bool [B, K, C]."""
   first, stop = rows_below(trie, node_BxKxC)
   listed = _count_below(rows.row_BxJ, stop) - _count_below(rows.row_BxJ, first)
-  return listed > 0 if rows.allows else listed < stop - first
+  return jnp.where(rows.allows, listed > 0, listed < stop - first)
 
 
 def padded_lists(lists: Sequence[Sequence[int]]) -> np.ndarray:

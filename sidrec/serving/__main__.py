@@ -29,8 +29,23 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
   parser.add_argument(
     "--plugin", action="append", default=[], help="file that registers tokenizers"
   )
+  parser.add_argument(
+    "--explorer",
+    type=_flag,
+    help="whether there is a page at / that shows codes and searches; on this machine by default",
+  )
+  parser.add_argument(
+    "--explore", action="store_true", help="the explorer, read only: no events, nothing withdrawn"
+  )
   parser.add_argument("--max_waiting", type=int, default=Limits.waiting, help="requests that wait")
   return parser.parse_args(argv)
+
+
+def _flag(text: str) -> bool:
+  """true or false, of the command line."""
+  if text.lower() not in ("true", "false"):
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+  return text.lower() == "true"
 
 
 def read_token(path: str) -> str:
@@ -75,6 +90,7 @@ def serve(args: argparse.Namespace) -> None:
   """
   try:
     from sidrec.serving.app import make_app
+    from sidrec.serving.explore import Explorer, extras_of
     from sidrec.serving.server import Server
     from sidrec.serving.service import Service
   except ModuleNotFoundError as error:
@@ -84,13 +100,19 @@ def serve(args: argparse.Namespace) -> None:
     raise ValueError(f"--host={args.host} can be reached from elsewhere; give --token_file, too")
   if args.max_waiting < 1:
     raise ValueError(f"--max_waiting={args.max_waiting}; give at least 1")
+  if args.explore and (args.explorer is False or args.store):
+    raise ValueError("--explore shows the explorer and keeps no events; leave the other flag out")
   if args.compilation_cache:
     enable_compilation_cache(args.compilation_cache)
   load_plugins(args.plugin)
+  shows = args.explore or (is_loopback(args.host) if args.explorer is None else args.explorer)
   run = load(args.workdir)
-  store = Store(store_path(args.workdir, args.store))
+  store = Store(Path(":memory:") if args.explore else store_path(args.workdir, args.store))
   service = Service(run, store, Limits(waiting=args.max_waiting))
-  server = Server(make_app(service, token), service, args.host, args.port)
+  explorer = None
+  if shows:
+    explorer = Explorer(service, extras_of(run, args.workdir), read_only=args.explore)
+  server = Server(make_app(service, token, explorer), service, args.host, args.port)
 
   async def until_stopped() -> None:
     await server.serve()
@@ -102,6 +124,23 @@ def serve(args: argparse.Namespace) -> None:
     service.stop()
   if not server.started:
     raise OSError(f"cannot listen on {args.host}:{args.port}")
+
+
+def explore(workdir: str, *, port: int = 8000, compilation_cache: str | None = None) -> None:
+  """Shows the explorer of a run on this machine until a signal, read only.
+
+  Args:
+    workdir: folder of the run.
+    port: where the server listens; 0 for any that is free.
+    compilation_cache: folder where later starts find what is compiled.
+
+  Raises:
+    ValueError, OSError, ImportError: with one sentence for what is wrong.
+  """
+  argv = [f"--workdir={workdir}", f"--port={port}", "--explore"]
+  if compilation_cache:
+    argv.append(f"--compilation_cache={compilation_cache}")
+  serve(arguments(argv))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,11 +15,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sidrec.serving.bodies import RequestError, parsed
+from sidrec.serving.explore import Explorer
 from sidrec.serving.openapi import document
+from sidrec.serving.openapi_explore import with_explain, with_explorer
 from sidrec.serving.service import Service
 from sidrec.serving.settings import Limits
+from sidrec.serving.web import page_files
+from sidrec.serving.web import routes as explorer_routes
 
 _OPEN = ("/healthz", "/readyz")  # without a token
+_LONG = (  # what paths of metrics begin with, and how they are counted
+  ("/v1/items/", "/v1/items/{id}"),
+  ("/v1/codes/", "/v1/codes/{path}"),
+  ("/v1/neighbours/", "/v1/neighbours/{id}"),
+)
 _LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
@@ -38,19 +47,29 @@ def refused(error: RequestError) -> JSONText:
   return JSONText({"error": error.sentence}, error.status, error.headers)
 
 
-def make_app(service: Service, token: str | None = None) -> ASGIApp:
+def make_app(
+  service: Service, token: str | None = None, explorer: Explorer | None = None
+) -> ASGIApp:
   """The application.
 
   Args:
     service: what answers; `start` is called by whoever serves.
     token: what every request must bring; None for nothing, for servers on this machine alone.
+    explorer: what answers the page at /; None for no page. One that is read only leaves out what
+      changes anything: events, and items that are withdrawn.
   """
-  return Door(_routes(service), service, token)
+  door = Door(_routes(service, explorer), service, token)
+  if explorer is not None:
+    door.open_pages(page_files())
+  return door
 
 
-def _routes(service: Service) -> Starlette:
+def _routes(service: Service, explorer: Explorer | None) -> Starlette:
   async def recommend(request: Request) -> Response:
     return JSONText(await service.recommend(parsed(await request.body())))
+
+  async def explain(request: Request) -> Response:
+    return JSONText(await service.explaining.explain(parsed(await request.body())))
 
   async def events(request: Request) -> Response:
     return JSONText(await service.append(parsed(await request.body())))
@@ -82,16 +101,22 @@ def _routes(service: Service) -> Starlette:
     )
 
   async def openapi(request: Request) -> Response:
-    return JSONText(document(service.limits, service.asker.search.beams))
+    said = with_explain(document(service.limits, service.asker.search.beams))
+    return JSONText(said if explorer is None else with_explorer(said, explorer))
 
+  changing = [
+    Route("/v1/events", events, methods=["POST"]),
+    Route("/v1/items/{id:path}", withdraw, methods=["DELETE"]),
+    Route("/v1/items/{id:path}", bring_back, methods=["PUT"]),
+  ]
   return Starlette(
     routes=[
       Route("/v1/recommend", recommend, methods=["POST"]),
-      Route("/v1/events", events, methods=["POST"]),
+      Route("/v1/explain", explain, methods=["POST"]),
       Route("/v1/items", items, methods=["GET"]),
       Route("/v1/items/{id:path}", item, methods=["GET"]),
-      Route("/v1/items/{id:path}", withdraw, methods=["DELETE"]),
-      Route("/v1/items/{id:path}", bring_back, methods=["PUT"]),
+      *([] if explorer is not None and explorer.read_only else changing),
+      *([] if explorer is None else explorer_routes(explorer, JSONText)),
       Route("/healthz", health),
       Route("/readyz", ready),
       Route("/metrics", metrics),
@@ -135,6 +160,12 @@ class Door:
     """Takes what answers, and the token that requests must bring."""
     self._app, self._service, self._token = app, service, token
     self._routes = {"/v1/recommend", "/v1/events", "/v1/items", "/metrics", "/openapi.json", *_OPEN}
+    self._routes |= {"/v1/explain", "/v1/about", "/v1/codes", "/v1/map", "/v1/baselines"}
+    self._open = {*_OPEN}
+
+  def open_pages(self, paths: Iterable[str]) -> None:
+    """Lets everybody have the files of a page, who then has to know the token for its data."""
+    self._open |= {*paths}
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     """One request."""
@@ -158,7 +189,7 @@ class Door:
     finally:
       path = scope["path"]
       if path not in self._routes:
-        path = "/v1/items/{id}" if path.startswith("/v1/items/") else "other"
+        path = next((route for start, route in _LONG if path.startswith(start)), "other")
       self._service.metrics.answered(path, status, time.monotonic() - began)
 
   async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,7 +208,7 @@ class Door:
       host = headers.get(b"host", b"").decode("latin-1")
       if (host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host) not in _LOCAL:
         raise RequestError(421, "this server answers to localhost alone")
-    elif scope["path"] not in _OPEN:
+    elif scope["path"] not in self._open:
       given = headers.get(b"authorization", b"")
       if not hmac.compare_digest(given, b"Bearer " + self._token.encode()):
         raise RequestError(

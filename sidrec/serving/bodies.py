@@ -66,6 +66,11 @@ def requests_of(body: dict[str, Any], limits: Limits) -> list[Asked]:
   return [_asked(request, f"requests[{at}]", limits) for at, request in enumerate(requests)]
 
 
+def request_of(body: dict[str, Any], limits: Limits) -> Asked:
+  """The request of POST /v1/explain; raises RequestError 422 for what it may not be."""
+  return _asked(body, "request", limits)
+
+
 def events_of(body: dict[str, Any], limits: Limits) -> list[Event]:
   """The events of POST /v1/events; raises RequestError 422 for what they may not be."""
   _only(body, ("events",), "the body")

@@ -42,7 +42,7 @@ class Metrics:
     self._seconds: dict[str, Histogram] = {}
     self._batches = Histogram(SIZES)
     self._counters: collections.Counter[str] = collections.Counter(
-      {"unknown_items": 0, "events": 0, "answers": 0}
+      {"unknown_items": 0, "events": 0, "answers": 0, "explanations": 0}
     )
 
   def answered(self, route: str, status: int, seconds: float) -> None:

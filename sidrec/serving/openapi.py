@@ -27,7 +27,7 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
     "info": {"title": "sidrec", "version": "1", "description": "Items that users take next."},
     "paths": {
       "/v1/recommend": {
-        "post": _operation(
+        "post": operation(
           "Recommends items, best first, for one or many.",
           "Answers",
           (400, 404, 415, 422, 503, 504),
@@ -35,7 +35,7 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
         )
       },
       "/v1/events": {
-        "post": _operation(
+        "post": operation(
           "Adds events to users' histories; they are on the disk when the answer comes.",
           "Appended",
           (400, 415, 422),
@@ -43,20 +43,20 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
         )
       },
       "/v1/items": {
-        "get": _operation(
+        "get": operation(
           "Finds items by title, or by id.", "Items", (422,), parameters=_query(limits)
         )
       },
       "/v1/items/{id}": {
-        "parameters": [_parameter("id", "path", {"type": "string", "minLength": 1})],
-        "get": _operation("An item.", "Item", (404,)),
-        "delete": _operation("Takes an item out of all answers.", "Item", (404, 409)),
-        "put": _operation("Puts an item back into answers.", "Item", (404,)),
+        "parameters": [parameter("id", "path", {"type": "string", "minLength": 1})],
+        "get": operation("An item.", "Item", (404,)),
+        "delete": operation("Takes an item out of all answers.", "Item", (404, 409)),
+        "put": operation("Puts an item back into answers.", "Item", (404,)),
       },
-      "/healthz": {"get": _operation("Whether the process is alive.", "Status", ())},
-      "/readyz": {"get": _operation("Whether requests are welcome.", "Status", (503,))},
+      "/healthz": {"get": operation("Whether the process is alive.", "Status", ())},
+      "/readyz": {"get": operation("Whether requests are welcome.", "Status", (503,))},
       "/metrics": {"get": _text("Counters for Prometheus.")},
-      "/openapi.json": {"get": _operation("This document.", None, ())},
+      "/openapi.json": {"get": operation("This document.", None, ())},
     },
     "components": {
       "schemas": _schemas(limits, beams),
@@ -66,7 +66,7 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
   }
 
 
-def _operation(
+def operation(
   summary: str,
   answer: str | None,
   errors: tuple[int, ...],
@@ -74,52 +74,56 @@ def _operation(
   body: str | None = None,
   parameters: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-  schema = {"type": "object"} if answer is None else _ref(answer)
+  """An operation, whose answer and body are names of schemas."""
+  schema = {"type": "object"} if answer is None else ref(answer)
   responses = {
-    str(status): {"description": _ERRORS[status], "content": _json(_ref("Error"))}
+    str(status): {"description": _ERRORS[status], "content": _json(ref("Error"))}
     for status in sorted({*errors, *_EVERY})
   }
   return {
     "summary": summary,
     **({"parameters": parameters} if parameters else {}),
-    **({"requestBody": {"required": True, "content": _json(_ref(body))}} if body else {}),
+    **({"requestBody": {"required": True, "content": _json(ref(body))}} if body else {}),
     "responses": {"200": {"description": "Done.", "content": _json(schema)}, **responses},
   }
 
 
 def _text(summary: str) -> dict[str, Any]:
-  operation = _operation(summary, None, ())
-  operation["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
-  return operation
+  said = operation(summary, None, ())
+  said["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+  return said
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
   return {"application/json": {"schema": schema}}
 
 
-def _ref(name: str) -> dict[str, Any]:
+def ref(name: str) -> dict[str, Any]:
+  """The schema of a name."""
   return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _parameter(name: str, place: str, schema: dict[str, Any], required: bool = True) -> dict:
+def parameter(name: str, place: str, schema: dict[str, Any], required: bool = True) -> dict:
+  """A parameter of a path or a query."""
   return {"name": name, "in": place, "required": required, "schema": schema}
 
 
 def _query(limits: Limits) -> list[dict[str, Any]]:
   limit = {"type": "integer", "minimum": 1, "maximum": limits.shown, "default": 10}
   text = {"type": "string", "minLength": 1, "maxLength": limits.text}
-  return [_parameter("query", "query", text), _parameter("limit", "query", limit, required=False)]
+  return [parameter("query", "query", text), parameter("limit", "query", limit, required=False)]
 
 
-_TEXT = {"type": "string"}
-_ID = {"type": ["string", "integer"]}  # as answers give it
+TEXT = {"type": "string"}
+ID = {"type": ["string", "integer"]}  # as answers give it
 
 
 def _schemas(limits: Limits, beams: int) -> dict[str, Any]:
   return {**_bodies(limits, beams), **_answers(limits)}
 
 
-def _many(schema: dict[str, Any], most: int | None = None) -> dict[str, Any]:
+def many(schema: dict[str, Any], most: int | None = None) -> dict[str, Any]:
+  """A list, of at most so many."""
   return {"type": "array", "items": schema, **({} if most is None else {"maxItems": most})}
 
 
@@ -132,7 +136,8 @@ def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
   }
 
 
-def _whole(**properties: Any) -> dict[str, Any]:
+def whole(**properties: Any) -> dict[str, Any]:
+  """An object with all of these properties and no others."""
   return _object(tuple(properties), **properties)
 
 
@@ -143,41 +148,41 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
   request = _object(
     (),
     user=identity,
-    items=_many(identity, limits.history),
-    titles=_many(text, limits.history),
+    items=many(identity, limits.history),
+    titles=many(text, limits.history),
     k={"type": "integer", "minimum": 1, "maximum": beams, "default": min(10, beams)},
     exclude_seen={"type": "boolean", "default": True},
-    forbidden=_many(identity, limits.listed),
-    allowed={"anyOf": [_many(identity, limits.listed), {"type": "null"}]},
+    forbidden=many(identity, limits.listed),
+    allowed={"anyOf": [many(identity, limits.listed), {"type": "null"}]},
     temperature={"anyOf": [temperature, {"type": "null"}]},
   )
   request["oneOf"] = [{"required": [whom]} for whom in ("user", "items", "titles")]
   time = {"type": "number", "minimum": 0, "exclusiveMaximum": 1e12}
   return {
     "Request": request,
-    "Requests": _whole(requests=_many(_ref("Request"), limits.requests)),
+    "Requests": whole(requests=many(ref("Request"), limits.requests)),
     "Event": _object(("user", "item"), user=identity, item=identity, time=time),
-    "Events": _whole(events=_many(_ref("Event"), limits.events)),
+    "Events": whole(events=many(ref("Event"), limits.events)),
   }
 
 
 def _answers(limits: Limits) -> dict[str, Any]:
-  codes, probability = _many({"type": "integer"}), {"type": ["number", "null"]}
-  about = {"id": _ID, "title": _TEXT, "semantic_id": codes}
+  codes, probability = many({"type": "integer"}), {"type": ["number", "null"]}
+  about = {"id": ID, "title": TEXT, "semantic_id": codes}
   return {
-    "Error": _whole(error=_TEXT),
-    "Status": _whole(status=_TEXT),
-    "Recommended": _whole(**about, score={"type": "number"}, probability=probability),
-    "Answer": _whole(
-      items=_many(_ref("Recommended")),
+    "Error": whole(error=TEXT),
+    "Status": whole(status=TEXT),
+    "Recommended": whole(**about, score={"type": "number"}, probability=probability),
+    "Answer": whole(
+      items=many(ref("Recommended")),
       user={"type": ["string", "integer", "null"]},
-      unknown=_many(_TEXT),
-      ambiguous={"type": "object", "additionalProperties": _many(_ID)},
-      taken_for={"type": "object", "additionalProperties": _ID},
+      unknown=many(TEXT),
+      ambiguous={"type": "object", "additionalProperties": many(ID)},
+      taken_for={"type": "object", "additionalProperties": ID},
       read={"type": "integer"},
     ),
-    "Answers": _whole(results=_many(_ref("Answer"))),
-    "Appended": _whole(appended={"type": "integer"}, unknown=_many(_TEXT)),
-    "Item": _whole(**about, in_stock={"type": "boolean"}),
-    "Items": _whole(items=_many(_ref("Item"), limits.shown)),
+    "Answers": whole(results=many(ref("Answer"))),
+    "Appended": whole(appended={"type": "integer"}, unknown=many(TEXT)),
+    "Item": whole(**about, in_stock={"type": "boolean"}),
+    "Items": whole(items=many(ref("Item"), limits.shown)),
   }

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sidrec.api import TrainedRun
@@ -12,6 +12,7 @@ from sidrec.search.buckets import NotCompiledError, Question
 from sidrec.serving.bodies import Asked, RequestError, events_of, requests_of
 from sidrec.serving.compilations import Compilations
 from sidrec.serving.engine import Engine, QueueFullError, StoppedError
+from sidrec.serving.explain import Explaining
 from sidrec.serving.metrics import Metrics
 from sidrec.serving.settings import Limits
 from sidrec.serving.store import Store
@@ -40,6 +41,8 @@ class Service:
     self.engine = Engine(run.bucket_search, self.limits.waiting, self.metrics.batch)
     self._withdrawn = self._rows_of_withdrawn()
     self._change = threading.Lock()
+    self.explaining = Explaining(self)
+    self.before_ready: list[Callable[[], None]] = [self.explaining.start]  # in this order
     self.ready = False  # everything is compiled
     self.draining = False  # the process will end: answers ask clients to connect elsewhere
 
@@ -47,12 +50,15 @@ class Service:
     """Compiles everything, and is ready; takes a while."""
     _ = self.asker.titles, self.asker.user_of
     self.engine.start()
+    for prepare in self.before_ready:
+      prepare()
     self.ready = True
 
   def stop(self) -> None:
     """Answers what waits, and closes the store."""
     self.ready = False
     self.engine.stop()
+    self.explaining.stop()
     self.store.close()
 
   # POST /v1/recommend
@@ -66,7 +72,7 @@ class Service:
     asked = requests_of(body, self.limits)
     if not self.ready:
       raise RequestError(503, "the server is not ready", _RETRY)
-    readings = [self._reading(one, f"requests[{at}]") for at, one in enumerate(asked)]
+    readings = [self.reading(one, f"requests[{at}]") for at, one in enumerate(asked)]
     withdrawn = self._withdrawn  # one set for all requests of a call
     questions, unknown = [], []
     for at, (one, reading) in enumerate(zip(asked, readings, strict=True)):
@@ -85,7 +91,8 @@ class Service:
     self.metrics.count("unknown_items", sum(len(answer.unknown) for answer in answers))
     return {"results": [as_json(answer) for answer in answers]}
 
-  def _reading(self, asked: Asked, where: str) -> Reading:
+  def reading(self, asked: Asked, where: str) -> Reading:
+    """The history that a request names, with what happened since the run was trained."""
     if asked.whom == "items":
       return self.asker.of_items(asked.value)
     if asked.whom == "titles":
@@ -135,15 +142,15 @@ class Service:
     row = self.asker.row_of.get(query)
     rows = self.asker.titles.holding(query, limit)
     found = list(dict.fromkeys([*([] if row is None else [row]), *rows]))[:limit]
-    return {"items": [self._item(row) for row in found]}
+    return {"items": [self.described(row) for row in found]}
 
   def item(self, name: str) -> dict[str, Any]:
     """One item by its id."""
-    return self._item(self._row(name))
+    return self.described(self.row(name))
 
   async def withdraw(self, name: str) -> dict[str, Any]:
     """Takes an item out of all answers from the next request on."""
-    row = self._row(name)
+    row = self.row(name)
     most = self.engine.search.most_listed() // 2
     if row not in self._withdrawn and len(self._withdrawn) >= most:
       raise RequestError(409, f"{most} items are withdrawn already, and no more can be filtered")
@@ -151,24 +158,31 @@ class Service:
 
   async def bring_back(self, name: str) -> dict[str, Any]:
     """Puts a withdrawn item back into answers."""
-    return await asyncio.to_thread(self._withdraw, self._row(name), self.store.bring_back)
+    return await asyncio.to_thread(self._withdraw, self.row(name), self.store.bring_back)
 
   def _withdraw(self, row: int, change: Any) -> dict[str, Any]:
     with self._change:
       change(str(self.asker.described(row)[0]))
       self._withdrawn = self._rows_of_withdrawn()
-    return self._item(row)
+    return self.described(row)
+
+  @property
+  def withdrawn(self) -> frozenset[int]:
+    """Rows of the items that nobody gets now."""
+    return self._withdrawn
 
   def _rows_of_withdrawn(self) -> frozenset[int]:
     return frozenset(self.asker.rows_of("withdrawn", self.store.withdrawn)[0])
 
-  def _row(self, name: str) -> int:
+  def row(self, name: str) -> int:
+    """The row of an item's id; raises RequestError 404 where no item has it."""
     row = self.asker.row_of.get(name)
     if row is None:
       raise RequestError(404, "no item has this id")
     return row
 
-  def _item(self, row: int) -> dict[str, Any]:
+  def described(self, row: int) -> dict[str, Any]:
+    """An item as HTTP gives it."""
     original, title = self.asker.described(row)
     semantic_id = list(self.asker.ids.get_semantic_id(row))
     in_stock = row not in self._withdrawn

@@ -11,6 +11,7 @@ class Limits:
   read_seconds: float = 5.0  # for the head of a request, and as long again for its body
   answer_seconds: float = 2.0  # from when a request is read to its answer
   waiting: int = 256  # requests in the queue
+  explaining: int = 8  # explanations that wait, the one under way among them
   connections: int = 512
   requests: int = 64  # in one call
   history: int = 1000  # items of a request's history

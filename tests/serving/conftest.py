@@ -16,7 +16,8 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx")
 
-TITLES = [f"Thing {row} ({1980 + row})" for row in range(28)] + ["Twin", "twin"]
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & <b>bold</b>"
+TITLES = [f"Thing {row} ({1980 + row})" for row in range(27)] + [HOSTILE, "Twin", "twin"]
 
 
 @pytest.fixture(scope="session")

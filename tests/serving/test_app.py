@@ -13,6 +13,7 @@ from tiny import ROWS
 
 from sidrec.serving.app import make_app
 from sidrec.serving.openapi import document
+from sidrec.serving.openapi_explore import with_explain
 from sidrec.serving.service import as_json
 from sidrec.serving.settings import Limits
 
@@ -263,9 +264,9 @@ def test_nothing_says_where_the_server_keeps_things(served, tmp_path):
 def test_the_document_names_every_route_and_its_schemas(served):
   service, client = served
   said = client.call("GET", "/openapi.json").json()
-  assert said == json.loads(json.dumps(document(service.limits, 20)))
+  assert said == json.loads(json.dumps(with_explain(document(service.limits, 20))))
   assert {*said["paths"]} == {
-    *("/v1/recommend", "/v1/events", "/v1/items", "/v1/items/{id}"),
+    *("/v1/recommend", "/v1/explain", "/v1/events", "/v1/items", "/v1/items/{id}"),
     *("/healthz", "/readyz", "/metrics", "/openapi.json"),
   }
   used = {*re.findall(r"#/components/schemas/(\w+)", json.dumps(said))}

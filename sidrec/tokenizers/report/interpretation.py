@@ -26,7 +26,7 @@ READINGS = {
 }
 
 
-class _Labels(NamedTuple):
+class Labels(NamedTuple):
   """What items may be called."""
 
   names_X: np.ndarray  # str
@@ -57,12 +57,13 @@ def interpret(
     title is unknown.
   """
   rank_N = np.zeros(items.num_items) if popularity_N is None else -np.asarray(popularity_N, float)
-  categories, decades = _categories(items), _decades(items)
+  categories, decades = category_labels(items), decade_labels(items)
 
   def read(part_NxL: np.ndarray, at_least: int = 1) -> list[dict[str, Any]]:
     groups = group(part_NxL)
-    categories_G = _marks(groups, categories, NUM_CATEGORIES)
-    decades_G = _marks(groups, decades, NUM_DECADES)
+    member_GxN = _members(groups)
+    categories_G = marks(member_GxN, categories, NUM_CATEGORIES)
+    decades_G = marks(member_GxN, decades, NUM_DECADES)
     examples_G = _examples(groups, items, rank_N)
     return [
       {
@@ -124,31 +125,35 @@ def interpretation_text(found: dict[str, Any]) -> str:
   return "\n".join(lines) + "\n"
 
 
-def _categories(items: Items) -> _Labels:
+def category_labels(items: Items) -> Labels:
   """The categories that have a name, once for an item even if it lists one twice."""
   item_E = np.repeat(np.arange(items.num_items), np.diff(items.category_offsets_Np1))
   shape = (items.num_items, len(items.categories_C))
   has_NxX = sp.csr_array((np.ones(len(item_E)), (item_E, items.category_E)), shape=shape)
   has_NxX.data[:] = 1
   named = np.flatnonzero(items.categories_C != "")
-  return _Labels(items.categories_C[named], sp.csr_array(has_NxX[:, named]))
+  return Labels(items.categories_C[named], sp.csr_array(has_NxX[:, named]))
 
 
-def _decades(items: Items) -> _Labels:
+def decade_labels(items: Items) -> Labels:
+  """The decade of each item, where its year is known."""
   decade_N = item_labels(items).get("decade", np.full(items.num_items, ""))
   known = np.flatnonzero(decade_N != "")
   names_X, decade = np.unique(decade_N[known], return_inverse=True)
   shape = (items.num_items, len(names_X))
-  return _Labels(names_X, sp.csr_array((np.ones(len(known)), (known, decade)), shape=shape))
+  return Labels(names_X, sp.csr_array((np.ones(len(known)), (known, decade)), shape=shape))
 
 
-def _marks(groups: Groups, labels: _Labels, count: int) -> list[list[dict[str, Any]]]:
-  """The labels that mark each group most: up to `count` {'name', 'share', 'lift'}."""
-  num_items, num_groups = len(groups.order_N), len(groups.start_G)
-  start_Gp1 = np.append(groups.start_G, num_items)
-  member_GxN = sp.csr_array(
-    (np.ones(num_items), groups.order_N, start_Gp1), shape=(num_groups, num_items)
+def _members(groups: Groups) -> sp.csr_array:
+  start_Gp1 = np.append(groups.start_G, len(groups.order_N))
+  return sp.csr_array(
+    (np.ones(len(groups.order_N)), groups.order_N, start_Gp1),
+    shape=(len(groups.start_G), len(groups.order_N)),
   )
+
+
+def marks(member_GxN: sp.csr_array, labels: Labels, count: int) -> list[list[dict[str, Any]]]:
+  """The labels that mark each group of items most: up to `count` {'name', 'share', 'lift'}."""
   known_N = np.diff(labels.has_NxX.indptr) > 0
   known_G = member_GxN @ known_N.astype(float)
   count_GxX = sp.csr_array(member_GxN @ labels.has_NxX)

@@ -1,0 +1,169 @@
+"""How a request was searched: prefixes with what they mean, and what history items add."""
+
+import functools
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.item_rows import as_int32
+from sidrec.data.dataset import training_view
+from sidrec.run.answers import Answer, Id, Wanted
+from sidrec.run.ask import Asker, Reading
+from sidrec.search import explain as search_explain
+from sidrec.search.explain import Explained, Prefixes
+from sidrec.tokenizers.report.prefixes import Mark, PrefixIndex
+
+
+class Named(NamedTuple):
+  """An item."""
+
+  id: Id  # original
+  title: str  # '' where unknown
+
+
+class Prefix(NamedTuple):
+  """The first codes of semantic IDs, and the items whose IDs begin so."""
+
+  codes: tuple[int, ...]
+  score: float  # log p(prefix | history)
+  probability: float | None  # None where scores are no log probabilities
+  items: int  # how many there are
+  categories: tuple[Mark, ...]  # what marks them, compared with the whole catalogue
+  decades: tuple[Mark, ...]
+  examples: tuple[Named, ...]  # the most popular of them
+
+
+class LevelExplanation(NamedTuple):
+  """What a search kept of the prefixes of one length."""
+
+  kept: tuple[Prefix, ...]  # the beams, best first
+  removed: tuple[Prefix, ...]  # what the filters left nothing of, best first; the first ten
+  num_removed: int
+  kept_probability: float | None  # of all kept prefixes together
+  removed_probability: float | None  # of all that were removed here
+
+
+class HistoryItem(NamedTuple):
+  """An item of the history that the model read."""
+
+  id: Id
+  title: str
+  semantic_id: tuple[int, ...]
+  # For each result, its score less its score after the same history without this item: how much
+  # the item speaks for it.
+  added: tuple[float, ...]
+
+
+class Explanation(NamedTuple):
+  """An answer, and how it came about."""
+
+  answer: Answer  # as `recommend` gives it
+  levels: tuple[LevelExplanation, ...]
+  history: tuple[HistoryItem, ...]  # what was read, oldest first
+
+
+class Explainer:
+  """Explains the searches of a run."""
+
+  def __init__(self, asker: Asker):
+    """Takes what reads its requests."""
+    self.asker = asker
+
+  @functools.cached_property
+  def prefixes(self) -> PrefixIndex:
+    """The catalogue by prefix."""
+    dataset = self.asker.dataset
+    num_items = dataset.items.num_items
+    popularity_N = np.bincount(training_view(dataset.histories).item_T, minlength=num_items)
+    return PrefixIndex(codes_by_row(self.asker), dataset.items, popularity_N)
+
+  def explain(
+    self,
+    params: dict,
+    trie: Trie,
+    reading: Reading,
+    wanted: Wanted,
+    withdrawn: Iterable[int] = (),
+    *,
+    listed: int = 0,
+    explained: int | None = None,
+  ) -> Explanation:
+    """Searches for one request, and says how.
+
+    Args:
+      params: the recommender's parameters.
+      trie: the catalogue.
+      reading: the history.
+      wanted: the options.
+      withdrawn: item rows that nobody gets now.
+      listed: as in `search.explain.explain`.
+      explained: results of which it is said what history items add to them; None for all.
+
+    Raises:
+      TypeError, ValueError: as `Asker.question` does.
+    """
+    asker = self.asker
+    question, unknown = asker.question(reading, wanted, withdrawn)
+    most = asker.model.config.history_length + 1  # one more, to read where one is left out
+    rows_S = as_int32(np.array(reading.rows[-most:], np.int64))
+    results = wanted.k if explained is None else min(wanted.k, explained)
+    found = search_explain.explain(
+      params,
+      trie,
+      question._replace(history_S=rows_S),
+      results,
+      model=asker.model,
+      search=asker.search,
+      listed=listed,
+    )
+    answer = asker.answer(reading, found.found, wanted.k, unknown)
+    history = (
+      HistoryItem(*asker.described(row), tuple(asker.ids.get_semantic_id(row)), tuple(added_R))
+      for row, added_R in zip(rows_S[found.first :].tolist(), found.added_SxR.tolist(), strict=True)
+    )
+    return Explanation(answer, self._levels(found), tuple(history))
+
+  def _levels(self, found: Explained) -> tuple[LevelExplanation, ...]:
+    is_probability = not self.asker.search.level_weights
+
+    def level(depth: int, one: search_explain.Level) -> LevelExplanation:
+      kept_probability = float(np.exp(one.kept.score_K).sum()) if is_probability else None
+      return LevelExplanation(
+        self._described(one.kept, depth, is_probability),
+        self._described(one.removed, depth, is_probability),
+        one.num_removed,
+        kept_probability,
+        one.removed_mass if is_probability else None,
+      )
+
+    return tuple(level(depth, one) for depth, one in enumerate(found.levels, 1))
+
+  def _described(self, prefixes: Prefixes, depth: int, is_probability: bool) -> tuple[Prefix, ...]:
+    codes_K = [
+      tuple(self.asker.ids.get_semantic_id(row)[:depth]) for row in prefixes.item_K.tolist()
+    ]
+    return tuple(
+      Prefix(
+        codes,
+        score,
+        math.exp(score) if is_probability else None,
+        meaning.items,
+        meaning.categories,
+        meaning.decades,
+        tuple(Named(*self.asker.described(row)) for row in meaning.examples),
+      )
+      for codes, score, meaning in zip(
+        codes_K, prefixes.score_K.tolist(), self.prefixes.meanings(codes_K), strict=True
+      )
+    )
+
+
+def codes_by_row(asker: Asker) -> np.ndarray:
+  """The semantic ID of each item row, -1 for rows without one: int32 [N, L]."""
+  rows_N, codes_NxL = asker.ids.item_ids, asker.ids.codes
+  by_row_NxL = np.full((int(rows_N.max()) + 1, codes_NxL.shape[1]), -1, np.int32)
+  by_row_NxL[rows_N] = codes_NxL
+  return by_row_NxL

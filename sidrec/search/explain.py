@@ -1,0 +1,257 @@
+"""Why a search found what it found: its beams level by level, and what each history item adds.
+
+Letters: B histories, S history length, K beams, C children of a node, R results or prefixes shown,
+J listed items, L levels.
+
+`explain` runs two compiled functions of fixed shapes. One is the search itself with its levels one
+after the other, so that the beams behind each of them come out. The other scores given items after
+given histories; asked for the history without one of its items, it says what that item adds.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.catalogue.trie import trie as trie_lib
+from sidrec.catalogue.trie.trie import ROOT, Trie
+from sidrec.core.item_rows import as_int32
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.histories import check_histories
+from sidrec.search import beam
+from sidrec.search.buckets import Found, Question, check_items_alone, listed_width
+from sidrec.search.checks import check_fit
+from sidrec.search.filters import any_allowed, make_filter
+from sidrec.search.settings import SearchConfig
+
+SHOWN = 10  # prefixes that a filter removed, of each level
+HISTORIES = 16  # scored at once
+RESULTS = 10  # scored at once
+
+
+class Prefixes(NamedTuple):
+  """Some prefixes of one length, the most probable first."""
+
+  item_K: np.ndarray  # int32, row of an item whose ID begins so
+  items_K: np.ndarray  # int32, how many items there are whose ID does
+  score_K: np.ndarray  # float32, log p(prefix | history)
+
+
+class Level(NamedTuple):
+  """What a search kept behind one level."""
+
+  kept: Prefixes  # the beams
+  removed: Prefixes  # what the filter left nothing of: the most probable ones
+  num_removed: int  # how many the filter removed here, below the beams of the level before
+  removed_mass: float  # sum of p of these
+
+
+class Explained(NamedTuple):
+  """One search."""
+
+  levels: tuple[Level, ...]
+  found: Found  # as `BucketSearch.find` returns it
+  logp_K: np.ndarray  # float32, log p(ID | history) of what was found: its score, or a part of it
+  # float32, score of each of the first R results, less its score without this history item.
+  added_SxR: np.ndarray
+  first: int  # history items before those of added_SxR, which the model does not read
+
+
+class _Traced(NamedTuple):
+  """Prefixes of one level on the device, [1, K] each."""
+
+  item: jax.Array
+  items: jax.Array
+  score: jax.Array
+
+
+def explain(
+  params: dict,
+  trie: Trie,
+  question: Question,
+  results: int,
+  *,
+  model: SemanticIDModel,
+  search: SearchConfig,
+  listed: int = 0,
+) -> Explained:
+  """Searches for one request, and says how.
+
+  Another history, filter, temperature or number of results compiles nothing new.
+
+  Args:
+    params: the recommender's parameters.
+    trie: the catalogue.
+    question: the request. Of a history that is longer than the model reads, give one item more:
+      it is read where a later one is left out.
+    results: R, results of which it is said what history items add to them.
+    model: the recommender.
+    search: how to search.
+    listed: columns that the filter is filled up to at least, so that one function is compiled for
+      all requests that list no more.
+
+  Raises:
+    ValueError: for histories that are not of item rows, parameters of another catalogue, or a
+      model that reads times or ratings.
+  """
+  check_items_alone(model)
+  check_fit(model, params, trie)
+  history_S = np.asarray(question.history_S)
+  check_histories(history_S[None], int(trie.used))
+  listed_1xJ = np.full((1, max(listed, listed_width(len(question.listed_J)))), NO_ITEM, np.int32)
+  listed_1xJ[0, : len(question.listed_J)] = question.listed_J
+  temperature = np.float32(question.temperature)
+  levels, found, removed = jax.device_get(
+    _trace(
+      params,
+      trie,
+      _filled(model, [history_S], question.token),
+      listed_1xJ,
+      np.bool_(question.allows),
+      temperature,
+      model=model,
+      search=search,
+    )
+  )
+  kept_K = np.flatnonzero(found.valid_BxK[0])
+  answer = Found(found.item_BxK[0][kept_K], found.score_BxK[0][kept_K])
+  last = _prefixes(levels[-1])
+  logp_of = dict(zip(last.item_K.tolist(), last.score_K.tolist(), strict=True))
+  logp_K = np.array([logp_of[item] for item in answer.item_K.tolist()], np.float32)
+  added_SxR = _added(params, trie, question, answer.item_K[:results], model=model, search=search)
+  return Explained(
+    tuple(
+      Level(_prefixes(level), _prefixes(best), int(count), float(mass))
+      for level, (best, count, mass) in zip(levels, removed, strict=True)
+    ),
+    answer,
+    logp_K,
+    added_SxR,
+    len(history_S) - len(added_SxR),
+  )
+
+
+def _prefixes(traced: _Traced) -> Prefixes:
+  kept_K = np.flatnonzero(np.isfinite(traced.score[0]))
+  return Prefixes(*(np.asarray(x_1xK[0])[kept_K] for x_1xK in traced))
+
+
+def _filled(model: SemanticIDModel, histories: list[np.ndarray], token: int) -> np.ndarray:
+  """Histories as the model takes them: the latest items, with the user's token if it has such."""
+  length = model.config.history_length
+  history_BxS = np.full((len(histories), length), NO_ITEM, np.int32)
+  for b, history_S in enumerate(histories):
+    latest = history_S[-length:]
+    history_BxS[b, : len(latest)] = latest
+  if not model.config.user_tokens:
+    return history_BxS
+  return np.pad(history_BxS, ((0, 0), (1, 0)), constant_values=token)
+
+
+def _added(params, trie, question, item_R, *, model, search) -> np.ndarray:
+  """The score of each item, less its score without each history item that is read: [S, R]."""
+  history_S = as_int32(np.asarray(question.history_S))
+  first = max(0, len(history_S) - model.config.history_length)
+  histories = [history_S, *(np.delete(history_S, at) for at in range(first, len(history_S)))]
+  score_BxR = np.empty((len(histories), len(item_R)), np.float32)
+  for start in range(0, len(item_R), RESULTS):
+    some = item_R[start : start + RESULTS]
+    item_R_full = np.zeros(RESULTS, np.int32)
+    item_R_full[: len(some)] = some
+    for at in range(0, len(histories), HISTORIES):
+      lot = histories[at : at + HISTORIES]
+      filled = lot + [history_S[:0]] * (HISTORIES - len(lot))
+      history_BxS = _filled(model, filled, question.token)
+      temperature = np.float32(question.temperature)
+      scores = _score(
+        params, trie, history_BxS, item_R_full, temperature, model=model, search=search
+      )
+      score_BxR[at : at + len(lot), start : start + len(some)] = np.asarray(scores)[
+        : len(lot), : len(some)
+      ]
+  return score_BxR[0] - score_BxR[1:]
+
+
+@functools.partial(jax.jit, static_argnames=("model", "search"))
+def _trace(params, trie, history_1xS, listed_1xJ, allows, temperature, *, model, search):
+  """The search of one history: the beams behind each level, what is found, what is removed."""
+  config = dataclasses.replace(search, temperature=temperature)
+  encoded = _encode(model, params, trie, history_1xS, config.beams)
+  rows = make_filter(trie, None, listed_1xJ)
+  assert rows is not None
+  rows = rows._replace(allows=allows)
+  levels = beam.Levels(model, params, trie, encoded, rows, config, None)
+  state, kept, removed = levels.start(1), [], []
+  for level in range(trie.num_levels):
+    fan_out = trie.fan_outs[level]
+    removed.append(_removed(levels, state, level, fan_out))
+    state = levels.extend(state, level, fan_out)
+    kept.append(_described(trie, state.node_BxK, state.score_BxK))
+  found = beam.results_of(model, params, trie, encoded, config, state.node_BxK, state.score_BxK)
+  return kept, found, removed
+
+
+def _removed(levels: beam.Levels, state: beam.BeamState, level: int, fan_out: int):
+  """What the filter removes of the continuations of the beams: the best, their number, their p."""
+  children, logp_BxKxC, _ = levels.continuations(state, level, fan_out)
+  assert levels.rows is not None
+  score_BxKxC = state.score_BxK[..., None] + logp_BxKxC
+  is_removed = jnp.isfinite(score_BxKxC) & ~any_allowed(levels.trie, children.node, levels.rows)
+  flat_BxX = jnp.where(is_removed, score_BxKxC, -jnp.inf).reshape(1, -1)
+  score_BxR, at_BxR = jax.lax.top_k(flat_BxX, min(SHOWN, flat_BxX.shape[1]))
+  node_BxR = jnp.take_along_axis(children.node.reshape(1, -1), at_BxR, axis=1)
+  node_BxR = jnp.where(jnp.isfinite(score_BxR), node_BxR, ROOT)
+  best = _described(levels.trie, node_BxR, score_BxR)
+  return best, is_removed.sum(), jnp.exp(flat_BxX).sum()
+
+
+def _described(trie: Trie, node_BxK: jax.Array, score_BxK: jax.Array) -> _Traced:
+  first_BxK, stop_BxK = trie_lib.rows_below(trie, node_BxK)
+  return _Traced(trie.item_N[first_BxK], stop_BxK - first_BxK, score_BxK)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "search"))
+def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
+  """The score of each item after each history, as a search with enough beams has it: [B, R]."""
+  config = dataclasses.replace(search, temperature=temperature)
+  encoded = _encode(model, params, trie, history_BxS, len(item_R))
+  levels = beam.Levels(model, params, trie, encoded, None, config, None)
+  item_BxR = jnp.broadcast_to(item_R, (history_BxS.shape[0], len(item_R)))
+  row_BxR = trie.row_of_N[item_BxR]
+  state = levels.start(history_BxS.shape[0])
+  for level in range(trie.num_levels):
+    children, logp_BxKxC, caches = levels.continuations(state, level, trie.fan_outs[level])
+    token_BxR = trie.codes_NxL.token(row_BxR, level)
+    # At level 0 the root alone is a beam, and all items go on from it.
+    chosen_BxRxC = (children.token == token_BxR[..., None]) & children.real
+    logp_BxR = jnp.where(chosen_BxRxC, logp_BxKxC, -jnp.inf).max(axis=-1)
+    state = beam.BeamState(
+      level=state.level + 1,
+      node_BxK=jnp.where(chosen_BxRxC, children.node, 0).max(axis=-1),
+      score_BxK=state.score_BxK + logp_BxR,
+      token_BxK=token_BxR,
+      caches=jax.tree.map(lambda x: _for_each(x, len(item_R)), caches),
+      prefix_BxK=None,
+      noisy_BxK=None,
+    )
+  score_BxR = state.score_BxK
+  if weight := beam.item_weight(model.config, config):
+    item_score_BxR = model.apply({"params": params}, encoded, item_BxR, method="item_scores")
+    score_BxR = score_BxR + weight * item_score_BxR
+  return score_BxR
+
+
+def _for_each(cache: jax.Array, count: int) -> jax.Array:
+  """A cache of so many beams, from one of one or of so many."""
+  return jnp.broadcast_to(cache, (cache.shape[0], count, *cache.shape[2:]))
+
+
+def _encode(
+  model: SemanticIDModel, params: dict, trie: Trie, history_BxS: jax.Array, beams: int
+) -> EncoderOutput:
+  inputs = history_BxS, trie.codes_NxL, beams, trie.used
+  return cast(EncoderOutput, model.apply({"params": params}, *inputs, method="encode"))

@@ -1,0 +1,117 @@
+"""POST /v1/explain: one request, searched in a thread of its own, so that others need not wait."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from sidrec.run.answers import Wanted
+from sidrec.run.ask import Reading
+from sidrec.run.explanations import Explainer, Explanation
+from sidrec.search.buckets import Question
+from sidrec.serving.bodies import Asked, RequestError, request_of
+
+if TYPE_CHECKING:
+  from sidrec.serving.service import Service
+
+EXPLAINED = 10  # results of which it is said what history items add to them
+
+
+class Explaining:
+  """Explains searches of a service, one after the other; a few may wait."""
+
+  def __init__(self, service: "Service"):
+    """Takes the service, whose catalogue is read anew for each request."""
+    self._service = service
+    self._explainer = Explainer(service.asker)
+    self._pool = ThreadPoolExecutor(1, "sidrec explain")
+    self._waiting, self._count = 0, threading.Lock()
+
+  @property
+  def explainer(self) -> Explainer:
+    """That of the service's catalogue as it is now."""
+    if self._explainer.asker is not self._service.asker:
+      self._explainer = Explainer(self._service.asker)
+    return self._explainer
+
+  def start(self) -> None:
+    """Compiles both functions; nothing is compiled after that."""
+    asker = self._service.asker
+    row = next(iter(asker.row_of.values()))
+    self._explain(Reading((row,)), Wanted(k=1))
+
+  def stop(self) -> None:
+    """Ends the thread."""
+    self._pool.shutdown(cancel_futures=True)
+
+  def read(self, body: dict[str, Any]) -> tuple[Asked, Reading, Question]:
+    """What the request in a body asks for, of the catalogue as it is now.
+
+    Raises:
+      RequestError: for a request that is not understood, or that comes too early.
+    """
+    service = self._service
+    asked = request_of(body, service.limits)
+    if not service.ready:
+      raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
+    reading = service.reading(asked, "request")
+    try:
+      question, _ = service.asker.question(reading, asked.wanted, service.withdrawn)
+    except (TypeError, ValueError) as error:
+      raise RequestError(422, f"request: {error}") from None
+    return asked, reading, question
+
+  async def explain(self, body: dict[str, Any]) -> dict[str, Any]:
+    """The explanation of the request in a body, as JSON.
+
+    Raises:
+      RequestError: for a request that is not understood, or comes when there is too much to do.
+    """
+    service, limits = self._service, self._service.limits
+    asked, reading, question = self.read(body)
+    most = service.engine.search.most_listed()
+    if len(question.listed_J) > most:
+      raise RequestError(422, f"the request lists {len(question.listed_J)} items; list {most}")
+    if self._waiting >= limits.explaining:
+      raise RequestError(
+        503, f"{self._waiting} explanations are asked for already", {"Retry-After": "1"}
+      )
+    self._wait(1)
+    future = self._pool.submit(self._explain, reading, asked.wanted)
+    future.add_done_callback(lambda _: self._wait(-1))
+    try:
+      found = await asyncio.wait_for(asyncio.wrap_future(future), limits.answer_seconds)
+    except TimeoutError:
+      raise RequestError(504, f"no answer within {limits.answer_seconds:g} seconds") from None
+    service.metrics.count("explanations")
+    return as_plain(found)
+
+  def _wait(self, more: int) -> None:
+    with self._count:
+      self._waiting += more
+
+  def _explain(self, reading: Reading, wanted: Wanted) -> Explanation:
+    service, explainer = self._service, self.explainer
+    params, trie = service.engine.search.placed
+    return explainer.explain(
+      params,
+      trie,
+      reading,
+      wanted,
+      service.withdrawn,
+      listed=service.engine.search.most_listed(),
+      explained=EXPLAINED,
+    )
+
+
+def as_plain(value: Any) -> Any:
+  """Named tuples and dataclasses as JSON has them."""
+  if hasattr(value, "_asdict"):
+    return {name: as_plain(part) for name, part in value._asdict().items()}
+  if hasattr(value, "__dataclass_fields__"):
+    return {name: as_plain(part) for name, part in vars(value).items()}
+  if isinstance(value, dict):
+    return {name: as_plain(part) for name, part in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [as_plain(part) for part in value]
+  return value

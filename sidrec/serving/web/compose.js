@@ -1,0 +1,191 @@
+// The history: an item is found by title, put in its place by drag or by keys, and removed.
+import * as api from "./api.js";
+import { byId, make, settled, titled } from "./dom.js";
+import * as names from "./names.js";
+import { change, state, temperature } from "./state.js";
+
+const list = byId("history");
+const input = byId("search");
+const options = byId("found");
+let items = []; // what is offered
+let active = -1; // which of them Enter takes
+let asked = null; // the call under way
+let dragged = -1;
+let focusAfter = null; // (position, class of the button) to focus when the list is drawn again
+
+export function start(about) {
+  const look = settled(120, search);
+  input.addEventListener("input", look);
+  input.addEventListener("keydown", keys);
+  input.addEventListener("blur", () => setTimeout(close, 150));
+  byId("clear").addEventListener("click", () => {
+    change({ history: [], banned: [] });
+    input.focus();
+  });
+  byId("example").addEventListener("click", () => change({ history: about.example.map(String) }));
+  byId("seen").addEventListener("change", (event) => change({ seen: event.target.checked }));
+  const warm = byId("temperature");
+  warm.addEventListener("input", settled(120, () => change({ warmth: Number(warm.value) }, { replace: true })));
+  list.addEventListener("dragover", (event) => event.preventDefault());
+}
+
+export function draw(read) {
+  byId("seen").checked = state.seen;
+  byId("temperature").value = state.warmth;
+  byId("warmth").textContent = temperature().toFixed(2);
+  byId("clear").disabled = !state.history.length && !state.banned.length;
+  const skipped = Math.max(0, state.history.length - read);
+  list.replaceChildren(...state.history.map((id, at) => chip(id, at, at < skipped)));
+  if (!state.history.length) {
+    list.append(make("li", { class: "empty", text: "Nobody’s history: the search says what is likely without any." }));
+  }
+  drawBanned();
+  if (focusAfter) {
+    const [at, kind] = focusAfter;
+    const target = list.children[at]?.querySelector(`.${kind}`);
+    (target && !target.disabled ? target : (list.children[at]?.querySelector("button:not(:disabled)") ?? input)).focus();
+    focusAfter = null;
+  }
+}
+
+function chip(id, at, skipped) {
+  const name = names.title(id);
+  const last = state.history.length - 1;
+  const button = (kind, sign, label, act, disabled) =>
+    make("button", { type: "button", class: kind, "aria-label": `${label}: ${name}`, title: label, click: act, disabled, text: sign });
+  return make(
+    "li",
+    {
+      class: skipped ? "chip skipped" : "chip",
+      draggable: "true",
+      title: skipped ? "older than what the model reads" : null,
+      dragstart: (event) => {
+        dragged = at;
+        event.dataTransfer.effectAllowed = "move";
+        event.dataTransfer.setData("text/plain", name);
+      },
+      dragenter: (event) => event.currentTarget.classList.add("over"),
+      dragleave: (event) => event.currentTarget.classList.remove("over"),
+      dragend: () => (dragged = -1),
+      drop: (event) => {
+        event.preventDefault();
+        if (dragged >= 0) move(dragged, at);
+        dragged = -1;
+      },
+    },
+    button("earlier", "‹", "Move earlier", () => move(at, at - 1, "earlier"), at === 0),
+    make("button", { type: "button", class: "name", text: name, click: () => change({ item: id }), keydown: (event) => arrows(event, at) }),
+    button("later", "›", "Move later", () => move(at, at + 1, "later"), at === last),
+    button("remove", "×", "Remove", () => remove(at)),
+  );
+}
+
+function arrows(event, at) {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (by && event.altKey) {
+    event.preventDefault();
+    move(at, at + by, "name");
+  } else if (event.key === "Delete" || event.key === "Backspace") {
+    event.preventDefault();
+    remove(at);
+  }
+}
+
+function move(from, to, kind = "name") {
+  if (to < 0 || to >= state.history.length || from === to) return;
+  const history = [...state.history];
+  history.splice(to, 0, ...history.splice(from, 1));
+  focusAfter = [to, kind];
+  change({ history });
+}
+
+function remove(at) {
+  focusAfter = [Math.min(at, state.history.length - 2), "name"];
+  if (state.history.length === 1) focusAfter = [-1, "name"];
+  change({ history: state.history.filter((_, place) => place !== at) });
+}
+
+function drawBanned() {
+  const line = byId("banned");
+  line.hidden = !state.banned.length;
+  line.replaceChildren(
+    "Kept out by you: ",
+    ...state.banned.map((id) =>
+      make("button", {
+        type: "button",
+        class: "pill",
+        text: `${names.title(id)} ×`,
+        "aria-label": `Let in again: ${names.title(id)}`,
+        click: () => change({ banned: state.banned.filter((other) => other !== id) }),
+      }),
+    ),
+  );
+}
+
+// Finding items.
+
+async function search() {
+  const query = input.value.trim();
+  asked?.abort();
+  if (!query) return close();
+  asked = new AbortController();
+  try {
+    const found = await api.find(query, asked.signal);
+    items = found.items;
+    names.meet(items);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    items = [];
+  }
+  active = items.length ? 0 : -1;
+  drawOptions();
+}
+
+function drawOptions() {
+  input.setAttribute("aria-expanded", "true");
+  options.hidden = false;
+  options.replaceChildren(
+    ...items.map((item, at) =>
+      make(
+        "li",
+        { id: `found-${at}`, role: "option", "aria-selected": String(at === active), mousedown: (event) => event.preventDefault(), click: () => take(at) },
+        make("span", { text: titled(item) }),
+        item.in_stock ? null : make("em", { text: " out of stock" }),
+      ),
+    ),
+  );
+  if (!items.length) options.append(make("li", { class: "none", role: "option", "aria-disabled": "true", "aria-selected": "false", text: "No title holds this." }));
+  if (active >= 0) input.setAttribute("aria-activedescendant", `found-${active}`);
+  else input.removeAttribute("aria-activedescendant");
+}
+
+function keys(event) {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (by && items.length && !options.hidden) {
+    event.preventDefault();
+    active = (active + by + items.length) % items.length;
+    drawOptions();
+  } else if (event.key === "Enter" && active >= 0 && !options.hidden) {
+    event.preventDefault();
+    take(active);
+  } else if (event.key === "Escape") {
+    close();
+  } else if (event.key === "Backspace" && !input.value && state.history.length) {
+    change({ history: state.history.slice(0, -1) });
+  }
+}
+
+function take(at) {
+  const { id } = items[at];
+  input.value = "";
+  close();
+  change({ history: [...state.history, String(id)] });
+}
+
+function close() {
+  options.hidden = true;
+  items = [];
+  active = -1;
+  input.setAttribute("aria-expanded", "false");
+  input.removeAttribute("aria-activedescendant");
+}

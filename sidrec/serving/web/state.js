@@ -1,0 +1,62 @@
+// What the page shows, kept in the address behind '#', so that a view can be shared.
+
+const listeners = new Set();
+
+export const state = {
+  history: [], // ids as text, oldest first
+  banned: [], // ids that the search must not return
+  seen: true, // whether items of the history are left out
+  warmth: 0, // temperature is 2^(warmth / 4)
+  prefix: null, // codes that are walked and lit, or null
+  item: null, // id whose page is open
+};
+
+const DEFAULTS = { ...state };
+
+export const temperature = () => 2 ** (state.warmth / 4);
+
+/** Changes the state, writes the address and tells everybody. */
+export function change(changes, { replace = false } = {}) {
+  Object.assign(state, changes);
+  const address = `#${written()}`;
+  if (address !== (location.hash || "#")) {
+    if (replace) window.history.replaceState(null, "", address);
+    else window.history.pushState(null, "", address);
+  }
+  tell();
+}
+
+export const onChange = (listener) => listeners.add(listener);
+const tell = () => listeners.forEach((listener) => listener(state));
+
+function written() {
+  const said = new URLSearchParams();
+  state.history.forEach((id) => said.append("h", id));
+  state.banned.forEach((id) => said.append("not", id));
+  if (!state.seen) said.set("seen", "0");
+  if (state.warmth) said.set("t", String(state.warmth));
+  if (state.prefix) said.set("code", state.prefix.join("."));
+  if (state.item !== null) said.set("item", state.item);
+  return said.toString();
+}
+
+/** Reads the address; returns whether it said anything. */
+export function readAddress() {
+  const said = new URLSearchParams(location.hash.slice(1));
+  const warmth = Math.round(Number(said.get("t")));
+  const code = said.get("code");
+  Object.assign(state, DEFAULTS, {
+    history: said.getAll("h"),
+    banned: said.getAll("not"),
+    seen: said.get("seen") !== "0",
+    warmth: Number.isFinite(warmth) ? Math.max(-10, Math.min(10, warmth)) : 0,
+    prefix: code !== null && /^\d+(\.\d+)*$/.test(code) ? code.split(".").map(Number) : null,
+    item: said.get("item"),
+  });
+  return location.hash.length > 1;
+}
+
+window.addEventListener("popstate", () => {
+  readAddress();
+  tell();
+});

@@ -1,0 +1,27 @@
+"""What an explorer shows of a run with random parameters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.models.sasrec import SASRec, SASRecConfig
+from sidrec.serving.explore import Extras
+from sidrec.serving.others import Trained
+
+
+def make_sasrec(num_items):
+  """A small SASRec with random parameters."""
+  config = SASRecConfig(num_items=num_items, history_length=8, width=8, heads=1, layers=1, hidden=8)
+  model, rng = SASRec(config), np.random.default_rng(1)
+  history = jnp.zeros((1, 8), jnp.int32)
+  init = jax.eval_shape(
+    lambda key: model.init(key, history, history, method="log_likelihood"), jax.random.key(0)
+  )
+  draw = lambda like: jnp.asarray(rng.normal(0, 1.0, like.shape).astype(np.float32))
+  return Trained(model, jax.tree.map(draw, init["params"]))
+
+
+def make_extras(num_items=30, **changes):
+  """Random vectors and a SASRec."""
+  vectors_NxF = np.random.default_rng(2).normal(size=(num_items, 6)).astype(np.float32)
+  return Extras(vectors_NxF, make_sasrec(num_items), None)._replace(**changes)
