@@ -28,6 +28,7 @@ from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.run.answers import Answer, Id, Options, Recommended
 from sidrec.run.ask import Asker, listed, wanted_of
 from sidrec.run.config_file import load_config
+from sidrec.run.generations import Chain
 from sidrec.run.given_data import given_data
 from sidrec.run.load import trained_of
 from sidrec.run.prepare import load_prepared
@@ -81,6 +82,7 @@ class TrainedRun:
   model: SemanticIDModel
   params: dict
   trie: Trie
+  chain: Chain | None = None  # the stages that it was loaded from
 
   @property
   def search(self) -> SearchConfig:
@@ -227,7 +229,7 @@ def load(workdir: PathLike) -> TrainedRun:
   """
   config = load_config(workdir)
   chain = find(TRAIN, config, as_path(workdir))
-  return TrainedRun(config, load_prepared(chain), *trained_of(config, chain))
+  return TrainedRun(config, load_prepared(chain), *trained_of(config, chain), chain)
 
 
 def fit(
@@ -260,4 +262,4 @@ def fit(
   else:
     settings = run_config(given_data(data, items, as_path(workdir), config or custom_config()))
   chain = run_to("train", settings, workdir)
-  return TrainedRun(settings, load_prepared(chain), *trained_of(settings, chain))
+  return TrainedRun(settings, load_prepared(chain), *trained_of(settings, chain), chain)

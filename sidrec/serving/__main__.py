@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sidrec.api import load
+from sidrec.cold_start.frozen_ids import FrozenIDs
 from sidrec.core.paths import as_path, is_local
 from sidrec.serving.settings import Limits
 from sidrec.serving.store import Store
@@ -26,6 +27,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
   parser.add_argument("--store", help="file of events; default WORKDIR/serving/events.sqlite")
   parser.add_argument("--compilation_cache", help="folder where later starts find what is compiled")
   parser.add_argument("--max_waiting", type=int, default=Limits.waiting, help="requests that wait")
+  parser.add_argument("--room", type=int, help="new items before a compilation; default 256 or 5%%")
   return parser.parse_args(argv)
 
 
@@ -80,11 +82,15 @@ def serve(args: argparse.Namespace) -> None:
     raise ValueError(f"--host={args.host} can be reached from elsewhere; give --token_file, too")
   if args.max_waiting < 1:
     raise ValueError(f"--max_waiting={args.max_waiting}; give at least 1")
+  if args.room is not None and args.room < 0:
+    raise ValueError(f"--room={args.room}; give 0 or more")
   if args.compilation_cache:
     enable_compilation_cache(args.compilation_cache)
   run = load(args.workdir)
   store = Store(store_path(args.workdir, args.store))
-  service = Service(run, store, Limits(waiting=args.max_waiting))
+  assert run.chain is not None
+  new_ids = FrozenIDs(run.config, run.dataset, run.chain)
+  service = Service(run, store, Limits(waiting=args.max_waiting), new_ids, args.room)
   server = Server(make_app(service, token), service, args.host, args.port)
 
   async def until_stopped() -> None:

@@ -68,6 +68,15 @@ def _routes(service: Service) -> Starlette:
   async def bring_back(request: Request) -> Response:
     return JSONText(await service.bring_back(request.path_params["id"]))
 
+  async def catalogue(request: Request) -> Response:
+    return JSONText(service.catalogue.described())
+
+  async def change(request: Request) -> Response:
+    return JSONText(await service.change(parsed(await request.body())))
+
+  async def roll_back(request: Request) -> Response:
+    return JSONText(await service.roll_back(parsed(await request.body())))
+
   async def health(request: Request) -> Response:
     return JSONText({"status": "alive"})
 
@@ -92,6 +101,9 @@ def _routes(service: Service) -> Starlette:
       Route("/v1/items/{id:path}", item, methods=["GET"]),
       Route("/v1/items/{id:path}", withdraw, methods=["DELETE"]),
       Route("/v1/items/{id:path}", bring_back, methods=["PUT"]),
+      Route("/v1/catalogue", catalogue, methods=["GET"]),
+      Route("/v1/catalogue", change, methods=["POST"]),
+      Route("/v1/catalogue/rollback", roll_back, methods=["POST"]),
       Route("/healthz", health),
       Route("/readyz", ready),
       Route("/metrics", metrics),
@@ -134,7 +146,10 @@ class Door:
   def __init__(self, app: ASGIApp, service: Service, token: str | None):
     """Takes what answers, and the token that requests must bring."""
     self._app, self._service, self._token = app, service, token
-    self._routes = {"/v1/recommend", "/v1/events", "/v1/items", "/metrics", "/openapi.json", *_OPEN}
+    self._routes = {
+      *("/v1/recommend", "/v1/events", "/v1/items", "/v1/catalogue", "/v1/catalogue/rollback"),
+      *("/metrics", "/openapi.json", *_OPEN),
+    }
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     """One request."""

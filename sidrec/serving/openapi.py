@@ -53,6 +53,23 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
         "delete": _operation("Takes an item out of all answers.", "Item", (404, 409)),
         "put": _operation("Puts an item back into answers.", "Item", (404,)),
       },
+      "/v1/catalogue": {
+        "get": _operation("The version that answers, and those before.", "Catalogue", ()),
+        "post": _operation(
+          "Adds and removes items; answers that begin later are of the new version.",
+          "Changed",
+          (400, 409, 415, 422, 503),
+          body="Change",
+        ),
+      },
+      "/v1/catalogue/rollback": {
+        "post": _operation(
+          "Goes back to the version before.",
+          "Changed",
+          (400, 409, 415, 422, 503),
+          body="Rollback",
+        )
+      },
       "/healthz": {"get": _operation("Whether the process is alive.", "Status", ())},
       "/readyz": {"get": _operation("Whether requests are welcome.", "Status", (503,))},
       "/metrics": {"get": _text("Counters for Prometheus.")},
@@ -158,12 +175,38 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
     "Requests": _whole(requests=_many(_ref("Request"), limits.requests)),
     "Event": _object(("user", "item"), user=identity, item=identity, time=time),
     "Events": _whole(events=_many(_ref("Event"), limits.events)),
+    **_changes(identity, text, limits),
+  }
+
+
+def _changes(identity: dict[str, Any], text: dict[str, Any], limits: Limits) -> dict[str, Any]:
+  described = {"type": "string", "maxLength": limits.described}
+  item = {
+    "type": "object",
+    "description": "Other names are the numbers that the run knows of its items, such as year.",
+    "properties": {
+      "id": identity,
+      "title": described,
+      "text": described,
+      "categories": _many(text, limits.categories),
+    },
+    "required": ["id"],
+    "additionalProperties": {"type": "number"},
+  }
+  ids, base = _many(identity, limits.changed), {"base": text}
+  return {
+    "NewItem": item,
+    "Change": _object(("base",), add=_many(_ref("NewItem"), limits.changed), remove=ids, **base),
+    "Rollback": _whole(**base),
   }
 
 
 def _answers(limits: Limits) -> dict[str, Any]:
   codes, probability = _many({"type": "integer"}), {"type": ["number", "null"]}
   about = {"id": _ID, "title": _TEXT, "semantic_id": codes}
+  counts = ("items", "removed", "withdrawn", "room")
+  catalogue = {"version": _TEXT, "previous": _many(_TEXT)}
+  catalogue |= {name: {"type": "integer", "minimum": 0} for name in counts}
   return {
     "Error": _whole(error=_TEXT),
     "Status": _whole(status=_TEXT),
@@ -176,8 +219,10 @@ def _answers(limits: Limits) -> dict[str, Any]:
       taken_for={"type": "object", "additionalProperties": _ID},
       read={"type": "integer"},
     ),
-    "Answers": _whole(results=_many(_ref("Answer"))),
+    "Answers": _whole(catalogue=_TEXT, results=_many(_ref("Answer"))),
     "Appended": _whole(appended={"type": "integer"}, unknown=_many(_TEXT)),
     "Item": _whole(**about, in_stock={"type": "boolean"}),
+    "Catalogue": _whole(**catalogue),
+    "Changed": _whole(**catalogue, compiled={"type": "integer"}),
     "Items": _whole(items=_many(_ref("Item"), limits.shown)),
   }

@@ -19,32 +19,32 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie, build_on_host, numbering_of
 
 
-def with_room(trie: Trie, items: int = 0) -> Trie:
+def with_room(trie: Trie, items: int | None = None) -> Trie:
   """The same trie with room for powers of two of items and nodes, and for more children.
 
-  Item rows from the catalogue's size on are free: nothing leads there. Room for children makes a
-  search slower, because it looks at that many, so it is a multiple of 8.
+  Item rows from the catalogue's size on are free: nothing leads there.
 
   Args:
     trie: with room already, or without.
     items: so many new ones fit at least, unless a prefix gets more children than the most that any
       has now and an eighth; or, in a trie without nodes for tails, many tails need nodes at once.
+      A search looks at all children that there is room for, so that is a multiple of 8. None for
+      a power of two of children, and as many items and nodes as powers of two give.
 
   Raises:
     ValueError: for a negative number.
   """
-  if items < 0:
+  if items is not None and items < 0:
     raise ValueError(f"room for {items} items; give 0 or more")
-  on_host = jax.tree.map(np.asarray, trie)
-  # Without nodes for tails, a new item may also part an item from a tail that they share.
-  nodes = items * (trie.num_levels - 1) * (1 if trie.every_prefix else 3)
+  on_host, fine = jax.tree.map(np.asarray, trie), items is not None
+  items = items or 0
   fan_outs = tuple(
-    min(1 << trie.codes_NxL.bits, -(-most * 9 // 64) * 8) if items else _room(most)
+    min(1 << trie.codes_NxL.bits, -(-most * 9 // 64) * 8) if fine else _room(most)
     for most in trie.fan_outs
   )
   sizes = _Sizes(
     max(_room(int(trie.used) + items), trie.num_items),
-    _room(trie.first_row_node + nodes),
+    _room(trie.first_row_node + items * _nodes_each(trie)),
     tuple(map(max, fan_outs, trie.fan_outs)),
   )
   return jax.tree.map(jnp.asarray, _padded(on_host, sizes, trie.origin, _codes(trie)))
@@ -161,3 +161,21 @@ def _room(needed: int) -> int:
 def _enough(needed: int, given: int) -> int:
   """What is given, if it suffices; else the next power of two."""
   return given if given >= needed else _room(needed)
+
+
+def room_left(trie: Trie) -> int:
+  """New items that fit in the shapes of a trie with room; see `with_room` for what may need more.
+
+  It counts on new nodes for each of an item's tokens; items that share them need fewer.
+  """
+  # What lies behind the last node has no children.
+  used = int(np.flatnonzero(np.asarray(trie.child_E)).max(initial=0)) + 1
+  nodes_each = _nodes_each(trie)
+  of_nodes = (trie.first_row_node - used) // nodes_each if nodes_each else trie.num_items
+  return min(trie.num_items - int(trie.used), of_nodes)
+
+
+def _nodes_each(trie: Trie) -> int:
+  """Nodes that a new item may need."""
+  # Without nodes for tails, it may also part an item from a tail that they share.
+  return (trie.num_levels - 1) * (1 if trie.every_prefix else 3)
