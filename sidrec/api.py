@@ -88,6 +88,7 @@ class TrainedRun:
   params: dict
   trie: Trie
   workdir: epath.Path | None = None  # the folder that it was loaded from
+  chain: Chain | None = None  # the stages that it was loaded from
 
   @property
   def search(self) -> SearchConfig:
@@ -177,7 +178,9 @@ class TrainedRun:
       TypeError, ValueError: as `recommend` does.
     """
     name, value, wanted = _asked("explain", WHOM[:3], request)
-    return self.explainer.explain(self.params, self.trie, self._reading(name, value), wanted)
+    return self.explainer.explain(
+      self.model, self.params, self.trie, self._reading(name, value), wanted
+    )
 
   def _reading(self, name: str, value: Any) -> Reading:
     asker = self.asker
@@ -305,9 +308,8 @@ def load(workdir: PathLike) -> TrainedRun:
 
 
 def _trained_run(config: RunConfig, chain: Chain, workdir: PathLike) -> TrainedRun:
-  return TrainedRun(
-    config, load_prepared(chain), *trained_of(config, chain), workdir=as_path(workdir)
-  )
+  trained = trained_of(config, chain)
+  return TrainedRun(config, load_prepared(chain), *trained, as_path(workdir), chain)
 
 
 def fit(

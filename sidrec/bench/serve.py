@@ -20,7 +20,8 @@ from typing import Any
 
 from absl import app, flags
 
-import sidrec
+from sidrec.api import TrainedRun
+from sidrec.api import load as load_run
 from sidrec.bench.serve_client import NoWrkError, load, write_script
 from sidrec.bench.serve_process import ServerProcess
 from sidrec.bench.timing import hardware, num_cores
@@ -50,7 +51,7 @@ def measure(workdir: str, seconds: float) -> dict[str, Any]:
     NoWrkError: if wrk is not installed.
     OSError, ValueError: as loading the run or starting the server does.
   """
-  run = sidrec.load(workdir)
+  run = load_run(workdir)
   users = run.dataset.histories.user_ids_U[:USERS].tolist()
   found: dict[str, Any] = {
     "hardware": hardware(),
@@ -77,7 +78,7 @@ def _leaves(params: Any) -> list[Any]:
   return jax.tree.leaves(params)
 
 
-def offline(run: sidrec.TrainedRun, users: Sequence[Any], repeats: int = 5) -> dict[str, Any]:
+def offline(run: TrainedRun, users: Sequence[Any], repeats: int = 5) -> dict[str, Any]:
   """The search alone, in this process: users a second and CPU milliseconds for every batch size.
 
   The best of the batch sizes counts.

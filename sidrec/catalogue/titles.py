@@ -6,6 +6,7 @@ its article in front or behind, and without signs.
 """
 
 import bisect
+import copy
 import difflib
 import functools
 import re
@@ -119,6 +120,17 @@ class TitleIndex:
     self._rows = _rows_by(titles_N, lambda title: [title_key(title)])
     self._loose: dict[str, list[int]] | None = None  # made when a title is first not exact
 
+  def with_titles(self, titles_N: Sequence[str]) -> "TitleIndex":
+    """The index of more items, which follow those of this one."""
+    more = copy.copy(self)
+    more._titles_N = titles_N
+    new = titles_N[len(self._titles_N) :]
+    first = len(titles_N) - len(new)
+    more._rows = _rows_by(new, lambda title: [title_key(title)], first, self._rows)
+    if self._loose is not None:
+      more._loose = _rows_by(new, _loose_keys, first, self._loose)
+    return more
+
   def rows(self, title: str) -> tuple[Sequence[int], bool]:
     """The items that a title may mean, and whether it is exactly theirs; see `find_titles`."""
     exact = self._rows.get(title_key(title), [])
@@ -159,14 +171,23 @@ def _without_signs(folded: str) -> str:
 
 
 def _rows_by(
-  titles_N: Sequence[str], keys_of: Callable[[str], Iterable[str]]
+  titles_N: Sequence[str],
+  keys_of: Callable[[str], Iterable[str]],
+  first: int = 0,
+  before: Mapping[str, list[int]] | None = None,
 ) -> dict[str, list[int]]:
-  """The item rows of each key; titles without a key have none."""
-  rows: dict[str, list[int]] = {}
-  for row, title in enumerate(titles_N):
+  """The item rows of each key, `first` and on, after those before; titles without a key have none.
+
+  The lists of `before` stay as they are.
+  """
+  rows, own = dict(before or {}), set()
+  for row, title in enumerate(titles_N, first):
     for key in keys_of(title):
-      if key:
-        rows.setdefault(key, []).append(row)
+      if key in own:
+        rows[key].append(row)
+      elif key:
+        own.add(key)
+        rows[key] = [*rows.get(key, ()), row]
   return rows
 
 

@@ -1,5 +1,6 @@
 """Requests by original ids and titles: to item rows, and from what a search found to answers."""
 
+import copy
 import functools
 import math
 import numbers
@@ -13,7 +14,7 @@ from sidrec.catalogue.titles import TitleIndex
 from sidrec.core.item_rows import as_int32
 from sidrec.core.printable import printable
 from sidrec.data.batches import user_tokens
-from sidrec.data.dataset import Dataset
+from sidrec.data.dataset import Dataset, Items
 from sidrec.models.base import SemanticIDModel
 from sidrec.run.answers import OPTIONS, Answer, Id, Recommended, Wanted
 from sidrec.run.frames import histories_of_frame, is_frame
@@ -47,6 +48,17 @@ class Asker:
     self._ids_N = dataset.items.ids_N.tolist()
     self._titles_N = dataset.items.titles_N.tolist()
     self.row_of = rows_by_id(dataset.items.ids_N)
+
+  def with_items(self, items: Items, ids: SemanticIDManager) -> "Asker":
+    """The asker of a catalogue that has grown: its first items are those of this one."""
+    grown, known = copy.copy(self), len(self._ids_N)
+    grown.dataset, grown.ids = self.dataset._replace(items=items), ids
+    grown._ids_N = [*self._ids_N, *items.ids_N[known:].tolist()]
+    grown._titles_N = [*self._titles_N, *items.titles_N[known:].tolist()]
+    new = {str(name): row for row, name in enumerate(grown._ids_N[known:], known)}
+    grown.row_of = {**self.row_of, **new}
+    grown.titles = self.titles.with_titles(grown._titles_N)
+    return grown
 
   @functools.cached_property
   def user_of(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import as_int32
 from sidrec.data.dataset import training_view
+from sidrec.models.base import SemanticIDModel
 from sidrec.run.answers import Answer, Id, Wanted
 from sidrec.run.ask import Asker, Reading
 from sidrec.search import explain as search_explain
@@ -68,20 +69,24 @@ class Explanation(NamedTuple):
 class Explainer:
   """Explains the searches of a run."""
 
-  def __init__(self, asker: Asker):
-    """Takes what reads its requests."""
-    self.asker = asker
+  def __init__(self, asker: Asker, among_N: np.ndarray | None = None):
+    """Takes what reads its requests, and which item rows are in the catalogue; None for all."""
+    self.asker, self._among_N = asker, among_N
 
   @functools.cached_property
   def prefixes(self) -> PrefixIndex:
     """The catalogue by prefix."""
     dataset = self.asker.dataset
     num_items = dataset.items.num_items
+    codes_NxL = codes_by_row(self.asker)
+    if self._among_N is not None:
+      codes_NxL[~self._among_N] = -1
     popularity_N = np.bincount(training_view(dataset.histories).item_T, minlength=num_items)
-    return PrefixIndex(codes_by_row(self.asker), dataset.items, popularity_N)
+    return PrefixIndex(codes_NxL, dataset.items, popularity_N)
 
   def explain(
     self,
+    model: SemanticIDModel,
     params: dict,
     trie: Trie,
     reading: Reading,
@@ -94,7 +99,8 @@ class Explainer:
     """Searches for one request, and says how.
 
     Args:
-      params: the recommender's parameters.
+      model: the recommender.
+      params: its parameters.
       trie: the catalogue.
       reading: the history.
       wanted: the options.
@@ -115,7 +121,7 @@ class Explainer:
       trie,
       question._replace(history_S=rows_S),
       results,
-      model=asker.model,
+      model=model,
       search=asker.search,
       listed=listed,
     )

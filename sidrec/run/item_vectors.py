@@ -107,12 +107,30 @@ BEHAVIOUR_BLOCKS: dict[str, Callable[[FeaturesConfig, Dataset, int, epath.Path],
 }
 
 
+class Known(NamedTuple):
+  """What the vectors of a catalogue's items are made of."""
+
+  described_NxF: np.ndarray
+  behaviour_NxF: np.ndarray
+
+
+def known_parts(
+  features: FeaturesConfig, catalogue: Items, params: Params, vectors_NxF: np.ndarray
+) -> Known:
+  """The part of a catalogue's vectors that describes its items, and that from behaviour."""
+  blocks, _ = described_blocks(features, features.weights(), catalogue, catalogue)
+  described_NxF = apply_combine(params, blocks)
+  # Joining is linear: a vector minus its description is its behaviour.
+  return Known(described_NxF, vectors_NxF - described_NxF)
+
+
 def new_item_vectors(
   features: FeaturesConfig,
   catalogue: Items,
   params: Params,
   vectors_NxF: np.ndarray,
   new_items: Items,
+  known: Known | None = None,
 ) -> np.ndarray:
   """Vectors of items that are not in the catalogue, by what was learnt from the catalogue.
 
@@ -124,6 +142,7 @@ def new_item_vectors(
     params: of its `ItemVectors`.
     vectors_NxF: of its `ItemVectors`.
     new_items: their description; files of vectors must hold them by original id.
+    known: what `known_parts` returned for the catalogue, if it was asked already.
 
   Returns:
     vectors_MxF float32.
@@ -141,11 +160,9 @@ def new_item_vectors(
   described_MxF = apply_combine(params, blocks)
   if set(blocks) == set(weights):
     return described_MxF
-  known, _ = described_blocks(features, weights, catalogue, catalogue)
-  described_NxF = apply_combine(params, known)
-  # Joining is linear: a vector minus its description is its behaviour.
-  behaviour_NxF = vectors_NxF - described_NxF
-  return described_MxF + behaviour_of_neighbours(described_MxF, described_NxF, behaviour_NxF)
+  if known is None:
+    known = known_parts(features, catalogue, params, vectors_NxF)
+  return described_MxF + behaviour_of_neighbours(described_MxF, *known)
 
 
 def with_statistics(features: FeaturesConfig, dataset: Dataset) -> Items:

@@ -25,7 +25,7 @@ from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 from sidrec.run.tokenize import TOKENIZE
-from sidrec.run.tokenize_items import load_fitted, new_item_inputs
+from sidrec.run.tokenize_items import category_labels, load_fitted, new_item_inputs
 from sidrec.run.train import TRAIN, make_model, search_trie
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.exact import make_sasrec_recommend_users
@@ -93,7 +93,8 @@ def new_item_vectors_of(config: RunConfig, chain: Chain, items: Items) -> np.nda
   vectors_MxF = item_vectors.new_item_vectors(
     config.features, fitted.items, params, fitted.vectors_NxF, items
   )
-  return new_item_inputs(config.tokenizer, items, vectors_MxF, tokenized.file("tokenizer"))
+  labels = category_labels(config.tokenizer, tokenized.file("tokenizer"))
+  return new_item_inputs(labels, items, vectors_MxF)
 
 
 def load_trained(config: RunConfig | ConfigDict, workdir: PathLike) -> Trained:

@@ -21,6 +21,7 @@ from sidrec.core.codes import check_codes, collision_rate
 from sidrec.core.readers import parse_json
 from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.features.category_paths import (
+  Labels,
   category_paths,
   check_labels,
   overflow_notes,
@@ -154,21 +155,23 @@ def load_fitted(config: TokenizerConfig, seed: int, folder: epath.Path) -> Fitte
   return Fitted(_tokenizer(config, seed, folder.parent), load_params(path) if path.exists() else ())
 
 
-def new_item_inputs(
-  config: TokenizerConfig, new_items: Items, vectors_MxF: np.ndarray, folder: epath.Path
-) -> np.ndarray:
+def category_labels(config: TokenizerConfig, folder: epath.Path) -> Labels | None:
+  """What the codes of a finished run's categories are called; None without such codes."""
+  if config.name != "category":
+    return None
+  path = folder / "paths.json"
+  try:
+    return check_labels(parse_json(path.read_bytes()))
+  except ValueError as error:
+    raise ValueError(f"{path} is {error}; run --mode=tokenize again") from None
+
+
+def new_item_inputs(labels: Labels | None, new_items: Items, vectors_MxF: np.ndarray) -> np.ndarray:
   """What `SemanticIDManager.add_items` takes: the vectors, after paths where the tokenizer wants.
 
   A category that the catalogue does not have counts as unknown.
   """
-  if config.name != "category":
-    return vectors_MxF
-  path = folder / "paths.json"
-  try:
-    labels = check_labels(parse_json(path.read_bytes()))
-  except ValueError as error:
-    raise ValueError(f"{path} is {error}; run --mode=tokenize again") from None
-  return with_paths(paths_with(labels, new_items), vectors_MxF)
+  return vectors_MxF if labels is None else with_paths(paths_with(labels, new_items), vectors_MxF)
 
 
 def _tokenizer(

@@ -99,14 +99,28 @@ class BucketSearch:
     device = jax.local_devices()[0]
     self.batches = CPU_BATCHES if device.platform == "cpu" else OTHER_BATCHES
     self.only_compiled = False
-    self._params, self._trie = jax.device_put((params, trie), device)
+    self.params, self.trie = jax.device_put((params, trie), device)
     self._compiled: dict[Shape, jax.stages.Compiled] = {}
     self._lock = threading.Lock()
 
-  @property
-  def placed(self) -> tuple[dict, Trie]:
-    """The parameters and the trie, on the device."""
-    return self._params, self._trie
+  def over(self, model: SemanticIDModel, params: dict, trie: Trie) -> "BucketSearch":
+    """The search of what the catalogue has become, by the same programs where they fit.
+
+    They do if all shapes, types and static parts of model, parameters and trie are the same; see
+    `catalogue.trie.resize`. Otherwise nothing is compiled yet.
+
+    Raises:
+      ValueError: as the class does.
+    """
+    other = BucketSearch(model, params, trie, self.search_config)
+    other.batches, other.only_compiled = self.batches, self.only_compiled
+    if _abstract(other) == _abstract(self):
+      other._compiled, other._lock = self._compiled, self._lock
+    return other
+
+  def shares_programs(self, other: "BucketSearch") -> bool:
+    """Whether what one compiles, the other has, too."""
+    return self._compiled is other._compiled
 
   @property
   def shapes(self) -> list[Shape]:
@@ -170,7 +184,7 @@ class BucketSearch:
   def _run(self, questions: Sequence[Question]) -> list[Found]:
     shape = self.shape_for(questions)
     item_BxK, score_BxK, valid_BxK = jax.device_get(
-      self.compile(shape)(self._params, self._trie, *self._filled(questions, shape))
+      self.compile(shape)(self.params, self.trie, *self.filled(questions, shape))
     )
     kept = [np.flatnonzero(valid_K) for valid_K in valid_BxK[: len(questions)]]
     return [
@@ -178,7 +192,7 @@ class BucketSearch:
       for item_K, score_K, at in zip(item_BxK, score_BxK, kept, strict=False)
     ]
 
-  def _filled(self, questions: Sequence[Question], shape: Shape) -> tuple[np.ndarray, ...]:
+  def filled(self, questions: Sequence[Question], shape: Shape) -> tuple[np.ndarray, ...]:
     """The arrays of a batch; what is left of it is empty histories."""
     history_BxS = np.full((shape.batch, shape.history), NO_ITEM, np.int32)
     listed_BxJ = np.full((shape.batch, shape.listed), NO_ITEM, np.int32)
@@ -202,5 +216,11 @@ class BucketSearch:
       traced = dataclasses.replace(config, temperature=temperature_B[:, None, None])
       return beam.search(model, params, trie, history_BxS, traced, filters)
 
-    arrays = self._filled([], shape)
-    return jax.jit(find).lower(self._params, self._trie, *arrays)
+    arrays = self.filled([], shape)
+    return jax.jit(find).lower(self.params, self.trie, *arrays)
+
+
+def _abstract(search: BucketSearch) -> tuple[object, ...]:
+  """All that a compiled search depends on: what is static, and shapes and types of the rest."""
+  leaves, structure = jax.tree.flatten((search.params, search.trie))
+  return search.model, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sidrec.api import load
+from sidrec.cold_start.frozen_ids import FrozenIDs
 from sidrec.core.paths import as_path, is_local
 from sidrec.plugins import load_plugins
 from sidrec.serving.settings import Limits
@@ -38,6 +39,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     "--explore", action="store_true", help="the explorer, read only: no events, nothing withdrawn"
   )
   parser.add_argument("--max_waiting", type=int, default=Limits.waiting, help="requests that wait")
+  parser.add_argument("--room", type=int, help="new items before a compilation; default 256 or 5%%")
   return parser.parse_args(argv)
 
 
@@ -102,13 +104,17 @@ def serve(args: argparse.Namespace) -> None:
     raise ValueError(f"--max_waiting={args.max_waiting}; give at least 1")
   if args.explore and (args.explorer is False or args.store):
     raise ValueError("--explore shows the explorer and keeps no events; leave the other flag out")
+  if args.room is not None and args.room < 0:
+    raise ValueError(f"--room={args.room}; give 0 or more")
   if args.compilation_cache:
     enable_compilation_cache(args.compilation_cache)
   load_plugins(args.plugin)
   shows = args.explore or (is_loopback(args.host) if args.explorer is None else args.explorer)
   run = load(args.workdir)
   store = Store(Path(":memory:") if args.explore else store_path(args.workdir, args.store))
-  service = Service(run, store, Limits(waiting=args.max_waiting))
+  assert run.chain is not None
+  new_ids = FrozenIDs(run.config, run.chain)
+  service = Service(run, store, Limits(waiting=args.max_waiting), new_ids, args.room)
   explorer = None
   if shows:
     explorer = Explorer(service, extras_of(run, args.workdir), read_only=args.explore)

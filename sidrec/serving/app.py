@@ -56,7 +56,7 @@ def make_app(
     service: what answers; `start` is called by whoever serves.
     token: what every request must bring; None for nothing, for servers on this machine alone.
     explorer: what answers the page at /; None for no page. One that is read only leaves out what
-      changes anything: events, and items that are withdrawn.
+      changes anything: events, items that are withdrawn, and the catalogue.
   """
   door = Door(_routes(service, explorer), service, token)
   if explorer is not None:
@@ -87,6 +87,15 @@ def _routes(service: Service, explorer: Explorer | None) -> Starlette:
   async def bring_back(request: Request) -> Response:
     return JSONText(await service.bring_back(request.path_params["id"]))
 
+  async def catalogue(request: Request) -> Response:
+    return JSONText(service.catalogue.described())
+
+  async def change(request: Request) -> Response:
+    return JSONText(await service.change(parsed(await request.body())))
+
+  async def roll_back(request: Request) -> Response:
+    return JSONText(await service.roll_back(parsed(await request.body())))
+
   async def health(request: Request) -> Response:
     return JSONText({"status": "alive"})
 
@@ -108,6 +117,8 @@ def _routes(service: Service, explorer: Explorer | None) -> Starlette:
     Route("/v1/events", events, methods=["POST"]),
     Route("/v1/items/{id:path}", withdraw, methods=["DELETE"]),
     Route("/v1/items/{id:path}", bring_back, methods=["PUT"]),
+    Route("/v1/catalogue", change, methods=["POST"]),
+    Route("/v1/catalogue/rollback", roll_back, methods=["POST"]),
   ]
   return Starlette(
     routes=[
@@ -115,6 +126,7 @@ def _routes(service: Service, explorer: Explorer | None) -> Starlette:
       Route("/v1/explain", explain, methods=["POST"]),
       Route("/v1/items", items, methods=["GET"]),
       Route("/v1/items/{id:path}", item, methods=["GET"]),
+      Route("/v1/catalogue", catalogue, methods=["GET"]),
       *([] if explorer is not None and explorer.read_only else changing),
       *([] if explorer is None else explorer_routes(explorer, JSONText)),
       Route("/healthz", health),
@@ -166,6 +178,10 @@ class Door:
   def open_pages(self, paths: Iterable[str]) -> None:
     """Lets everybody have the files of a page, who then has to know the token for its data."""
     self._open |= {*paths}
+    self._routes = {
+      *("/v1/recommend", "/v1/events", "/v1/items", "/v1/catalogue", "/v1/catalogue/rollback"),
+      *("/metrics", "/openapi.json", *_OPEN),
+    }
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     """One request."""

@@ -1,5 +1,6 @@
 """Bodies of requests, read strictly: no NaN, no repeated or unknown names, no wrong types."""
 
+import dataclasses
 import json
 import math
 import time
@@ -19,6 +20,14 @@ class RequestError(Exception):
     """Takes what is answered."""
     super().__init__(sentence)
     self.status, self.sentence, self.headers = status, sentence, headers or {}
+
+
+class Wished(NamedTuple):
+  """A change of the catalogue that a client wants."""
+
+  add: list[dict[str, Any]]  # 'id', and what else is said of an item
+  remove: list[str]
+  base: str  # version that it starts from
 
 
 class Asked(NamedTuple):
@@ -84,6 +93,57 @@ def events_of(body: dict[str, Any], limits: Limits) -> list[Event]:
       raise RequestError(422, f"{where}.time is no number of seconds since 1970")
     events.append(Event(str(user), str(item), float(at_time)))
   return events
+
+
+def change_of(body: dict[str, Any], limits: Limits) -> Wished:
+  """The change of POST /v1/catalogue; raises RequestError 422 for what it may not be."""
+  _only(body, ("add", "remove", "base"), "the body")
+  add = _list(body.get("add", []), "add", limits.changed)
+  for at, item in enumerate(add):
+    _check_described(item, f"add[{at}]", limits)
+  remove = [str(x) for x in _ids(body.get("remove", []), "remove", limits.changed, limits)]
+  if not add and not remove:
+    raise RequestError(422, "the body changes nothing; give items to add, ids to remove, or both")
+  seen: set[str] = set()
+  for name in (*(str(item["id"]) for item in add), *remove):
+    if name in seen:
+      raise RequestError(422, f"item {name[:80]!r} is given twice")
+    seen.add(name)
+  return Wished(add, remove, base_of(body, limits))
+
+
+def base_of(body: dict[str, Any], limits: Limits) -> str:
+  """The version that a change starts from."""
+  if "base" not in body:
+    raise RequestError(422, "base is missing; give the version that GET /v1/catalogue shows")
+  return _text(body["base"], "base", limits)
+
+
+def rollback_of(body: dict[str, Any], limits: Limits) -> str:
+  """The version that POST /v1/catalogue/rollback leaves; raises RequestError 422."""
+  _only(body, ("base",), "the body")
+  return base_of(body, limits)
+
+
+def _check_described(item: Any, where: str, limits: Limits) -> None:
+  """Checks the types of what is said of an item; which names there may be, the run decides."""
+  if not isinstance(item, dict):
+    raise RequestError(422, f"{where} is no object; give {{…}}")
+  _id(item.get("id"), f"{where}.id", limits)
+  for name, value in item.items():
+    if name in ("title", "text"):
+      _described_text(value, f"{where}.{name}", limits)
+    elif name == "categories":
+      names = _list(value, f"{where}.categories", limits.categories)
+      for at, category in enumerate(names):
+        _text(category, f"{where}.categories[{at}]", limits)
+    elif name != "id" and not _is_number(value):
+      raise RequestError(422, f"{where}.{name[:60]} is no number")
+
+
+def _described_text(value: Any, where: str, limits: Limits) -> None:
+  if value != "":
+    _text(value, where, dataclasses.replace(limits, text=limits.described))
 
 
 def _asked(request: Any, where: str, limits: Limits) -> Asked:

@@ -26,6 +26,7 @@ class StoppedError(Exception):
 
 
 class _Job(NamedTuple):
+  search: BucketSearch  # of the version of the catalogue that the question was read with
   question: Question
   shape: Shape  # alone
   until: float  # time.monotonic() after which nobody waits for it
@@ -34,7 +35,7 @@ class _Job(NamedTuple):
 
 def shapes_of(search: BucketSearch) -> list[Shape]:
   """A handful of shapes that hold every request of up to MOST_LISTED items."""
-  most = min(listed_width(search.num_items), MOST_LISTED)
+  most = min(listed_width(search.trie.num_items), MOST_LISTED)  # with room for more items
   history = search.model.config.history_length
   few, middle = (min(width, most) for width in (listed_width(0), _MIDDLE))
   shapes = [Shape(batch, history, few, False) for batch in search.batches]
@@ -44,27 +45,36 @@ def shapes_of(search: BucketSearch) -> list[Shape]:
   return list(dict.fromkeys(shapes))
 
 
+def compile_all(search: BucketSearch) -> int:
+  """Compiles all shapes that are not compiled yet, and no others later: how many it were."""
+  before = len(search.shapes)
+  for shape in shapes_of(search):
+    search.compile(shape)
+  search.only_compiled = True
+  return len(search.shapes) - before
+
+
 class Engine:
-  """Answers questions from many threads, each by a future."""
+  """Answers questions from many threads, each by a future.
+
+  A question comes with its search. Those of one batch share it, so that a batch never mixes
+  versions of a catalogue.
+  """
 
   def __init__(
     self,
-    search: BucketSearch,
     most_waiting: int = 256,
     observe_batch: Callable[[int], None] = lambda size: None,
   ):
-    """Takes the search, how many requests may wait, and who hears of the size of each batch."""
-    self.search, self._most_waiting, self._observe_batch = search, most_waiting, observe_batch
+    """Takes how many requests may wait, and who hears of the size of each batch."""
+    self._most_waiting, self._observe_batch = most_waiting, observe_batch
     self._jobs: collections.deque[_Job] = collections.deque()
     self._change = threading.Condition()
     self._accepts = True
     self._thread = threading.Thread(target=self._work, name="sidrec engine", daemon=True)
 
   def start(self) -> None:
-    """Compiles all shapes, runs each once, and starts to answer. Nothing is compiled after that."""
-    for shape in shapes_of(self.search):
-      self.search.compile(shape)
-    self.search.only_compiled = True
+    """Starts to answer."""
     self._thread.start()
 
   def stop(self) -> None:
@@ -80,10 +90,13 @@ class Engine:
     """Requests in the queue."""
     return len(self._jobs)
 
-  def submit(self, questions: Sequence[Question], seconds: float) -> list[Future]:
+  def submit(
+    self, search: BucketSearch, questions: Sequence[Question], seconds: float
+  ) -> list[Future]:
     """Queues requests: all of them, or none.
 
     Args:
+      search: what answers them.
       questions: the requests.
       seconds: after which nobody waits for the answers; what was not begun by then is dropped.
 
@@ -96,7 +109,7 @@ class Engine:
       NotCompiledError: for a request that no compiled shape holds.
     """
     until = time.monotonic() + seconds
-    jobs = [_Job(q, self.search.shape_for([q]), until, Future()) for q in questions]
+    jobs = [_Job(search, q, search.shape_for([q]), until, Future()) for q in questions]
     with self._change:
       if not self._accepts:
         raise StoppedError("the server is shutting down; ask another one")
@@ -122,8 +135,9 @@ class Engine:
         self._change.wait()
       if not self._jobs:
         return []
-      first, most = self._jobs[0].shape, self.search.batches[-1]
-      batch = [job for job in self._jobs if job.shape == first][:most]
+      search, shape = self._jobs[0].search, self._jobs[0].shape
+      alike = [job for job in self._jobs if job.search is search and job.shape == shape]
+      batch = alike[: search.batches[-1]]
       taken = {id(job) for job in batch}
       self._jobs = collections.deque(job for job in self._jobs if id(job) not in taken)
       return batch
@@ -131,7 +145,7 @@ class Engine:
   def _answer(self, batch: Sequence[_Job]) -> None:
     self._observe_batch(len(batch))
     try:
-      found: Sequence[Found] = self.search.find([job.question for job in batch])
+      found: Sequence[Found] = batch[0].search.find([job.question for job in batch])
     except Exception as error:  # whoever waits has to hear of it
       for job in batch:
         job.future.set_exception(error)

@@ -5,11 +5,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sidrec.run.answers import Wanted
 from sidrec.run.ask import Reading
 from sidrec.run.explanations import Explainer, Explanation
 from sidrec.search.buckets import Question
 from sidrec.serving.bodies import Asked, RequestError, request_of
+from sidrec.serving.catalogue import Now
+from sidrec.serving.snapshot import Snapshot
 
 if TYPE_CHECKING:
   from sidrec.serving.service import Service
@@ -23,29 +27,30 @@ class Explaining:
   def __init__(self, service: "Service"):
     """Takes the service, whose catalogue is read anew for each request."""
     self._service = service
-    self._explainer = Explainer(service.asker)
+    self._explainer: tuple[Snapshot, Explainer] | None = None
     self._pool = ThreadPoolExecutor(1, "sidrec explain")
     self._waiting, self._count = 0, threading.Lock()
 
-  @property
-  def explainer(self) -> Explainer:
-    """That of the service's catalogue as it is now."""
-    if self._explainer.asker is not self._service.asker:
-      self._explainer = Explainer(self._service.asker)
-    return self._explainer
+  def explainer(self, snapshot: Snapshot) -> Explainer:
+    """That of a version of the catalogue; the newest one is kept."""
+    kept = self._explainer
+    if kept is None or kept[0] is not snapshot:
+      kept = (snapshot, Explainer(snapshot.asker, snapshot.state.among_N))
+      self._explainer = kept
+    return kept[1]
 
   def start(self) -> None:
-    """Compiles both functions; nothing is compiled after that."""
-    asker = self._service.asker
-    row = next(iter(asker.row_of.values()))
-    self._explain(Reading((row,)), Wanted(k=1))
+    """Compiles both functions; nothing is compiled after that, until the room is used up."""
+    now = self._service.catalogue.now
+    row = int(np.flatnonzero(now.snapshot.state.among_N)[0])
+    self._explain(now, Reading((row,)), Wanted(k=1))
 
   def stop(self) -> None:
     """Ends the thread."""
     self._pool.shutdown(cancel_futures=True)
 
-  def read(self, body: dict[str, Any]) -> tuple[Asked, Reading, Question]:
-    """What the request in a body asks for, of the catalogue as it is now.
+  def read(self, now: Now, body: dict[str, Any]) -> tuple[Asked, Reading, Question]:
+    """What the request in a body asks for, of a version of the catalogue.
 
     Raises:
       RequestError: for a request that is not understood, or that comes too early.
@@ -54,9 +59,9 @@ class Explaining:
     asked = request_of(body, service.limits)
     if not service.ready:
       raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
-    reading = service.reading(asked, "request")
+    reading = service.reading(now.snapshot.asker, asked, "request")
     try:
-      question, _ = service.asker.question(reading, asked.wanted, service.withdrawn)
+      question, _ = now.snapshot.asker.question(reading, asked.wanted, now.withdrawn)
     except (TypeError, ValueError) as error:
       raise RequestError(422, f"request: {error}") from None
     return asked, reading, question
@@ -68,8 +73,9 @@ class Explaining:
       RequestError: for a request that is not understood, or comes when there is too much to do.
     """
     service, limits = self._service, self._service.limits
-    asked, reading, question = self.read(body)
-    most = service.engine.search.most_listed()
+    now = service.catalogue.now  # one version for the whole request
+    asked, reading, question = self.read(now, body)
+    most = now.snapshot.search.most_listed()
     if len(question.listed_J) > most:
       raise RequestError(422, f"the request lists {len(question.listed_J)} items; list {most}")
     if self._waiting >= limits.explaining:
@@ -77,29 +83,29 @@ class Explaining:
         503, f"{self._waiting} explanations are asked for already", {"Retry-After": "1"}
       )
     self._wait(1)
-    future = self._pool.submit(self._explain, reading, asked.wanted)
+    future = self._pool.submit(self._explain, now, reading, asked.wanted)
     future.add_done_callback(lambda _: self._wait(-1))
     try:
       found = await asyncio.wait_for(asyncio.wrap_future(future), limits.answer_seconds)
     except TimeoutError:
       raise RequestError(504, f"no answer within {limits.answer_seconds:g} seconds") from None
     service.metrics.count("explanations")
-    return as_plain(found)
+    return {"catalogue": now.snapshot.version, **as_plain(found)}
 
   def _wait(self, more: int) -> None:
     with self._count:
       self._waiting += more
 
-  def _explain(self, reading: Reading, wanted: Wanted) -> Explanation:
-    service, explainer = self._service, self.explainer
-    params, trie = service.engine.search.placed
-    return explainer.explain(
-      params,
-      trie,
+  def _explain(self, now: Now, reading: Reading, wanted: Wanted) -> Explanation:
+    search = now.snapshot.search
+    return self.explainer(now.snapshot).explain(
+      search.model,
+      search.params,
+      search.trie,
       reading,
       wanted,
-      service.withdrawn,
-      listed=service.engine.search.most_listed(),
+      now.withdrawn,
+      listed=search.most_listed(),
       explained=EXPLAINED,
     )
 

@@ -18,12 +18,12 @@ from sidrec.run.explanations import Named
 from sidrec.run.load import item_vectors_of
 from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.stage import find
-from sidrec.run.tokenize import TOKENIZE
 from sidrec.serving.bodies import RequestError
+from sidrec.serving.catalogue import Now
 from sidrec.serving.explain import as_plain
 from sidrec.serving.item_map import ItemMap
 from sidrec.serving.others import Others, Trained
-from sidrec.serving.service import Service
+from sidrec.serving.service import Service, described, row_of
 from sidrec.tokenizers.report.prefixes import PrefixIndex
 from sidrec.training.checkpoint import load_params
 
@@ -48,7 +48,8 @@ def extras_of(run: TrainedRun, workdir: PathLike) -> Extras:
     FileNotFoundError, ValueError: for files that are missing or damaged.
   """
   folder = as_path(workdir)
-  vectors_NxF = item_vectors_of(find(TOKENIZE, run.config, folder))
+  assert run.chain is not None
+  vectors_NxF = item_vectors_of(run.chain)
   map_file = Path(folder / "serving" / "map.npz") if is_local(folder) else None
   sasrec: Trained | str = "this run trained no SASRec (config.sasrec.enabled)"
   if run.config.sasrec.enabled:
@@ -67,16 +68,17 @@ class Explorer:
   def __init__(self, service: Service, extras: Extras, *, read_only: bool = False):
     """Takes the service and what it does without; `read_only` says so to the page."""
     self._service, self._vectors_NxF, self.read_only = service, extras.vectors_NxF, read_only
-    self._others = Others(service.asker.dataset, extras.sasrec)
+    self._others = Others(service.dataset, extras.sasrec)
     self._map_file = extras.map_file
     service.before_ready.append(self._others.start)
 
   def about(self) -> dict[str, Any]:
     """What the page says at its top, and what it offers."""
-    asker, service = self._service.asker, self._service
+    service, now = self._service, self._service.catalogue.now
+    asker = now.snapshot.asker
     return {
       "name": asker.dataset.name,
-      "items": len(asker.row_of),
+      "items": now.snapshot.num_items,
       "users": asker.dataset.histories.num_users,
       "levels": asker.ids.id_length,
       "codes": asker.ids.codebook_size,
@@ -87,18 +89,17 @@ class Explorer:
       "item_head": bool(asker.model.config.item_head and asker.search.item_weight),
       "vectors": self._vectors_NxF is not None,
       "read_only": self.read_only,
-      "example": self._example(),
+      "example": self._example(now),
     }
 
-  def _example(self) -> list[Any]:
+  def _example(self, now: Now) -> list[Any]:
     """Three popular items that have a title, for who comes without a history."""
-    rows = self._prefixes.rows(())
-    titled = (row for row in rows[:100].tolist() if self._service.asker.described(row)[1])
-    return [self._service.asker.described(row)[0] for row, _ in zip(titled, range(3), strict=False)]
+    rows, described_as = self._prefixes(now).rows(()), now.snapshot.asker.described
+    titled = (row for row in rows[:100].tolist() if described_as(row)[1])
+    return [described_as(row)[0] for row, _ in zip(titled, range(3), strict=False)]
 
-  @property
-  def _prefixes(self) -> PrefixIndex:
-    return self._service.explaining.explainer.prefixes
+  def _prefixes(self, now: Now) -> PrefixIndex:
+    return self._service.explaining.explainer(now.snapshot).prefixes
 
   def codes(self, path: str) -> dict[str, Any]:
     """A prefix, what it means, what follows it, and its most popular items.
@@ -106,41 +107,30 @@ class Explorer:
     Raises:
       RequestError: 422 for what is no prefix, 404 for one that no item has.
     """
-    prefix, prefixes = self._prefix(path), self._prefixes
+    now = self._service.catalogue.now
+    prefix, prefixes = _prefix_of(path, now.snapshot.asker.ids.id_length), self._prefixes(now)
     rows = prefixes.rows(prefix)
     if not len(rows):
       raise RequestError(404, "no item's ID begins with these codes")
     children = prefixes.children(prefix)
     shown = [(*prefix, code) for code, _ in children[:CHILDREN]]
     return {
-      **self._meant([prefix])[0],
-      "children": self._meant(shown),
+      **self._meant(now, [prefix])[0],
+      "children": self._meant(now, shown),
       "children_in_all": len(children),
-      "members": [self._service.described(row) for row in rows[:MEMBERS].tolist()],
+      "members": [described(now, row) for row in rows[:MEMBERS].tolist()],
     }
 
-  def _prefix(self, path: str) -> tuple[int, ...]:
-    parts, levels = path.split("/") if path else [], self._service.asker.ids.id_length
-    if len(parts) > levels:
-      raise RequestError(422, f"IDs have {levels} codes; give that many or fewer")
-    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-      raise RequestError(422, "codes are whole numbers with / between them")
-    return tuple(map(int, parts))
-
-  def _meant(self, prefixes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
-    meanings = self._prefixes.meanings(prefixes)
+  def _meant(self, now: Now, prefixes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
+    meanings = self._prefixes(now).meanings(prefixes)
     return [
       {
         "codes": list(prefix),
         **as_plain(meaning),
-        "examples": self._named(meaning.examples),
+        "examples": _named(now, meaning.examples),
       }
       for prefix, meaning in zip(prefixes, meanings, strict=True)
     ]
-
-  def _named(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-    described = self._service.asker.described
-    return [as_plain(Named(*described(row))) for row in rows]
 
   def neighbours(self, name: str) -> dict[str, Any]:
     """An item, what each of its codes means, and its neighbours by prefix and by vector.
@@ -148,42 +138,44 @@ class Explorer:
     Raises:
       RequestError: 404 for an id that no item has.
     """
-    service, row = self._service, self._service.row(name)
-    asker, items = service.asker, service.asker.dataset.items
+    now = self._service.catalogue.now
+    row, asker = row_of(now, name), now.snapshot.asker
+    items = asker.dataset.items
     codes = tuple(asker.ids.get_semantic_id(row))
     known = row < items.num_items
     categories = [name for name in items.categories_of(row) if name] if known else []
     return {
-      "item": service.described(row),
+      "item": described(now, row),
       "categories": categories,
-      "interactions": int(self._prefixes.popularity_N[row]),
-      "codes": self._meant([codes[: depth + 1] for depth in range(len(codes))]),
+      "interactions": int(self._prefixes(now).popularity_N[row]),
+      "codes": self._meant(now, [codes[: depth + 1] for depth in range(len(codes))]),
       "by_prefix": [
-        {**service.described(other), "shared": shared}
-        for other, shared in self._near_by_prefix(row, codes)
+        {**described(now, other), "shared": shared}
+        for other, shared in self._near_by_prefix(now, row, codes)
       ],
-      "by_vector": self._near_by_vector(row),
+      "by_vector": self._near_by_vector(now, row),
     }
 
-  def _near_by_prefix(self, row: int, codes: tuple[int, ...]) -> list[tuple[int, int]]:
+  def _near_by_prefix(self, now: Now, row: int, codes: tuple[int, ...]) -> list[tuple[int, int]]:
     found: dict[int, int] = {}
     for shared in range(len(codes) - 1, 0, -1):
-      for other in self._prefixes.rows(codes[:shared])[: NEIGHBOURS + 1 + len(found)].tolist():
+      for other in self._prefixes(now).rows(codes[:shared])[: NEIGHBOURS + 1 + len(found)].tolist():
         if other != row and len(found) < NEIGHBOURS:
           found.setdefault(other, shared)
     return list(found.items())
 
-  def _near_by_vector(self, row: int) -> list[dict[str, Any]] | None:
+  def _near_by_vector(self, now: Now, row: int) -> list[dict[str, Any]] | None:
     """The items of the most similar vectors, by cosine; None where there are no vectors."""
     vectors_NxF = self._vectors_NxF
     if vectors_NxF is None or row >= len(vectors_NxF):
       return None
     cosine_N = vectors_NxF @ vectors_NxF[row] / (self._norms_N * self._norms_N[row])
     cosine_N[row] = -np.inf
-    count = min(NEIGHBOURS, len(cosine_N) - 1)
+    cosine_N[~now.snapshot.state.among_N[: len(cosine_N)]] = -np.inf
+    count = min(NEIGHBOURS, int((cosine_N > -np.inf).sum()))
     best = np.argsort(-cosine_N, kind="stable")[:count]
     return [
-      {**self._service.described(other), "cosine": round(float(cosine_N[other]), 4)}
+      {**described(now, other), "cosine": round(float(cosine_N[other]), 4)}
       for other in best.tolist()
     ]
 
@@ -196,7 +188,8 @@ class Explorer:
   def _map(self) -> ItemMap | None:
     if self._vectors_NxF is None:
       return None
-    popularity_N = self._prefixes.popularity_N[: len(self._vectors_NxF)]
+    prefixes = self._prefixes(self._service.catalogue.now)
+    popularity_N = prefixes.popularity_N[: len(self._vectors_NxF)]
     return ItemMap(self._vectors_NxF, popularity_N, self._map_file)
 
   def map(self) -> dict[str, Any]:
@@ -206,8 +199,9 @@ class Explorer:
     state, place_Nx2 = self._map.get()
     if place_Nx2 is None:
       return {"state": state}
-    asker = self._service.asker
-    rows = [row for row in self._prefixes.rows(()).tolist() if row < len(place_Nx2)][:DRAWN]
+    now = self._service.catalogue.now
+    asker = now.snapshot.asker
+    rows = [row for row in self._prefixes(now).rows(()).tolist() if row < len(place_Nx2)][:DRAWN]
     names = [asker.described(row) for row in rows]
     return {
       "state": state,
@@ -223,16 +217,31 @@ class Explorer:
     Raises:
       RequestError: for a request that is not understood.
     """
-    asked, reading, question = self._service.explaining.read(body)
-    rows = list(reading.rows)
-    lists = await asyncio.to_thread(self._others.lists, rows, question, asked.wanted.k)
+    now = self._service.catalogue.now
+    asked, reading, question = self._service.explaining.read(now, body)
+    rows, gone_R = list(reading.rows), np.flatnonzero(~now.snapshot.state.among_N)
+    lists = await asyncio.to_thread(self._others.lists, rows, question, asked.wanted.k, gone_R)
     return {
       "systems": [
         {
           "name": one.name,
           "missing": one.missing,
-          "items": self._named(one.rows),
+          "items": _named(now, one.rows),
         }
         for one in lists
       ]
     }
+
+
+def _prefix_of(path: str, levels: int) -> tuple[int, ...]:
+  """The codes of '11/79'."""
+  parts = path.split("/") if path else []
+  if len(parts) > levels:
+    raise RequestError(422, f"IDs have {levels} codes; give that many or fewer")
+  if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+    raise RequestError(422, "codes are whole numbers with / between them")
+  return tuple(map(int, parts))
+
+
+def _named(now: Now, rows: Sequence[int]) -> list[dict[str, Any]]:
+  return [as_plain(Named(*now.snapshot.asker.described(row))) for row in rows]

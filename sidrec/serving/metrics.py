@@ -35,9 +35,13 @@ class Histogram:
 class Metrics:
   """What a server counts; of constant size, for routes and statuses are few."""
 
-  def __init__(self, gauges: dict[str, tuple[str, Callable[[], float]]]):
-    """Takes gauges by name: what they say, and how to read them."""
-    self._gauges, self._lock = gauges, threading.Lock()
+  def __init__(
+    self,
+    gauges: dict[str, tuple[str, Callable[[], float]]],
+    catalogue: Callable[[], str] = lambda: "",
+  ):
+    """Takes gauges by name: what they say, and how to read them; and the catalogue's version."""
+    self._gauges, self._catalogue, self._lock = gauges, catalogue, threading.Lock()
     self._requests: collections.Counter[tuple[str, int]] = collections.Counter()
     self._seconds: dict[str, Histogram] = {}
     self._batches = Histogram(SIZES)
@@ -81,6 +85,8 @@ class Metrics:
       for name, number in sorted(self._counters.items()):
         about(f"sidrec_{name}_total", "counter", f"{name.replace('_', ' ').capitalize()} so far.")
         lines.append(f"sidrec_{name}_total {number}")
+    about("sidrec_catalogue", "gauge", "1 for the version of the catalogue that answers.")
+    lines.append(f'sidrec_catalogue{{version="{self._catalogue()}"}} 1')
     for name, (words, value) in gauges.items():
       about(f"sidrec_{name}", "gauge", words)
       lines.append(f"sidrec_{name} {value:g}")

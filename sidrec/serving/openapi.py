@@ -53,6 +53,23 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
         "delete": operation("Takes an item out of all answers.", "Item", (404, 409)),
         "put": operation("Puts an item back into answers.", "Item", (404,)),
       },
+      "/v1/catalogue": {
+        "get": operation("The version that answers, and those before.", "Catalogue", ()),
+        "post": operation(
+          "Adds and removes items; answers that begin later are of the new version.",
+          "Changed",
+          (400, 409, 415, 422, 503),
+          body="Change",
+        ),
+      },
+      "/v1/catalogue/rollback": {
+        "post": operation(
+          "Goes back to the version before.",
+          "Changed",
+          (400, 409, 415, 422, 503),
+          body="Rollback",
+        )
+      },
       "/healthz": {"get": operation("Whether the process is alive.", "Status", ())},
       "/readyz": {"get": operation("Whether requests are welcome.", "Status", (503,))},
       "/metrics": {"get": _text("Counters for Prometheus.")},
@@ -163,12 +180,38 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
     "Requests": whole(requests=many(ref("Request"), limits.requests)),
     "Event": _object(("user", "item"), user=identity, item=identity, time=time),
     "Events": whole(events=many(ref("Event"), limits.events)),
+    **_changes(identity, text, limits),
+  }
+
+
+def _changes(identity: dict[str, Any], text: dict[str, Any], limits: Limits) -> dict[str, Any]:
+  described = {"type": "string", "maxLength": limits.described}
+  item = {
+    "type": "object",
+    "description": "Other names are the numbers that the run knows of its items, such as year.",
+    "properties": {
+      "id": identity,
+      "title": described,
+      "text": described,
+      "categories": many(text, limits.categories),
+    },
+    "required": ["id"],
+    "additionalProperties": {"type": "number"},
+  }
+  ids, base = many(identity, limits.changed), {"base": text}
+  return {
+    "NewItem": item,
+    "Change": _object(("base",), add=many(ref("NewItem"), limits.changed), remove=ids, **base),
+    "Rollback": whole(**base),
   }
 
 
 def _answers(limits: Limits) -> dict[str, Any]:
   codes, probability = many({"type": "integer"}), {"type": ["number", "null"]}
   about = {"id": ID, "title": TEXT, "semantic_id": codes}
+  counts = ("items", "removed", "withdrawn", "room")
+  catalogue = {"version": TEXT, "previous": many(TEXT)}
+  catalogue |= {name: {"type": "integer", "minimum": 0} for name in counts}
   return {
     "Error": whole(error=TEXT),
     "Status": whole(status=TEXT),
@@ -181,8 +224,10 @@ def _answers(limits: Limits) -> dict[str, Any]:
       taken_for={"type": "object", "additionalProperties": ID},
       read={"type": "integer"},
     ),
-    "Answers": whole(results=many(ref("Answer"))),
+    "Answers": whole(catalogue=TEXT, results=many(ref("Answer"))),
     "Appended": whole(appended={"type": "integer"}, unknown=many(TEXT)),
     "Item": whole(**about, in_stock={"type": "boolean"}),
+    "Catalogue": whole(**catalogue),
+    "Changed": whole(**catalogue, compiled={"type": "integer"}),
     "Items": whole(items=many(ref("Item"), limits.shown)),
   }

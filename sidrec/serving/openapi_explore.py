@@ -36,7 +36,10 @@ def with_explain(document: dict[str, Any]) -> dict[str, Any]:
     "Level": whole(**level, kept_probability=_P, removed_probability=_P),
     "HistoryItem": whole(**history),
     "Explanation": whole(
-      answer=ref("Answer"), levels=many(ref("Level")), history=many(ref("HistoryItem"))
+      catalogue=TEXT,
+      answer=ref("Answer"),
+      levels=many(ref("Level")),
+      history=many(ref("HistoryItem")),
     ),
   }
   return _more(document, paths, schemas)
@@ -73,10 +76,15 @@ def with_explorer(document: dict[str, Any], explorer: Explorer) -> dict[str, Any
 
 def _reading(document: dict[str, Any]) -> dict[str, Any]:
   """The document without what changes anything."""
-  paths = {path: said for path, said in document["paths"].items() if path != "/v1/events"}
+  changing = ("/v1/events", "/v1/catalogue/rollback")
+  paths = {path: said for path, said in document["paths"].items() if path not in changing}
+  paths["/v1/catalogue"] = {"get": paths["/v1/catalogue"]["get"]}
   item = paths["/v1/items/{id}"]
   paths["/v1/items/{id}"] = {name: item[name] for name in item if name not in ("delete", "put")}
-  components, unused = document["components"], ("Event", "Events", "Appended")
+  components, unused = (
+    document["components"],
+    ("Event", "Events", "Appended", "NewItem", "Change", "Changed", "Rollback"),
+  )
   schemas = {name: s for name, s in components["schemas"].items() if name not in unused}
   return {**document, "paths": paths, "components": {**components, "schemas": schemas}}
 

@@ -48,8 +48,11 @@ class Others:
     if isinstance(self._sasrec, Trained):
       self._next_item([0])
 
-  def lists(self, rows: list[int], question: Question, k: int) -> list[Other]:
-    """What each recommends after item rows, oldest first, under the request's filters."""
+  def lists(self, rows: list[int], question: Question, k: int, gone_R: np.ndarray) -> list[Other]:
+    """What each recommends after item rows, oldest first, under the request's filters.
+
+    Items that are gone from the catalogue, `gone_R`, are left out.
+    """
     num_items = self._dataset.items.num_items
     rows, k = [row for row in rows if row < num_items], min(k, num_items)
     found = []
@@ -57,7 +60,7 @@ class Others:
       if isinstance(score, str):
         found.append(Other(name, missing=score))
         continue
-      item_1xK, valid_1xK = top_items(self._filtered(score(rows), question)[None], k)
+      item_1xK, valid_1xK = top_items(self._filtered(score(rows), question, gone_R)[None], k)
       found.append(Other(name, tuple(item_1xK[0][valid_1xK[0]].tolist())))
     return found
 
@@ -92,10 +95,12 @@ class Others:
     history_1xS[0, : len(latest)] = latest
     return np.asarray(_next_item(params, history_1xS, model=model))[0].copy()
 
-  def _filtered(self, score_N: np.ndarray, question: Question) -> np.ndarray:
+  def _filtered(self, score_N: np.ndarray, question: Question, gone_R: np.ndarray) -> np.ndarray:
     listed_N = np.zeros(len(score_N), bool)
     listed_N[question.listed_J[question.listed_J < len(score_N)]] = True
-    return np.where(listed_N == question.allows, score_N, -np.inf)
+    score_N = np.where(listed_N == question.allows, score_N, -np.inf)
+    score_N[gone_R[gone_R < len(score_N)]] = -np.inf
+    return score_N
 
 
 def _scores_of(block: ScoreBlock, rows: list[int]) -> np.ndarray:

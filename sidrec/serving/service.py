@@ -1,15 +1,22 @@
-"""What a server does, without HTTP: recommend, note events, find items, withdraw them."""
+"""What a server does, without HTTP: recommend, note events, find items, change the catalogue."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sidrec.api import TrainedRun
 from sidrec.run.answers import Answer
 from sidrec.run.ask import Asker, Reading
-from sidrec.search.buckets import NotCompiledError, Question
-from sidrec.serving.bodies import Asked, RequestError, events_of, requests_of
+from sidrec.search.buckets import BucketSearch, NotCompiledError, Question
+from sidrec.serving.bodies import (
+  Asked,
+  RequestError,
+  change_of,
+  events_of,
+  requests_of,
+  rollback_of,
+)
+from sidrec.serving.catalogue import Catalogue, NewIDs, Now
 from sidrec.serving.compilations import Compilations
 from sidrec.serving.engine import Engine, QueueFullError, StoppedError
 from sidrec.serving.explain import Explaining
@@ -23,32 +30,56 @@ _RETRY = {"Retry-After": "1"}
 class Service:
   """A run, what happened since it was trained, and an engine that searches."""
 
-  def __init__(self, run: TrainedRun, store: Store, limits: Limits | None = None):
-    """Takes the run and its store."""
+  def __init__(
+    self,
+    run: TrainedRun,
+    store: Store,
+    limits: Limits | None = None,
+    new_ids: NewIDs | None = None,
+    room: int | None = None,
+  ):
+    """Takes the run and its store.
+
+    Args:
+      run: what is served.
+      store: what happened since.
+      limits: what clients may ask.
+      new_ids: what gives new items IDs; without, none can be added.
+      room: for how many new items nothing has to be compiled; `usual_room` by default.
+
+    Raises:
+      ValueError: if the store's changes of the catalogue do not fit the run.
+    """
     self.limits = limits or Limits()
-    self.asker: Asker = run.asker
-    self.store = store
+    self.store, self.dataset = store, run.dataset  # what the run was trained on
+    room = usual_room(run.dataset.items.num_items) if room is None else room
+    self.catalogue = Catalogue(run, store, new_ids, room)
     self.compilations = Compilations()
     self.metrics = Metrics(
       {
         "queue": ("Requests that wait for the device.", lambda: self.engine.waiting),
         "compilations": ("Programs that XLA compiled or loaded.", lambda: self.compilations.count),
         "ready": ("1 while requests are welcome.", lambda: float(self.ready and not self.draining)),
-        "withdrawn_items": ("Items out of stock.", lambda: len(self._withdrawn)),
-        "items": ("Items of the catalogue.", lambda: len(self.asker.row_of)),
-      }
+        "withdrawn_items": ("Items out of stock.", lambda: len(self.catalogue.now.withdrawn)),
+        "items": ("Items of the catalogue.", lambda: self.catalogue.now.snapshot.num_items),
+        "room": ("New items before a compilation.", lambda: self.catalogue.now.snapshot.room),
+      },
+      lambda: self.catalogue.now.snapshot.version,
     )
-    self.engine = Engine(run.bucket_search, self.limits.waiting, self.metrics.batch)
-    self._withdrawn = self._rows_of_withdrawn()
-    self._change = threading.Lock()
+    self.engine = Engine(self.limits.waiting, self.metrics.batch)
     self.explaining = Explaining(self)
     self.before_ready: list[Callable[[], None]] = [self.explaining.start]  # in this order
     self.ready = False  # everything is compiled
     self.draining = False  # the process will end: answers ask clients to connect elsewhere
 
+  @property
+  def asker(self) -> Asker:
+    """Ids and titles of the catalogue that answers now."""
+    return self.catalogue.now.snapshot.asker
+
   def start(self) -> None:
     """Compiles everything, and is ready; takes a while."""
-    _ = self.asker.titles, self.asker.user_of
+    self.catalogue.start()
     self.engine.start()
     for prepare in self.before_ready:
       prepare()
@@ -72,46 +103,48 @@ class Service:
     asked = requests_of(body, self.limits)
     if not self.ready:
       raise RequestError(503, "the server is not ready", _RETRY)
-    readings = [self.reading(one, f"requests[{at}]") for at, one in enumerate(asked)]
-    withdrawn = self._withdrawn  # one set for all requests of a call
+    snapshot, withdrawn = self.catalogue.now  # one version for all requests of a call
+    asker = snapshot.asker
+    readings = [self.reading(asker, one, f"requests[{at}]") for at, one in enumerate(asked)]
     questions, unknown = [], []
     for at, (one, reading) in enumerate(zip(asked, readings, strict=True)):
       try:
-        question, more = self.asker.question(reading, one.wanted, withdrawn)
+        question, more = asker.question(reading, one.wanted, withdrawn)
       except (TypeError, ValueError) as error:
         raise RequestError(422, f"requests[{at}]: {error}") from None
       questions.append(question)
       unknown.append(more)
-    found = await self._found(questions)
+    found = await self._found(snapshot.search, questions)
     answers = [
-      self.asker.answer(reading, result, one.wanted.k, more)
+      asker.answer(reading, result, one.wanted.k, more)
       for one, reading, result, more in zip(asked, readings, found, unknown, strict=True)
     ]
     self.metrics.count("answers", len(answers))
     self.metrics.count("unknown_items", sum(len(answer.unknown) for answer in answers))
-    return {"results": [as_json(answer) for answer in answers]}
+    results = [as_json(answer) for answer in answers]
+    return {"catalogue": snapshot.version, "results": results}
 
-  def reading(self, asked: Asked, where: str) -> Reading:
+  def reading(self, asker: Asker, asked: Asked, where: str) -> Reading:
     """The history that a request names, with what happened since the run was trained."""
     if asked.whom == "items":
-      return self.asker.of_items(asked.value)
+      return asker.of_items(asked.value)
     if asked.whom == "titles":
-      return self.asker.of_titles(asked.value)
+      return asker.of_titles(asked.value)
     name = str(asked.value)
     since = self.store.items_of(name, self.limits.history)
-    if name not in self.asker.user_of:
+    if name not in asker.user_of:
       if not since:
         raise RequestError(
           404, f"{where}.user is not known; ask by items or titles, [] for nobody's history"
         )
-      return self.asker.of_items(since, asked.value)
-    before, later = self.asker.of_user(name), self.asker.of_items(since)
+      return asker.of_items(since, asked.value)
+    before, later = asker.of_user(name), asker.of_items(since)
     return before._replace(rows=before.rows + later.rows, unknown=later.unknown)
 
-  async def _found(self, questions: Sequence[Question]) -> list[Any]:
+  async def _found(self, search: BucketSearch, questions: Sequence[Question]) -> list[Any]:
     seconds = self.limits.answer_seconds
     try:
-      futures = self.engine.submit(questions, seconds)
+      futures = self.engine.submit(search, questions, seconds)
     except NotCompiledError as error:
       raise RequestError(422, str(error)) from None
     except (QueueFullError, StoppedError) as error:
@@ -139,54 +172,74 @@ class Service:
 
   def items(self, query: str, limit: int) -> dict[str, Any]:
     """Items whose title holds a text, or whose id it is."""
-    row = self.asker.row_of.get(query)
-    rows = self.asker.titles.holding(query, limit)
+    now = self.catalogue.now
+    asker, among_N = now.snapshot.asker, now.snapshot.state.among_N
+    row, removed = now.snapshot.row(query), int((~among_N).sum())
+    rows = [at for at in asker.titles.holding(query, limit + removed) if among_N[at]]
     found = list(dict.fromkeys([*([] if row is None else [row]), *rows]))[:limit]
-    return {"items": [self.described(row) for row in found]}
+    return {"items": [described(now, row) for row in found]}
 
   def item(self, name: str) -> dict[str, Any]:
     """One item by its id."""
-    return self.described(self.row(name))
+    now = self.catalogue.now
+    return described(now, row_of(now, name))
 
   async def withdraw(self, name: str) -> dict[str, Any]:
     """Takes an item out of all answers from the next request on."""
-    row = self.row(name)
-    most = self.engine.search.most_listed() // 2
-    if row not in self._withdrawn and len(self._withdrawn) >= most:
+    snapshot, withdrawn = self.catalogue.now
+    most = snapshot.search.most_listed() // 2
+    if row_of(self.catalogue.now, name) not in withdrawn and len(withdrawn) >= most:
       raise RequestError(409, f"{most} items are withdrawn already, and no more can be filtered")
-    return await asyncio.to_thread(self._withdraw, row, self.store.withdraw)
+    await asyncio.to_thread(self.catalogue.withdraw, name)
+    return self.item(name)
 
   async def bring_back(self, name: str) -> dict[str, Any]:
     """Puts a withdrawn item back into answers."""
-    return await asyncio.to_thread(self._withdraw, self.row(name), self.store.bring_back)
+    row_of(self.catalogue.now, name)
+    await asyncio.to_thread(self.catalogue.bring_back, name)
+    return self.item(name)
 
-  def _withdraw(self, row: int, change: Any) -> dict[str, Any]:
-    with self._change:
-      change(str(self.asker.described(row)[0]))
-      self._withdrawn = self._rows_of_withdrawn()
-    return self.described(row)
+  # /v1/catalogue
 
-  @property
-  def withdrawn(self) -> frozenset[int]:
-    """Rows of the items that nobody gets now."""
-    return self._withdrawn
+  async def change(self, body: dict[str, Any]) -> dict[str, Any]:
+    """Adds and removes items; answers that begin later are of the new version.
 
-  def _rows_of_withdrawn(self) -> frozenset[int]:
-    return frozenset(self.asker.rows_of("withdrawn", self.store.withdrawn)[0])
+    Raises:
+      RequestError: as `Catalogue.change` does, and 503 before the server is ready.
+    """
+    return await self._changed(self.catalogue.change, change_of(body, self.limits))
 
-  def row(self, name: str) -> int:
-    """The row of an item's id; raises RequestError 404 where no item has it."""
-    row = self.asker.row_of.get(name)
-    if row is None:
-      raise RequestError(404, "no item has this id")
-    return row
+  async def roll_back(self, body: dict[str, Any]) -> dict[str, Any]:
+    """Goes back to the version before."""
+    return await self._changed(self.catalogue.roll_back, rollback_of(body, self.limits))
 
-  def described(self, row: int) -> dict[str, Any]:
-    """An item as HTTP gives it."""
-    original, title = self.asker.described(row)
-    semantic_id = list(self.asker.ids.get_semantic_id(row))
-    in_stock = row not in self._withdrawn
-    return {"id": original, "title": title, "semantic_id": semantic_id, "in_stock": in_stock}
+  async def _changed(self, change: Callable[[Any], dict[str, Any]], wanted: Any) -> dict[str, Any]:
+    if not self.ready:
+      raise RequestError(503, "the server is not ready", _RETRY)
+    made = await asyncio.to_thread(change, wanted)
+    self.metrics.count("catalogue_changes")
+    return made
+
+
+def usual_room(num_items: int) -> int:
+  """New items that a catalogue of this size has room for: a twentieth, but at least 256."""
+  return max(256, num_items // 20)
+
+
+def row_of(now: Now, name: str) -> int:
+  """The row of an item's id; raises RequestError 404 where the catalogue has no such item."""
+  row = now.snapshot.row(name)
+  if row is None:
+    raise RequestError(404, "no item has this id")
+  return row
+
+
+def described(now: Now, row: int) -> dict[str, Any]:
+  """An item as HTTP gives it."""
+  original, title = now.snapshot.asker.described(row)
+  semantic_id = list(now.snapshot.state.ids.get_semantic_id(row))
+  in_stock = row not in now.withdrawn
+  return {"id": original, "title": title, "semantic_id": semantic_id, "in_stock": in_stock}
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What happened since the run was trained: events of users, and items out of stock; in SQLite.
+"""What happened since the run was trained: events, items out of stock, changes; in SQLite.
 
 An append returns when it is on the disk (write-ahead log, synced at each commit), so that no crash
 loses what was acknowledged.
@@ -11,7 +11,8 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-_FORMAT = 1
+_FORMAT = 2
+_UPGRADED = (0, 1)  # 0 is a new file; 1 had no changes of the catalogue
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -21,6 +22,12 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_of_user ON events (user, number);
 CREATE TABLE IF NOT EXISTS withdrawn (item TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS changes (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  run TEXT NOT NULL,
+  version TEXT NOT NULL,
+  change TEXT NOT NULL
+);
 """
 
 
@@ -32,8 +39,16 @@ class Event(NamedTuple):
   time: float  # seconds since 1970
 
 
+class Changed(NamedTuple):
+  """A change of the catalogue that holds."""
+
+  run: str  # fingerprint of the run that was served
+  version: str  # of the catalogue after it
+  change: str
+
+
 class Store:
-  """Events and withdrawn items, for the threads of one process."""
+  """Events, withdrawn items and changes of the catalogue, for the threads of one process."""
 
   def __init__(self, path: Path):
     """Opens a file, or makes it.
@@ -49,7 +64,7 @@ class Store:
       self._run("PRAGMA journal_mode=WAL")
       self._run("PRAGMA synchronous=FULL")
       version = self._run("PRAGMA user_version")[0][0]
-      if version not in (0, _FORMAT):
+      if version not in (*_UPGRADED, _FORMAT):
         raise ValueError(f"{path} has format {version}, and this version of sidrec reads {_FORMAT}")
       self._database.executescript(
         f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={_FORMAT};COMMIT;"
@@ -106,6 +121,31 @@ class Store:
     """Items out of stock."""
     with self._lock:
       return [item for (item,) in self._run("SELECT item FROM withdrawn ORDER BY item")]
+
+  @property
+  def changes(self) -> list[Changed]:
+    """The changes that led from the run's catalogue to the newest one, in their order."""
+    with self._lock:
+      rows = self._run("SELECT run, version, change FROM changes ORDER BY number")
+    return [Changed(*row) for row in rows]
+
+  def add_change(self, changed: Changed) -> None:
+    """Adds a change; it is on the disk when this returns."""
+    with self._transaction():
+      self._run("INSERT INTO changes (run, version, change) VALUES (?, ?, ?)", changed)
+
+  def drop_change(self) -> None:
+    """Takes the newest change back."""
+    with self._transaction():
+      self._run("DELETE FROM changes WHERE number = (SELECT MAX(number) FROM changes)")
+
+  def replace_changes(self, changes: Sequence[Changed]) -> None:
+    """Has these changes instead of all that there are."""
+    with self._transaction():
+      self._run("DELETE FROM changes")
+      self._database.executemany(
+        "INSERT INTO changes (run, version, change) VALUES (?, ?, ?)", changes
+      )
 
   def close(self) -> None:
     """Closes the file."""

@@ -23,7 +23,13 @@ from sidrec.run.generations import Chain
 from sidrec.run.item_vectors import described_blocks, new_item_vectors
 from sidrec.run.load import semantic_ids_of
 from sidrec.run.settings import RunConfig
-from sidrec.run.tokenize_items import Tokenized, meaning_of, new_item_inputs, write_tokenized
+from sidrec.run.tokenize_items import (
+  Tokenized,
+  category_labels,
+  meaning_of,
+  new_item_inputs,
+  write_tokenized,
+)
 from sidrec.tokenizers.report import quality
 from sidrec.tokenizers.report.cluster_metrics import item_labels
 from sidrec.training.checkpoint import load_params
@@ -130,7 +136,9 @@ def grown_ids(
         f"new ({named(came.items.ids_N)}): make a file that has them, and run --mode=all"
       )
     folder = before["tokenize"].file("tokenizer")
-    inputs_MxF = new_item_inputs(config.tokenizer, came.items, came.vectors_MxF, folder)
+    inputs_MxF = new_item_inputs(
+      category_labels(config.tokenizer, folder), came.items, came.vectors_MxF
+    )
     rows_M = np.arange(ids.num_items, ids.num_items + num_new)
     codes_NxL[~known_N] = ids.add_items(inputs_MxF, rows_M).get_batch_semantic_ids(rows_M)
   return SemanticIDManager.from_codes(

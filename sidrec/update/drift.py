@@ -17,7 +17,7 @@ from sidrec.models.transfer import UNKNOWN
 from sidrec.run.fitted_catalogue import load_fitted_catalogue
 from sidrec.run.generations import Chain
 from sidrec.run.settings import RunConfig, UpdateConfig
-from sidrec.run.tokenize_items import load_fitted, new_item_inputs
+from sidrec.run.tokenize_items import category_labels, load_fitted, new_item_inputs
 from sidrec.update.logs import match_ids
 
 _DRAWS = 20  # of equally many old items, whose mean perplexity new ones are compared with
@@ -40,7 +40,7 @@ def measure_drift(config: RunConfig, chain: Chain, new: Dataset) -> dict[str, An
   vectors_NxF = load_array(chain["tokenize"].file("vectors.npy"), in_memory=True)
   fitted = load_fitted(config.tokenizer, config.seed, folder)
   assert fitted is not None
-  inputs_NxF = new_item_inputs(config.tokenizer, new.items, vectors_NxF, folder)
+  inputs_NxF = new_item_inputs(category_labels(config.tokenizer, folder), new.items, vectors_NxF)
   codes_NxL = np.asarray(fitted.tokenizer.encode(fitted.params, inputs_NxF))
   decoded_NxF = None
   if fitted.tokenizer.decode is not None:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_model
 
+from sidrec.catalogue.trie.resize import rebuilt, with_room
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import MARK, UNKNOWN, descend, match_nodes, transfer
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
+from sidrec.serving.compilations import Compilations
 
 CODES = np.random.default_rng(0).permutation(all_codes(3, 5))
 OLD, NEW = CODES[:60], CODES[60:80]
@@ -140,3 +142,15 @@ def test_catalogues_that_do_not_fit_are_refused():
     transfer(PARAMS, TRAINED, build_trie(all_codes(2, 3)), np.arange(9))
   with pytest.raises(ValueError, match="do not fit 80 items"):
     transfer(PARAMS, TRAINED, build_trie(GROWN), np.arange(60))
+
+
+def test_nothing_is_compiled_for_another_number_of_items():
+  """A server moves parameters under traffic."""
+  roomy = with_room(TRAINED, 20)
+  transfer(PARAMS, TRAINED, roomy, np.append(np.arange(60), np.full(roomy.num_items - 60, UNKNOWN)))
+  compilations = Compilations()
+  for items in (63, 71):
+    trie = rebuilt(roomy, GROWN[:items], np.arange(items) % 11 != 3)
+    row = np.append(np.arange(60), np.full(trie.num_items - 60, UNKNOWN))
+    transfer(PARAMS, TRAINED, trie, row)
+  assert compilations.count == 0

@@ -108,7 +108,7 @@ def test_turning_it_on_evaluates_again_and_says_why(tmp_path, monkeypatch, capsy
     for name in ["per_user.npz", "evaluation.json", "evaluation.txt"]:
       (folder / name).touch()
 
-  monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write))
+  monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write, shows=None))
   config = tiny_config(tmp_path)
   run_to("evaluate", config, tmp_path)
   config.sasrec.enabled = True

@@ -107,7 +107,7 @@ def test_a_second_run_redoes_nothing_and_a_changed_setting_only_what_follows(
     written.append(config.search.results)
     (folder / "evaluation.txt").touch()
 
-  monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write))
+  monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write, shows=None))
   capsys.readouterr()
   run_to("evaluate", config, workdir)
   out = capsys.readouterr().out

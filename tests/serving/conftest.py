@@ -76,8 +76,8 @@ def served(run, tmp_path_factory):
   from sidrec.serving.service import Service
   from sidrec.serving.store import Store
 
-  service = Service(run, Store(tmp_path_factory.mktemp("store") / "events.sqlite"))
-  service.engine.search.batches = (1, 4)
+  service = Service(run, Store(tmp_path_factory.mktemp("store") / "events.sqlite"), room=20)
+  service.catalogue.now.snapshot.search.batches = (1, 4)
   service.start()
   yield service, Client(make_app(service))
   service.stop()

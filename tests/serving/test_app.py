@@ -186,13 +186,14 @@ def test_large_and_slow_bodies_are_not_read_to_their_end(served, monkeypatch):
 
 def test_too_much_to_do_is_refused_and_late_answers_are_given_up(served, monkeypatch):
   service, client = served
-  gate, find = threading.Event(), service.engine.search.find
+  search = service.catalogue.now.snapshot.search
+  gate, find = threading.Event(), search.find
 
   def slow(questions):
     assert gate.wait(30)
     return find(questions)
 
-  monkeypatch.setattr(service.engine.search, "find", slow)
+  monkeypatch.setattr(search, "find", slow)
   monkeypatch.setattr(service, "limits", Limits(answer_seconds=0.2))
   monkeypatch.setattr(service.engine, "_most_waiting", 3)
   call = ("POST", "/v1/recommend", {"json": {"requests": [{"items": [1]}]}})
@@ -267,6 +268,8 @@ def test_the_document_names_every_route_and_its_schemas(served):
   assert said == json.loads(json.dumps(with_explain(document(service.limits, 20))))
   assert {*said["paths"]} == {
     *("/v1/recommend", "/v1/explain", "/v1/events", "/v1/items", "/v1/items/{id}"),
+    *("/v1/recommend", "/v1/events", "/v1/items", "/v1/items/{id}"),
+    *("/v1/catalogue", "/v1/catalogue/rollback"),
     *("/healthz", "/readyz", "/metrics", "/openapi.json"),
   }
   used = {*re.findall(r"#/components/schemas/(\w+)", json.dumps(said))}

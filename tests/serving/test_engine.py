@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sidrec.search.buckets import BucketSearch, NotCompiledError, Question
-from sidrec.serving import engine as engine_lib
 from sidrec.serving.engine import Engine, QueueFullError, StoppedError, shapes_of
 
 
@@ -40,10 +39,9 @@ def question(token=0, allows=False, temperature=1.0, listed=0):
 
 
 @pytest.fixture
-def slow(monkeypatch):
-  monkeypatch.setattr(engine_lib, "shapes_of", lambda search: [])
+def slow():
   search, sizes = Slow(), []
-  engine = Engine(search, 6, sizes.append)
+  engine = Engine(6, sizes.append)
   engine.start()
   yield search, engine
   search.gate.set()
@@ -53,24 +51,38 @@ def slow(monkeypatch):
 
 def test_it_never_waits_for_a_batch_and_takes_what_is_there(slow):
   search, engine = slow
-  (first,) = engine.submit([question(7)], 60)
+  (first,) = engine.submit(search, [question(7)], 60)
   assert search.busy.wait(10)  # alone, though four would fit
-  others = [*engine.submit([question(n) for n in range(3)], 60)]
-  others += engine.submit([question(3, allows=True)], 60)
-  others += engine.submit([question(n) for n in (4, 5)], 60)
+  others = [*engine.submit(search, [question(n) for n in range(3)], 60)]
+  others += engine.submit(search, [question(3, allows=True)], 60)
+  others += engine.submit(search, [question(n) for n in (4, 5)], 60)
   search.gate.set()
   assert first.result(10) == 7
   assert [future.result(10) for future in others] == [0, 1, 2, 3, 4, 5]
   assert search.sizes == [1, 4, 1, 1]  # of one kind, oldest first
 
 
+def test_a_batch_never_mixes_searches(slow):
+  search, engine = slow
+  other = Slow()
+  other.gate.set()
+  (first,) = engine.submit(search, [question(7)], 60)
+  assert search.busy.wait(10)
+  order = [search, other, search, other]
+  futures = [engine.submit(one, [question(n)], 60)[0] for n, one in enumerate(order)]
+  search.gate.set()
+  assert [first.result(10), *(future.result(10) for future in futures)] == [7, 0, 1, 2, 3]
+  assert (search.sizes, other.sizes) == ([1, 2], [2])
+  search.sizes.append(2)  # all batches are counted
+
+
 def test_what_nobody_waits_for_is_not_searched(slow):
   search, engine = slow
-  engine.submit([question()], 60)
+  engine.submit(search, [question()], 60)
   assert search.busy.wait(10)
-  (cancelled,) = engine.submit([question()], 60)
-  (late,) = engine.submit([question()], 0.01)
-  (kept,) = engine.submit([question(9)], 60)
+  (cancelled,) = engine.submit(search, [question()], 60)
+  (late,) = engine.submit(search, [question()], 0.01)
+  (kept,) = engine.submit(search, [question(9)], 60)
   cancelled.cancel()
   time.sleep(0.05)
   search.gate.set()
@@ -82,33 +94,33 @@ def test_what_nobody_waits_for_is_not_searched(slow):
 
 def test_a_full_queue_takes_all_of_a_call_or_nothing(slow):
   search, engine = slow
-  engine.submit([question()], 60)
+  engine.submit(search, [question()], 60)
   assert search.busy.wait(10)
-  engine.submit([question()] * 5, 60)
+  engine.submit(search, [question()] * 5, 60)
   with pytest.raises(QueueFullError, match="5 requests wait already"):
-    engine.submit([question()] * 2, 60)
+    engine.submit(search, [question()] * 2, 60)
   with pytest.raises(NotCompiledError):
-    engine.submit([question(listed=10)], 60)
+    engine.submit(search, [question(listed=10)], 60)
   assert engine.waiting == 5
 
 
 def test_a_search_that_fails_tells_those_who_wait_and_the_next_one_works(slow):
   search, engine = slow
   search.gate.set()
-  (broken,) = engine.submit([question(temperature=-1)], 60)
+  (broken,) = engine.submit(search, [question(temperature=-1)], 60)
   with pytest.raises(ValueError, match="broken"):
     broken.result(10)
-  assert engine.submit([question(5)], 60)[0].result(10) == 5
+  assert engine.submit(search, [question(5)], 60)[0].result(10) == 5
 
 
 def test_stopping_answers_what_waits_and_takes_no_more(slow):
   search, engine = slow
-  futures = [engine.submit([question(n)], 60)[0] for n in range(4)]
+  futures = [engine.submit(search, [question(n)], 60)[0] for n in range(4)]
   threading.Timer(0.05, search.gate.set).start()
   engine.stop()
   assert [future.result(0) for future in futures] == [0, 1, 2, 3]
   with pytest.raises(StoppedError):
-    engine.submit([question()], 60)
+    engine.submit(search, [question()], 60)
 
 
 def test_every_request_of_a_small_catalogue_has_a_shape(run):

@@ -70,13 +70,42 @@ def test_explanations_are_those_of_the_library_and_their_lists_those_of_recommen
   before = service.compilations.count
   found = explain(client, **request_)
   compiled = service.compilations.count - before
-  params, trie = service.engine.search.placed  # for which it is compiled already
-  expected = as_plain(dataclasses.replace(run, params=params, trie=trie).explain(**request_))
+  version, search = found.pop("catalogue"), service.catalogue.now.snapshot.search
+  # For these it is compiled already.
+  placed = dataclasses.replace(run, model=search.model, params=search.params, trie=search.trie)
+  expected = as_plain(placed.explain(**request_))
   for item in expected["history"]:
     del item["added"][10:]  # a server says it of ten results
   close(found, expected)
   close(found["answer"], as_plain(run.recommend(**request_)))
   assert compiled == 0
+  assert version == client.recommend({"items": [1]}).json()["catalogue"]
+
+
+def test_items_that_are_removed_are_gone_from_all_of_it(explored, run):
+  explorer, client = explored
+  asked = {"items": [1], "exclude_seen": False}
+  before = explain(client, **asked)
+  best = before["answer"]["items"][0]
+  code = best["semantic_id"][0]
+  compiled = explorer._service.compilations.count
+  body = {"base": before["catalogue"], "remove": [best["id"]]}
+  made = client.call("POST", "/v1/catalogue", json=body).json()
+  after = explain(client, **asked)
+  assert after["catalogue"] == made["version"] != before["catalogue"]
+  assert explorer._service.compilations.count == compiled
+  assert best["id"] not in [item["id"] for item in after["answer"]["items"]]
+  assert client.call("GET", "/v1/codes").json()["items"] == 29
+  members = client.call("GET", f"/v1/codes/{code}").json()["members"]
+  assert best["id"] not in [item["id"] for item in members]
+  assert client.call("GET", f"/v1/neighbours/{best['id']}").status_code == 404
+  near = client.call("GET", "/v1/neighbours/1").json()
+  assert best["id"] not in [item["id"] for item in near["by_vector"] + near["by_prefix"]]
+  lists = client.call("POST", "/v1/baselines", json={"items": [], "k": 20}).json()["systems"]
+  assert all(best["id"] not in [item["id"] for item in one["items"]] for one in lists)
+  rolled = client.call("POST", "/v1/catalogue/rollback", json={"base": made["version"]}).json()
+  assert rolled["version"] == before["catalogue"]
+  assert explain(client, **asked) == before
 
 
 def test_levels_say_what_filters_remove_and_what_prefixes_mean(served, run):

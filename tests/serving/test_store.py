@@ -51,7 +51,7 @@ def test_other_files_are_refused(tmp_path):
   with sqlite3.connect(path) as other:
     other.execute("PRAGMA user_version=7")
   other.close()
-  with pytest.raises(ValueError, match="has format 7, and this version of sidrec reads 1"):
+  with pytest.raises(ValueError, match="has format 7, and this version of sidrec reads 2"):
     Store(path)
 
 

@@ -1,15 +1,16 @@
 """Tries that items come to and go from, while compiled searches stay.
 
 A search is compiled for the shapes of a trie's arrays. With room in them, for powers of two of
-items and of nodes, another catalogue fits the same shapes; when it does not, the room doubles and
-the search is compiled once more. Item rows never move: new items take the next rows, and items
-that went may still stand in histories.
+items and of nodes, another catalogue fits the same shapes; when it does not, the room grows to the
+next power of two and the search is compiled once more. Item rows never move: new items take the
+next rows, and items that went may still stand in histories.
 
 Nodes are numbered anew. A model with parameters by node needs them carried over to each trie that
 is made here, by `sidrec.models.transfer`; a search refuses parameters of another numbering.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +19,35 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie, build_on_host, numbering_of
 
 
-def with_room(trie: Trie) -> Trie:
-  """The same trie with room for powers of two of items, nodes and children.
+def with_room(trie: Trie, items: int | None = None) -> Trie:
+  """The same trie with room for powers of two of items and nodes, and for more children.
 
   Item rows from the catalogue's size on are free: nothing leads there.
+
+  Args:
+    trie: with room already, or without.
+    items: so many new ones fit at least, unless a prefix gets more children than the most that any
+      has now and an eighth; or, in a trie without nodes for tails, many tails need nodes at once.
+      A search looks at all children that there is room for, so that is a multiple of 8. None for
+      a power of two of children, and as many items and nodes as powers of two give.
+
+  Raises:
+    ValueError: for a negative number.
   """
-  on_host = jax.tree.map(np.asarray, trie)
-  return jax.tree.map(jnp.asarray, _in_shapes_of(on_host, trie, _codes(trie)))
+  if items is not None and items < 0:
+    raise ValueError(f"room for {items} items; give 0 or more")
+  on_host, fine = jax.tree.map(np.asarray, trie), items is not None
+  items = items or 0
+  fan_outs = tuple(
+    min(1 << trie.codes_NxL.bits, -(-most * 9 // 64) * 8) if fine else _room(most)
+    for most in trie.fan_outs
+  )
+  sizes = _Sizes(
+    max(_room(int(trie.used) + items), trie.num_items),
+    _room(trie.first_row_node + items * _nodes_each(trie)),
+    tuple(map(max, fan_outs, trie.fan_outs)),
+  )
+  return jax.tree.map(jnp.asarray, _padded(on_host, sizes, trie.origin, _codes(trie)))
 
 
 def with_items(trie: Trie, codes_MxL: np.ndarray) -> Trie:
@@ -39,7 +62,7 @@ def with_items(trie: Trie, codes_MxL: np.ndarray) -> Trie:
       f"new items need IDs of {trie.num_levels} tokens each, got shape {codes_MxL.shape}"
     )
   codes_NxL = np.concatenate([_codes(trie), codes_MxL])
-  return _rebuilt(trie, codes_NxL, np.append(_among(trie), np.ones(len(codes_MxL), bool)))
+  return rebuilt(trie, codes_NxL, np.append(_among(trie), np.ones(len(codes_MxL), bool)))
 
 
 def without_items(trie: Trie, item_M: np.ndarray) -> Trie:
@@ -55,7 +78,7 @@ def without_items(trie: Trie, item_M: np.ndarray) -> Trie:
   if not known_M.all():
     raise ValueError(f"item row {item_M[~known_M][0]} is not in the trie; remove what it has")
   among_N[item_M] = False
-  return _rebuilt(trie, _codes(trie), among_N)
+  return rebuilt(trie, _codes(trie), among_N)
 
 
 def _codes(trie: Trie) -> np.ndarray:
@@ -67,49 +90,92 @@ def _among(trie: Trie) -> np.ndarray:
   return np.asarray(trie.row_of_N)[: int(trie.used)] < int(np.asarray(trie.row_E)[1])
 
 
-def _rebuilt(trie: Trie, codes_NxL: np.ndarray, among_N: np.ndarray) -> Trie:
+def rebuilt(trie: Trie, codes_NxL: np.ndarray, among_N: np.ndarray) -> Trie:
+  """The trie of a catalogue that this one has become, in its shapes if it fits them.
+
+  Args:
+    trie: of the catalogue before or after, whose room is kept.
+    codes_NxL: the ID of every item row in use.
+    among_N: bool, which of them the trie leads to.
+
+  Raises:
+    ValueError: if two of the items that it leads to share an ID, or it leads to none.
+  """
   codebook_size = max(1 << trie.codes_NxL.bits, int(codes_NxL.max()) + 1)
   built = build_on_host(codes_NxL, among_N, trie.every_prefix, codebook_size)
-  return jax.tree.map(jnp.asarray, _in_shapes_of(built, trie, codes_NxL))
+  fan_outs = zip(built.fan_outs, trie.fan_outs, strict=True)
+  sizes = _Sizes(
+    _enough(built.num_items, trie.num_items),
+    _enough(built.first_row_node, trie.first_row_node),
+    tuple(_enough(needed, given) for needed, given in fan_outs),
+  )
+  return jax.tree.map(jnp.asarray, _padded(built, sizes, trie.origin, codes_NxL))
 
 
-def _in_shapes_of(trie: Trie, model: Trie, codes_NxL: np.ndarray) -> Trie:
-  """Pads a trie to the shapes of another one, or to more where it does not fit them.
+class _Sizes(NamedTuple):
+  """Room for so many."""
+
+  items: int
+  nodes: int
+  fan_outs: tuple[int, ...]
+
+
+def _padded(trie: Trie, sizes: _Sizes, origin: tuple[int, int], codes_NxL: np.ndarray) -> Trie:
+  """Pads a trie to some sizes.
 
   Where the catalogue began stays known: a search that was compiled for it takes what comes later.
   """
-  num_items, num_nodes = trie.num_items, trie.first_row_node
-  items, nodes = _room(num_items, model.num_items), _room(num_nodes, model.first_row_node)
-  codes = trie.codes_NxL
-  free_row_F = np.arange(num_items, items, dtype=np.int32)
+  codes, num_items, num_nodes = trie.codes_NxL, trie.num_items, trie.first_row_node
+  free_row_F = np.arange(num_items, sizes.items, dtype=np.int32)
 
   def pad(x: np.ndarray, size: int, fill: int = 0) -> np.ndarray:
     return np.concatenate([x, np.full((size - len(x), *x.shape[1:]), fill, x.dtype)])
 
   # Rows have moved behind the room for nodes.
   child_E = trie.child_E.copy()
-  child_E[trie.depth_offsets[-2] :] += nodes - num_nodes
+  child_E[trie.depth_offsets[-2] :] += sizes.nodes - num_nodes
   resized = dataclasses.replace(
     trie,
     codes_NxL=dataclasses.replace(
       codes,
-      word_NxW=pad(codes.word_NxW, items),
+      word_NxW=pad(codes.word_NxW, sizes.items),
       row_of_N=np.concatenate([codes.row_of_N, free_row_F]),
     ),
-    token_E=pad(trie.token_E, nodes),
-    child_E=pad(child_E, nodes),
-    row_E=pad(trie.row_E, nodes, trie.row_E[1]),
-    item_N=pad(trie.item_N, items, -1),
-    fan_outs=tuple(map(_room, trie.fan_outs, model.fan_outs)),
+    token_E=pad(trie.token_E, sizes.nodes),
+    child_E=pad(child_E, sizes.nodes),
+    row_E=pad(trie.row_E, sizes.nodes, trie.row_E[1]),
+    item_N=pad(trie.item_N, sizes.items, -1),
+    fan_outs=sizes.fan_outs,
     # Any trie may come to be: rows under any node, unless every prefix is one.
     kinds=(*[(True, not trie.every_prefix)] * (trie.num_levels - 1), (False, True)),
-    origin=model.origin,
+    origin=origin,
   )
   return dataclasses.replace(resized, numbering=numbering_of(resized, codes_NxL))
 
 
-def _room(needed: int, given: int) -> int:
-  """What is given, if it is a power of two that suffices; else the next one."""
-  if given >= needed and given.bit_count() == 1:
-    return given
+def _room(needed: int) -> int:
+  """The next power of two."""
   return 1 << (needed - 1).bit_length()
+
+
+def _enough(needed: int, given: int) -> int:
+  """What is given, if it suffices; else the next power of two."""
+  return given if given >= needed else _room(needed)
+
+
+def room_left(trie: Trie) -> int:
+  """New items that fit in the shapes of a trie with room; see `with_room` for what may need more.
+
+  It counts on new nodes for each of an item's tokens; items that share them need fewer.
+  """
+  # What lies behind the last node has no children.
+  used = int(np.flatnonzero(np.asarray(trie.child_E)).max(initial=0)) + 1
+  nodes_each = _nodes_each(trie)
+  of_nodes = (trie.first_row_node - used) // nodes_each if nodes_each else trie.num_items
+  return min(trie.num_items - int(trie.used), of_nodes)
+
+
+def _nodes_each(trie: Trie) -> int:
+  """Nodes that a new item may need."""
+  # Without nodes for tails, it may also part an item from a tail that they share.
+  return (trie.num_levels - 1) * (1 if trie.every_prefix else 3)

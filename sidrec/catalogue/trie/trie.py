@@ -28,7 +28,7 @@ which changes no probability: the parameters of an only child cancel in the soft
 import dataclasses
 import itertools
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -37,6 +37,7 @@ import numpy as np
 
 from sidrec.catalogue.trie import packed_codes
 from sidrec.catalogue.trie.packed_codes import AnyArray, PackedCodes
+from sidrec.core.item_rows import is_known
 
 ROOT = 0
 
@@ -289,7 +290,7 @@ def children(
   base, last = trie.first_row_node, trie.item_N.shape[0] - 1
   token = jnp.int32(0)
   if may_be_node:
-    token = _at(trie.token_E, jnp.minimum(child, base - 1)).astype(jnp.int32)
+    token = _at(jnp, trie.token_E, jnp.minimum(child, base - 1)).astype(jnp.int32)
   if may_be_row:
     row_token = trie.codes_NxL.token(
       jnp.clip(child - base, 0, last), trie.num_levels - 1 if level is None else level
@@ -298,32 +299,44 @@ def children(
   return Children(token, child, real)
 
 
-def child_range(trie: Trie, node: AnyArray) -> tuple[jax.Array, jax.Array]:
-  """The first child of each node above the last level, and what follows its last: int32."""
-  stored, at = node < trie.first_row_node, _stored(trie, node)
-  child, after = _at(trie.child_E, at), _at(trie.child_E, at + 1)
-  first_row, stop_row = _at(trie.row_E, at), _at(trie.row_E, at + 1)
+def child_range(trie: Trie, node: AnyArray) -> tuple[AnyArray, AnyArray]:
+  """The first child of each node above the last level, and what follows its last: integers.
+
+  NumPy arrays of nodes are looked up on the host, where no number of them compiles anything.
+  """
+  xp = _numpy_of(trie, node)
+  stored, at = node < trie.first_row_node, _stored(xp, trie, node)
+  child, after = _at(xp, trie.child_E, at), _at(xp, trie.child_E, at + 1)
+  first_row, stop_row = _at(xp, trie.row_E, at), _at(xp, trie.row_E, at + 1)
   by_row = child < 0
-  first = jnp.where(by_row, trie.first_row_node + first_row, child)
-  stop = jnp.where(by_row, trie.first_row_node + stop_row, jnp.where(after < 0, ~after, after))
-  return jnp.where(stored, first, node), jnp.where(stored, stop, node + 1)
+  first = xp.where(by_row, trie.first_row_node + first_row, child)
+  stop = xp.where(by_row, trie.first_row_node + stop_row, xp.where(after < 0, ~after, after))
+  return xp.where(stored, first, node), xp.where(stored, stop, node + 1)
 
 
-def rows_below(trie: Trie, node: AnyArray) -> tuple[jax.Array, jax.Array]:
-  """The first row below each node, and what follows its last: int32."""
-  stored, at = node < trie.first_row_node, _stored(trie, node)
+def rows_below(trie: Trie, node: AnyArray) -> tuple[AnyArray, AnyArray]:
+  """The first row below each node, and what follows its last, as `child_range`."""
+  xp = _numpy_of(trie, node)
+  stored, at = node < trie.first_row_node, _stored(xp, trie, node)
   row = node - trie.first_row_node
-  first, stop = _at(trie.row_E, at), _at(trie.row_E, at + 1)
-  return jnp.where(stored, first, row), jnp.where(stored, stop, row + 1)
+  first, stop = _at(xp, trie.row_E, at), _at(xp, trie.row_E, at + 1)
+  return xp.where(stored, first, row), xp.where(stored, stop, row + 1)
 
 
-def _at(array: AnyArray, index: AnyArray) -> jax.Array:
+def _numpy_of(trie: Trie, node: AnyArray) -> Any:
+  """NumPy for what the host knows, else JAX."""
+  return np if isinstance(node, np.ndarray) and is_known(trie.row_E) else jnp
+
+
+def _at(xp: Any, array: AnyArray, index: AnyArray) -> Any:
   """array[index] of indices that are in bounds, which spares the check."""
+  if xp is np:
+    return np.asarray(array)[index]
   return jnp.asarray(array).at[index].get(mode="promise_in_bounds")
 
 
-def _stored(trie: Trie, node: jax.Array) -> jax.Array:
-  return jnp.minimum(node, trie.first_row_node - 2)
+def _stored(xp: Any, trie: Trie, node: AnyArray) -> Any:
+  return xp.minimum(node, trie.first_row_node - 2)
 
 
 def paths(trie: Trie) -> jax.Array:

@@ -7,7 +7,7 @@ from table_model import TableModel, log_p, make_table
 from tiny import all_codes
 
 from sidrec.catalogue.trie import trie as trie_lib
-from sidrec.catalogue.trie.resize import with_items, with_room, without_items
+from sidrec.catalogue.trie.resize import room_left, with_items, with_room, without_items
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
@@ -72,6 +72,36 @@ def test_room_doubles_when_it_is_used_up():
 def test_room_is_the_next_power_of_two(items, room):
   assert with_room(build_trie(ALL[:items])).num_items == room
   assert with_items(build_trie(ALL[:1]), ALL[1:items]).num_items == room
+
+
+@pytest.mark.parametrize("items", [1, 3, 20])
+def test_room_for_some_items_takes_them_in_the_same_shapes(items):
+  trie = build_trie(ALL[:30], codebook_size=4)
+  roomy = with_room(trie, items)
+  grown = with_items(roomy, ALL[30 : 30 + items])
+  assert jax.tree.structure(grown) == jax.tree.structure(roomy)
+  assert [x.shape for x in jax.tree.leaves(grown)] == [x.shape for x in jax.tree.leaves(roomy)]
+  assert roomy.fan_outs == (4, 4, 4)  # a token has no more
+  assert items <= room_left(roomy) <= roomy.num_items - 30
+  assert 0 <= room_left(grown) <= room_left(roomy)
+  more = with_room(grown, 40)
+  assert more.num_items == 128
+  np.testing.assert_array_equal(np.asarray(more.codes_NxL)[: 30 + items], ALL[: 30 + items])
+  with pytest.raises(ValueError, match="room for -1 items"):
+    with_room(trie, -1)
+
+
+def test_room_for_children_is_a_multiple_of_8():
+  codes = np.stack(np.unravel_index(np.arange(34 * 10), (34, 10)), axis=1)
+  assert with_room(build_trie(codes, codebook_size=128), 0).fan_outs == (40, 16)
+  assert with_room(build_trie(codes, codebook_size=128)).fan_outs == (64, 16)
+
+
+def test_a_trie_without_room_keeps_its_shapes_where_they_suffice():
+  trie = build_trie(ALL[:30], codebook_size=4)
+  fewer = without_items(trie, [3])
+  assert (fewer.num_items, fewer.fan_outs) == (30, trie.fan_outs)
+  np.testing.assert_array_equal(np.asarray(fewer.codes_NxL), ALL[:30])
 
 
 def test_tokens_keep_the_bits_of_their_codebook():

@@ -1,0 +1,64 @@
+"""What a search should say of an item: its score by the likelihood that training maximises.
+
+A search goes down the trie with beams and caches; the likelihood reads the whole path of a target
+at once. Where both agree, trie, parameters and search belong together.
+"""
+
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.catalogue.trie.trie import Trie, row_paths
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models.base import SemanticIDModel
+from sidrec.search.beam import item_weight
+from sidrec.search.settings import SearchConfig
+
+
+def item_paths(trie: Trie) -> np.ndarray:
+  """Each item's node at every depth: int32 [N, L + 1]; zeros for items that are not in the trie."""
+  path_RxLp1 = row_paths(trie)
+  path_NxLp1 = np.zeros((trie.num_items, trie.num_levels + 1), np.int32)
+  path_NxLp1[np.asarray(trie.item_N)[: len(path_RxLp1)]] = path_RxLp1
+  return path_NxLp1
+
+
+def likelihood_scores(
+  model: SemanticIDModel,
+  search: SearchConfig,
+  params: dict,
+  trie: Trie,
+  path_NxLp1: jax.Array,
+  history_BxS: jax.Array,
+  item_B: jax.Array,
+) -> jax.Array:
+  """The score of one item for each history, at temperature 1: float32 [B].
+
+  Of a model with an item head, it differs from the search's by a number that all items of a history
+  share.
+
+  Args:
+    model: static under jit, as is `search`.
+    search: how items are scored.
+    params: of the model.
+    trie: the catalogue.
+    path_NxLp1: of `item_paths`.
+    history_BxS: int32 item rows of at least one item each, NO_ITEM after the newest; with the
+      user's token in front where the model has such.
+    item_B: int32 item rows, of items in the trie.
+  """
+  row_B = jnp.arange(history_BxS.shape[0])
+  if model.config.setting == "dense":  # the target follows the newest item
+    at_B = (history_BxS != NO_ITEM).sum(axis=1) - 1
+    target_BxQ = jnp.full_like(history_BxS, NO_ITEM).at[row_B, at_B].set(item_B)
+  else:
+    at_B, target_BxQ = jnp.zeros_like(item_B), item_B[:, None]
+  joint = item_weight(model.config, search)
+  method = "joint_log_likelihood" if joint else "log_likelihood"
+  made = model.apply({"params": params}, history_BxS, target_BxQ, trie, path_NxLp1, method=method)
+  logp_BxQxL, item_BxQ = cast(tuple, made if joint else (made, 0.0))
+  weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
+  score_B = (logp_BxQxL[row_B, at_B] * weight_L[None]).sum(axis=-1)
+  return score_B + joint * item_BxQ[row_B, at_B] if joint else score_B

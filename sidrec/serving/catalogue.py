@@ -1,0 +1,316 @@
+"""The catalogue under traffic: one reference to what answers, and changes that replace it whole.
+
+A change is made next to what answers, in the thread that asks for it: new items get IDs by the
+run's tokenizer, parameters move to the new trie, and the result is checked. Then it is written to
+the journal, and then it takes the place of the one before. What fails on the way leaves the
+version before in place; a process that is killed comes back with one of the two.
+"""
+
+import collections
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from sidrec.api import TrainedRun
+from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.cold_start.frozen_ids import with_new_items
+from sidrec.core.printable import printable
+from sidrec.data.dataset import TEXT, Items
+from sidrec.run.answers import Id
+from sidrec.serving.bodies import RequestError, Wished
+from sidrec.serving.engine import compile_all
+from sidrec.serving.snapshot import Snapshot, SnapshotMaker
+from sidrec.serving.state import (
+  Change,
+  NewItem,
+  State,
+  after,
+  fingerprint,
+  first_state,
+  items_of,
+  net,
+)
+from sidrec.serving.store import Changed, Store
+from sidrec.serving.validation import InvalidCatalogueError, Validator
+
+KEPT = 3  # versions before the one that answers, which it can be rolled back to
+
+
+class NewIDs(Protocol):
+  """What gives new items IDs: `cold_start.frozen_ids.FrozenIDs`."""
+
+  ids: SemanticIDManager
+
+  def warm_up(self) -> None:
+    """Compiles what it needs."""
+
+  def check(self, items: Items) -> None:
+    """Raises ValueError for items that cannot get IDs."""
+
+  def inputs(self, items: Items) -> np.ndarray | None:
+    """What `SemanticIDManager.add_items` takes."""
+
+
+class Now(NamedTuple):
+  """All that a request reads."""
+
+  snapshot: Snapshot
+  withdrawn: frozenset[int]  # item rows of the snapshot that nobody gets
+
+
+class Catalogue:
+  """What answers now, the versions before, and how it changes."""
+
+  def __init__(self, run: TrainedRun, store: Store, new_ids: NewIDs | None, room: int):
+    """Takes the run, where changes are kept, what gives IDs, and room for how many new items.
+
+    Raises:
+      ValueError: if the store's changes do not lead to the versions that they name.
+    """
+    self._store, self._new_ids = store, new_ids
+    self._run = fingerprint(run.params, run.ids.codes)
+    ids = run.ids if new_ids is None else new_ids.ids
+    if not np.array_equal(ids.codes, run.ids.codes):
+      raise ValueError("the tokenizer's IDs are not those of the run; load the run again")
+    self._first = first_state(run.dataset.items, ids, self._run)
+    states = self._replayed()
+    self._before = collections.deque(states[:-1], KEPT)
+    new_items = states[-1].items.num_items - run.dataset.items.num_items
+    self._maker = SnapshotMaker(run, new_items, room)
+    self._validator = Validator()
+    self._swapping = threading.Lock()  # held while a change is made
+    self._lock = threading.Lock()  # held for the moment in which `now` is replaced
+    self.now = self._as_now(self._maker.first(states[-1]))
+
+  def start(self) -> None:
+    """Compiles everything, and checks what answers."""
+    asker = self.now.snapshot.asker
+    _ = asker.titles, asker.user_of
+    compile_all(self.now.snapshot.search)
+    self._validator.compile(self.now.snapshot)
+    if self._new_ids is not None:
+      self._new_ids.warm_up()
+    self._validator.check(self.now.snapshot)
+
+  def described(self) -> dict[str, Any]:
+    """What answers now."""
+    now, before = self.now, [state.version for state in reversed(self._before)]
+    items = now.snapshot.num_items
+    return {
+      "version": now.snapshot.version,
+      "previous": before,
+      "items": items,
+      "removed": now.snapshot.state.items.num_items - items,
+      "withdrawn": len(now.withdrawn),
+      "room": now.snapshot.room,
+    }
+
+  # Items out of stock.
+
+  def withdraw(self, name: str) -> None:
+    """Takes an item out of all answers that begin later."""
+    with self._lock:
+      self._store.withdraw(name)
+      self.now = self._as_now(self.now.snapshot)
+
+  def bring_back(self, name: str) -> None:
+    """Puts a withdrawn item back."""
+    with self._lock:
+      self._store.bring_back(name)
+      self.now = self._as_now(self.now.snapshot)
+
+  def _as_now(self, snapshot: Snapshot) -> Now:
+    rows, _ = snapshot.asker.rows_of("withdrawn", self._store.withdrawn)
+    return Now(snapshot, frozenset(rows))
+
+  # Changes.
+
+  def change(self, wished: Wished) -> dict[str, Any]:
+    """Adds and removes items.
+
+    Returns:
+      What answers now, and how many programs had to be compiled for it.
+
+    Raises:
+      RequestError: 409 if another version answers than the change starts from, or another change is
+        being made; 422 for what cannot be added or removed. The catalogue stays as it was.
+    """
+
+    def make(before: Snapshot) -> tuple[State, Callable[[State], None]]:
+      change = self._resolved(wished, before)
+      state = _or_refused(lambda: after(before.state, [change], self._run))
+
+      def keep(state: State) -> None:
+        self._store.add_change(Changed(self._run, state.version, change.as_text()))
+        self._before.append(before.state)
+
+      return state, keep
+
+    return self._swapped(wished.base, make)
+
+  def roll_back(self, base: str) -> dict[str, Any]:
+    """Goes back to the version before; raises as `change` does."""
+
+    def make(before: Snapshot) -> tuple[State, Callable[[State], None]]:
+      del before
+      if not self._before:
+        raise RequestError(409, "there is no version before this one")
+
+      def keep(state: State) -> None:
+        del state
+        self._store.drop_change()
+        self._before.pop()
+
+      return self._before[-1], keep
+
+    return self._swapped(base, make)
+
+  def _swapped(
+    self, base: str, make: Callable[[Snapshot], tuple[State, Callable[[State], None]]]
+  ) -> dict[str, Any]:
+    if not self._swapping.acquire(blocking=False):
+      raise RequestError(409, "another change of the catalogue is being made; ask again after it")
+    try:
+      before = self.now.snapshot
+      if base != before.version:
+        raise RequestError(
+          409, f"the catalogue is version {before.version} and no longer the base; look again"
+        )
+      state, keep = make(before)
+      snapshot, compiled = self._checked(state, before)
+      with self._lock:
+        now = self._as_now(snapshot)
+        keep(state)  # on the disk: from here on, a new start has this version
+        self.now = now
+      return {**self.described(), "compiled": compiled}
+    finally:
+      self._swapping.release()
+
+  def _checked(self, state: State, before: Snapshot) -> tuple[Snapshot, int]:
+    """The snapshot of a state, ready to answer, and how many programs were compiled for it."""
+    try:
+      snapshot = self._maker.next(state, before)
+      compiled = compile_all(snapshot.search)
+      self._validator.compile(snapshot)
+      self._validator.check(snapshot, before)
+    except InvalidCatalogueError as error:
+      raise RequestError(422, f"the new version is not sound: {error}") from None
+    except ValueError as error:
+      print(f"catalogue: {printable(error, 2000)}", file=sys.stderr)
+      raise RequestError(422, "the new version cannot be made; the server's log says why") from None
+    return snapshot, compiled
+
+  def _resolved(self, wished: Wished, before: Snapshot) -> Change:
+    """What a client wants, with rows and IDs."""
+    new, back = [], []
+    for at, item in enumerate(wished.add):
+      name, where = str(item["id"]), f"add[{at}]"
+      if before.row(name) is not None:
+        raise RequestError(422, f"{where}: item {name[:80]!r} is in the catalogue already")
+      if name not in before.asker.row_of:
+        new.append(_new_item(item, where, before.state.items))
+      elif len(item) > 1:
+        raise RequestError(
+          422, f"{where} was removed before and comes back as it was; give its id alone"
+        )
+      else:
+        back.append(name)
+    for at, name in enumerate(wished.remove):
+      if before.row(name) is None:
+        raise RequestError(422, f"remove[{at}]: no item of the catalogue is {name[:80]!r}")
+    return Change((*new,), self._codes(new, before.state), (*back,), (*wished.remove,))
+
+  def _codes(self, new: list[NewItem], state: State) -> tuple[tuple[int, ...], ...]:
+    """IDs of new items."""
+    if not new:
+      return ()
+    new_ids = self._new_ids
+    if new_ids is None:
+      raise RequestError(422, "this run was loaded without its tokenizer, so no item can be added")
+    items = items_of(new, list(state.items.numeric))
+    _or_refused(lambda: new_ids.check(items))
+    try:
+      inputs = new_ids.inputs(items)
+    except (ValueError, OSError, ImportError) as error:  # may name files of the server
+      print(f"catalogue: {printable(error, 2000)}", file=sys.stderr)
+      raise RequestError(
+        422, "the vectors of the new items cannot be made; the server's log says why"
+      ) from None
+    codes_MxL = _or_refused(lambda: with_new_items(state.ids, inputs, len(new)))
+    return tuple(tuple(code) for code in codes_MxL.tolist())
+
+  # A start with changes of earlier times.
+
+  def _replayed(self) -> list[State]:
+    """The run's catalogue, the versions that can be rolled back to, and the newest one."""
+    kept = self._store.changes
+    if any(changed.run != self._run for changed in kept):
+      return self._carried_over([Change.of_text(changed.change) for changed in kept])
+    changes, first = [Change.of_text(x.change) for x in kept], max(len(kept) - KEPT, 0)
+    states = [self._first]
+    if first:
+      states = [after(self._first, changes[:first], self._run)]
+    for change in changes[first:]:
+      states.append(after(states[-1], [change], self._run))
+    for state, changed in zip(states[not first :], kept[max(first - 1, 0) :], strict=True):
+      if state.version != changed.version:
+        raise ValueError(
+          f"the store's changes lead to catalogue {state.version} and not to {changed.version}, as "
+          "they were made; give another --store, and make the changes again"
+        )
+    return states
+
+  def _carried_over(self, changes: list[Change]) -> list[State]:
+    """The changes of another run's catalogue, made on this one's."""
+    known = {str(name) for name in self._first.items.ids_N.tolist()}
+    new, gone = net(changes, known)
+    if not new and not gone:
+      self._store.replace_changes([])
+      return [self._first]
+    try:
+      change = Change((*new,), self._codes(new, self._first), (), (*gone,))
+      state = after(self._first, [change], self._run)
+    except (RequestError, ValueError) as error:
+      raise ValueError(
+        f"the store has changes of another run's catalogue, which this one cannot take: {error}; "
+        "give another --store"
+      ) from None
+    self._store.replace_changes([Changed(self._run, state.version, change.as_text())])
+    return [self._first, state]
+
+
+def _or_refused(make: Callable[[], Any]) -> Any:
+  try:
+    return make()
+  except ValueError as error:
+    raise RequestError(422, str(error)) from None
+
+
+def _new_item(item: dict[str, Any], where: str, items: Items) -> NewItem:
+  """What is said of an item, in the run's terms."""
+  numbers = tuple(items.numeric)
+  names = ("id", "title", "categories", "text", *numbers)
+  for name in item:
+    if name not in names:
+      raise RequestError(422, f"{where} has {name[:60]!r}; items have {', '.join(names)}")
+  return NewItem(
+    _id_like(item["id"], where, items),
+    item.get("title", ""),
+    tuple(item.get("categories", ())),
+    item.get("text", ""),
+    tuple((name, float(item[name])) for name in numbers if name in item),
+  )
+
+
+def _id_like(value: Id, where: str, items: Items) -> Id:
+  """An id of the type of the run's ids."""
+  if items.ids_N.dtype == TEXT:
+    return str(value)
+  text = str(value)
+  number = int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else None
+  if number is None or str(number) != text or abs(number) >= 1 << 63:
+    raise RequestError(422, f"{where}.id is no whole number, as the ids of this run are")
+  return number

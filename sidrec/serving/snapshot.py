@@ -1,0 +1,105 @@
+"""One version of the catalogue with all that answers a request, which never changes.
+
+A request reads one snapshot from its first id to its last title, so that an answer is of one
+version, whatever is swapped meanwhile.
+
+Letters: N items that are or were in the catalogue, R rows of arrays with room.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from sidrec.api import TrainedRun
+from sidrec.catalogue.trie.resize import rebuilt, room_left, with_room
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.models.base import SemanticIDModel
+from sidrec.models.settings import CatalogueSizes
+from sidrec.models.transfer import ITEM_TABLES, NODE_TABLES, UNKNOWN, transfer
+from sidrec.run.ask import Asker
+from sidrec.search.buckets import BucketSearch
+from sidrec.serving.state import State
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Snapshot:
+  """A version of the catalogue, ready to answer."""
+
+  state: State
+  asker: Asker  # ids and titles → item rows, and back
+  search: BucketSearch  # trie, parameters and compiled programs, as one thing
+
+  @property
+  def version(self) -> str:
+    """Its name: equal catalogues of one run have equal names."""
+    return self.state.version
+
+  @functools.cached_property
+  def num_items(self) -> int:
+    """Items of the catalogue, without those that were removed."""
+    return int(self.state.among_N.sum())
+
+  @functools.cached_property
+  def room(self) -> int:
+    """New items that fit before other programs have to be compiled."""
+    return room_left(self.search.trie)
+
+  def has(self, row: int) -> bool:
+    """Whether an item row is in the catalogue, and was not removed."""
+    return bool(self.state.among_N[row])
+
+  def row(self, name: str) -> int | None:
+    """The row of an item of the catalogue by its original id; None for any other."""
+    row = self.asker.row_of.get(name)
+    return row if row is not None and self.has(row) else None
+
+
+class SnapshotMaker:
+  """Makes snapshots of one run: parameters as trained, moved to each catalogue's trie."""
+
+  def __init__(self, run: TrainedRun, new_items: int, room: int):
+    """Takes the run, how many items came since, and for how many more there is to be room."""
+    self._run = run
+    # Tables that are moved stay on the host, what they share with the model on the device.
+    self._params = {
+      name: jax.tree.map(
+        np.asarray if name in (*NODE_TABLES, *ITEM_TABLES) else jax.device_put, leaf
+      )
+      for name, leaf in run.params.items()
+    }
+    self._roomy = with_room(run.trie, new_items + room)
+
+  def first(self, state: State) -> Snapshot:
+    """The first snapshot, of which nothing is compiled yet."""
+    run, trie = self._run, self._roomy
+    if state.items.num_items > run.trie.num_items or not state.among_N.all():
+      trie = rebuilt(trie, state.ids.codes, state.among_N)
+    model, params = self._moved(trie)
+    return Snapshot(state, self._asker(state), BucketSearch(model, params, trie, run.search))
+
+  def next(self, state: State, before: Snapshot) -> Snapshot:
+    """A snapshot that runs the programs of the one before, if it fits their shapes.
+
+    Raises:
+      ValueError: if two items share an ID, or parts do not belong together.
+    """
+    trie = rebuilt(before.search.trie, state.ids.codes, state.among_N)
+    model, params = self._moved(trie)
+    return Snapshot(state, self._asker(state), before.search.over(model, params, trie))
+
+  def _moved(self, trie: Trie) -> tuple[SemanticIDModel, dict]:
+    """The model and the parameters for a trie."""
+    trained = self._run.trie
+    row_R = np.full(trie.num_items, UNKNOWN)
+    row_R[: trained.num_items] = np.arange(trained.num_items)
+    model = self._run.model
+    sizes = CatalogueSizes.of(trie, model.sizes.codebook_size)
+    return model.clone(sizes=sizes), transfer(self._params, trained, trie, row_R)
+
+  def _asker(self, state: State) -> Asker:
+    asker = self._run.asker
+    if state.items.num_items == asker.dataset.items.num_items:
+      return asker
+    return asker.with_items(state.items, state.ids)

@@ -1,0 +1,162 @@
+"""What a new version of the catalogue has to pass before it answers anybody."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from sidrec.search.beam import item_weight
+from sidrec.search.buckets import Found, Question, Shape
+from sidrec.search.likelihood import item_paths, likelihood_scores
+from sidrec.serving.snapshot import Snapshot
+
+SAMPLE = 16  # stored histories that are searched
+_APART = {"float32": 1e-3, "bfloat16": 0.2}  # of a score of the search and the likelihood, in nats
+
+
+class InvalidCatalogueError(ValueError):
+  """A version that would answer wrongly."""
+
+
+class Validator:
+  """Checks versions; its own program is compiled with those of a search."""
+
+  def __init__(self) -> None:
+    """Has compiled nothing yet."""
+    self._like: Snapshot | None = None
+    self._scores: jax.stages.Compiled | None = None
+
+  def compile(self, snapshot: Snapshot) -> None:
+    """Compiles what checks such a snapshot, unless it was compiled for one of the same shapes."""
+    search = snapshot.search
+    if self._like is not None and self._like.search.shares_programs(search):
+      return
+    scores = functools.partial(likelihood_scores, search.model, search.search_config)
+    history_BxS = search.filled([], _shape(snapshot))[0]
+    path_NxLp1 = np.zeros((search.trie.num_items, search.trie.num_levels + 1), np.int32)
+    arguments = search.params, search.trie, path_NxLp1, history_BxS, np.zeros(SAMPLE, np.int32)
+    self._scores = jax.jit(scores).lower(*arguments).compile()
+    self._like = snapshot
+
+  def check(self, snapshot: Snapshot, before: Snapshot | None = None) -> None:
+    """Checks a snapshot: what it consists of, what it finds, and how it scores that.
+
+    Args:
+      snapshot: the new version, whose programs are compiled.
+      before: the version that it follows.
+
+    Raises:
+      InvalidCatalogueError: naming the first thing that is wrong.
+    """
+    _check_parts(snapshot)
+    if before is not None:
+      _check_known(snapshot, before)
+    _check_new(snapshot, before)
+    questions = sample(snapshot)
+    found = snapshot.search.find(questions)
+    _check_found(snapshot, questions, found)
+    self._check_scores(snapshot, questions, found)
+
+  def _check_scores(
+    self, snapshot: Snapshot, questions: Sequence[Question], found: Sequence[Found]
+  ) -> None:
+    """The first and the last item of each list: scores by the search, and by the likelihood."""
+    self.compile(snapshot)
+    search = snapshot.search
+    assert self._scores is not None
+    pairs = [(q, f) for q, f in zip(questions, found, strict=True) if len(f.item_K)]
+    if not pairs:
+      return
+    bare = [question._replace(listed_J=np.zeros(0, np.int32)) for question, _ in pairs]
+    history_BxS = search.filled(bare, _shape(snapshot))[0]
+    table, apart = item_paths(search.trie), []
+    for at in (0, -1):
+      item_B, score_B = (np.array([getattr(f, x)[at] for _, f in pairs]) for x in Found._fields)
+      filled_B = np.zeros(SAMPLE, np.int32)
+      filled_B[: len(pairs)] = item_B
+      made_B = self._scores(search.params, search.trie, table, history_BxS, filled_B)
+      apart.append(np.asarray(made_B)[: len(pairs)] - score_B)
+    if item_weight(search.model.config, search.search_config):
+      apart = [apart[1] - apart[0]]  # scores of the item head have any zero
+    worst = float(np.max(np.abs(apart)))
+    if not worst <= _APART[search.model.config.dtype]:
+      raise InvalidCatalogueError(f"scores of the search are {worst:.3g} from the likelihood")
+
+
+def sample(snapshot: Snapshot) -> list[Question]:
+  """Stored histories of users of the run, spread over all, without what they have seen."""
+  histories, length = snapshot.asker.dataset.histories, snapshot.search.model.config.history_length
+  filled_U = np.flatnonzero(histories.lengths_U)
+  users = filled_U[np.linspace(0, len(filled_U) - 1, min(SAMPLE, len(filled_U))).astype(int)]
+  rows = [histories.of(user).astype(np.int32) for user in users.tolist()]
+  most = snapshot.search.most_listed()
+  return [Question(row[-length:], np.unique(row)[:most]) for row in rows]
+
+
+def _shape(snapshot: Snapshot) -> Shape:
+  return Shape(SAMPLE, snapshot.search.model.config.history_length, 1, False)
+
+
+def _check_parts(snapshot: Snapshot) -> None:
+  state, search = snapshot.state, snapshot.search
+  count = state.items.num_items
+  sizes = {count, state.ids.num_items, len(state.among_N), len(snapshot.asker.row_of)}
+  if len(sizes) > 1 or search.num_items != count:
+    raise InvalidCatalogueError("items, IDs and trie differ in number")
+  if not np.array_equal(np.asarray(search.trie.codes_NxL)[:count], state.ids.codes):
+    raise InvalidCatalogueError("the trie has other IDs than the map")
+  reached = np.sort(np.asarray(search.trie.item_N)[: int(search.trie.row_E[1])])
+  if not np.array_equal(reached, np.flatnonzero(state.among_N)):
+    raise InvalidCatalogueError("the trie leads to other items than the catalogue has")
+  for path, leaf in jax.tree.leaves_with_path(search.params):
+    values = np.asarray(leaf)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+      name = jax.tree_util.keystr(path)
+      raise InvalidCatalogueError(f"parameters {name} hold NaN or infinity")
+
+
+def _check_known(snapshot: Snapshot, before: Snapshot) -> None:
+  """Rows that both have are the same items with the same IDs."""
+  shared = min(snapshot.state.items.num_items, before.state.items.num_items)
+  for mine, its in (
+    (snapshot.state.ids.codes, before.state.ids.codes),
+    (snapshot.state.items.ids_N, before.state.items.ids_N),
+  ):
+    if not np.array_equal(mine[:shared], its[:shared]):
+      raise InvalidCatalogueError("items that were there before have other IDs now")
+
+
+def _check_new(snapshot: Snapshot, before: Snapshot | None) -> None:
+  """Every item that came is found by a request that allows no others than some that came."""
+  among_N, search = snapshot.state.among_N, snapshot.search
+  was_N = np.zeros_like(among_N)
+  if before is not None:
+    shared = min(len(among_N), len(before.state.among_N))
+    was_N[:shared] = before.state.among_N[:shared]
+  else:
+    was_N[: len(was_N)] = True
+  came = np.flatnonzero(among_N & ~was_N).astype(np.int32)
+  if not len(came) or search.search_config.most_per_prefix:
+    return
+  history, beams = sample(snapshot)[0].history_S, search.search_config.beams
+  parts = np.split(came, range(beams, len(came), beams))
+  lists = search.find([Question(history, part, allows=True) for part in parts])
+  for part, found in zip(parts, lists, strict=True):
+    if not np.array_equal(np.sort(found.item_K), part):
+      missing = snapshot.asker.described(int(np.setdiff1d(part, found.item_K)[0]))[0]
+      raise InvalidCatalogueError(f"no search finds item {str(missing)!r:.80}")
+
+
+def _check_found(snapshot: Snapshot, questions: Sequence[Question], found: Sequence[Found]) -> None:
+  """Lists of items of the catalogue, each once, none of those listed, best first."""
+  beams = snapshot.search.search_config.beams
+  limited = bool(snapshot.search.search_config.most_per_prefix)
+  for question, (item_K, score_K) in zip(questions, found, strict=True):
+    allowed = snapshot.state.among_N.copy()
+    allowed[question.listed_J] = False
+    full = len(item_K) == min(beams, int(allowed.sum())) or limited
+    if not full or not allowed[item_K].all() or len(np.unique(item_K)) < len(item_K):
+      raise InvalidCatalogueError("a search gives items twice, or too few, or that it may not give")
+    if not np.isfinite(score_K).all() or (np.diff(score_K) > 0).any():
+      raise InvalidCatalogueError("a search gives scores that are not in order")
