@@ -278,6 +278,8 @@ class TrainedRun:
     """
     if self.workdir is None:
       raise ValueError("this run was not loaded from a folder; update what sidrec.load returns")
+    if isinstance(forget_users, str):
+      raise TypeError("forget_users is one text; give a list of ids")
     wish = Wish(force, tuple(map(str, forget_users)), from_zero)
     with grown_data(data, items, self.workdir, self.config) as config:
       chain = update(config, self.workdir, wish)

@@ -25,6 +25,7 @@ CHECKED_ONLY = {
   r"sidrec\.bench\.": "measures speed; tests/bench",
   r"--seeds": "tests/run/test_seeds.py",
   r"--mode=sasrec|sasrec\.enabled": "tests/run/test_evaluate.py",
+  r"--mode=update": "tests/update",
   r"mesh\.model": "tests/parallel/test_mesh.py",
   r"accumulate": "tests/training",
   r"--profile": "tests/training/test_profile.py",

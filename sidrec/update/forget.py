@@ -33,7 +33,7 @@ def read_users(path: str) -> tuple[str, ...]:
     ValueError: if it names nobody, or is no text.
   """
   try:
-    lines = as_path(path).read_bytes().decode().splitlines()
+    lines = as_path(path).read_bytes().decode("utf-8-sig").splitlines()
   except UnicodeDecodeError:
     raise ValueError(f"{path} is no text in UTF-8; write a user's id on each line") from None
   users = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))

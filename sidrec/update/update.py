@@ -93,16 +93,22 @@ def update(config: RunConfig | ConfigDict, workdir: PathLike, wish: Wish = AS_IT
       "items"
     )
   check_can_save(workdir)
+  _answering(config, workdir)  # before the lock, which makes a folder
   with locked(workdir, wish.wait):
     if wish.forget_users:
       check_events(workdir)
     return _update(config, workdir, wish)
 
 
-def _update(config: RunConfig, workdir: epath.Path, wish: Wish) -> Chain:
+def _answering(config: RunConfig, workdir: epath.Path) -> Chain:
+  """The chain that answers now; an interrupted update may have left newer parts of another."""
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # that an interrupted update made newer outputs than answer
-    before = find(TRAIN, config, workdir)
+    warnings.simplefilter("ignore")
+    return find(TRAIN, config, workdir)
+
+
+def _update(config: RunConfig, workdir: epath.Path, wish: Wish) -> Chain:
+  before = _answering(config, workdir)
   make = Candidates(config, workdir)
   prepared, new, growth = _prepared(make, config, workdir, before, wish)
   if not growth.new_T.any() and not growth.gone_items and not _users_gone(before, new):

@@ -308,6 +308,46 @@ def test_best_parameters_are_returned_not_the_last(tmp_path):
   assert float(params["w"]) == best != values[-1]
 
 
+def from_given(folder, weight, learning_rate):
+  """Four steps from a given weight: (the one that is kept, scores of all validations)."""
+  (task, batch_at), key, mesh = line_task(), jax.random.key(0), make_mesh()
+  optimizer, config = optax.sgd(learning_rate), LoopConfig(4, 2, 2, metric="closeness")
+  scores = []
+
+  def validate(params):
+    scores.append(-abs(3 - float(params["w"])))
+    return {"closeness": scores[-1]}
+
+  given = {"w": np.float32(weight)}
+  loop.start_from(given, task, optimizer, validate, config, key, mesh, folder)
+  records = Records(folder, SILENT)
+  return float(train(task, optimizer, batch_at, validate, config, key, mesh, records)["w"]), scores
+
+
+def test_training_starts_from_given_parameters_and_keeps_them_if_none_are_better(tmp_path):
+  kept, scores = from_given(tmp_path / "better", 2.0, 0.1)
+  assert 2.0 < kept < 3.0
+  assert scores[0] == -1.0
+  assert len(scores) == 3
+  kept, scores = from_given(tmp_path / "worse", 2.5, -0.5)
+  assert kept == 2.5
+  assert max(scores[1:]) < scores[0]
+
+
+def test_what_began_from_given_parameters_is_not_begun_again(tmp_path):
+  kept, _ = from_given(tmp_path, 2.0, 0.1)
+  again, scores = from_given(tmp_path, 0.0, 0.1)
+  assert again == kept
+  assert scores == []
+
+
+def test_given_parameters_have_to_fit(tmp_path):
+  with pytest.raises(ValueError, match="do not fit the model"):
+    from_given(tmp_path, np.zeros(2), 0.1)
+  with pytest.raises(TrainingDivergedError, match="of the given parameters is nan"):
+    from_given(tmp_path, np.nan, 0.1)
+
+
 def test_minimised_metric(tmp_path):
   task, batch_at = line_task()
   scores = iter([3.0, 1.0, 2.0])

@@ -308,8 +308,17 @@ def test_a_program_gives_the_grown_log_as_a_table(shop, trained):
   assert len(by_id(run)) == 30
   assert len(list((shop.workdir / "given").rglob("*.parquet"))) == 1
   same_params(updated.params, sidrec.load(shop.workdir).params)
+  with pytest.raises(TypeError, match="give a list of ids"):
+    run.update(log, forget_users="abc")
   with pytest.raises(ValueError, match="not loaded from a folder"):
     sidrec.TrainedRun(run.config, run.dataset, run.ids, run.model, run.params, run.trie).update()
+
+
+def test_a_folder_without_a_run_stays_as_it_is(shop, tmp_path):
+  shop.workdir = tmp_path / "none"
+  with pytest.raises(FileNotFoundError, match="stage 'prepare' is not done"):
+    shop.update()
+  assert not shop.workdir.exists()
 
 
 def test_other_settings_are_refused(shop):
