@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidrec.run.answers import Wanted
 from sidrec.run.ask import Reading
-from sidrec.run.explanations import Explainer, Explanation
+from sidrec.run.explanations import Explainer
 from sidrec.search.buckets import Question
 from sidrec.serving.bodies import Asked, RequestError, request_of
 
@@ -84,16 +84,16 @@ class Explaining:
     except TimeoutError:
       raise RequestError(504, f"no answer within {limits.answer_seconds:g} seconds") from None
     service.metrics.count("explanations")
-    return as_plain(found)
+    return found
 
   def _wait(self, more: int) -> None:
     with self._count:
       self._waiting += more
 
-  def _explain(self, reading: Reading, wanted: Wanted) -> Explanation:
+  def _explain(self, reading: Reading, wanted: Wanted) -> dict[str, Any]:
     service, explainer = self._service, self.explainer
     params, trie = service.engine.search.placed
-    return explainer.explain(
+    found = explainer.explain(
       params,
       trie,
       reading,
@@ -102,6 +102,7 @@ class Explaining:
       listed=service.engine.search.most_listed(),
       explained=EXPLAINED,
     )
+    return as_plain(found)
 
 
 def as_plain(value: Any) -> Any:
