@@ -5,6 +5,7 @@ from `npm pack axe-core` or from the package axe-playwright-python.
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import os
 import re
@@ -46,6 +47,13 @@ def address(served):
 
 
 @pytest.fixture(scope="module")
+def library(run, served):
+  """The run as a library, with the arrays that its functions are compiled for already."""
+  params, trie = served[0].engine.search.placed
+  return dataclasses.replace(run, params=params, trie=trie)
+
+
+@pytest.fixture(scope="module")
 def browser():
   with sync_api.sync_playwright() as playwright:
     started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -57,13 +65,18 @@ def browser():
 def view(browser, address):
   """Opens the page: (hash, size, scheme) → page. What goes wrong in it is found at the end.
 
-  `view.may_fail` lets the server refuse requests, which a browser writes to the console.
+  `view.may_fail` lets the server refuse requests, which a browser writes to the console. With
+  `view.token` data are refused without it; `view.locked` is what was.
   """
   mishaps, foreign = [], []
   with contextlib.ExitStack() as stack:
 
     def guard(route):
-      if route.request.url.startswith(address):
+      url, header = route.request.url, route.request.headers.get("authorization")
+      if "/v1/" in url and open_page.token and header != f"Bearer {open_page.token}":
+        open_page.locked.add(url.removeprefix(address))
+        route.fulfill(status=401, json={"error": "give the token"})
+      elif url.startswith(address):
         route.continue_()
       else:
         foreign.append(route.request.url)
@@ -81,10 +94,15 @@ def view(browser, address):
       page.on("console", lambda said: mishaps.append(said.text) if said.type == "error" else None)
       page.on("pageerror", lambda error: mishaps.append(str(error)))
       page.goto(f"{address}/{place}")
+      if open_page.token:
+        for given in ("wrong", open_page.token):
+          page.wait_for_selector("#token[open]")
+          page.fill("#token-text", given)
+          page.keyboard.press("Enter")
       drawn(page)
       return page
 
-    open_page.may_fail = False
+    open_page.may_fail, open_page.token, open_page.locked = False, None, set()
     yield open_page
   refused = "Failed to load resource: the server responded with a status of"
   assert [said for said in mishaps if not (open_page.may_fail and said.startswith(refused))] == []
@@ -179,9 +197,9 @@ def test_filters_show_what_they_remove(view):
   assert page.inner_text("#beam .p >> nth=0") != before
 
 
-def test_every_level_has_bars_and_says_how_much_it_holds(view, run):
+def test_every_level_has_bars_and_says_how_much_it_holds(view, library):
   page = view("#h=1&h=2")
-  levels = run.explain(items=[1, 2]).levels
+  levels = library.explain(items=[1, 2]).levels
   assert page.locator(".level").count() == len(levels) == 2
   for at, level in enumerate(levels):
     panel = page.locator(f".level >> nth={at}")
@@ -193,12 +211,12 @@ def test_every_level_has_bars_and_says_how_much_it_holds(view, run):
   assert page.locator(".level >> nth=1 >> .bars >> nth=0 >> li").count() == len(levels[1].kept)
 
 
-def test_why_says_what_each_history_item_adds(view, run):
+def test_why_says_what_each_history_item_adds(view, library):
   page = view("#h=1&h=2&h=5")
   page.click(".why >> nth=1")
   assert page.get_attribute(".why >> nth=1", "aria-expanded") == "true"
   lines = page.locator("#why-1 .added li").all_inner_texts()
-  history = run.explain(items=[1, 2, 5]).history
+  history = library.explain(items=[1, 2, 5]).history
   expected = sorted(history, key=lambda item: -abs(item.added[1]))
   assert [line.split("\n")[0] for line in lines] == [item.title for item in expected]
   assert [line.split("\n")[-1][0] for line in lines] == [
@@ -306,10 +324,19 @@ def test_a_server_that_fails_is_said_to_fail(view, served, monkeypatch):
     page.click("#example")
     page.wait_for_selector("#error:not([hidden])")
     assert page.inner_text("#error") == "too much to do."
+  page.wait_for_selector("#error", state="hidden")  # it asks again
+  assert len(results(page)) == 10
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [*SIZES])
+def test_a_token_is_asked_for_and_sent(view):
+  view.may_fail = True
+  view.token = "0123456789abcdef"
+  page = view("#h=1")
+  assert len(results(page)) == 10
+  assert view.locked == {"/v1/about"}
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("wide", "light"), ("narrow", "dark")])
 def test_it_fits_and_is_accessible(view, size, scheme):
   page = view("#h=1&h=27&h=5&code=1", size, scheme)
   page.wait_for_selector("#map canvas")
