@@ -14,12 +14,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sidrec.serving import v2
 from sidrec.serving.bodies import RequestError, parsed
 from sidrec.serving.openapi import document
 from sidrec.serving.service import Service
 from sidrec.serving.settings import Limits
 
-_OPEN = ("/healthz", "/readyz")  # without a token
+_OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # without a token
 _LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
@@ -49,12 +50,38 @@ def make_app(service: Service, token: str | None = None) -> ASGIApp:
 
 
 def _routes(service: Service) -> Starlette:
+  routes = [
+    *_recommending(service),
+    *_items(service),
+    *_catalogue(service),
+    *_watching(service),
+    *_inference_protocol(service),
+  ]
+  return Starlette(
+    routes=routes,
+    exception_handlers={
+      RequestError: _refuse,
+      404: lambda request, error: JSONText({"error": "there is no such path"}, 404),
+      405: _no_method,
+      500: lambda request, error: JSONText({"error": "something went wrong in the server"}, 500),
+    },
+  )
+
+
+def _recommending(service: Service) -> list[Route]:
   async def recommend(request: Request) -> Response:
     return JSONText(await service.recommend(parsed(await request.body())))
 
   async def events(request: Request) -> Response:
     return JSONText(await service.append(parsed(await request.body())))
 
+  return [
+    Route("/v1/recommend", recommend, methods=["POST"]),
+    Route("/v1/events", events, methods=["POST"]),
+  ]
+
+
+def _items(service: Service) -> list[Route]:
   async def items(request: Request) -> Response:
     query, limit = _query(request, service.limits)
     return JSONText(await asyncio.to_thread(service.items, query, limit))
@@ -68,6 +95,15 @@ def _routes(service: Service) -> Starlette:
   async def bring_back(request: Request) -> Response:
     return JSONText(await service.bring_back(request.path_params["id"]))
 
+  return [
+    Route("/v1/items", items, methods=["GET"]),
+    Route("/v1/items/{id:path}", item, methods=["GET"]),
+    Route("/v1/items/{id:path}", withdraw, methods=["DELETE"]),
+    Route("/v1/items/{id:path}", bring_back, methods=["PUT"]),
+  ]
+
+
+def _catalogue(service: Service) -> list[Route]:
   async def catalogue(request: Request) -> Response:
     return JSONText(service.catalogue.described())
 
@@ -77,12 +113,19 @@ def _routes(service: Service) -> Starlette:
   async def roll_back(request: Request) -> Response:
     return JSONText(await service.roll_back(parsed(await request.body())))
 
+  return [
+    Route("/v1/catalogue", catalogue, methods=["GET"]),
+    Route("/v1/catalogue", change, methods=["POST"]),
+    Route("/v1/catalogue/rollback", roll_back, methods=["POST"]),
+  ]
+
+
+def _watching(service: Service) -> list[Route]:
   async def health(request: Request) -> Response:
     return JSONText({"status": "alive"})
 
   async def ready(request: Request) -> Response:
-    if service.draining or not service.ready:
-      raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
+    _check_ready(service)
     return JSONText({"status": "ready"})
 
   async def metrics(request: Request) -> Response:
@@ -93,29 +136,50 @@ def _routes(service: Service) -> Starlette:
   async def openapi(request: Request) -> Response:
     return JSONText(document(service.limits, service.asker.search.beams))
 
-  return Starlette(
-    routes=[
-      Route("/v1/recommend", recommend, methods=["POST"]),
-      Route("/v1/events", events, methods=["POST"]),
-      Route("/v1/items", items, methods=["GET"]),
-      Route("/v1/items/{id:path}", item, methods=["GET"]),
-      Route("/v1/items/{id:path}", withdraw, methods=["DELETE"]),
-      Route("/v1/items/{id:path}", bring_back, methods=["PUT"]),
-      Route("/v1/catalogue", catalogue, methods=["GET"]),
-      Route("/v1/catalogue", change, methods=["POST"]),
-      Route("/v1/catalogue/rollback", roll_back, methods=["POST"]),
-      Route("/healthz", health),
-      Route("/readyz", ready),
-      Route("/metrics", metrics),
-      Route("/openapi.json", openapi),
-    ],
-    exception_handlers={
-      RequestError: _refuse,
-      404: lambda request, error: JSONText({"error": "there is no such path"}, 404),
-      405: _no_method,
-      500: lambda request, error: JSONText({"error": "something went wrong in the server"}, 500),
-    },
-  )
+  return [
+    Route("/healthz", health),
+    Route("/readyz", ready),
+    Route("/metrics", metrics),
+    Route("/openapi.json", openapi),
+  ]
+
+
+def _inference_protocol(service: Service) -> list[Route]:
+  async def server(request: Request) -> Response:
+    return JSONText(v2.server())
+
+  async def live(request: Request) -> Response:
+    return JSONText({"live": True})
+
+  async def ready(request: Request) -> Response:
+    _check_ready(service)
+    return JSONText({"ready": True})
+
+  async def model(request: Request) -> Response:
+    return JSONText(v2.model(service.asker.search.beams))
+
+  async def model_ready(request: Request) -> Response:
+    _check_ready(service)
+    return JSONText({"name": v2.MODEL, "ready": True})
+
+  async def infer(request: Request) -> Response:
+    body = parsed(await request.body())
+    answers = await service.recommend(v2.to_requests(body, service.limits))
+    return JSONText(v2.of_answers(body, answers))
+
+  return [
+    Route("/v2", server),
+    Route("/v2/health/live", live),
+    Route("/v2/health/ready", ready),
+    Route(f"/v2/models/{v2.MODEL}", model),
+    Route(f"/v2/models/{v2.MODEL}/ready", model_ready),
+    Route(f"/v2/models/{v2.MODEL}/infer", infer, methods=["POST"]),
+  ]
+
+
+def _check_ready(service: Service) -> None:
+  if service.draining or not service.ready:
+    raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
 
 
 def _refuse(request: Request, error: Exception) -> Response:
@@ -148,6 +212,7 @@ class Door:
     self._app, self._service, self._token = app, service, token
     self._routes = {
       *("/v1/recommend", "/v1/events", "/v1/items", "/v1/catalogue", "/v1/catalogue/rollback"),
+      *("/v2", "/v2/models/sidrec", "/v2/models/sidrec/ready", "/v2/models/sidrec/infer"),
       *("/metrics", "/openapi.json", *_OPEN),
     }
 

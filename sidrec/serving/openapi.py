@@ -53,33 +53,53 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
         "delete": _operation("Takes an item out of all answers.", "Item", (404, 409)),
         "put": _operation("Puts an item back into answers.", "Item", (404,)),
       },
-      "/v1/catalogue": {
-        "get": _operation("The version that answers, and those before.", "Catalogue", ()),
-        "post": _operation(
-          "Adds and removes items; answers that begin later are of the new version.",
-          "Changed",
-          (400, 409, 415, 422, 503),
-          body="Change",
-        ),
-      },
-      "/v1/catalogue/rollback": {
-        "post": _operation(
-          "Goes back to the version before.",
-          "Changed",
-          (400, 409, 415, 422, 503),
-          body="Rollback",
-        )
-      },
+      **_catalogue(),
       "/healthz": {"get": _operation("Whether the process is alive.", "Status", ())},
       "/readyz": {"get": _operation("Whether requests are welcome.", "Status", (503,))},
       "/metrics": {"get": _text("Counters for Prometheus.")},
       "/openapi.json": {"get": _operation("This document.", None, ())},
+      **_inference_protocol(),
     },
     "components": {
       "schemas": _schemas(limits, beams),
       "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     },
     "security": [{}, {"token": []}],
+  }
+
+
+def _catalogue() -> dict[str, Any]:
+  errors = (400, 409, 415, 422, 503)
+  return {
+    "/v1/catalogue": {
+      "get": _operation("The version that answers, and those before.", "Catalogue", ()),
+      "post": _operation(
+        "Adds and removes items; answers that begin later are of the new version.",
+        "Changed",
+        errors,
+        body="Change",
+      ),
+    },
+    "/v1/catalogue/rollback": {
+      "post": _operation("Goes back to the version before.", "Changed", errors, body="Rollback")
+    },
+  }
+
+
+def _inference_protocol() -> dict[str, Any]:
+  """Routes of the Open Inference Protocol, whose schemas stand in its own document."""
+  infer = _operation(
+    "As /v1/recommend, in tensors.", "Inferred", (400, 404, 415, 422, 503, 504), body="Inference"
+  )
+  return {
+    "/v2": {"get": _operation("The server.", None, ())},
+    "/v2/health/live": {"get": _operation("Whether the process is alive.", "Live", ())},
+    "/v2/health/ready": {"get": _operation("Whether requests are welcome.", "Ready", (503,))},
+    "/v2/models/sidrec": {"get": _operation("The tensors of the model.", None, ())},
+    "/v2/models/sidrec/ready": {
+      "get": _operation("Whether requests are welcome.", "ModelReady", (503,))
+    },
+    "/v2/models/sidrec/infer": {"post": infer},
   }
 
 
@@ -133,7 +153,45 @@ _ID = {"type": ["string", "integer"]}  # as answers give it
 
 
 def _schemas(limits: Limits, beams: int) -> dict[str, Any]:
-  return {**_bodies(limits, beams), **_answers(limits)}
+  return {**_bodies(limits, beams), **_answers(limits), **_tensors()}
+
+
+def _tensors() -> dict[str, Any]:
+  ready = {"ready": {"type": "boolean"}}
+  shape = _many({"type": "integer", "minimum": 0})
+  given = _object(
+    ("name", "datatype", "shape", "data"),
+    name={"enum": ["user", "items", "titles", "forbidden", "allowed"]},
+    datatype={"enum": ["BYTES", "INT64"]},
+    shape=shape,
+    data={"type": "array"},
+    parameters={"type": "object", "maxProperties": 0},
+  )
+  options = _object(
+    (), k={"type": "integer"}, exclude_seen={"type": "boolean"}, temperature={"type": "number"}
+  )
+  wanted = _object(
+    ("name",),
+    name={"enum": ["ids", "titles", "scores", "count"]},
+    parameters={"type": "object", "maxProperties": 0},
+  )
+  found = _whole(name=_TEXT, datatype=_TEXT, shape=shape, data={"type": "array"})
+  return {
+    "Live": _whole(live={"type": "boolean"}),
+    "Ready": _whole(**ready),
+    "ModelReady": _whole(name=_TEXT, **ready),
+    "Inference": _object(
+      ("inputs",), id=_TEXT, parameters=options, inputs=_many(given, 5), outputs=_many(wanted)
+    ),
+    "Inferred": _object(
+      ("model_name", "model_version", "parameters", "outputs"),
+      model_name=_TEXT,
+      model_version=_TEXT,
+      id=_TEXT,
+      parameters=_whole(catalogue=_TEXT),
+      outputs=_many(found),
+    ),
+  }
 
 
 def _many(schema: dict[str, Any], most: int | None = None) -> dict[str, Any]:

@@ -268,6 +268,8 @@ def test_the_document_names_every_route_and_its_schemas(served):
   assert {*said["paths"]} == {
     *("/v1/recommend", "/v1/events", "/v1/items", "/v1/items/{id}"),
     *("/v1/catalogue", "/v1/catalogue/rollback"),
+    *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/sidrec"),
+    *("/v2/models/sidrec/ready", "/v2/models/sidrec/infer"),
     *("/healthz", "/readyz", "/metrics", "/openapi.json"),
   }
   used = {*re.findall(r"#/components/schemas/(\w+)", json.dumps(said))}
