@@ -78,14 +78,10 @@ class Shop:
     return [item["id"] for item in response.json()["results"][0]["items"]]
 
 
-@pytest.fixture(scope="module")
-def compiled(run, tmp_path_factory):
-  """A started service, whose programs others take."""
-  store = Store(tmp_path_factory.mktemp("compiled") / "events.sqlite")
-  service = Service(run, store, new_ids=Numbers(run), room=20)
-  service.catalogue.now.snapshot.search.batches = (1, 4)
-  service.catalogue.start()
-  return service.catalogue
+@pytest.fixture
+def compiled(served):
+  """A started catalogue that never changes, whose programs others take."""
+  return served[0].catalogue
 
 
 @pytest.fixture
@@ -459,6 +455,7 @@ def test_answers_are_right_for_the_version_they_name_while_versions_change(shop)
       raise AssertionError(f"{found} is no answer of {body['catalogue']}")
 
 
+@pytest.mark.slow  # it compiles two sets of programs
 def test_used_up_room_is_made_anew_while_the_version_before_answers(run, tmp_path, served):
   store = Store(tmp_path / "events.sqlite")
   service = Service(run, store, new_ids=Numbers(run), room=1)
