@@ -7,6 +7,7 @@ Letters: B requests, S history length, J listed items, K results.
 """
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -114,13 +115,15 @@ class BucketSearch:
     """
     other = BucketSearch(model, params, trie, self.search_config)
     other.batches, other.only_compiled = self.batches, self.only_compiled
-    if _abstract(other) == _abstract(self):
+    if other.program_key == self.program_key:
       other._compiled, other._lock = self._compiled, self._lock
     return other
 
-  def shares_programs(self, other: "BucketSearch") -> bool:
-    """Whether what one compiles, the other has, too."""
-    return self._compiled is other._compiled
+  @functools.cached_property
+  def program_key(self) -> tuple[object, ...]:
+    """All that a compiled search depends on: what is static, and shapes and types of the rest."""
+    leaves, structure = jax.tree.flatten((self.params, self.trie))
+    return self.model, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
 
   @property
   def shapes(self) -> list[Shape]:
@@ -218,9 +221,3 @@ class BucketSearch:
 
     arrays = self.filled([], shape)
     return jax.jit(find).lower(self.params, self.trie, *arrays)
-
-
-def _abstract(search: BucketSearch) -> tuple[object, ...]:
-  """All that a compiled search depends on: what is static, and shapes and types of the rest."""
-  leaves, structure = jax.tree.flatten((search.params, search.trie))
-  return search.model, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

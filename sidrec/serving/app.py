@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sidrec.serving import v2
 from sidrec.serving.bodies import RequestError, parsed
 from sidrec.serving.explore import Explorer
 from sidrec.serving.openapi import document
@@ -23,7 +24,7 @@ from sidrec.serving.settings import Limits
 from sidrec.serving.web import page_files
 from sidrec.serving.web import routes as explorer_routes
 
-_OPEN = ("/healthz", "/readyz")  # without a token
+_OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # without a token
 _LONG = (  # what paths of metrics begin with, and how they are counted
   ("/v1/items/", "/v1/items/{id}"),
   ("/v1/codes/", "/v1/codes/{path}"),
@@ -65,15 +66,40 @@ def make_app(
 
 
 def _routes(service: Service, explorer: Explorer | None) -> Starlette:
+  changes = explorer is None or not explorer.read_only
+  routes = [
+    *_recommending(service),
+    *_items(service),
+    *(_changing(service) if changes else []),
+    *_watching(service, explorer),
+    *_inference_protocol(service),
+    *([] if explorer is None else explorer_routes(explorer, JSONText)),
+  ]
+  return Starlette(
+    routes=routes,
+    exception_handlers={
+      RequestError: _refuse,
+      404: lambda request, error: JSONText({"error": "there is no such path"}, 404),
+      405: _no_method,
+      500: lambda request, error: JSONText({"error": "something went wrong in the server"}, 500),
+    },
+  )
+
+
+def _recommending(service: Service) -> list[Route]:
   async def recommend(request: Request) -> Response:
     return JSONText(await service.recommend(parsed(await request.body())))
 
   async def explain(request: Request) -> Response:
     return JSONText(await service.explaining.explain(parsed(await request.body())))
 
-  async def events(request: Request) -> Response:
-    return JSONText(await service.append(parsed(await request.body())))
+  return [
+    Route("/v1/recommend", recommend, methods=["POST"]),
+    Route("/v1/explain", explain, methods=["POST"]),
+  ]
 
+
+def _items(service: Service) -> list[Route]:
   async def items(request: Request) -> Response:
     query, limit = _query(request, service.limits)
     return JSONText(await asyncio.to_thread(service.items, query, limit))
@@ -81,14 +107,25 @@ def _routes(service: Service, explorer: Explorer | None) -> Starlette:
   async def item(request: Request) -> Response:
     return JSONText(service.item(request.path_params["id"]))
 
+  async def catalogue(request: Request) -> Response:
+    return JSONText(service.catalogue.described())
+
+  return [
+    Route("/v1/items", items, methods=["GET"]),
+    Route("/v1/items/{id:path}", item, methods=["GET"]),
+    Route("/v1/catalogue", catalogue, methods=["GET"]),
+  ]
+
+
+def _changing(service: Service) -> list[Route]:
+  async def events(request: Request) -> Response:
+    return JSONText(await service.append(parsed(await request.body())))
+
   async def withdraw(request: Request) -> Response:
     return JSONText(await service.withdraw(request.path_params["id"]))
 
   async def bring_back(request: Request) -> Response:
     return JSONText(await service.bring_back(request.path_params["id"]))
-
-  async def catalogue(request: Request) -> Response:
-    return JSONText(service.catalogue.described())
 
   async def change(request: Request) -> Response:
     return JSONText(await service.change(parsed(await request.body())))
@@ -96,12 +133,21 @@ def _routes(service: Service, explorer: Explorer | None) -> Starlette:
   async def roll_back(request: Request) -> Response:
     return JSONText(await service.roll_back(parsed(await request.body())))
 
+  return [
+    Route("/v1/events", events, methods=["POST"]),
+    Route("/v1/items/{id:path}", withdraw, methods=["DELETE"]),
+    Route("/v1/items/{id:path}", bring_back, methods=["PUT"]),
+    Route("/v1/catalogue", change, methods=["POST"]),
+    Route("/v1/catalogue/rollback", roll_back, methods=["POST"]),
+  ]
+
+
+def _watching(service: Service, explorer: Explorer | None) -> list[Route]:
   async def health(request: Request) -> Response:
     return JSONText({"status": "alive"})
 
   async def ready(request: Request) -> Response:
-    if service.draining or not service.ready:
-      raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
+    _check_ready(service)
     return JSONText({"status": "ready"})
 
   async def metrics(request: Request) -> Response:
@@ -113,34 +159,50 @@ def _routes(service: Service, explorer: Explorer | None) -> Starlette:
     said = with_explain(document(service.limits, service.asker.search.beams))
     return JSONText(said if explorer is None else with_explorer(said, explorer))
 
-  changing = [
-    Route("/v1/events", events, methods=["POST"]),
-    Route("/v1/items/{id:path}", withdraw, methods=["DELETE"]),
-    Route("/v1/items/{id:path}", bring_back, methods=["PUT"]),
-    Route("/v1/catalogue", change, methods=["POST"]),
-    Route("/v1/catalogue/rollback", roll_back, methods=["POST"]),
+  return [
+    Route("/healthz", health),
+    Route("/readyz", ready),
+    Route("/metrics", metrics),
+    Route("/openapi.json", openapi),
   ]
-  return Starlette(
-    routes=[
-      Route("/v1/recommend", recommend, methods=["POST"]),
-      Route("/v1/explain", explain, methods=["POST"]),
-      Route("/v1/items", items, methods=["GET"]),
-      Route("/v1/items/{id:path}", item, methods=["GET"]),
-      Route("/v1/catalogue", catalogue, methods=["GET"]),
-      *([] if explorer is not None and explorer.read_only else changing),
-      *([] if explorer is None else explorer_routes(explorer, JSONText)),
-      Route("/healthz", health),
-      Route("/readyz", ready),
-      Route("/metrics", metrics),
-      Route("/openapi.json", openapi),
-    ],
-    exception_handlers={
-      RequestError: _refuse,
-      404: lambda request, error: JSONText({"error": "there is no such path"}, 404),
-      405: _no_method,
-      500: lambda request, error: JSONText({"error": "something went wrong in the server"}, 500),
-    },
-  )
+
+
+def _inference_protocol(service: Service) -> list[Route]:
+  async def server(request: Request) -> Response:
+    return JSONText(v2.server())
+
+  async def live(request: Request) -> Response:
+    return JSONText({"live": True})
+
+  async def ready(request: Request) -> Response:
+    _check_ready(service)
+    return JSONText({"ready": True})
+
+  async def model(request: Request) -> Response:
+    return JSONText(v2.model(service.asker.search.beams))
+
+  async def model_ready(request: Request) -> Response:
+    _check_ready(service)
+    return JSONText({"name": v2.MODEL, "ready": True})
+
+  async def infer(request: Request) -> Response:
+    body = parsed(await request.body())
+    answers = await service.recommend(v2.to_requests(body, service.limits))
+    return JSONText(v2.of_answers(body, answers))
+
+  return [
+    Route("/v2", server),
+    Route("/v2/health/live", live),
+    Route("/v2/health/ready", ready),
+    Route(f"/v2/models/{v2.MODEL}", model),
+    Route(f"/v2/models/{v2.MODEL}/ready", model_ready),
+    Route(f"/v2/models/{v2.MODEL}/infer", infer, methods=["POST"]),
+  ]
+
+
+def _check_ready(service: Service) -> None:
+  if service.draining or not service.ready:
+    raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
 
 
 def _refuse(request: Request, error: Exception) -> Response:
@@ -171,17 +233,17 @@ class Door:
   def __init__(self, app: ASGIApp, service: Service, token: str | None):
     """Takes what answers, and the token that requests must bring."""
     self._app, self._service, self._token = app, service, token
-    self._routes = {"/v1/recommend", "/v1/events", "/v1/items", "/metrics", "/openapi.json", *_OPEN}
-    self._routes |= {"/v1/explain", "/v1/about", "/v1/codes", "/v1/map", "/v1/baselines"}
+    self._routes = {
+      *("/v1/recommend", "/v1/events", "/v1/items", "/v1/catalogue", "/v1/catalogue/rollback"),
+      *("/v1/explain", "/v1/about", "/v1/codes", "/v1/map", "/v1/baselines"),
+      *("/v2", "/v2/models/sidrec", "/v2/models/sidrec/ready", "/v2/models/sidrec/infer"),
+      *("/metrics", "/openapi.json", *_OPEN),
+    }
     self._open = {*_OPEN}
 
   def open_pages(self, paths: Iterable[str]) -> None:
     """Lets everybody have the files of a page, who then has to know the token for its data."""
     self._open |= {*paths}
-    self._routes = {
-      *("/v1/recommend", "/v1/events", "/v1/items", "/v1/catalogue", "/v1/catalogue/rollback"),
-      *("/metrics", "/openapi.json", *_OPEN),
-    }
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     """One request."""

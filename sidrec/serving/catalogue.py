@@ -307,9 +307,11 @@ def _new_item(item: dict[str, Any], where: str, items: Items) -> NewItem:
 
 def _id_like(value: Id, where: str, items: Items) -> Id:
   """An id of the type of the run's ids."""
-  if items.ids_N.dtype == TEXT:
-    return str(value)
   text = str(value)
+  if text != text.strip():
+    raise RequestError(422, f"{where}.id has blanks around it")
+  if items.ids_N.dtype == TEXT:
+    return text
   number = int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else None
   if number is None or str(number) != text or abs(number) >= 1 << 63:
     raise RequestError(422, f"{where}.id is no whole number, as the ids of this run are")

@@ -53,33 +53,53 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
         "delete": operation("Takes an item out of all answers.", "Item", (404, 409)),
         "put": operation("Puts an item back into answers.", "Item", (404,)),
       },
-      "/v1/catalogue": {
-        "get": operation("The version that answers, and those before.", "Catalogue", ()),
-        "post": operation(
-          "Adds and removes items; answers that begin later are of the new version.",
-          "Changed",
-          (400, 409, 415, 422, 503),
-          body="Change",
-        ),
-      },
-      "/v1/catalogue/rollback": {
-        "post": operation(
-          "Goes back to the version before.",
-          "Changed",
-          (400, 409, 415, 422, 503),
-          body="Rollback",
-        )
-      },
+      **_catalogue(),
       "/healthz": {"get": operation("Whether the process is alive.", "Status", ())},
       "/readyz": {"get": operation("Whether requests are welcome.", "Status", (503,))},
       "/metrics": {"get": _text("Counters for Prometheus.")},
       "/openapi.json": {"get": operation("This document.", None, ())},
+      **_inference_protocol(),
     },
     "components": {
       "schemas": _schemas(limits, beams),
       "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     },
     "security": [{}, {"token": []}],
+  }
+
+
+def _catalogue() -> dict[str, Any]:
+  errors = (400, 409, 415, 422, 503)
+  return {
+    "/v1/catalogue": {
+      "get": operation("The version that answers, and those before.", "Catalogue", ()),
+      "post": operation(
+        "Adds and removes items; answers that begin later are of the new version.",
+        "Changed",
+        errors,
+        body="Change",
+      ),
+    },
+    "/v1/catalogue/rollback": {
+      "post": operation("Goes back to the version before.", "Changed", errors, body="Rollback")
+    },
+  }
+
+
+def _inference_protocol() -> dict[str, Any]:
+  """Routes of the Open Inference Protocol, whose schemas stand in its own document."""
+  infer = operation(
+    "As /v1/recommend, in tensors.", "Inferred", (400, 404, 415, 422, 503, 504), body="Inference"
+  )
+  return {
+    "/v2": {"get": operation("The server.", None, ())},
+    "/v2/health/live": {"get": operation("Whether the process is alive.", "Live", ())},
+    "/v2/health/ready": {"get": operation("Whether requests are welcome.", "Ready", (503,))},
+    "/v2/models/sidrec": {"get": operation("The tensors of the model.", None, ())},
+    "/v2/models/sidrec/ready": {
+      "get": operation("Whether requests are welcome.", "ModelReady", (503,))
+    },
+    "/v2/models/sidrec/infer": {"post": infer},
   }
 
 
@@ -136,7 +156,45 @@ ID = {"type": ["string", "integer"]}  # as answers give it
 
 
 def _schemas(limits: Limits, beams: int) -> dict[str, Any]:
-  return {**_bodies(limits, beams), **_answers(limits)}
+  return {**_bodies(limits, beams), **_answers(limits), **_tensors()}
+
+
+def _tensors() -> dict[str, Any]:
+  ready = {"ready": {"type": "boolean"}}
+  shape = many({"type": "integer", "minimum": 0})
+  given = _object(
+    ("name", "datatype", "shape", "data"),
+    name={"enum": ["user", "items", "titles", "forbidden", "allowed"]},
+    datatype={"enum": ["BYTES", "INT64"]},
+    shape=shape,
+    data={"type": "array"},
+    parameters={"type": "object", "maxProperties": 0},
+  )
+  options = _object(
+    (), k={"type": "integer"}, exclude_seen={"type": "boolean"}, temperature={"type": "number"}
+  )
+  wanted = _object(
+    ("name",),
+    name={"enum": ["ids", "titles", "scores", "count"]},
+    parameters={"type": "object", "maxProperties": 0},
+  )
+  found = whole(name=TEXT, datatype=TEXT, shape=shape, data={"type": "array"})
+  return {
+    "Live": whole(live={"type": "boolean"}),
+    "Ready": whole(**ready),
+    "ModelReady": whole(name=TEXT, **ready),
+    "Inference": _object(
+      ("inputs",), id=TEXT, parameters=options, inputs=many(given, 5), outputs=many(wanted)
+    ),
+    "Inferred": _object(
+      ("model_name", "model_version", "parameters", "outputs"),
+      model_name=TEXT,
+      model_version=TEXT,
+      id=TEXT,
+      parameters=whole(catalogue=TEXT),
+      outputs=many(found),
+    ),
+  }
 
 
 def many(schema: dict[str, Any], most: int | None = None) -> dict[str, Any]:

@@ -12,7 +12,10 @@ from sidrec.search.likelihood import item_paths, likelihood_scores
 from sidrec.serving.snapshot import Snapshot
 
 SAMPLE = 16  # stored histories that are searched
-_APART = {"float32": 1e-3, "bfloat16": 0.2}  # of a score of the search and the likelihood, in nats
+# How far apart a score of the search and of the likelihood may be, in nats and in parts of itself;
+# accelerators multiply float32 with fewer bits.
+_APART = {"float32": 1e-3, "bfloat16": 0.2}
+_APART_ELSEWHERE = 0.1
 
 
 class InvalidCatalogueError(ValueError):
@@ -24,20 +27,20 @@ class Validator:
 
   def __init__(self) -> None:
     """Has compiled nothing yet."""
-    self._like: Snapshot | None = None
+    self._key: tuple[object, ...] = ()  # of the search that it was compiled for
     self._scores: jax.stages.Compiled | None = None
 
   def compile(self, snapshot: Snapshot) -> None:
     """Compiles what checks such a snapshot, unless it was compiled for one of the same shapes."""
     search = snapshot.search
-    if self._like is not None and self._like.search.shares_programs(search):
+    if self._key == search.program_key:
       return
     scores = functools.partial(likelihood_scores, search.model, search.search_config)
     history_BxS = search.filled([], _shape(snapshot))[0]
     path_NxLp1 = np.zeros((search.trie.num_items, search.trie.num_levels + 1), np.int32)
     arguments = search.params, search.trie, path_NxLp1, history_BxS, np.zeros(SAMPLE, np.int32)
     self._scores = jax.jit(scores).lower(*arguments).compile()
-    self._like = snapshot
+    self._key = search.program_key
 
   def check(self, snapshot: Snapshot, before: Snapshot | None = None) -> None:
     """Checks a snapshot: what it consists of, what it finds, and how it scores that.
@@ -70,17 +73,19 @@ class Validator:
       return
     bare = [question._replace(listed_J=np.zeros(0, np.int32)) for question, _ in pairs]
     history_BxS = search.filled(bare, _shape(snapshot))[0]
-    table, apart = item_paths(search.trie), []
+    table, apart, size_B = item_paths(search.trie), [], np.ones(len(pairs))
     for at in (0, -1):
       item_B, score_B = (np.array([getattr(f, x)[at] for _, f in pairs]) for x in Found._fields)
       filled_B = np.zeros(SAMPLE, np.int32)
       filled_B[: len(pairs)] = item_B
       made_B = self._scores(search.params, search.trie, table, history_BxS, filled_B)
       apart.append(np.asarray(made_B)[: len(pairs)] - score_B)
+      size_B = np.maximum(size_B, np.abs(score_B))
     if item_weight(search.model.config, search.search_config):
       apart = [apart[1] - apart[0]]  # scores of the item head have any zero
-    worst = float(np.max(np.abs(apart)))
-    if not worst <= _APART[search.model.config.dtype]:
+    worst = float(np.max(np.abs(apart) / size_B))
+    dtype, on_cpu = search.model.config.dtype, jax.default_backend() == "cpu"
+    if not worst <= (_APART[dtype] if on_cpu else max(_APART[dtype], _APART_ELSEWHERE)):
       raise InvalidCatalogueError(f"scores of the search are {worst:.3g} from the likelihood")
 
 

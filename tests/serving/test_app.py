@@ -8,7 +8,7 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from json_bodies import BODIES
+from json_bodies import BODIES, CHANGES
 from tiny import ROWS
 
 from sidrec.serving.app import make_app
@@ -268,8 +268,9 @@ def test_the_document_names_every_route_and_its_schemas(served):
   assert said == json.loads(json.dumps(with_explain(document(service.limits, 20))))
   assert {*said["paths"]} == {
     *("/v1/recommend", "/v1/explain", "/v1/events", "/v1/items", "/v1/items/{id}"),
-    *("/v1/recommend", "/v1/events", "/v1/items", "/v1/items/{id}"),
     *("/v1/catalogue", "/v1/catalogue/rollback"),
+    *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/sidrec"),
+    *("/v2/models/sidrec/ready", "/v2/models/sidrec/infer"),
     *("/healthz", "/readyz", "/metrics", "/openapi.json"),
   }
   used = {*re.findall(r"#/components/schemas/(\w+)", json.dumps(said))}
@@ -284,3 +285,17 @@ def test_no_body_breaks_the_server(served, body, path):
     "POST", path, content=content, headers={"Content-Type": "application/json"}
   )
   assert response.status_code in (200, 400, 404, 422), response.text
+
+
+@settings(max_examples=60, deadline=None)
+@given(CHANGES, st.sampled_from(["", "/rollback"]), st.booleans())
+def test_no_change_breaks_the_server(served, change, path, from_base):
+  service, client = served
+  now = service.catalogue.described()
+  if from_base:
+    change = {**change, "base": now["version"], "remove": [*range(99)]}
+  headers = {"Content-Type": "application/json"}
+  content = json.dumps(change).encode()
+  response = client.call("POST", f"/v1/catalogue{path}", content=content, headers=headers)
+  assert response.status_code in (400, 409, 422), response.text
+  assert service.catalogue.described() == now

@@ -251,3 +251,5 @@ def test_hosts_that_others_reach_need_a_token(tmp_path, capsys):
   assert read_token(str(path)) == "0123456789abcdef"
   assert main([f"--workdir={tmp_path}"]) == 1
   assert "there is no run in" in capsys.readouterr().err
+  assert main([f"--workdir={tmp_path}", "--room=-1"]) == 1
+  assert "--room=-1; give 0 or more" in capsys.readouterr().err

@@ -10,6 +10,7 @@ is made here, by `sidrec.models.transfer`; a search refuses parameters of anothe
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -26,25 +27,27 @@ def with_room(trie: Trie, items: int | None = None) -> Trie:
 
   Args:
     trie: with room already, or without.
-    items: so many new ones fit at least, unless a prefix gets more children than the most that any
-      has now and an eighth; or, in a trie without nodes for tails, many tails need nodes at once.
-      A search looks at all children that there is room for, so that is a multiple of 8. None for
-      a power of two of children, and as many items and nodes as powers of two give.
+    items: so many new ones fit at least, unless they crowd below one prefix: there is room for an
+      eighth more children than any prefix has now, or for four times as many as new ones spread
+      like those that are there would need; or unless, in a trie without nodes for tails, many tails
+      need nodes at once. A search looks at all children that there is room for, so that is a
+      multiple of 8. None for a power of two of children, and as many items and nodes as powers of
+      two give.
 
   Raises:
     ValueError: for a negative number.
   """
   if items is not None and items < 0:
     raise ValueError(f"room for {items} items; give 0 or more")
-  on_host, fine = jax.tree.map(np.asarray, trie), items is not None
-  items = items or 0
+  on_host, used, new = jax.tree.map(np.asarray, trie), int(trie.used), items or 0
+  more, most = max(1 / 8, 4 * new / used), 1 << trie.codes_NxL.bits
   fan_outs = tuple(
-    min(1 << trie.codes_NxL.bits, -(-most * 9 // 64) * 8) if fine else _room(most)
-    for most in trie.fan_outs
+    _room(now) if items is None else min(most, math.ceil(now * (1 + more) / 8) * 8)
+    for now in trie.fan_outs
   )
   sizes = _Sizes(
-    max(_room(int(trie.used) + items), trie.num_items),
-    _room(trie.first_row_node + items * _nodes_each(trie)),
+    max(_room(used + new), trie.num_items),
+    _room(trie.first_row_node + new * _nodes_each(trie)),
     tuple(map(max, fan_outs, trie.fan_outs)),
   )
   return jax.tree.map(jnp.asarray, _padded(on_host, sizes, trie.origin, _codes(trie)))

@@ -94,6 +94,8 @@ def test_room_for_some_items_takes_them_in_the_same_shapes(items):
 def test_room_for_children_is_a_multiple_of_8():
   codes = np.stack(np.unravel_index(np.arange(34 * 10), (34, 10)), axis=1)
   assert with_room(build_trie(codes, codebook_size=128), 0).fan_outs == (40, 16)
+  assert with_room(build_trie(codes, codebook_size=128), 34).fan_outs == (48, 16)
+  assert with_room(build_trie(codes, codebook_size=128), 680).fan_outs == (128, 96)
   assert with_room(build_trie(codes, codebook_size=128)).fan_outs == (64, 16)
 
 

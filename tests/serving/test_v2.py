@@ -1,0 +1,152 @@
+"""The Open Inference Protocol: the same answers in tensors."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from json_bodies import JSON
+
+from sidrec.serving.v2 import MISSING
+
+INFER = "/v2/models/sidrec/infer"
+
+
+def tensor(name, shape, data, datatype="BYTES", **more):
+  return {"name": name, "datatype": datatype, "shape": shape, "data": data, **more}
+
+
+def inferred(client, *inputs, **more):
+  return client.call("POST", INFER, json={"inputs": list(inputs), **more})
+
+
+def outputs(response):
+  assert response.status_code == 200, response.text
+  return {one["name"]: one for one in response.json()["outputs"]}
+
+
+def rows(output):
+  count, width = output["shape"]
+  return [output["data"][at * width : (at + 1) * width] for at in range(count)]
+
+
+def answers(client, *requests):
+  return client.recommend(*requests).json()
+
+
+@pytest.mark.parametrize(
+  ("given_tensor", "requests"),
+  [
+    (tensor("items", [2, 3], ["1", "2", "3", "4", "", ""]), [[1, 2, 3], [4]]),
+    (tensor("items", [2, 3], [[1, 2, 3], [4, -1, -1]], "INT64"), [[1, 2, 3], [4]]),
+    (tensor("items", [1, 0], []), [[]]),
+  ],
+)
+def test_tensors_of_items_get_the_answers_of_lists(served, given_tensor, requests):
+  _, client = served
+  response = inferred(client, given_tensor, id="a1", parameters={"k": 5, "temperature": 2.0})
+  found = outputs(response)
+  expected = answers(client, *({"items": items, "k": 5, "temperature": 2.0} for items in requests))
+  assert response.json()["parameters"] == {"catalogue": expected["catalogue"]}
+  assert (response.json()["id"], response.json()["model_name"]) == ("a1", "sidrec")
+  lists = [result["items"] for result in expected["results"]]
+  assert rows(found["ids"]) == [[str(item["id"]) for item in items] for items in lists]
+  assert rows(found["titles"]) == [[item["title"] for item in items] for items in lists]
+  for mine, items in zip(rows(found["scores"]), lists, strict=True):
+    assert mine == pytest.approx([item["score"] for item in items], abs=1e-4)
+  assert found["count"] == {
+    **{"name": "count", "datatype": "INT64"},
+    **{"shape": [len(lists)], "data": [5] * len(lists)},
+  }
+
+
+def test_users_titles_and_lists(served):
+  _, client = served
+  found = outputs(inferred(client, tensor("user", [2, 1], [3, 4], "INT64")))
+  expected = answers(client, {"user": 3}, {"user": 4})["results"]
+  assert rows(found["ids"]) == [[str(item["id"]) for item in one["items"]] for one in expected]
+  found = outputs(
+    inferred(
+      client,
+      tensor("titles", [2, 1], ["Twin", "thing 3"]),
+      tensor("allowed", [2, 3], [5, 6, 7, 8, -1, -1], "INT64"),
+      tensor("forbidden", [2, 1], [5, -1], "INT64"),
+      outputs=[{"name": "ids"}, {"name": "scores"}],
+    )
+  )
+  assert [*found] == ["ids", "scores"]
+  assert [{*row} for row in rows(found["ids"])] == [{"6", "7"}, {"8", ""}]
+  assert rows(found["ids"])[1] == ["8", ""]
+  assert rows(found["scores"])[1][1] == MISSING
+
+
+def test_metadata_and_health(served, monkeypatch):
+  service, client = served
+  assert client.call("GET", "/v2").json()["name"] == "sidrec"
+  assert client.call("GET", "/v2/health/live").json() == {"live": True}
+  assert client.call("GET", "/v2/health/ready").json() == {"ready": True}
+  ready = client.call("GET", "/v2/models/sidrec/ready").json()
+  assert ready == {"name": "sidrec", "ready": True}
+  described = client.call("GET", "/v2/models/sidrec").json()
+  assert [one["name"] for one in described["outputs"]] == ["ids", "titles", "scores", "count"]
+  assert described["parameters"] == {"most_results": 20}
+  assert client.call("GET", "/v2/models/other").status_code == 404
+  monkeypatch.setattr(service, "draining", True)
+  assert client.call("GET", "/v2/health/ready").status_code == 503
+  assert client.call("GET", "/v2/models/sidrec/ready").status_code == 503
+
+
+ITEMS = tensor("items", [1, 1], ["1"])
+
+
+@pytest.mark.parametrize(
+  ("body", "words"),
+  [
+    ({}, "inputs is no list"),
+    ({"inputs": []}, "exactly one of user, items, titles"),
+    ({"inputs": [ITEMS, tensor("user", [1], ["3"])]}, "exactly one of user, items, titles"),
+    ({"inputs": [ITEMS, ITEMS]}, "each given once"),
+    ({"inputs": [tensor("age", [1], ["1"])]}, "inputs[0].name is none of"),
+    ({"inputs": [tensor("items", [1], ["1"])]}, "has 1 dimensions and not 2"),
+    ({"inputs": [tensor("items", [1, 2], ["1"])]}, "holds 1 values, and its shape 2"),
+    ({"inputs": [tensor("items", [1, -1], ["1"])]}, "shape is no list of whole numbers"),
+    ({"inputs": [tensor("items", [1, 1], [1])]}, "holds other values than BYTES"),
+    ({"inputs": [tensor("items", [1, 1], [True], "INT64")]}, "holds other values than INT64"),
+    ({"inputs": [tensor("items", [1, 1], [1.0], "FP32")]}, "neither BYTES nor, for ids, INT64"),
+    ({"inputs": [tensor("titles", [1, 1], [1], "INT64")]}, "neither BYTES nor, for ids, INT64"),
+    ({"inputs": [tensor("items", [2, 1], [["1"], "2"])]}, "mixes values and lists"),
+    ({"inputs": [tensor("items", [1, 1], [[["1"]]])]}, "nested too deeply"),
+    ({"inputs": [tensor("items", [65, 0], [])]}, "give at most 64"),
+    ({"inputs": [{**ITEMS, "parameters": {"binary_data_size": 3}}]}, "no extension is known"),
+    ({"inputs": [ITEMS, tensor("allowed", [2, 1], ["1", "2"])]}, "the number of requests"),
+    ({"inputs": [ITEMS], "parameters": {"beams": 3}}, "there are k, exclude_seen, temperature"),
+    ({"inputs": [ITEMS], "parameters": {"k": 99}}, "this run finds at most 20"),
+    ({"inputs": [ITEMS], "outputs": [{"name": "logits"}]}, "none of ids, titles, scores, count"),
+    ({"inputs": [ITEMS], "outputs": []}, "leave it out for all"),
+    ({"inputs": [ITEMS], "id": 3}, "id is no text"),
+    ({"inputs": [ITEMS], "more": 3}, "there are id, parameters, inputs, outputs"),
+  ],
+)
+def test_what_makes_no_sense_is_refused(served, body, words):
+  response = served[1].call("POST", INFER, json=body)
+  assert response.status_code == 422, response.text
+  assert words in response.json()["error"]
+
+
+TENSOR = st.fixed_dictionaries(
+  {
+    "name": st.sampled_from(["items", "user", "titles", "allowed"]) | JSON,
+    "datatype": st.sampled_from(["BYTES", "INT64"]) | JSON,
+    "shape": st.lists(st.integers(-1, 3), max_size=3) | JSON,
+    "data": st.lists(st.integers() | st.text(max_size=3), max_size=4) | JSON,
+  }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(TENSOR, max_size=2) | JSON, JSON)
+def test_no_tensor_breaks_the_server(served, inputs, more):
+  content = json.dumps({"inputs": inputs, "parameters": more}).encode()
+  headers = {"Content-Type": "application/json"}
+  response = served[1].call("POST", INFER, content=content, headers=headers)
+  assert response.status_code in (200, 400, 404, 422), response.text
