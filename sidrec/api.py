@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Unpack, overload
 
 import jax
+import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
@@ -24,10 +26,14 @@ from sidrec.estimators.estimators import (
   ProductQuantization,
   ResidualKMeans,
 )
+from sidrec.export.bundle import Finished, write_bundle
+from sidrec.export.finished import load_finished
+from sidrec.export.programs import Searched
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.run.answers import Answer, Id, Options, Recommended
 from sidrec.run.ask import Asker, listed, wanted_of
 from sidrec.run.config_file import load_config
+from sidrec.run.generations import Chain
 from sidrec.run.given_data import given_data
 from sidrec.run.load import trained_of
 from sidrec.run.prepare import load_prepared
@@ -81,6 +87,7 @@ class TrainedRun:
   model: SemanticIDModel
   params: dict
   trie: Trie
+  workdir: epath.Path | None = None  # the folder that it was loaded from
 
   @property
   def search(self) -> SearchConfig:
@@ -191,6 +198,29 @@ class TrainedRun:
       key=key,
     )
 
+  def export(self, folder: PathLike) -> None:
+    """Writes a bundle: the search for cpu, cuda and tpu, which runs without sidrec.
+
+    Args:
+      folder: local; takes the place of a bundle that is there, and of nothing else.
+
+    Raises:
+      FileExistsError, ValueError: as `export.bundle.write_bundle` does; or if the run's folder has
+        changed since it was loaded.
+    """
+    write_bundle(folder, self._finished())
+
+  def _finished(self) -> Finished:
+    """The run, with its tokenizer and its evaluation where it was loaded from a folder."""
+    searched = Searched(self.model, self.params, self.trie, self.search)
+    if self.workdir is None:
+      return Finished(self.config, self.dataset, self.ids, searched)
+    found = load_finished(self.config, self.workdir)
+    same = jax.tree.map(np.array_equal, found.searched.params, self.params)
+    if not np.array_equal(found.ids.codes, self.ids.codes) or not jax.tree.all(same):
+      raise ValueError(f"{self.workdir} was trained anew since it was loaded; load it again")
+    return found
+
   def encode(self, history_BxS: Any) -> EncoderOutput:
     """The encoder's output for histories, which `beam_search` starts from."""
     return encode(self.params, self.trie, history_BxS, model=self.model)
@@ -227,7 +257,13 @@ def load(workdir: PathLike) -> TrainedRun:
   """
   config = load_config(workdir)
   chain = find(TRAIN, config, as_path(workdir))
-  return TrainedRun(config, load_prepared(chain), *trained_of(config, chain))
+  return _trained_run(config, chain, workdir)
+
+
+def _trained_run(config: RunConfig, chain: Chain, workdir: PathLike) -> TrainedRun:
+  return TrainedRun(
+    config, load_prepared(chain), *trained_of(config, chain), workdir=as_path(workdir)
+  )
 
 
 def fit(
@@ -260,4 +296,4 @@ def fit(
   else:
     settings = run_config(given_data(data, items, as_path(workdir), config or custom_config()))
   chain = run_to("train", settings, workdir)
-  return TrainedRun(settings, load_prepared(chain), *trained_of(settings, chain))
+  return _trained_run(settings, chain, workdir)

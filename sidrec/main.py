@@ -10,13 +10,16 @@ from ml_collections import ConfigDict
 
 from sidrec import flags
 from sidrec.cold_start.measure import cold_start
+from sidrec.export.finished import export
 from sidrec.parallel import hosts, preemption
 from sidrec.run import recommend
 from sidrec.run.seeds import evaluate_seeds
 from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.training.profile import enable_compilation_cache
 
-flags.define(["all", *STAGES, "cold_start", "recommend", "status"], [*STAGES, "cold_start"])
+flags.define(
+  ["all", *STAGES, "cold_start", "recommend", "export", "status"], [*STAGES, "cold_start"]
+)
 
 
 def main(_) -> None:
@@ -59,6 +62,8 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
       print(status_text(config, workdir))
     case "recommend":
       recommend.answer(config, workdir, flags.request())
+    case "export":
+      export(config, workdir, flags.FLAGS.format, flags.FLAGS.output)
     case "cold_start":
       cold_start(config, workdir, manner)
     case "evaluate":

@@ -20,6 +20,7 @@ ROOMS = [
   "run",
   "cold_start",
   "config",
+  "export",
   "api",
   "serving",
   "__init__",
