@@ -11,6 +11,7 @@ semantic_ids.json    the map of semantic IDs, with the tokenizer that encodes ne
 
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,9 +82,12 @@ def write_bundle(folder: PathLike, finished: Finished) -> dict[str, Any]:
 
   Raises:
     FileExistsError: if the folder holds anything else than a bundle.
+    ModuleNotFoundError: without the package flatbuffers.
     ValueError: for a model that reads times or ratings, parts that do not belong together, several
       processes, or a program that does not find the same items as the search of the run.
   """
+  if importlib.util.find_spec("flatbuffers") is None:
+    raise ModuleNotFoundError("a bundle needs flatbuffers: pip install sidrec[export]")
   if jax.process_count() > 1:
     raise ValueError("a bundle is written by one process; start --mode=export alone")
   check_items_alone(finished.searched.model)

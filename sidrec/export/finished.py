@@ -36,7 +36,9 @@ def load_finished(config: RunConfig | ConfigDict, workdir: PathLike) -> Finished
   return Finished(config, dataset, ids, searched, _evaluation(config, workdir, chain))
 
 
-def export(config: RunConfig | ConfigDict, workdir: PathLike, format: str, output: str) -> None:
+def export(
+  config: RunConfig | ConfigDict, workdir: PathLike, format: str, output: str | None
+) -> None:
   """Hands a finished run over, in a folder, and says what is in it.
 
   Raises:

@@ -23,6 +23,8 @@ from sidrec.search.buckets import Found
 
 HISTORIES = [ROWS[n % 60][: n % 9] for n in range(20)]
 
+pytest.importorskip("flatbuffers")
+
 
 def opened(folder):
   return consumer_of(folder).Bundle(folder)
