@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Unpack, overload
 
 import jax
+import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -25,6 +26,9 @@ from sidrec.estimators.estimators import (
   ProductQuantization,
   ResidualKMeans,
 )
+from sidrec.export.bundle import Finished, write_bundle
+from sidrec.export.finished import load_finished
+from sidrec.export.programs import Searched
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
 from sidrec.run.ask import Asker, Reading, listed, wanted_of
@@ -219,6 +223,29 @@ class TrainedRun:
       search=self.search,
       key=key,
     )
+
+  def export(self, folder: PathLike) -> None:
+    """Writes a bundle: the search for cpu, cuda and tpu, which runs without sidrec.
+
+    Args:
+      folder: local; takes the place of a bundle that is there, and of nothing else.
+
+    Raises:
+      FileExistsError, ValueError: as `export.bundle.write_bundle` does; or if the run's folder has
+        changed since it was loaded.
+    """
+    write_bundle(folder, self._finished())
+
+  def _finished(self) -> Finished:
+    """The run, with its tokenizer and its evaluation where it was loaded from a folder."""
+    searched = Searched(self.model, self.params, self.trie, self.search)
+    if self.workdir is None:
+      return Finished(self.config, self.dataset, self.ids, searched)
+    found = load_finished(self.config, self.workdir)
+    same = jax.tree.map(np.array_equal, found.searched.params, self.params)
+    if not np.array_equal(found.ids.codes, self.ids.codes) or not jax.tree.all(same):
+      raise ValueError(f"{self.workdir} was trained anew since it was loaded; load it again")
+    return found
 
   def encode(self, history_BxS: Any) -> EncoderOutput:
     """The encoder's output for histories, which `beam_search` starts from."""
