@@ -14,6 +14,7 @@ from sidrec.data.sources.build import build, item_table
 from sidrec.models import recommender
 from sidrec.models.inputs import example_events
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
+from sidrec.trainers.recommender import likelihood_method
 
 
 def make_histories(rows):
@@ -105,7 +106,7 @@ def init_params(model, trie, path, scale=1.0):
   """
   history = jnp.zeros((1, model.config.input_length), jnp.int32)
   target = history if model.config.setting == "dense" else history[:, :1]
-  method = "joint_log_likelihood" if model.config.item_head else "log_likelihood"
+  method = likelihood_method(model.config)
   history = example_events(history, model.config)
   init = lambda key: model.init(key, history, target, trie, path, method=method)
   rng = np.random.default_rng(0)

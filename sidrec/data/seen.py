@@ -29,3 +29,8 @@ def seen_items(histories: Histories) -> SeenItems:
   counts_U = np.bincount(user_S, minlength=histories.num_users)
   offsets_Up1 = np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64)
   return SeenItems(offsets_Up1, item_S.astype(np.int32))
+
+
+def has_repeats(histories: Histories) -> bool:
+  """Whether any user has met an item more than once."""
+  return len(seen_items(histories).item_S) < len(histories.item_T)

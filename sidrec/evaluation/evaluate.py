@@ -10,6 +10,7 @@ from sidrec.data.seen import SeenItems, seen_items
 from sidrec.evaluation.details import Lists, lists_of
 from sidrec.evaluation.metrics import (
   COVERAGE_AT,
+  calibration_error,
   coverage,
   per_user_metrics,
   rank_in_list,
@@ -81,17 +82,32 @@ def evaluate(
   held_out: HeldOut,
   num_items: int,
   num_results: int,
+  *,
+  calibrated: bool = False,
 ) -> Evaluation:
   """Evaluates a recommender on every user, with seen items masked and unmasked.
 
-  Arguments and errors are those of `evaluate_users`.
+  Arguments and errors are those of `evaluate_users`. If scores are log probabilities, as
+  `calibrated` says, the means hold ece@1, the calibration error of each list's first result.
   """
   users_U = np.arange(held_out.histories.num_users)
   measured = {}
   for way, seen in {"masked": seen_items(held_out.histories), "unmasked": None}.items():
     lists = recommend_users(params, held_out.histories, users_U, seen)
     measured[way] = measure_lists(lists, held_out.target_U, num_items, num_results)
+    if calibrated:
+      measured[way].means.update(_first_calibration(lists, held_out.target_U))
   return Evaluation.of(measured)
+
+
+def _first_calibration(lists: Recommendations, target_U: np.ndarray) -> dict[str, float]:
+  """ece@1 over the lists that hold anything; nothing if none does."""
+  item_UxK, score_UxK, valid_UxK = map(np.asarray, lists)
+  at_U = np.flatnonzero(valid_UxK[:, 0])
+  if not len(at_U):
+    return {}
+  hit_U = item_UxK[at_U, 0] == target_U[at_U]
+  return {"ece@1": calibration_error(np.exp(score_UxK[at_U, 0]), hit_U)}
 
 
 def measure_lists(

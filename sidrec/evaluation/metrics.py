@@ -13,6 +13,7 @@ import numpy as np
 RECALL_AT = (1, 5, 10, 20)
 NDCG_AT = (5, 10, 20)
 COVERAGE_AT = 10
+CALIBRATION_BINS = 15
 
 
 def rank_in_list(item_UxK: np.ndarray, valid_UxK: np.ndarray, target_U: np.ndarray) -> np.ndarray:
@@ -78,3 +79,21 @@ def coverage(
   """The share of the catalogue that some user sees among the first k valid results."""
   shown_UxK = valid_UxK & (np.cumsum(valid_UxK, axis=1) <= k)
   return len(np.unique(item_UxK[shown_UxK])) / num_items
+
+
+def calibration_error(p_U: np.ndarray, hit_U: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
+  """The expected calibration error of what was predicted with these probabilities.
+
+  Σ_b n_b / U · |mean p in bin b - share of hits in bin b| (Guo et al., ICML 2017,
+  arXiv:1706.04599). Bins hold equally many predictions, in the order of their p, because most are
+  small: of bins of equal width, the first would hold nearly all.
+
+  Args:
+    p_U: float [U], at least one.
+    hit_U: bool [U], what came true.
+    bins: their number; with fewer predictions, each has a bin of its own.
+  """
+  order_U = np.argsort(p_U, kind="stable")
+  gap_U = np.asarray(p_U, np.float64)[order_U] - np.asarray(hit_U)[order_U]
+  parts = np.array_split(gap_U, min(bins, len(gap_U)))
+  return float(sum(abs(part.sum()) for part in parts) / len(gap_U))

@@ -1,7 +1,7 @@
 """What exactly is measured: the facts that one needs to read a result."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +41,11 @@ class Protocol(NamedTuple):
     "item of equal score"
   )
   cold: str = "cold targets stay in the means; a baseline misses all of them"
+  calibration: str = (
+    "ece@1 in evaluation.json is the expected calibration error of the probability of each list's "
+    "first result, in 15 bins of as many users each; baselines have none, their scores are no "
+    "probabilities"
+  )
   request_time: str = ""  # whether models know when a target was met; empty if none reads times
 
 
@@ -58,6 +63,14 @@ REQUEST_TIMES = {
 }
 
 
+NO_PROBABILITIES = "sidrec has none either, because its scores are weighted sums that only rank"
+
+
+def are_probabilities(item_weight: float, level_weights: Sequence[float]) -> bool:
+  """Whether a search with these weights scores items by log p(item | history)."""
+  return not item_weight and all(weight == 1 for weight in level_weights)
+
+
 def request_times(of_system: Mapping[str, str]) -> str:
   """The fact on request times, from 'known', 'unknown' or '' (reads no times) of each system."""
   return "; ".join(f"{name}: {REQUEST_TIMES[kind]}" for name, kind in of_system.items() if kind)
@@ -70,6 +83,7 @@ def protocol_of(
   tie_seed: int = -1,
   item_weight: float = 0.0,
   *,
+  level_weights: Sequence[float] = (),
   sasrec: bool = False,
 ) -> Protocol:
   """The protocol of an evaluation on a data set, with its cold and its tied targets counted.
@@ -80,6 +94,7 @@ def protocol_of(
     num_beams: width of the search.
     tie_seed: of the order of equal times, see `shuffle_ties`; -1 for the order of the file.
     item_weight: of the item head's scores, see `beam.search`.
+    level_weights: of the levels' log p in scores; empty for 1 each.
     sasrec: whether SASRec is among the systems.
 
   Raises:
@@ -103,6 +118,8 @@ def protocol_of(
   if item_weight:
     of_beams = f"{item_weight:g} × the item head's score of each item that the beams found"
     facts["scores"] = f"{defaults['scores']} + {of_beams}"
+  if not are_probabilities(item_weight, level_weights):
+    facts["calibration"] = f"{defaults['calibration']}; {NO_PROBABILITIES}"
   return Protocol(
     dataset.name,
     dataset.histories.num_users,
@@ -131,6 +148,7 @@ def facts_of(protocol: Protocol) -> dict[str, str]:
     "seen items": p.masking,
     "time ties": f"{p.time_ties}; another order would replace {tied} of the targets",
     "score ties": p.score_ties,
+    "calibration": p.calibration,
     **({"times": p.request_time} if p.request_time else {}),
     "cold targets": f"{cold}; {p.cold}",
   }

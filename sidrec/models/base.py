@@ -28,6 +28,7 @@ from sidrec.models.encoder import EncoderBlock
 from sidrec.models.inputs import EventInputs, added
 from sidrec.models.layers import AbsorbedKeyValues, KeyValues, Norm
 from sidrec.models.positions import RelativeBias, positions
+from sidrec.models.repeats import Had, HistoryScores, without_had
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 
 TABLE_INIT = nn.initializers.normal(0.02)
@@ -41,6 +42,7 @@ class EncoderOutput(NamedTuple):
   last_BxD: jax.Array  # the encoder's state after the newest item; unused in the tiger setting
   cross: tuple[KeyValues | AbsorbedKeyValues, ...]  # what each decoder layer attends to
   mask_BxS: jax.Array  # which encoder states are real
+  again: HistoryScores | None = None  # where items of the history have a share of their own
 
 
 class SemanticIDModel(nn.Module):
@@ -136,7 +138,11 @@ class SemanticIDModel(nn.Module):
     """log p(each level of the target | history, levels before): float32 [B, Q, L].
 
     Targets may be NO_ITEM: their values mean nothing. `segment_BxS` is as in `encode_states`.
+
+    Raises:
+      ValueError: for a model with repeats, where this is not log p; see `mixed_log_likelihood`.
     """
+    self._check_no_repeats()
     states, visible = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
     return self.target_log_likelihood(states, visible, target_BxQ, trie, path_NxLp1, train)
 
@@ -179,8 +185,13 @@ class SemanticIDModel(nn.Module):
     trie: Trie,
     path_NxLp1: jax.Array,
     train: bool = False,
+    had: Had | None = None,
   ) -> jax.Array:
-    """What `log_likelihood` returns, from the output of `encode_states`."""
+    """What `log_likelihood` returns, from the output of `encode_states`.
+
+    With `had`, p is that among the items that were not had before a target. Targets that were had
+    get a finite number that means nothing.
+    """
     target_BxQ = jnp.maximum(target_BxQ, 0)
     start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, self.config.width))
     if self.causal:
@@ -189,7 +200,7 @@ class SemanticIDModel(nn.Module):
     hidden_BxQxLxD = self.decode(
       states, start_BxQxD, codes_BxQxL, visible, train, causal=self.causal
     )
-    return self.level_log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie)
+    return self.level_log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie, had)
 
   def decode(
     self,
@@ -216,6 +227,7 @@ class SemanticIDModel(nn.Module):
     codes_BxQxL: jax.Array,
     path_BxQxLp1: jax.Array,
     trie: Trie,
+    had: Had | None = None,
   ) -> jax.Array:
     """log p of the target's token at each level: float32 [B, Q, L].
 
@@ -224,26 +236,31 @@ class SemanticIDModel(nn.Module):
       codes_BxQxL: the targets' semantic IDs.
       path_BxQxLp1: the targets' trie nodes, root to leaf.
       trie: the catalogue.
+      had: as in `target_log_likelihood`; needs the softmax over real continuations.
     """
     constrained = self.config.constrained_softmax
     log_likelihood = self._over_children if constrained else self._over_codes
     levels = [
-      log_likelihood(hidden_BxQxLxD[:, :, level], codes_BxQxL, path_BxQxLp1, level, trie)
+      log_likelihood(hidden_BxQxLxD[:, :, level], codes_BxQxL, path_BxQxLp1, level, trie, had)
       for level in range(self.sizes.num_levels)
     ]
     return jnp.stack(levels, axis=-1)
+
+  def _check_no_repeats(self) -> None:
+    if self.config.repeats:
+      raise ValueError("model.repeats shares log p out; use mixed_log_likelihood")
 
   def _level_bias(self) -> jax.Array | None:
     relative = self.config.positions == "relative"
     return self.decoder_bias(self.sizes.num_levels) if relative else None
 
-  def _over_codes(self, hidden_BxQxD, codes_BxQxL, path_BxQxLp1, level, trie):
+  def _over_codes(self, hidden_BxQxD, codes_BxQxL, path_BxQxLp1, level, trie, had):
     """log p(token) by a softmax over all codes of the level: [B, Q]."""
-    del path_BxQxLp1, trie
+    del path_BxQxLp1, trie, had
     logp_BxQxV = self.code_logits(hidden_BxQxD, level)
     return jnp.take_along_axis(logp_BxQxV, codes_BxQxL[..., level, None], axis=-1)[..., 0]
 
-  def _over_children(self, hidden_BxQxD, codes_BxQxL, path_BxQxLp1, level, trie):
+  def _over_children(self, hidden_BxQxD, codes_BxQxL, path_BxQxLp1, level, trie, had):
     """log p(token) by a softmax over the real continuations of the prefix: [B, Q]."""
     del codes_BxQxL
     node_BxQ, next_BxQ = path_BxQxLp1[..., level], path_BxQxLp1[..., level + 1]
@@ -254,6 +271,8 @@ class SemanticIDModel(nn.Module):
       logits_BxQxC = self.child_logits(hidden_BxQxD, level, children)
       first_child = children.node[..., 0]
     slot_BxQ = next_BxQ - first_child
+    if had is not None:
+      logits_BxQxC = without_had(logits_BxQxC, first_child, level, slot_BxQ, had, trie)
     chosen_BxQ = jnp.take_along_axis(logits_BxQxC, slot_BxQ[..., None], axis=-1)[..., 0]
     return chosen_BxQ - jax.nn.logsumexp(logits_BxQxC, axis=-1)
 

@@ -7,11 +7,17 @@ With the item head, the encoder also predicts the next item itself, by a softmax
 table, as SASRec does. The two read different things in a history, so that their scores together
 rank better than either alone: the search adds the item head's scores to those of the items that
 its beams found.
+
+With `repeats`, the items of the history have a share of the probability of their own, and the
+semantic IDs' softmax is among the others: see `models/repeats.py`.
 """
+
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sidrec.catalogue.trie.packed_codes import PackedCodes
 from sidrec.catalogue.trie.trie import Trie
@@ -21,6 +27,14 @@ from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import item_rows
 from sidrec.models.inputs import events_of
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
+from sidrec.models.repeats import (
+  Had,
+  HistoryScores,
+  MixedLogLikelihood,
+  Repeats,
+  choice_log_likelihood,
+  latest_places,
+)
 
 
 class Dense(SemanticIDModel):
@@ -33,6 +47,8 @@ class Dense(SemanticIDModel):
     if self.config.item_head:
       num_items = self.sizes.num_items
       self.item_bias_N = self.param("item_bias", nn.initializers.zeros, (num_items,))
+    if self.config.repeats:
+      self.repeats = Repeats(self.config.width, self.config.inputs.times)
 
   def encode_states(
     self,
@@ -89,7 +105,9 @@ class Dense(SemanticIDModel):
     last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
     last_BxD = states[row_B, last_B]
     cross = self.cross_attention_inputs(states, beams)
-    return EncoderOutput(self.start_D[None] + last_BxD, last_BxD, cross, visible[row_B, last_B])
+    again = self._history_scores(events, states, visible, last_B) if self.config.repeats else None
+    start_BxD = self.start_D[None] + last_BxD
+    return EncoderOutput(start_BxD, last_BxD, cross, visible[row_B, last_B], again)
 
   def joint_log_likelihood(
     self,
@@ -105,17 +123,86 @@ class Dense(SemanticIDModel):
     The item head gives 0 where there is no target. In training its softmax runs over the
     target and `item_negatives` other items only, unless that is 0; it then needs the random
     stream 'negatives'.
+
+    Raises:
+      ValueError: as `log_likelihood` does.
     """
+    self._check_no_repeats()
     states, visible = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
     levels_BxSxL = self.target_log_likelihood(states, visible, target_BxS, trie, path_NxLp1, train)
+    return levels_BxSxL, self._item_log_likelihood(states, target_BxS, train)
+
+  def mixed_log_likelihood(
+    self,
+    history_BxS: jax.Array | Events,
+    target_BxS: jax.Array,
+    trie: Trie,
+    path_NxLp1: jax.Array,
+    segment_BxS: jax.Array | None = None,
+    train: bool = False,
+  ) -> MixedLogLikelihood:
+    """log p(target | history) of a model with repeats, in parts; Q = S.
+
+    Targets may be NO_ITEM. The item head, where there is one, is as in `joint_log_likelihood`.
+    """
+    states, visible = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
+    events = events_of(history_BxS, self.config.inputs)
+    item_BxS = events.item_BxS
+    latest_BxSxS, count_BxS = latest_places(item_BxS, visible)
+    place_S = np.arange(item_BxS.shape[1])
+    distance_1xSxS = jnp.asarray(place_S[:, None] - place_S)[None]
+    seconds = _seconds(_asked(events), events.time_BxS)
+    logit_BxSxS, new_BxS = self.repeats(states, states, count_BxS, distance_1xSxS, seconds)
+    choice_BxS, again_BxS = choice_log_likelihood(
+      logit_BxSxS, new_BxS, latest_BxSxS, item_BxS, target_BxS, self.sizes.num_items
+    )
+    had = Had(latest_BxSxS, path_NxLp1[jnp.maximum(item_BxS, 0)])
+    levels_BxSxL = self.target_log_likelihood(
+      states, visible, target_BxS, trie, path_NxLp1, train, had
+    )
+    levels_BxSxL = jnp.where(again_BxS[..., None], 0.0, levels_BxSxL)
+    head = self.config.item_head
+    items = self._item_log_likelihood(states, target_BxS, train) if head else None
+    return MixedLogLikelihood(levels_BxSxL, choice_BxS, items)
+
+  def _history_scores(
+    self, events: Events, states: jax.Array, visible: jax.Array, last_B: jax.Array
+  ) -> HistoryScores:
+    """What may come again after the newest item of each history."""
+    item_BxS, at_Bx1 = events.item_BxS, last_B[:, None]
+    row_B = jnp.arange(len(last_B))
+    latest_BxSxS, count_BxS = latest_places(item_BxS, visible)
+    distance_Bx1xS = (at_Bx1 - jnp.arange(item_BxS.shape[1])[None])[:, None]
+    asked_BxS = _asked(events)
+    asked_Bx1 = None if asked_BxS is None else asked_BxS[row_B, last_B][:, None]
+    seconds = _seconds(asked_Bx1, events.time_BxS)
+    query_Bx1xD = states[row_B, last_B][:, None]
+    logit_Bx1xS, new_Bx1 = self.repeats(query_Bx1xD, states, count_BxS, distance_Bx1xS, seconds)
+    item_BxS = jnp.where(latest_BxSxS[row_B, last_B], item_BxS, NO_ITEM)
+    return HistoryScores(item_BxS, logit_Bx1xS[:, 0], new_Bx1[:, 0])
+
+  def _item_log_likelihood(
+    self, states_BxSxD: jax.Array, target_BxS: jax.Array, train: bool
+  ) -> jax.Array:
     negative_X, count = None, self.config.item_negatives
     if train and count:
       negative_X = draw_distinct(self.make_rng("negatives"), self.sizes.num_items, count)
-    item_BxS = item_log_likelihood(states, target_BxS, self.item_NxD, self.item_bias_N, negative_X)
-    return levels_BxSxL, item_BxS
+    return item_log_likelihood(
+      states_BxSxD, target_BxS, self.item_NxD, self.item_bias_N, negative_X
+    )
 
   def item_scores(self, encoded: EncoderOutput, item_BxK: jax.Array) -> jax.Array:
     """The item head's log p of some items, up to a constant of the history: float32 [B, K]."""
     item_BxKxD = self.item_NxD[item_BxK]
     score_BxK = jnp.einsum("bd,bkd->bk", encoded.last_BxD.astype(jnp.float32), item_BxKxD)
     return score_BxK + self.item_bias_N[item_BxK]
+
+
+def _asked(events: Events) -> jax.Array | None:
+  """When what follows each event is asked for, as far as the model knows: int32 [B, S], or None."""
+  return events.time_BxS if events.asked_BxS is None else events.asked_BxS
+
+
+def _seconds(asked_BxQ: jax.Array | None, time_BxS: Any) -> jax.Array | None:
+  """From each event to what is asked for: int32 [B, Q, S]; None where times are not read."""
+  return None if asked_BxQ is None else asked_BxQ[:, :, None] - time_BxS[:, None, :]

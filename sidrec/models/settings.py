@@ -32,6 +32,7 @@ class RecommenderConfig:
   user_tokens: int = 0  # buckets that users are hashed into; 0 for none; tiger setting only
   constrained_softmax: bool = True  # over real continuations; False: over all codes
   dtype: str = "float32"  # or 'bfloat16'; softmax and parameters stay float32
+  repeats: bool = False  # a learnt share of p is for items of the history; dense setting only
   remat: bool = False  # blocks are computed again in the backward pass, to save memory
   inputs: InputsConfig = ITEMS_ALONE  # what is read beside items
 
@@ -51,6 +52,10 @@ class RecommenderConfig:
       raise ValueError("model.user_tokens needs model.setting 'tiger'; set it to 0")
     if self.inputs.time_bias and self.setting != "dense":
       raise ValueError("model.inputs.time_bias needs model.setting 'dense'; set it to False")
+    if self.repeats and self.setting != "dense":
+      raise ValueError("model.repeats needs model.setting 'dense'; set it to False")
+    if self.repeats and not self.constrained_softmax:
+      raise ValueError("model.repeats needs model.constrained_softmax; set one of them")
     if not self.constrained_softmax and (self.node_bias or self.node_vectors):
       raise ValueError(
         "model.constrained_softmax=False scores codes that lead to no trie node; "

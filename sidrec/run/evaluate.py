@@ -7,16 +7,27 @@ from etils import epath
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.settings import to_dict
 from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.data.seen import has_repeats
 from sidrec.evaluation import report
 from sidrec.evaluation.baselines import (
   evaluate_baseline,
   item_knn,
   item_knn_cosine,
+  own_and_item_knn,
+  own_frequency,
+  own_recency,
   popularity,
 )
 from sidrec.evaluation.details import SPLIT, Details, users_of
 from sidrec.evaluation.evaluate import Evaluation, evaluate
-from sidrec.evaluation.protocol import SPLITS, Protocol, protocol_of, request_times
+from sidrec.evaluation.protocol import (
+  SPLITS,
+  WAYS,
+  Protocol,
+  are_probabilities,
+  protocol_of,
+  request_times,
+)
 from sidrec.evaluation.summary import summary_text
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.generations import Chain, Generation
@@ -68,7 +79,12 @@ def protocol_for(config: RunConfig, dataset: Dataset) -> Protocol:
   """The protocol of a run's evaluation."""
   c, sasrec = config.search, config.sasrec.enabled
   tie_seed, weight = config.data.shuffle_ties, item_weight(config.model, c)
-  protocol = protocol_of(dataset, c.results, c.beams, tie_seed, weight, sasrec=sasrec)
+  protocol = protocol_of(
+    dataset, c.results, c.beams, tie_seed, weight, level_weights=c.level_weights, sasrec=sasrec
+  )
+  if config.model.repeats:
+    more = " of something new, or log p(this item of the history comes again)"
+    protocol = protocol._replace(scores=protocol.scores + more)
   asked = {"sidrec": config.model.inputs.asked}
   if sasrec:
     asked["sasrec"] = config.sasrec.model.inputs.asked
@@ -84,31 +100,44 @@ def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluati
     trained["sasrec"] = sasrec_of(config, chain)
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   num_items, num_results = dataset.items.num_items, config.search.results
+  weights = item_weight(config.model, config.search), config.search.level_weights
+  calibrated = {"sidrec": are_probabilities(*weights), "sasrec": True}
   found: Evaluations = {}
   for name, (recommend_users, params) in trained.items():
     for split, task in tasks.items():
       print(f"evaluate: {name} on {split}, {task.histories.num_users:,} users", flush=True)
-      one = evaluate(recommend_users, params, task, num_items, num_results)
-      found.setdefault(name, {})[split] = one
+      found.setdefault(name, {})[split] = evaluate(
+        recommend_users, params, task, num_items, num_results, calibrated=calibrated[name]
+      )
   return dataset, found
 
 
 def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
-  """What needs no training, on the host."""
+  """What needs no training, on the host; what repeats, where users do so, without masks."""
   num_items, training = dataset.items.num_items, training_view(dataset.histories)
   baselines = {
     "item-knn": item_knn(training, num_items),
     "item-knn-cosine": item_knn_cosine(training, num_items),
     "popular": popularity(training, num_items),
   }
+  own = {}
+  if has_repeats(dataset.histories):
+    own = {
+      "own-and-item-knn": own_and_item_knn(training, num_items),
+      "own-frequency": own_frequency(num_items),
+      "own-recency": own_recency(num_items),
+    }
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
-  print(f"evaluate: {', '.join(baselines)}", flush=True)
+  print(f"evaluate: {', '.join({**baselines, **own})}", flush=True)
+  results = config.search.results
   return {
     name: {
-      split: evaluate_baseline(score, task, num_items, config.search.results)
+      split: evaluate_baseline(
+        score, task, num_items, results, ways=("unmasked",) if name in own else WAYS
+      )
       for split, task in tasks.items()
     }
-    for name, score in baselines.items()
+    for name, score in {**baselines, **own}.items()
   }
 
 

@@ -36,6 +36,7 @@ from sidrec.training.loop import Records
 from sidrec.training.profile import Trace
 
 _HOW = ("accumulate", "remat")  # settings that save memory
+_SWITCHES = ("repeats",)  # settings that decide nothing while they are off
 
 
 def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
@@ -68,6 +69,7 @@ def what_is_trained(
     config.model.history_length,
     trie.num_items,
     results,
+    masks_seen=not config.model.repeats,
   )
 
 
@@ -109,9 +111,10 @@ def training_users(config: RunConfig, batches: Callable[..., BatchAt]) -> Callab
 
 
 def deciding(section: RecommenderConfig | SASRecSettings | TrainConfig) -> dict[str, Any]:
-  """The settings that decide what is trained, without those that only save memory."""
+  """The settings that decide what is trained, without those that save memory or are off."""
   values = without_idle_inputs(to_dict(section))
-  return {name: value for name, value in values.items() if name not in _HOW}
+  idle = {name for name in _SWITCHES if not values.get(name)}
+  return {name: value for name, value in values.items() if name not in (*_HOW, *idle)}
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -11,6 +11,9 @@ no length penalty: scores are log p(item | history), plus the item head's scores
 has one.
 
 Forbidden items are excluded exactly, and so is all that an allow-list leaves out: see `filters.py`.
+
+Where the model has repeats, beams lead to items that the history does not hold, and the items of
+the history compete with what the beams found: see `repeats.py`.
 """
 
 from collections.abc import Sequence
@@ -24,9 +27,10 @@ from sidrec.catalogue.trie.trie import ROOT, Children, Trie
 from sidrec.core.item_rows import from_lists, is_known
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.layers import KeyValues
+from sidrec.models.repeats import Shares, shares
 from sidrec.models.settings import RecommenderConfig
 from sidrec.models.transfer import are_for
-from sidrec.search import sampling
+from sidrec.search import repeats, sampling
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import NO_FILTERS, Filters, RowFilter, any_allowed, checked, make_filter
 from sidrec.search.results import Recommendations, nothing
@@ -82,28 +86,64 @@ def search(
   if not history_BxS.shape[0]:
     return nothing(config.beams)
   encoded = _call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
-  node_BxK, score_BxK = descend(model, params, trie, encoded, config, filters, key)
-  return results_of(model, params, trie, encoded, config, node_BxK, score_BxK)
+  item_BxK, score_BxK = best_items(model, params, trie, encoded, config, filters, key)
+  return ranked(model, params, encoded, config, item_BxK, score_BxK)
 
 
-def results_of(
+def ranked(
   model: SemanticIDModel,
   params: dict,
-  trie: Trie,
   encoded: EncoderOutput,
   config: SearchConfig,
-  node_BxK: jax.Array,
+  item_BxK: jax.Array,
   score_BxK: jax.Array,
 ) -> Recommendations:
-  """The items of finished beams, with the item head's scores where the model has one."""
+  """The items found, in the order of their scores with the item head's, if the model has one."""
   valid_BxK = jnp.isfinite(score_BxK)
-  row_BxK, _ = trie_lib.rows_below(trie, node_BxK)
-  item_BxK = trie.item_N[jnp.where(valid_BxK, row_BxK, 0)]
   if weight := item_weight(model.config, config):
     item_score_BxK = _call(model, params, "item_scores", encoded, item_BxK)
     score_BxK, order_BxK = jax.lax.top_k(score_BxK + weight * item_score_BxK, config.beams)
     item_BxK, valid_BxK = (jnp.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, valid_BxK))
   return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
+
+
+def best_items(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  filters: Filters = NO_FILTERS,
+  key: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """The best items from the encoder's output, without the item head.
+
+  Returns:
+    Item rows [B, K], and float32 log probabilities [B, K], -inf where there are fewer.
+
+  Raises:
+    ValueError: as `search` does.
+  """
+  _check(model, params, trie, config)
+  batch = jax.tree.leaves(encoded)[0].shape[0]
+  filters = checked(filters, batch)
+  if not batch:
+    return nothing(config.beams)[:2]
+  state, again = _descend(model, params, trie, encoded, config, filters, key, trie.num_levels)
+  score_BxK = state.score_BxK
+  item_BxK = items_below(trie, state.node_BxK, score_BxK)
+  if again is not None:
+    found = repeats.Candidates(item_BxK, score_BxK, state.noisy_BxK)
+    rows = make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
+    old = repeats.of_history(trie, again, rows, key)
+    item_BxK, score_BxK = repeats.merged(trie, found, old, config)
+  return item_BxK, _unless_of_another_trie(params, trie, score_BxK)
+
+
+def items_below(trie: Trie, node_BxK: jax.Array, score_BxK: jax.Array) -> jax.Array:
+  """The item of each finished beam: int32 [B, K], any where the score is -inf."""
+  row_BxK, _ = trie_lib.rows_below(trie, node_BxK)
+  return trie.item_N[jnp.where(jnp.isfinite(score_BxK), row_BxK, 0)]
 
 
 def descend(
@@ -118,6 +158,8 @@ def descend(
 ) -> tuple[jax.Array, jax.Array]:
   """The best prefixes of so many tokens, from the encoder's output; None for whole IDs.
 
+  Where the model has repeats, these are prefixes of new items alone.
+
   Returns:
     Trie nodes [B, K], which may lie above a prefix where no other ID goes on, and float32 log
     probabilities [B, K], -inf where there are fewer. Parameters of another trie find nothing.
@@ -125,17 +167,37 @@ def descend(
   Raises:
     ValueError: as `search` does.
   """
-  check_fit(model, params, trie)
-  config.check_levels(trie.num_levels)
+  _check(model, params, trie, config)
   batch = jax.tree.leaves(encoded)[0].shape[0]
-  filters = checked(filters, batch)
+  filters, length = checked(filters, batch), length or trie.num_levels
   if not batch:
     return nothing(config.beams)[:2]
+  state, _ = _descend(model, params, trie, encoded, config, filters, key, length)
+  return state.node_BxK, _unless_of_another_trie(params, trie, state.score_BxK)
+
+
+def _check(model: SemanticIDModel, params: dict, trie: Trie, config: SearchConfig) -> None:
+  check_fit(model, params, trie)
+  config.check_levels(trie.num_levels)
+  repeats.check_settings(model.config, config)
+
+
+def _descend(
+  model, params, trie, encoded, config, filters, key, length
+) -> tuple[BeamState, Shares | None]:
+  """The beams behind so many levels, and what the items of each history have for themselves."""
   rows = make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
-  levels = Levels(model, params, trie, encoded, rows, config, key)
-  node_BxK, score_BxK = levels.descend(batch, length or trie.num_levels)
+  again = had = None
+  if encoded.again is not None:
+    again = shares(encoded.again, trie, config.temperature)
+    had = make_filter(trie, again.item_BxS, None)
+  levels = Levels(model, params, trie, encoded, rows, config, key, again, had)
+  return levels.descend(jax.tree.leaves(encoded)[0].shape[0], length), again
+
+
+def _unless_of_another_trie(params: dict, trie: Trie, score_BxK: jax.Array) -> jax.Array:
   fit = are_for(params, trie)  # if that is not known yet, nothing can be raised
-  return node_BxK, score_BxK if is_known(fit) else jnp.where(fit, score_BxK, -jnp.inf)
+  return score_BxK if is_known(fit) else jnp.where(fit, score_BxK, -jnp.inf)
 
 
 def item_weight(model: RecommenderConfig, config: SearchConfig) -> float:
@@ -161,15 +223,17 @@ class Levels(NamedTuple):
   rows: RowFilter | None
   config: SearchConfig
   key: jax.Array | None
+  again: Shares | None = None  # of the items of the histories, where they have shares of their own
+  had: RowFilter | None = None  # these items: a level's softmax leaves out what leads to them alone
 
-  def descend(self, batch: int, length: int) -> tuple[jax.Array, jax.Array]:
-    """Nodes and scores of the beams behind the last of these levels that branches: [B, K] each."""
+  def descend(self, batch: int, length: int) -> BeamState:
+    """The beams behind the last of these levels that branches."""
     state = self.extend(self.start(batch), 0, self.trie.fan_outs[0])
     stop = min(self._last_level(), length)
     state = state._replace(caches=_with_places(state.caches, stop))
     for levels in similar_levels(self.trie.fan_outs, stop):
       state = self._run(state, levels)
-    return state.node_BxK, state.score_BxK
+    return state
 
   def _run(self, state: BeamState, levels: range) -> BeamState:
     """Some levels in a loop, which ends early where no beam branches any more."""
@@ -212,6 +276,9 @@ class Levels(NamedTuple):
   def continuations(self, state: BeamState, level: jax.Array | int, fan_out: int) -> Continuations:
     """All continuations of the beams, before any filter."""
     children = trie_lib.children(self.trie, state.node_BxK, fan_out, level)
+    if self.had is not None:
+      new_BxKxC = any_allowed(self.trie, children.node, self.had)
+      children = children._replace(real=children.real & new_BxKxC)
     logp_BxKxC, caches = _call(
       self.model,
       self.params,
@@ -228,14 +295,19 @@ class Levels(NamedTuple):
   def start(self, batch: int) -> BeamState:
     """The root alone."""
     root_Bx1 = jnp.full((batch, 1), ROOT, jnp.int32)
+    score_Bx1 = noisy_Bx1 = jnp.zeros((batch, 1))
+    if self.again is not None:
+      score_Bx1 = noisy_Bx1 = self.again.new_B[:, None]
+      if self.key is not None:  # it competes with the items of the history
+        noisy_Bx1 = repeats.perturb_new(self.key, score_Bx1)
     return BeamState(
       level=jnp.int32(0),
       node_BxK=root_Bx1,
-      score_BxK=jnp.zeros((batch, 1)),
+      score_BxK=score_Bx1,
       token_BxK=jnp.zeros((batch, 1), jnp.int32),
       caches=_call(self.model, self.params, "empty_caches", batch, 1),
       prefix_BxK=root_Bx1 if self.config.most_per_prefix else None,
-      noisy_BxK=None if self.key is None else jnp.zeros((batch, 1)),
+      noisy_BxK=None if self.key is None else noisy_Bx1,
     )
 
   def _last_level(self) -> int:

@@ -95,9 +95,9 @@ def explain(
 
   Raises:
     ValueError: for histories that are not of item rows, parameters of another catalogue, or a
-      model that reads times or ratings.
+      model that reads times or ratings, or has repeats.
   """
-  check_items_alone(model)
+  check_explained(model)
   check_fit(model, params, trie)
   history_S = np.asarray(question.history_S)
   check_histories(history_S[None], int(trie.used))
@@ -128,6 +128,16 @@ def explain(
     added_SxR,
     len(history_S) - len(added_SxR),
   )
+
+
+def check_explained(model: SemanticIDModel) -> None:
+  """Raises ValueError for a model whose searches cannot be explained."""
+  check_items_alone(model)
+  if model.config.repeats:
+    raise ValueError(
+      "with model.repeats, items of the history have shares of their own next to the beams, and "
+      "searches are not explained"
+    )
 
 
 def _prefixes(traced: _Traced) -> Prefixes:
@@ -186,7 +196,8 @@ def _trace(params, trie, history_1xS, listed_1xJ, allows, temperature, *, model,
     removed.append(_removed(levels, state, more))
     state = levels.best(state, level, more)
     kept.append(_described(trie, state.node_BxK, state.score_BxK))
-  found = beam.results_of(model, params, trie, encoded, config, state.node_BxK, state.score_BxK)
+  item_BxK = beam.items_below(trie, state.node_BxK, state.score_BxK)
+  found = beam.ranked(model, params, encoded, config, item_BxK, state.score_BxK)
   return kept, found, removed
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie, row_paths
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.base import SemanticIDModel
+from sidrec.models.repeats import MixedLogLikelihood
 from sidrec.search.beam import item_weight
 from sidrec.search.settings import SearchConfig
 
@@ -56,6 +57,12 @@ def likelihood_scores(
   else:
     at_B, target_BxQ = jnp.zeros_like(item_B), item_B[:, None]
   joint = item_weight(model.config, search)
+  if model.config.repeats:
+    inputs = history_BxS, target_BxQ, trie, path_NxLp1
+    mixed = model.apply({"params": params}, *inputs, method="mixed_log_likelihood")
+    levels, choice, items = cast(MixedLogLikelihood, mixed)
+    score_B = (levels.sum(axis=-1) + choice)[row_B, at_B]
+    return score_B if items is None or not joint else score_B + joint * items[row_B, at_B]
   method = "joint_log_likelihood" if joint else "log_likelihood"
   made = model.apply({"params": params}, history_BxS, target_BxQ, trie, path_NxLp1, method=method)
   logp_BxQxL, item_BxQ = cast(tuple, made if joint else (made, 0.0))

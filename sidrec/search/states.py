@@ -68,7 +68,8 @@ def beam_search(
   Args:
     encoder_output: from `encode`, or what another encoder gives.
     beam_size: K.
-    max_length: tokens of each result, at most the levels of an ID; None for whole IDs.
+    max_length: tokens of each result, at most the levels of an ID; None for whole IDs, the only
+      length of a model with repeats.
     params: the recommender's parameters.
     trie: the catalogue; only prefixes of its IDs come out.
     model: the recommender.
@@ -90,6 +91,11 @@ def beam_search(
   length = trie.num_levels if max_length is None else max_length
   if not 1 <= length <= trie.num_levels:
     raise ValueError(f"max_length is {length}; IDs have 1 to {trie.num_levels} tokens")
+  if model.config.repeats and length < trie.num_levels:
+    raise ValueError(
+      "with model.repeats, items of the history are no continuations of prefixes, so a prefix has "
+      "no log probability of its own; leave max_length out"
+    )
   check_fit(model, params, trie)
   filters = checked(filters, encoder_output.start_BxD.shape[0])
   config = dataclasses.replace(search or SearchConfig(), beams=beam_size)
@@ -111,9 +117,14 @@ def _encode(params, trie, history_BxS, *, model):
 
 @functools.partial(jax.jit, static_argnames=("model", "config", "length"))
 def _search(params, trie, encoded, filters, key, *, model, config, length):
-  node_BxK, logp_BxK = beam.descend(model, params, trie, encoded, config, filters, key, length)
+  if encoded.again is None:
+    node_BxK, logp_BxK = beam.descend(model, params, trie, encoded, config, filters, key, length)
+    row_BxK = rows_below(trie, node_BxK)[0]
+  else:
+    item_BxK, logp_BxK = beam.best_items(model, params, trie, encoded, config, filters, key)
+    row_BxK = trie.row_of_N[jnp.maximum(item_BxK, 0)]
   valid_BxK = jnp.isfinite(logp_BxK)
-  row_BxK = jnp.where(valid_BxK, rows_below(trie, node_BxK)[0], 0)
+  row_BxK = jnp.where(valid_BxK, row_BxK, 0)
   tokens = [trie.codes_NxL.token(row_BxK, level) for level in range(length)]
   code_BxKxL = jnp.where(valid_BxK[..., None], jnp.stack(tokens, axis=-1), -1)
   return Beams(code_BxKxL, logp_BxK, valid_BxK)

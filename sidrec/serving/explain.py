@@ -11,6 +11,7 @@ from sidrec.run.answers import Wanted
 from sidrec.run.ask import Reading
 from sidrec.run.explanations import Explainer
 from sidrec.search.buckets import Question
+from sidrec.search.explain import check_explained
 from sidrec.serving.bodies import Asked, RequestError, request_of
 from sidrec.serving.catalogue import Now
 from sidrec.serving.snapshot import Snapshot
@@ -42,6 +43,8 @@ class Explaining:
   def start(self) -> None:
     """Compiles both functions; nothing is compiled after that, until the room is used up."""
     now = self._service.catalogue.now
+    if now.snapshot.search.model.config.repeats:
+      return  # requests are refused
     row = int(np.flatnonzero(now.snapshot.state.among_N)[0])
     self._explain(now, Reading((row,)), Wanted(k=1))
 
@@ -74,6 +77,10 @@ class Explaining:
     """
     service, limits = self._service, self._service.limits
     now = service.catalogue.now  # one version for the whole request
+    try:
+      check_explained(now.snapshot.search.model)
+    except ValueError as error:
+      raise RequestError(422, str(error)) from None
     asked, reading, question = self.read(now, body)
     most = now.snapshot.search.most_listed()
     if len(question.listed_J) > most:

@@ -26,6 +26,7 @@ class NextItem(NamedTuple):
   history_length: int  # S
   num_items: int  # N
   num_results: int  # of each list, that count in the validation
+  masks_seen: bool = True  # whether the validation leaves seen items out of its lists
 
 
 def train_next_item(
@@ -39,7 +40,8 @@ def train_next_item(
 ) -> dict:
   """Trains on the training view; keeps the parameters with the best validation NDCG@10.
 
-  Validation predicts the second to last item of a random sample of users, seen items masked.
+  Validation predicts the second to last item of a random sample of users; seen items are masked
+  unless the model is to rank them.
 
   Args:
     what: the model.
@@ -94,7 +96,7 @@ def _validation(
 ) -> Callable[[dict], dict[str, float]]:
   """params → metrics of a random sample of users."""
   held_out = held_out_view(histories, "valid")
-  seen = seen_items(held_out.histories)
+  seen = seen_items(held_out.histories) if what.masks_seen else None
   sample_R = np.random.default_rng(seed).permutation(histories.num_users)[:num_users]
 
   def validate(params: dict) -> dict[str, float]:

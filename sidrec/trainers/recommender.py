@@ -1,6 +1,6 @@
 """The loss of the recommender: the negative log-likelihood of every next item."""
 
-from typing import cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,33 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.inputs import example_events
+from sidrec.models.settings import RecommenderConfig
 from sidrec.training.task import Task
+
+
+def likelihood_method(config: RecommenderConfig) -> str:
+  """The method of a model that trains all its parameters."""
+  if config.repeats:
+    return "mixed_log_likelihood"
+  return "joint_log_likelihood" if config.item_head else "log_likelihood"
+
+
+def _parts(method: str, found: Any) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+  """log p of the levels, of the choice between old and new, and of the item head."""
+  if method == "mixed_log_likelihood":
+    return found
+  levels, item = found if method == "joint_log_likelihood" else (found, None)
+  return levels, None, item
 
 
 def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0) -> Task:
   """Maximum likelihood of the targets; the loss is nats per item.
 
-  Batches come from `packed_batches` in the dense setting, from `sliding_batches`
-  in the tiger setting.
+  With repeats the likelihood of a target is that of the choice, `loss_choice`, and for a new item
+  that of its levels.
+
+  Batches come from `packed_batches` in the dense setting, from `sliding_batches` in the tiger
+  setting.
 
   Args:
     model: the recommender.
@@ -26,18 +45,17 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
     item_loss: weight of the item head's loss, added to the semantic ID's.
   """
   path_NxLp1 = trie_lib.paths(trie)
-  dense, joint = model.config.setting == "dense", model.config.item_head
+  dense, method = model.config.setting == "dense", likelihood_method(model.config)
 
   def init(key):
     history_1xS = jnp.zeros((1, model.config.input_length), jnp.int32)
     target = history_1xS if dense else history_1xS[:, :1]
-    method = "joint_log_likelihood" if joint else "log_likelihood"
     events = example_events(history_1xS, model.config)
     return model.init(key, events, target, trie, path_NxLp1, method=method)["params"], ()
 
   def loss(params, aux, batch, key):
     target_BxQ = batch["target_BxS"] if dense else batch["target_Bx1"]
-    logp = model.apply(
+    found = model.apply(
       {"params": params},
       Events.in_batch(batch),
       target_BxQ,
@@ -46,15 +64,18 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
       batch.get("segment_BxS"),
       train=True,
       rngs={"dropout": key, "negatives": jax.random.fold_in(key, 1)},
-      method="joint_log_likelihood" if joint else "log_likelihood",
+      method=method,
     )
-    logp_BxQxL, item_logp_BxQ = cast(tuple, logp if joint else (logp, None))
+    logp_BxQxL, choice_BxQ, item_logp_BxQ = _parts(method, found)
     real_BxQ = target_BxQ != NO_ITEM
     count = jnp.maximum(real_BxQ.sum(), 1)
     logp_L = jnp.where(real_BxQ[..., None], logp_BxQxL, 0.0).sum(axis=(0, 1)) / count
     parts = {f"loss_level_{level}": -logp for level, logp in enumerate(logp_L)}
     total = -logp_L.sum()
-    if joint:
+    if choice_BxQ is not None:
+      parts["loss_choice"] = -jnp.where(real_BxQ, choice_BxQ, 0.0).sum() / count
+      total = total + parts["loss_choice"]
+    if item_logp_BxQ is not None:
       parts["loss_item"] = -item_logp_BxQ.sum() / count
       total = total + item_loss * parts["loss_item"]
     return total, (aux, parts)

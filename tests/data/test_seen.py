@@ -2,7 +2,7 @@ import numpy as np
 from tiny import make_histories
 
 from sidrec.data.dataset import held_out_view
-from sidrec.data.seen import seen_items
+from sidrec.data.seen import has_repeats, seen_items
 
 
 def test_seen_items_are_sorted_distinct_and_leave_the_target_out():
@@ -18,3 +18,8 @@ def test_users_without_history_have_seen_nothing():
   for rows in [[[], [1], []], [[], []]]:
     seen = seen_items(make_histories(rows))
     assert [seen.of(user).tolist() for user in range(len(rows))] == rows
+
+
+def test_repeats_are_of_one_user():
+  assert has_repeats(make_histories([[1, 2], [3, 1, 3]]))
+  assert not has_repeats(make_histories([[1, 2], [2, 1], []]))

@@ -9,6 +9,9 @@ from sidrec.evaluation.baselines import (
   evaluate_baseline,
   item_knn,
   item_knn_cosine,
+  own_and_item_knn,
+  own_frequency,
+  own_recency,
   popularity,
   ranks,
   top_items,
@@ -134,6 +137,50 @@ def test_item_knn_cosine_against_brute_force(seed):
   scores_BxN = item_knn_cosine(training, 8)(asked, users_B)
   expected = [brute_force_cosine(training, 8, asked.of(user)) for user in users_B]
   np.testing.assert_allclose(scores_BxN, expected, rtol=1e-5)
+
+
+OWN = make_histories([[3, 1, 4, 1, 0], [], [2, 2, 5]])
+
+
+def test_own_items_come_by_count_and_of_equal_counts_the_latest_first():
+  scores_BxN = own_frequency(6)(OWN, np.array([2, 0, 1]))
+  assert np.argsort(-scores_BxN[0], kind="stable")[:2].tolist() == [2, 5]
+  assert np.argsort(-scores_BxN[1], kind="stable")[:4].tolist() == [1, 0, 4, 3]
+  np.testing.assert_array_equal(np.isfinite(scores_BxN).sum(axis=1), [2, 4, 0])
+
+
+def test_own_items_come_newest_first_each_once():
+  scores_BxN = own_recency(6)(OWN, np.array([0, 1, 2]))
+  assert np.argsort(-scores_BxN[0], kind="stable")[:4].tolist() == [0, 1, 4, 3]
+  assert np.argsort(-scores_BxN[2], kind="stable")[:2].tolist() == [5, 2]
+  np.testing.assert_array_equal(np.isfinite(scores_BxN).sum(axis=1), [4, 0, 2])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 1.0]))
+def test_the_mixture_of_own_items_and_neighbours_against_brute_force(seed, share):
+  rng = np.random.default_rng(seed)
+  training = make_histories([rng.integers(0, 6, rng.integers(0, 7)).tolist() for _ in range(5)])
+  asked = make_histories([rng.integers(0, 6, rng.integers(0, 7)).tolist() for _ in range(4)])
+  users_B, decay = np.array([3, 0, 2]), 0.8
+  scores_BxN = own_and_item_knn(training, 6, share, decay)(asked, users_B)
+  for row, user in enumerate(users_B):
+    own, near = np.zeros(6), brute_force_knn(training, 6, asked.of(user), 20, 10)
+    for age, item in enumerate(asked.of(user)[::-1]):
+      own[item] += decay**age
+    parts = own, np.maximum(near, 0)
+    own, near = (part / part.sum() if part.any() else part for part in parts)
+    expected = share * own + (1 - share) * near
+    found = np.where(np.isfinite(scores_BxN[row]), scores_BxN[row], 0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_baseline_that_only_repeats_is_measured_unmasked_alone():
+  found = evaluate_baseline(
+    own_recency(6), HeldOut(OWN, np.array([1, 0, 5], np.int32)), 6, ways=("unmasked",)
+  )
+  assert set(found.means) == set(found.per_user) == {"unmasked"}
+  assert found.means["unmasked"]["recall@1"] == pytest.approx(1 / 3)
 
 
 def test_item_knn_cosine_knows_no_order():

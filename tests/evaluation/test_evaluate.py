@@ -66,6 +66,25 @@ def test_some_users_alone_have_the_mean_of_those_users():
   assert means["coverage@10"] < whole.means["unmasked"]["coverage@10"]
 
 
+def test_the_calibration_error_is_that_of_first_results_and_only_where_scores_are_log_p():
+  task = held_out()
+
+  def with_scores(*args):
+    found = recommend_users(*args)
+    return found._replace(score_BxK=np.full(found.item_BxK.shape, np.log(0.25)))
+
+  plain = evaluate(with_scores, {}, task, NUM_ITEMS, NUM_RESULTS)
+  found = evaluate(with_scores, {}, task, NUM_ITEMS, NUM_RESULTS, calibrated=True)
+  for way in ["masked", "unmasked"]:
+    assert "ece@1" not in plain.means[way]
+    rest = {name: value for name, value in found.means[way].items() if name != "ece@1"}
+    assert rest == plain.means[way]
+    # Seven lists in bins of their own: each is .75 off if it hits, and .25 if not.
+    hits = found.means[way]["recall@1"] * 7
+    assert found.means[way]["ece@1"] == pytest.approx((0.25 * (7 - hits) + 0.75 * hits) / 7)
+  assert found.per_user.keys() == plain.per_user.keys()
+
+
 def test_a_short_list_keeps_what_it_measures():
   found = evaluate(recommend_users, {}, held_out(), NUM_ITEMS, num_results=5)
   assert found.per_user["masked"] == {}

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidrec.evaluation.metrics import coverage, per_user_metrics, rank_in_list, summarise
+from sidrec.evaluation.metrics import (
+  calibration_error,
+  coverage,
+  per_user_metrics,
+  rank_in_list,
+  summarise,
+)
 
 
 def test_hand_computed_users():
@@ -75,3 +81,19 @@ def test_invalid_results_never_hit():
   items_UxK, valid_UxK = np.array([[3, 0, 0]]), np.array([[True, False, False]])
   np.testing.assert_array_equal(rank_in_list(items_UxK, valid_UxK, np.array([0])), [-1])
   assert coverage(items_UxK, valid_UxK, num_items=4) == 1 / 4
+
+
+def test_the_calibration_error_of_a_case_by_hand():
+  p_U = np.array([0.9, 0.1, 0.2, 0.8])
+  hit_U = np.array([True, False, True, True])
+  # Bins {.1, .2}: mean p .15, half of them hit; {.8, .9}: mean p .85, all hit.
+  assert calibration_error(p_U, hit_U, bins=2) == pytest.approx(0.5 * 0.35 + 0.5 * 0.15)
+  assert calibration_error(p_U, hit_U, bins=1) == pytest.approx(0.25)
+
+
+def test_what_comes_true_as_often_as_predicted_has_no_calibration_error():
+  rng = np.random.default_rng(0)
+  p_U = rng.random(200_000) ** 3
+  hit_U = rng.random(200_000) < p_U
+  assert calibration_error(p_U, hit_U) < 0.004
+  assert calibration_error(p_U / 2, hit_U) > 0.1

@@ -80,6 +80,20 @@ def test_json_holds_every_field():
   assert content["num_beams"] == 30
 
 
+def test_the_protocol_says_why_there_is_no_calibration_error():
+  dataset = make_dataset(ROWS, 6)
+  why = "sidrec has none either, because its scores are weighted sums that only rank"
+  for changes, lacks in [
+    ({}, False),
+    ({"level_weights": (1.0, 1.0)}, False),
+    ({"item_weight": 0.5}, True),
+    ({"level_weights": (1.0, 2.0)}, True),
+  ]:
+    text = " ".join(describe(protocol_of(dataset, 20, 30, **changes)).split())
+    assert "ece@1 in evaluation.json is the expected calibration error" in text
+    assert (why in text) == lacks
+
+
 @pytest.mark.parametrize("num_results", [0, 31])
 def test_more_results_than_beams_are_refused(num_results):
   with pytest.raises(ValueError, match="number of beams"):

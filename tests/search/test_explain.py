@@ -125,3 +125,10 @@ def test_another_request_compiles_nothing_new(case):
 def test_rows_outside_the_catalogue_are_refused(case):
   with pytest.raises(ValueError, match="rows go from 0 to 39"):
     explained(case, question([40]))
+
+
+def test_a_model_with_repeats_is_refused():
+  model, trie, path = make_model(CODES, repeats=True)
+  params = init_params(model, trie, path)
+  with pytest.raises(ValueError, match="searches are not explained"):
+    explain_lib.explain(params, trie, question([1]), 3, model=model, search=SearchConfig(beams=8))

@@ -26,6 +26,8 @@ HISTORY = np.array([[3, 1, 4, 1], [29, 2, -1, -1]], np.int32)
     ({}, SearchConfig(beams=30, level_weights=(1.0, 0.5, 2.0))),
     ({"item_head": True}, SearchConfig(beams=30, item_weight=0.5)),
     ({"setting": "tiger", "user_tokens": 3}, SearchConfig(beams=30)),
+    ({"repeats": True}, SearchConfig(beams=30)),
+    ({"repeats": True, "item_head": True}, SearchConfig(beams=30, item_weight=0.5)),
   ],
 )
 def test_scores_of_a_search_are_those_of_the_likelihood(settings, search):
