@@ -22,6 +22,7 @@ def test_main_is_short():
   ("flags", "sentence"),
   [
     (["--mode=recommend", "--user=8"], "stage 'prepare' is not done"),
+    (["--mode=report"], "stage 'prepare' is not done"),
     (["--mode=recommend"], "needs one of --user, --users, --history and --items"),
     (["--mode=recommend", "--user=8", "--k=70"], "add --config.search.beams=70"),
     (["--mode=recommend", "--user="], "--user is empty"),

@@ -115,7 +115,7 @@ def _results(runs: Sequence[FinishedRun]) -> Html:
   rows, gap_rows = [], []
   for at, (name, run, system) in enumerate(systems):
     found = bootstrap_mean(run.values(system, "ndcg@10"))
-    rows.append(Row(_short(name), [Point(found.mean, found.low, found.high)], series=at))
+    rows.append(Row(name, [Point(found.mean, found.low, found.high)], series=at))
     if at == 0:
       continue
     leads = [
@@ -124,7 +124,7 @@ def _results(runs: Sequence[FinishedRun]) -> Html:
     ]
     gaps.append([name, *map(_gap, leads)])
     gap = leads[columns.index(("ndcg@10", WAY))]
-    gap_rows.append(Row(_short(name), [Point(gap.mean, gap.low, gap.high)], series=at))
+    gap_rows.append(Row(name, [Point(gap.mean, gap.low, gap.high)], series=at))
   label = "NDCG@10 on the test set, masked, with 95% intervals over users"
   gap_label = f"NDCG@10 minus that of {first.name}, masked, paired by user"
   return section(
@@ -144,10 +144,6 @@ def _results(runs: Sequence[FinishedRun]) -> Html:
 def _gap(gap: Any) -> Html:
   words = interval(gap.low, gap.high, "+")
   return join([f"{gap.mean:+.4f} ", words, tag("small", f"p={gap.p_value:.4f}")])
-
-
-def _short(name: str) -> str:
-  return name if len(name) <= 18 else name[:17] + "…"
 
 
 def _settings(runs: Sequence[FinishedRun]) -> Html:

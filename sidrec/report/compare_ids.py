@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.evaluation.details import KEPT, SPLIT
+from sidrec.evaluation.details import SPLIT
 from sidrec.evaluation.intervals import REFERENCE
 from sidrec.report.beyond import exposure
 from sidrec.report.charts.points import Named, points
@@ -136,6 +136,3 @@ def bytes_of(run: FinishedRun) -> tuple[int, int]:
   _, trie = make_model(run.config, run.ids)
   total = (sum(int(x.nbytes) for x in jax.tree.leaves(tree)) for tree in (params, trie))
   return next(total), next(total)
-
-
-assert KEPT == 10  # the lists of ten that the page speaks of

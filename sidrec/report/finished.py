@@ -14,7 +14,7 @@ from sidrec.core.readers import parse_json
 from sidrec.data.dataset import Dataset, training_view
 from sidrec.evaluation.details import KEPT, SPLIT, Details, read_details
 from sidrec.evaluation.intervals import REFERENCE
-from sidrec.evaluation.protocol import METRICS, Protocol
+from sidrec.evaluation.protocol import Protocol
 from sidrec.evaluation.report import read_evaluation, read_per_user
 from sidrec.run.config_file import load_config
 from sidrec.run.evaluate import EVALUATE
@@ -34,6 +34,7 @@ class FinishedRun(NamedTuple):
   config: RunConfig
   chain: Chain
   dataset: Dataset
+  popularity_N: np.ndarray  # int [N], interactions with each item in training
   ids: SemanticIDManager
   results: Mapping[str, Any]  # system → split → way → metric → mean
   protocol: Protocol
@@ -49,12 +50,6 @@ class FinishedRun(NamedTuple):
   def systems(self) -> list[str]:
     """Those that were measured, the recommender first."""
     return sorted(self.details.lists, key=lambda system: system != REFERENCE)
-
-  @property
-  def popularity_N(self) -> np.ndarray:
-    """Interactions with each item in training: int [N]."""
-    training = training_view(self.dataset.histories)
-    return np.bincount(training.item_T, minlength=self.dataset.items.num_items)
 
 
 def read(workdir: PathLike, config: RunConfig | ConfigDict | None = None) -> FinishedRun:
@@ -80,15 +75,24 @@ def read(workdir: PathLike, config: RunConfig | ConfigDict | None = None) -> Fin
       f"{workdir} has lists of {config.search.results} results, and a report needs metrics at "
       f"{KEPT}; set search.results to {KEPT} or more and run --mode=evaluate"
     )
+  try:
+    protocol = Protocol(**evaluation["protocol"])
+  except TypeError:
+    raise ValueError(
+      f"the protocol of {workdir} is one of another version; run --mode=evaluate --redo=evaluate"
+    ) from None
+  dataset = load_prepared(chain)
+  training = training_view(dataset.histories)
   return FinishedRun(
     absolute(workdir).name,
     workdir,
     config,
     chain,
-    load_prepared(chain),
+    dataset,
+    np.bincount(training.item_T, minlength=dataset.items.num_items),
     SemanticIDManager.load_from_file(chain["tokenize"].file("semantic_ids.json")),
     evaluation["results"],
-    Protocol(**evaluation["protocol"]),
+    protocol,
     per_user,
     details,
     parse_json(chain["tokenize"].file("tokenizer.json").read_bytes()),
@@ -110,6 +114,3 @@ def title_of(run: FinishedRun, item: int) -> str:
 def id_text(run: FinishedRun, item: int) -> str:
   """'11 · 79 · 0'."""
   return "·".join(map(str, run.ids.codes[item].tolist()))
-
-
-assert set(METRICS) == {"recall@10", "ndcg@10"}  # what the sections show

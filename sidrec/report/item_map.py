@@ -29,7 +29,10 @@ def item_map(run: FinishedRun) -> Html:
   """The map; a sentence where there are too few items."""
   rows_R, place_RxX = places(run)
   if not len(rows_R):
-    return section("Map of the items", paragraph("The catalogue is too small for a map."))
+    return section(
+      "Map of the items",
+      paragraph("The catalogue is too small for a map, or its vectors are all equal."),
+    )
   first_R = run.ids.codes[rows_R, 0]
   codes, counts = np.unique(first_R, return_counts=True)
   named = set(codes[np.argsort(-counts, kind="stable")][:_NAMED].tolist())
@@ -94,12 +97,12 @@ def layout(vectors_NxF: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarr
   One thread computes, so that the same machine draws the same map again.
   """
   num_items = len(vectors_NxF)
-  if num_items < _FEWEST:
-    return np.zeros(0, np.int64), np.zeros((0, 2), np.float32)
   rows_R = np.random.default_rng(seed).permutation(num_items)[:SHOWN]
   rows_R = np.concatenate([np.sort(rows_R[:FITTED]), np.sort(rows_R[FITTED:])])
   vectors_RxF = np.asarray(vectors_NxF[rows_R], np.float64)
   fitted = vectors_RxF[:FITTED]
+  if num_items < _FEWEST or not fitted.std(axis=0).any():
+    return rows_R[:0], np.zeros((0, 2), np.float32)
   with threadpool_limits(1):
     components = min(_COMPONENTS, *fitted.shape)
     pca = PCA(components, svd_solver="full").fit(fitted)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.dataset import held_out_view
-from sidrec.evaluation.details import KEPT, SPLIT
+from sidrec.evaluation.details import KEPT
 from sidrec.evaluation.intervals import REFERENCE
 from sidrec.report.finished import WAY, FinishedRun, id_text, strongest, title_of
 from sidrec.report.html import Html, join, paragraph, section, tag
@@ -67,8 +66,7 @@ def worst(run: FinishedRun) -> np.ndarray:
 
 
 def _user(run: FinishedRun, user: int, other: str | None = None) -> Html:
-  held_out = held_out_view(run.dataset.histories, SPLIT)
-  history = held_out.histories.of(user)[-HISTORY:].tolist()
+  history = run.dataset.histories.of(user)[:-1][-HISTORY:].tolist()  # the last one is the target
   target = int(run.details.users.target_U[user])
   item_K = run.details.lists[REFERENCE][WAY].item_UxK[user]
   shown = [_result(run, item, item == target) for item in item_K[item_K != NO_ITEM].tolist()]

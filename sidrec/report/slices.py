@@ -161,9 +161,7 @@ def drawn(slicing: Slicing, values: Mapping[str, np.ndarray]) -> Html:
     parts = [value_U[is_in_U] for value_U in values.values()]
     found = [bootstrap_mean(part) for part in parts]
     count = f"{int(is_in_U.sum()):,}"
-    rows.append(
-      Row(clipped(label), [Point(x.mean, x.low, x.high) for x in found], f"{count} users")
-    )
+    rows.append(Row(label, [Point(x.mean, x.low, x.high) for x in found], f"{count} users"))
     row: list[Part] = [label, count]
     row += [join([f"{x.mean:.4f} ", interval(x.low, x.high)]) for x in found]
     if len(parts) == 2:
@@ -178,11 +176,6 @@ def drawn(slicing: Slicing, values: Mapping[str, np.ndarray]) -> Html:
     figure(chart, slicing.words, *key(list(values))),
     folded("Numbers", table(label, cells)),
   )
-
-
-def clipped(label: str, most: int = 20) -> str:
-  """A label that fits beside a chart."""
-  return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def _header(systems: Sequence[str]) -> list[Part]:

@@ -127,6 +127,8 @@ def test_the_map_places_what_was_not_fitted_between_its_nearest(monkeypatch):
 def test_a_handful_of_items_gets_no_map():
   rows_R, place_RxX = item_map.layout(np.eye(5, dtype=np.float32))
   assert len(rows_R) == len(place_RxX) == 0
+  rows_R, _ = item_map.layout(np.ones((50, 3), np.float32))  # and items that are all the same
+  assert len(rows_R) == 0
 
 
 def test_a_map_of_other_vectors_is_not_taken(run):

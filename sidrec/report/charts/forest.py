@@ -7,6 +7,7 @@ from sidrec.report.charts.svg import WIDTH, Scale, bottom_axis, drawing, line, m
 from sidrec.report.html import Html, tag
 
 _LABELS, _VALUES, _ROW, _TOP = 124, 52, 17, 8
+_MOST = 20  # letters of a label
 
 
 class Point(NamedTuple):
@@ -52,7 +53,7 @@ def forest(
   top = _TOP
   for row, height in zip(rows, heights, strict=True):
     middle = top + height / 2
-    marks.append(text(0, middle + (-2 if row.note else 4), row.label, kind="strong"))
+    marks.append(text(0, middle + (-2 if row.note else 4), _fitting(row.label), kind="strong"))
     if row.note:
       marks.append(text(0, middle + 12, row.note, kind="small"))
     for at, point in enumerate(row.points):
@@ -62,6 +63,11 @@ def forest(
         marks += _interval(x, y, point, at if names else row.series, name, signed)
     top += height
   return drawing(bottom + 42, label, *marks)
+
+
+def _fitting(label: str) -> str:
+  """As much of a label as there is room for."""
+  return label if len(label) <= _MOST else label[: _MOST - 1] + "…"
 
 
 def _interval(x: Scale, y: float, point: Point, series: int, name: str, signed: bool) -> list[Html]:
