@@ -49,7 +49,7 @@ def beyond(run: FinishedRun) -> Html:
     name: exposure(run.details.lists[name][WAY].item_UxK, popularity_N) for name in run.systems
   }
   ndcg = {name: run.results[name][SPLIT][WAY]["ndcg@10"] for name in run.systems}
-  rows = [["system", "NDCG@10", "coverage@10", "Gini", "novelty (bits)"]]
+  rows = [["system", "NDCG@10", "coverage@10", "Gini", "novelty"]]
   for name, x in found.items():
     rows.append(
       [name, f"{ndcg[name]:.4f}", f"{x.coverage:.4f}", f"{x.gini:.4f}", f"{x.novelty:.2f}"]
@@ -64,9 +64,9 @@ def beyond(run: FinishedRun) -> Html:
     "Beyond accuracy",
     paragraph(
       "Coverage is the share of the catalogue that is in some user's ten. Gini says how unevenly "
-      "items are shown: 0 if all equally often, 1 if one item fills all lists. Novelty is the mean "
-      "of −log₂ of an item's share of the interactions in training (items without one count as "
-      "having one): the higher, the rarer what is shown. None of these is a quality by itself."
+      "items are shown: 0 if all equally often, 1 if one item fills all lists. Novelty, in bits, "
+      "is the mean of −log₂ of an item's share of the interactions in training (items without one "
+      "count as having one): the higher, the rarer what is shown. None of these is a quality by itself."
     ),
     pair(figure(chart, label + "."), table("Lists of ten for all test users, masked", rows)),
   )

@@ -10,7 +10,7 @@ from etils import epath
 from sidrec.core.atomic import PathLike, write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.core.settings import flatten, to_dict
-from sidrec.evaluation.bootstrap import bootstrap_mean
+from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.details import SPLIT
 from sidrec.evaluation.intervals import REFERENCE
 from sidrec.evaluation.protocol import METRICS, WAYS
@@ -119,7 +119,7 @@ def _results(runs: Sequence[FinishedRun]) -> Html:
     if at == 0:
       continue
     leads = [
-      lead(run.values(system, metric, way), first.values(REFERENCE, metric, way))
+      bootstrap_difference(run.values(system, metric, way), first.values(REFERENCE, metric, way))
       for metric, way in columns
     ]
     gaps.append([name, *map(_gap, leads)])

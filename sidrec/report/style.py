@@ -89,6 +89,7 @@ thead th{border-bottom:1px solid var(--line);color:var(--soft);font-weight:600}
 tbody th{font-weight:600;white-space:nowrap}
 td small{display:block;color:var(--soft);font-size:.82em}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+thead .n{white-space:normal}
 th:last-child,td:last-child{padding-right:2px}
 tr.us th,tr.us td{background:color-mix(in srgb,var(--k0) 8%,transparent)}
 .range-text{color:var(--soft);font-size:.86em}

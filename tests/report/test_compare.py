@@ -34,8 +34,8 @@ def test_the_page_holds_paired_differences_to_the_first_run(run):
   row = next(row for row in rows if row[0] == "worse<b>")
   numbers = [float(x) for x in re.findall(r"[+-]\d\.\d+", " ".join(row))]
   path = "sidrec/test/masked/ndcg@10"
-  gap = bootstrap_difference(run.per_user[path], other.per_user[path])
-  assert numbers[3:6] == pytest.approx([-gap.mean, -gap.high, -gap.low], abs=6e-5)
+  gap = bootstrap_difference(other.per_user[path], run.per_user[path])
+  assert numbers[3:6] == pytest.approx([gap.mean, gap.low, gap.high], abs=6e-5)
   assert "b" not in page.names()
   assert "http" not in text.replace("http-equiv", "")
   settings = page.tables["Settings that are not the same in all runs"]
