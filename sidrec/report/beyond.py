@@ -64,8 +64,8 @@ def beyond(run: FinishedRun) -> Html:
     "Beyond accuracy",
     paragraph(
       "Coverage is the share of the catalogue that is in some user's ten. Gini says how unevenly "
-      "items are shown: 0 if all equally often, 1 if one item fills all lists. Novelty, in bits, is "
-      "the mean of −log₂ of an item's share of the interactions in training (items without one "
+      "items are shown: 0 if all equally often, 1 if one item fills all lists. Novelty, in bits, "
+      "is the mean of −log₂ of an item's share of the interactions in training (items without one "
       "count as having one): the higher, the rarer what is shown. None of these is a quality by "
       "itself."
     ),

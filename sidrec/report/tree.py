@@ -44,7 +44,7 @@ def tree(run: FinishedRun) -> Html:
     f"{label}. The inner ring holds the first codes, each as wide as it has items; a branch ends "
     "where one item is left. "
     + ("Colours are the most frequent category, paler where fewer items have it. " * bool(legend))
-    + ("Neighbours too narrow to see are merged." * merged)
+    + ("Neighbours too narrow to see are merged, and end there." * merged)
   )
   none = None if legend else paragraph("No item of this catalogue has a category to colour it by.")
   chart = sunburst(slices, run.quality["num_levels"], [f"{num_items:,}", "items"], label)
