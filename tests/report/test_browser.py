@@ -21,8 +21,10 @@ def browser():
     opened.close()
 
 
-@pytest.mark.parametrize("kind", ["report", "compare"])
-@pytest.mark.parametrize(("scheme", "width"), [("light", 380), ("dark", 1200)])
+@pytest.mark.parametrize(
+  ("kind", "scheme", "width"),
+  [("report", "light", 380), ("report", "dark", 1200), ("compare", "dark", 380)],
+)
 def test_the_page_opens_from_disk(trained, browser, tmp_path, kind, scheme, width):
   _, workdir = trained
   file = tmp_path / "page.html"

@@ -46,10 +46,9 @@ def sunburst(slices: Sequence[Slice], wide: int, middle: Sequence[str], label: s
 
 
 def _arc(one: Slice, inner: float, outer: float) -> str:
-  """The outline of a slice; a whole ring is drawn almost closed."""
-  last = min(one.last, one.first + 0.9999)
-  gap = min(0.0006, (last - one.first) * 0.1)
-  a, b = (2 * math.pi * at for at in (one.first + gap / 2, last - gap / 2))
+  """The outline of a slice, with a gap to the next, so that a whole ring is not quite closed."""
+  gap = min(0.0006, (one.last - one.first) * 0.1)
+  a, b = (2 * math.pi * at for at in (one.first + gap / 2, one.last - gap / 2))
   large = int(b - a > math.pi)
 
   def at(radius: float, angle: float) -> str:
