@@ -9,7 +9,7 @@ import numpy as np
 
 from sidrec.run.answers import Wanted
 from sidrec.run.ask import Reading
-from sidrec.run.explanations import Explainer, Explanation
+from sidrec.run.explanations import Explainer
 from sidrec.search.buckets import Question
 from sidrec.serving.bodies import Asked, RequestError, request_of
 from sidrec.serving.catalogue import Now
@@ -90,15 +90,15 @@ class Explaining:
     except TimeoutError:
       raise RequestError(504, f"no answer within {limits.answer_seconds:g} seconds") from None
     service.metrics.count("explanations")
-    return {"catalogue": now.snapshot.version, **as_plain(found)}
+    return found
 
   def _wait(self, more: int) -> None:
     with self._count:
       self._waiting += more
 
-  def _explain(self, now: Now, reading: Reading, wanted: Wanted) -> Explanation:
+  def _explain(self, now: Now, reading: Reading, wanted: Wanted) -> dict[str, Any]:
     search = now.snapshot.search
-    return self.explainer(now.snapshot).explain(
+    found = self.explainer(now.snapshot).explain(
       search.model,
       search.params,
       search.trie,
@@ -108,6 +108,7 @@ class Explaining:
       listed=search.most_listed(),
       explained=EXPLAINED,
     )
+    return {"catalogue": now.snapshot.version, **as_plain(found)}
 
 
 def as_plain(value: Any) -> Any:

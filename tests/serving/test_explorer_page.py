@@ -5,6 +5,7 @@ from `npm pack axe-core` or from the package axe-playwright-python.
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import os
 import re
@@ -43,6 +44,13 @@ def address(served):
   yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
   server.should_exit = True
   thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def library(run, served):
+  """The run as a library, with the arrays that its functions are compiled for already."""
+  params, trie = served[0].engine.search.placed
+  return dataclasses.replace(run, params=params, trie=trie)
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +187,9 @@ def test_filters_show_what_they_remove(view):
   assert page.inner_text("#beam .p >> nth=0") != before
 
 
-def test_every_level_has_bars_and_says_how_much_it_holds(view, run):
+def test_every_level_has_bars_and_says_how_much_it_holds(view, library):
   page = view("#h=1&h=2")
-  levels = run.explain(items=[1, 2]).levels
+  levels = library.explain(items=[1, 2]).levels
   assert page.locator(".level").count() == len(levels) == 2
   for at, level in enumerate(levels):
     panel = page.locator(f".level >> nth={at}")
@@ -193,12 +201,12 @@ def test_every_level_has_bars_and_says_how_much_it_holds(view, run):
   assert page.locator(".level >> nth=1 >> .bars >> nth=0 >> li").count() == len(levels[1].kept)
 
 
-def test_why_says_what_each_history_item_adds(view, run):
+def test_why_says_what_each_history_item_adds(view, library):
   page = view("#h=1&h=2&h=5")
   page.click(".why >> nth=1")
   assert page.get_attribute(".why >> nth=1", "aria-expanded") == "true"
   lines = page.locator("#why-1 .added li").all_inner_texts()
-  history = run.explain(items=[1, 2, 5]).history
+  history = library.explain(items=[1, 2, 5]).history
   expected = sorted(history, key=lambda item: -abs(item.added[1]))
   assert [line.split("\n")[0] for line in lines] == [item.title for item in expected]
   assert [line.split("\n")[-1][0] for line in lines] == [

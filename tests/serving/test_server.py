@@ -1,10 +1,12 @@
 """The server on a socket: slow clients, and a stop that drains."""
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,10 +14,15 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from sidrec.serving.__main__ import arguments, is_loopback, main, read_token, serve
+import sidrec
+from sidrec.run.stages import run_to
+from sidrec.serving.__main__ import arguments, explore, is_loopback, main, read_token, serve
 from sidrec.serving.app import make_app
+from sidrec.serving.explore import extras_of
+from sidrec.serving.others import Others
 from sidrec.serving.server import Server
 from sidrec.serving.settings import Limits
 from sidrec.serving.store import Store
@@ -174,6 +181,54 @@ def test_sigterm_answers_what_was_accepted_and_ends_with_0(workdir, tmp_path):
     assert client.ended is None or isinstance(client.ended, ConnectionRefusedError)
     assert len(store.items_of(f"load {client.number}", 10**6)) == client.appended
   store.close()
+
+
+def test_the_explorer_knows_what_lies_in_the_run(workdir):
+  run = sidrec.load(workdir)
+  extras = extras_of(run, workdir)
+  assert extras.vectors_NxF.shape == (run.dataset.items.num_items, 4)
+  assert extras.sasrec == "this run trained no SASRec (config.sasrec.enabled)"
+  assert extras_of(with_sasrec(run), workdir).sasrec == "this run's SASRec is not trained yet"
+
+
+def with_sasrec(run):
+  sasrec = dataclasses.replace(run.config.sasrec, enabled=True)
+  return dataclasses.replace(run, config=dataclasses.replace(run.config, sasrec=sasrec))
+
+
+@pytest.mark.slow
+def test_the_explorer_of_a_run_with_sasrec_reads_it_and_changes_nothing(workdir, tmp_path):
+  shutil.copytree(workdir, tmp_path / "run", symlinks=True)
+  wanted = with_sasrec(sidrec.load(workdir))
+  run_to("sasrec", wanted.config, tmp_path / "run")
+  sasrec = extras_of(wanted, tmp_path / "run").sasrec
+  score_N = Others(wanted.dataset, sasrec)._next_item([1, 2])
+  assert np.exp(score_N).sum() == pytest.approx(1, abs=1e-4)
+  before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+  process, address = started(tmp_path / "run", "--explore")
+  try:
+    client = http.client.HTTPConnection(*address, timeout=30)
+    for path, part in (("/", b"<title>sidrec explorer"), ("/v1/about", b'"read_only":true')):
+      client.request("GET", path)
+      assert part in client.getresponse().read()
+    client.request("POST", "/v1/explain", b'{"items":[1]}', {"Content-Type": "application/json"})
+    assert len(json.load(client.getresponse())["history"]) == 1
+  finally:
+    process.kill()
+    process.communicate(timeout=60)
+  assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_flags_of_the_explorer(tmp_path, capsys):
+  wrong = (["--explore", "--store=x"], ["--explore", "--explorer=false"])
+  for flags in wrong:
+    with pytest.raises(ValueError, match="leave the other flag out"):
+      serve(arguments([f"--workdir={tmp_path}", *flags]))
+  with pytest.raises(SystemExit):
+    arguments([f"--workdir={tmp_path}", "--explorer=maybe"])
+  assert "'maybe' is neither true nor false" in capsys.readouterr().err
+  with pytest.raises(FileNotFoundError, match="there is no run in"):
+    explore(str(tmp_path))
 
 
 def test_hosts_that_others_reach_need_a_token(tmp_path, capsys):
