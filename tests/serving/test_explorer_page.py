@@ -65,13 +65,18 @@ def browser():
 def view(browser, address):
   """Opens the page: (hash, size, scheme) → page. What goes wrong in it is found at the end.
 
-  `view.may_fail` lets the server refuse requests, which a browser writes to the console.
+  `view.may_fail` lets the server refuse requests, which a browser writes to the console. With
+  `view.token` data are refused without it; `view.locked` is what was.
   """
   mishaps, foreign = [], []
   with contextlib.ExitStack() as stack:
 
     def guard(route):
-      if route.request.url.startswith(address):
+      url, header = route.request.url, route.request.headers.get("authorization")
+      if "/v1/" in url and open_page.token and header != f"Bearer {open_page.token}":
+        open_page.locked.add(url.removeprefix(address))
+        route.fulfill(status=401, json={"error": "give the token"})
+      elif url.startswith(address):
         route.continue_()
       else:
         foreign.append(route.request.url)
@@ -89,10 +94,15 @@ def view(browser, address):
       page.on("console", lambda said: mishaps.append(said.text) if said.type == "error" else None)
       page.on("pageerror", lambda error: mishaps.append(str(error)))
       page.goto(f"{address}/{place}")
+      if open_page.token:
+        for given in ("wrong", open_page.token):
+          page.wait_for_selector("#token[open]")
+          page.fill("#token-text", given)
+          page.keyboard.press("Enter")
       drawn(page)
       return page
 
-    open_page.may_fail = False
+    open_page.may_fail, open_page.token, open_page.locked = False, None, set()
     yield open_page
   refused = "Failed to load resource: the server responded with a status of"
   assert [said for said in mishaps if not (open_page.may_fail and said.startswith(refused))] == []
@@ -314,6 +324,16 @@ def test_a_server_that_fails_is_said_to_fail(view, served, monkeypatch):
     page.click("#example")
     page.wait_for_selector("#error:not([hidden])")
     assert page.inner_text("#error") == "too much to do."
+  page.wait_for_selector("#error", state="hidden")  # it asks again
+  assert len(results(page)) == 10
+
+
+def test_a_token_is_asked_for_and_sent(view):
+  view.may_fail = True
+  view.token = "0123456789abcdef"
+  page = view("#h=1")
+  assert len(results(page)) == 10
+  assert view.locked == {"/v1/about"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

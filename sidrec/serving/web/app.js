@@ -53,7 +53,11 @@ async function learn() {
 }
 
 function wanted() {
-  const request = { items: state.history.slice(-about.most_history), k: Math.min(10, about.beams), exclude_seen: state.seen };
+  const request = {
+    items: state.history.slice(-about.most_history),
+    k: Math.min(10, about.beams),
+    exclude_seen: state.seen,
+  };
   if (state.banned.length) request.forbidden = state.banned;
   if (state.warmth) request.temperature = about.temperature * temperature();
   return request;
@@ -84,6 +88,7 @@ async function ask(request, key) {
     if (error.name === "AbortError") return;
     asked = "";
     complain(error);
+    if (error.status === 503) setTimeout(update, 1500); // not ready yet, or busy
   } finally {
     if (calls.signal === signal) document.body.classList.remove("busy");
   }
@@ -97,7 +102,10 @@ function draw() {
 
 function report(explanation, milliseconds) {
   const { read, unknown } = explanation.answer;
-  const parts = [`${count(read, "item")} read`, `${count(explanation.answer.items.length, "result")} in ${Math.round(milliseconds)} ms`];
+  const parts = [
+    `${count(read, "item")} read`,
+    `${count(explanation.answer.items.length, "result")} in ${Math.round(milliseconds)} ms`,
+  ];
   if (state.history.length > read + unknown.length) parts.push("older ones are not read");
   if (unknown.length) parts.push(`no item has the id ${unknown.slice(0, 3).join(", ")}`);
   if (about.item_head) parts.push("results are ranked by log p and the item head together");

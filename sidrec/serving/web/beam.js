@@ -56,11 +56,22 @@ function row(prefix, most, kind = "") {
     {},
     make(
       "button",
-      { type: "button", class: `row ${kind}`, "aria-pressed": String(Boolean(lit)), click: () => change({ prefix: lit ? null : prefix.codes }) },
+      {
+        type: "button",
+        class: `row ${kind}`,
+        "aria-pressed": String(Boolean(lit)),
+        click: () => change({ prefix: lit ? null : prefix.codes }),
+      },
       make("span", { class: "code", text: coded(prefix.codes) }),
       make("span", { class: "p", text: p }),
       make("span", { class: "track" }, bar(weight(prefix) / most, kind)),
-      make("span", { class: "what", text: prefix.items === 1 ? titled(prefix.examples[0]) : `${count(prefix.items, "item")}: ${examples}` }),
+      make("span", {
+        class: "what",
+        text:
+          prefix.items === 1
+            ? titled(prefix.examples[0])
+            : `${count(prefix.items, "item")}: ${examples}`,
+      }),
       said ? make("span", { class: "mean", text: said }) : null,
     ),
   );
@@ -69,7 +80,8 @@ function row(prefix, most, kind = "") {
 function removed(level, most) {
   if (!level.num_removed) return null;
   const p = level.removed_probability === null ? "" : `, ${percent(level.removed_probability)}`;
-  const some = level.removed.length < level.num_removed ? ` (the ${level.removed.length} likeliest)` : "";
+  const some =
+    level.removed.length < level.num_removed ? ` (the ${level.removed.length} likeliest)` : "";
   const title = `Removed by the filter: ${number(level.num_removed)}${p}${some}`;
   return make(
     "details",

@@ -19,7 +19,11 @@ export async function draw() {
   try {
     found = await api.codes(prefix);
   } catch (error) {
-    if (shown === coded(prefix)) panel.replaceChildren(crumbs(prefix), make("p", { class: "none", text: `${error.message}.` }));
+    if (shown === coded(prefix))
+      panel.replaceChildren(
+        crumbs(prefix),
+        make("p", { class: "none", text: `${error.message}.` }),
+      );
     return;
   }
   if (shown === coded(prefix)) fill(found);
@@ -36,7 +40,14 @@ function crumbs(prefix) {
     make(
       "li",
       {},
-      make("button", { type: "button", class: "link", text, "aria-current": path.length === prefix.length ? "true" : null, "aria-label": path.length ? `Prefix ${coded(path)}` : text, click: () => walk(path) }),
+      make("button", {
+        type: "button",
+        class: "link",
+        text,
+        "aria-current": path.length === prefix.length ? "true" : null,
+        "aria-label": path.length ? `Prefix ${coded(path)}` : text,
+        click: () => walk(path),
+      }),
     ),
   );
   return make("nav", { "aria-label": "Prefix" }, make("ol", { class: "crumbs" }, ...links));
@@ -50,7 +61,10 @@ function fill(found) {
   const said = meaningInFull(found);
   panel.replaceChildren(
     crumbs(found.codes),
-    make("p", { class: "sum", text: `${count(found.items, "item")}${found.codes.length && said ? `: ${said}` : ""}` }),
+    make("p", {
+      class: "sum",
+      text: `${count(found.items, "item")}${found.codes.length && said ? `: ${said}` : ""}`,
+    }),
     make(
       "div",
       { class: "walk" },
@@ -61,17 +75,47 @@ function fill(found) {
             make("h3", { text: `Next codes: ${number(found.children_in_all)}` }),
             make("ol", { class: "bars grid" }, ...children.map((child) => childOf(child, most))),
             found.children.length > FEW && !all
-              ? make("button", { type: "button", class: "quiet", text: `Show ${number(found.children.length - FEW)} more`, click: () => { all = true; fill(found); } })
+              ? make("button", {
+                  type: "button",
+                  class: "quiet",
+                  text: `Show ${number(found.children.length - FEW)} more`,
+                  click: () => {
+                    all = true;
+                    fill(found);
+                  },
+                })
               : null,
-            hidden > 0 && all ? make("p", { class: "hint", text: `${number(hidden)} smaller ones are left out.` }) : null,
+            hidden > 0 && all
+              ? make("p", { class: "hint", text: `${number(hidden)} smaller ones are left out.` })
+              : null,
           )
         : null,
       found.codes.length
         ? make(
             "section",
             { "aria-label": "Items" },
-            make("h3", { text: found.members.length < found.items ? `The ${found.members.length} most popular items` : "Items" }),
-            make("ol", { class: "plain columns" }, ...found.members.map((item) => make("li", {}, make("button", { type: "button", class: "link", text: titled(item), click: () => change({ item: String(item.id) }) })))),
+            make("h3", {
+              text:
+                found.members.length < found.items
+                  ? `The ${found.members.length} most popular items`
+                  : "Items",
+            }),
+            make(
+              "ol",
+              { class: "plain columns" },
+              ...found.members.map((item) =>
+                make(
+                  "li",
+                  {},
+                  make("button", {
+                    type: "button",
+                    class: "link",
+                    text: titled(item),
+                    click: () => change({ item: String(item.id) }),
+                  }),
+                ),
+              ),
+            ),
           )
         : null,
     ),

@@ -25,7 +25,10 @@ export function start(about) {
   byId("example").addEventListener("click", () => change({ history: about.example.map(String) }));
   byId("seen").addEventListener("change", (event) => change({ seen: event.target.checked }));
   const warm = byId("temperature");
-  warm.addEventListener("input", settled(120, () => change({ warmth: Number(warm.value) }, { replace: true })));
+  warm.addEventListener(
+    "input",
+    settled(120, () => change({ warmth: Number(warm.value) }, { replace: true })),
+  );
   list.addEventListener("dragover", (event) => event.preventDefault());
 }
 
@@ -37,13 +40,21 @@ export function draw(read) {
   const skipped = Math.max(0, state.history.length - read);
   list.replaceChildren(...state.history.map((id, at) => chip(id, at, at < skipped)));
   if (!state.history.length) {
-    list.append(make("li", { class: "empty", text: "Nobody’s history: the search says what is likely without any." }));
+    list.append(
+      make("li", {
+        class: "empty",
+        text: "Nobody’s history: the search says what is likely without any.",
+      }),
+    );
   }
   drawBanned();
   if (focusAfter) {
     const [at, kind] = focusAfter;
     const target = list.children[at]?.querySelector(`.${kind}`);
-    (target && !target.disabled ? target : (list.children[at]?.querySelector("button:not(:disabled)") ?? input)).focus();
+    (target && !target.disabled
+      ? target
+      : (list.children[at]?.querySelector("button:not(:disabled)") ?? input)
+    ).focus();
     focusAfter = null;
   }
 }
@@ -52,7 +63,15 @@ function chip(id, at, skipped) {
   const name = names.title(id);
   const last = state.history.length - 1;
   const button = (kind, sign, label, act, disabled) =>
-    make("button", { type: "button", class: kind, "aria-label": `${label}: ${name}`, title: label, click: act, disabled, text: sign });
+    make("button", {
+      type: "button",
+      class: kind,
+      "aria-label": `${label}: ${name}`,
+      title: label,
+      click: act,
+      disabled,
+      text: sign,
+    });
   return make(
     "li",
     {
@@ -74,7 +93,13 @@ function chip(id, at, skipped) {
       },
     },
     button("earlier", "‹", "Move earlier", () => move(at, at - 1, "earlier"), at === 0),
-    make("button", { type: "button", class: "name", text: name, click: () => change({ item: id }), keydown: (event) => arrows(event, at) }),
+    make("button", {
+      type: "button",
+      class: "name",
+      text: name,
+      click: () => change({ item: id }),
+      keydown: (event) => arrows(event, at),
+    }),
     button("later", "›", "Move later", () => move(at, at + 1, "later"), at === last),
     button("remove", "×", "Remove", () => remove(at)),
   );
@@ -148,13 +173,28 @@ function drawOptions() {
     ...items.map((item, at) =>
       make(
         "li",
-        { id: `found-${at}`, role: "option", "aria-selected": String(at === active), mousedown: (event) => event.preventDefault(), click: () => take(at) },
+        {
+          id: `found-${at}`,
+          role: "option",
+          "aria-selected": String(at === active),
+          mousedown: (event) => event.preventDefault(),
+          click: () => take(at),
+        },
         make("span", { text: titled(item) }),
         item.in_stock ? null : make("em", { text: " out of stock" }),
       ),
     ),
   );
-  if (!items.length) options.append(make("li", { class: "none", role: "option", "aria-disabled": "true", "aria-selected": "false", text: "No title holds this." }));
+  if (!items.length)
+    options.append(
+      make("li", {
+        class: "none",
+        role: "option",
+        "aria-disabled": "true",
+        "aria-selected": "false",
+        text: "No title holds this.",
+      }),
+    );
   if (active >= 0) input.setAttribute("aria-activedescendant", `found-${active}`);
   else input.removeAttribute("aria-activedescendant");
 }

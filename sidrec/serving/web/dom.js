@@ -37,7 +37,11 @@ export const coded = (codes) => codes.join("·");
 
 /** What marks the items of a prefix: 'Crime, Drama · 1990s'. */
 export function meaning(prefix) {
-  const names = (marks, most) => marks.slice(0, most).map((mark) => mark.name).join(", ");
+  const names = (marks, most) =>
+    marks
+      .slice(0, most)
+      .map((mark) => mark.name)
+      .join(", ");
   return [names(prefix.categories, 2), names(prefix.decades, 1)].filter(Boolean).join(" · ");
 }
 

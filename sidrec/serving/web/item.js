@@ -44,14 +44,24 @@ function head(title) {
     "div",
     { class: "head" },
     make("h2", { id: "item-title", text: title }),
-    make("button", { type: "button", class: "close", "aria-label": "Close", text: "×", click: () => dialog.close() }),
+    make("button", {
+      type: "button",
+      class: "close",
+      "aria-label": "Close",
+      text: "×",
+      click: () => dialog.close(),
+    }),
   );
 }
 
 function page(found) {
   const { item } = found;
   const id = String(item.id);
-  const facts = [`id ${item.id}`, count(found.interactions, "interaction") + " in training", ...found.categories];
+  const facts = [
+    `id ${item.id}`,
+    count(found.interactions, "interaction") + " in training",
+    ...found.categories,
+  ];
   if (!item.in_stock) facts.push("out of stock");
   return [
     head(titled(item)),
@@ -59,29 +69,55 @@ function page(found) {
     make(
       "div",
       { class: "actions" },
-      make("button", { type: "button", text: "Add to the history", click: () => change({ history: [...state.history, id], item: null }) }),
+      make("button", {
+        type: "button",
+        text: "Add to the history",
+        click: () => change({ history: [...state.history, id], item: null }),
+      }),
     ),
     make("h3", { text: `Semantic ID ${coded(item.semantic_id)}` }),
     make("ol", { class: "meanings" }, ...found.codes.map((prefix) => codeOf(prefix, item))),
     make(
       "div",
       { class: "near" },
-      neighbours("Neighbours by prefix", found.by_prefix, (other) => coded(item.semantic_id.slice(0, other.shared)), "No other item shares its first code."),
-      neighbours("Neighbours by vector", found.by_vector, (other) => other.cosine.toFixed(2), "No vector of this item is at hand."),
+      neighbours(
+        "Neighbours by prefix",
+        found.by_prefix,
+        (other) => coded(item.semantic_id.slice(0, other.shared)),
+        "No other item shares its first code.",
+      ),
+      neighbours(
+        "Neighbours by vector",
+        found.by_vector,
+        (other) => other.cosine.toFixed(2),
+        "No vector of this item is at hand.",
+      ),
     ),
   ];
 }
 
 function codeOf(prefix, item) {
   const alone = prefix.items === 1;
-  const said = alone ? "this item alone" : `${count(prefix.items, "item")}${meaningInFull(prefix) ? `: ${meaningInFull(prefix)}` : ""}`;
-  const others = prefix.examples.filter((other) => String(other.id) !== String(item.id)).map(titled);
+  const said = alone
+    ? "this item alone"
+    : `${count(prefix.items, "item")}${meaningInFull(prefix) ? `: ${meaningInFull(prefix)}` : ""}`;
+  const others = prefix.examples
+    .filter((other) => String(other.id) !== String(item.id))
+    .map(titled);
   return make(
     "li",
     {},
-    make("button", { type: "button", class: "pill code", text: coded(prefix.codes), "aria-label": `Walk to ${coded(prefix.codes)}`, click: () => change({ prefix: prefix.codes, item: null }) }),
+    make("button", {
+      type: "button",
+      class: "pill code",
+      text: coded(prefix.codes),
+      "aria-label": `Walk to ${coded(prefix.codes)}`,
+      click: () => change({ prefix: prefix.codes, item: null }),
+    }),
     make("span", { class: "what", text: said }),
-    !alone && others.length ? make("span", { class: "mean", text: `such as ${others.join(" · ")}` }) : null,
+    !alone && others.length
+      ? make("span", { class: "mean", text: `such as ${others.join(" · ")}` })
+      : null,
   );
 }
 
@@ -98,7 +134,12 @@ function neighbours(title, items, value, none) {
             make(
               "li",
               {},
-              make("button", { type: "button", class: "link", text: titled(other), click: () => change({ item: String(other.id) }) }),
+              make("button", {
+                type: "button",
+                class: "link",
+                text: titled(other),
+                click: () => change({ item: String(other.id) }),
+              }),
               make("span", { class: "p", text: value(other) }),
             ),
           ),

@@ -9,7 +9,11 @@ let opened = null; // id of the result that is explained
 export function draw(explanation, others) {
   panel.replaceChildren(
     ours(explanation, others),
-    make("div", { class: "others" }, ...(others ? others.systems : []).map((system) => theirs(system, explanation))),
+    make(
+      "div",
+      { class: "others" },
+      ...(others ? others.systems : []).map((system) => theirs(system, explanation)),
+    ),
   );
 }
 
@@ -20,7 +24,11 @@ function ours(explanation, others) {
     { class: "ours", "aria-label": "sidrec" },
     make("h3", { text: "sidrec" }),
     items.length ? null : make("p", { class: "none", text: "No item is allowed." }),
-    make("ol", { class: "results" }, ...items.map((item, at) => result(item, at, explanation, others))),
+    make(
+      "ol",
+      { class: "results" },
+      ...items.map((item, at) => result(item, at, explanation, others)),
+    ),
   );
 }
 
@@ -41,15 +49,45 @@ function result(item, at, explanation, others) {
       "div",
       { class: "line" },
       make("span", { class: "rank", text: String(at + 1) }),
-      make("button", { type: "button", class: "link", text: titled(item), click: () => change({ item: id }) }),
+      make("button", {
+        type: "button",
+        class: "link",
+        text: titled(item),
+        click: () => change({ item: id }),
+      }),
       make("span", { class: "p", text: value }),
-      make("button", { type: "button", class: "code link", text: coded(item.semantic_id), "aria-label": `Walk to ${coded(item.semantic_id)}`, click: () => change({ prefix: item.semantic_id }) }),
+      make("button", {
+        type: "button",
+        class: "code link",
+        text: coded(item.semantic_id),
+        "aria-label": `Walk to ${coded(item.semantic_id)}`,
+        click: () => change({ prefix: item.semantic_id }),
+      }),
       explanation.history.length && at < explanation.history[0].added.length
-        ? make("button", { type: "button", class: "why", "aria-expanded": String(isOpen), "aria-controls": about, "aria-label": `Why ${titled(item)}?`, text: "Why?", click: redraw })
+        ? make("button", {
+            type: "button",
+            class: "why",
+            "aria-expanded": String(isOpen),
+            "aria-controls": about,
+            "aria-label": `Why ${titled(item)}?`,
+            text: "Why?",
+            click: redraw,
+          })
         : null,
-      make("button", { type: "button", class: "ban", "aria-label": `Keep out: ${titled(item)}`, title: "Keep out", text: "×", click: () => change({ banned: [...state.banned, id] }) }),
+      make("button", {
+        type: "button",
+        class: "ban",
+        "aria-label": `Keep out: ${titled(item)}`,
+        title: "Keep out",
+        text: "×",
+        click: () => change({ banned: [...state.banned, id] }),
+      }),
     ),
-    make("div", { id: about, class: "reasons", hidden: !isOpen }, ...(isOpen ? reasons(at, explanation) : [])),
+    make(
+      "div",
+      { id: about, class: "reasons", hidden: !isOpen },
+      ...(isOpen ? reasons(at, explanation) : []),
+    ),
   );
 }
 
@@ -69,9 +107,14 @@ function reasons(at, explanation) {
       make("span", { class: "p", text: said(added, isP) }),
     ),
   );
-  const what = isP ? "Its p, divided by its p after the same history without this item." : "Its score, less its score after the same history without this item.";
+  const what = isP
+    ? "Its p, divided by its p after the same history without this item."
+    : "Its score, less its score after the same history without this item.";
   const rest = parts.length > few.length ? ` The ${few.length} strongest of ${parts.length}.` : "";
-  return [make("p", { class: "hint", text: `${what}${rest}` }), make("ol", { class: "added" }, ...lines)];
+  return [
+    make("p", { class: "hint", text: `${what}${rest}` }),
+    make("ol", { class: "added" }, ...lines),
+  ];
 }
 
 function said(added, isP) {
@@ -96,7 +139,16 @@ function theirs(system, explanation) {
       "ol",
       { class: "plain" },
       ...system.items.map((item) =>
-        make("li", { class: mine.has(String(item.id)) ? "both" : "" }, make("button", { type: "button", class: "link", text: titled(item), click: () => change({ item: String(item.id) }) })),
+        make(
+          "li",
+          { class: mine.has(String(item.id)) ? "both" : "" },
+          make("button", {
+            type: "button",
+            class: "link",
+            text: titled(item),
+            click: () => change({ item: String(item.id) }),
+          }),
+        ),
       ),
     ),
   );

@@ -25,7 +25,8 @@ export async function start(about) {
       return say(`There is no map: ${error.message}.`);
     }
     if (found.state === "ready") return show(found);
-    if (found.state !== "making") return say("The map could not be made; the server’s log says why.");
+    if (found.state !== "making")
+      return say("The map could not be made; the server’s log says why.");
     say("The map is being made. This takes up to a minute, once for each run.");
     await new Promise((resolve) => setTimeout(resolve, 2000));
   }
@@ -35,18 +36,30 @@ const say = (text) => panel.replaceChildren(make("p", { class: "none", text }));
 
 function show(found) {
   points = { ...found, at: new Map(found.items.map((id, at) => [String(id), at])) };
-  const button = (text, label, click) => make("button", { type: "button", "aria-label": label, title: label, text, click });
+  const button = (text, label, click) =>
+    make("button", { type: "button", "aria-label": label, title: label, text, click });
   panel.replaceChildren(
-    make("div", { class: "frame" }, canvas, tip, make("div", { class: "zoom" },
-      button("+", "Zoom in", () => zoom(1.6)),
-      button("−", "Zoom out", () => zoom(1 / 1.6)),
-      button("◎", "Zoom to the results", focusOnResults),
-      button("⤢", "Whole map", () => look(SIDE / 2, SIDE / 2, 1)))),
+    make(
+      "div",
+      { class: "frame" },
+      canvas,
+      tip,
+      make(
+        "div",
+        { class: "zoom" },
+        button("+", "Zoom in", () => zoom(1.6)),
+        button("−", "Zoom out", () => zoom(1 / 1.6)),
+        button("◎", "Zoom to the results", focusOnResults),
+        button("⤢", "Whole map", () => look(SIDE / 2, SIDE / 2, 1)),
+      ),
+    ),
     legend,
   );
   canvas.addEventListener("pointermove", hover);
   canvas.addEventListener("pointerleave", () => point(-1));
-  canvas.addEventListener("pointerdown", (event) => { pressed = { x: event.offsetX, y: event.offsetY, moved: false }; });
+  canvas.addEventListener("pointerdown", (event) => {
+    pressed = { x: event.offsetX, y: event.offsetY, moved: false };
+  });
   canvas.addEventListener("pointerup", release);
   canvas.addEventListener("wheel", wheel, { passive: false });
   canvas.addEventListener("keydown", keys);
@@ -82,11 +95,20 @@ function look(x, y, zoom) {
 const zoom = (by) => look(view.x, view.y, view.zoom * by);
 
 function focusOnResults() {
-  const places = [...results, ...state.history].filter((id) => points.at.has(id)).map((id) => points.places[points.at.get(id)]);
+  const places = [...results, ...state.history]
+    .filter((id) => points.at.has(id))
+    .map((id) => points.places[points.at.get(id)]);
   if (!places.length) return;
-  const range = (axis) => [Math.min(...places.map((place) => place[axis])), Math.max(...places.map((place) => place[axis]))];
+  const range = (axis) => [
+    Math.min(...places.map((place) => place[axis])),
+    Math.max(...places.map((place) => place[axis])),
+  ];
   const [[left, right], [top, bottom]] = [range(0), range(1)];
-  look((left + right) / 2, (top + bottom) / 2, SIDE / (Math.max(right - left, bottom - top, 20) * 1.15));
+  look(
+    (left + right) / 2,
+    (top + bottom) / 2,
+    SIDE / (Math.max(right - left, bottom - top, 20) * 1.15),
+  );
 }
 
 function wheel(event) {
@@ -97,7 +119,12 @@ function wheel(event) {
 
 function keys(event) {
   const step = 120 / view.zoom;
-  const by = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
+  const by = {
+    ArrowLeft: [-step, 0],
+    ArrowRight: [step, 0],
+    ArrowUp: [0, -step],
+    ArrowDown: [0, step],
+  }[event.key];
   if (by) {
     event.preventDefault();
     look(view.x + by[0], view.y + by[1], view.zoom);
@@ -134,8 +161,10 @@ function paint() {
   pen.fillStyle = colour("--lit");
   for (const at of members) dot(pen, screen(points.places[at]), radius + 2);
   const ranked = results.map((id, rank) => [id, rank]).filter(([id]) => points.at.has(id));
-  for (const [id, rank] of ranked.reverse()) ring(pen, screen(points.places[points.at.get(id)]), rank + 1, colour);
-  for (const id of state.history) if (points.at.has(id)) diamond(pen, screen(points.places[points.at.get(id)]), colour);
+  for (const [id, rank] of ranked.reverse())
+    ring(pen, screen(points.places[points.at.get(id)]), rank + 1, colour);
+  for (const id of state.history)
+    if (points.at.has(id)) diamond(pen, screen(points.places[points.at.get(id)]), colour);
   if (hovered >= 0) {
     pen.strokeStyle = colour("--ink");
     pen.lineWidth = 1.5;
@@ -154,7 +183,13 @@ function dot(pen, [x, y], radius) {
 
 function diamond(pen, [x, y], colour) {
   pen.beginPath();
-  for (const [dx, dy] of [[0, -7], [7, 0], [0, 7], [-7, 0]]) pen.lineTo(x + dx, y + dy);
+  for (const [dx, dy] of [
+    [0, -7],
+    [7, 0],
+    [0, 7],
+    [-7, 0],
+  ])
+    pen.lineTo(x + dx, y + dy);
   pen.closePath();
   pen.fillStyle = colour("--history");
   pen.fill();
@@ -183,9 +218,19 @@ function explain(members) {
     [make("span", { class: "sign history", "aria-hidden": "true", text: "◆" }), " history"],
     [make("span", { class: "sign result", "aria-hidden": "true", text: "1" }), " results"],
   ];
-  if (state.prefix) parts.push([make("span", { class: "sign lit", "aria-hidden": "true", text: "●" }), ` ${count(members, "item")} of ${coded(state.prefix)}`]);
-  legend.replaceChildren(...parts.map((part) => make("span", {}, ...part)), make("span", { class: "hint", text: `${number(points.items.length)} items drawn` }));
-  canvas.setAttribute("aria-label", `Map of ${count(points.items.length, "item")}: ${count(state.history.length, "item")} of the history and ${count(results.length, "result")} are marked${state.prefix ? `; ${count(members, "item")} of the prefix ${coded(state.prefix)} are lit` : ""}. Arrow keys move it, plus and minus zoom.`);
+  if (state.prefix)
+    parts.push([
+      make("span", { class: "sign lit", "aria-hidden": "true", text: "●" }),
+      ` ${count(members, "item")} of ${coded(state.prefix)}`,
+    ]);
+  legend.replaceChildren(
+    ...parts.map((part) => make("span", {}, ...part)),
+    make("span", { class: "hint", text: `${number(points.items.length)} items drawn` }),
+  );
+  canvas.setAttribute(
+    "aria-label",
+    `Map of ${count(points.items.length, "item")}: ${count(state.history.length, "item")} of the history and ${count(results.length, "result")} are marked${state.prefix ? `; ${count(members, "item")} of the prefix ${coded(state.prefix)} are lit` : ""}. Arrow keys move it, plus and minus zoom.`,
+  );
 }
 
 // Pointing.
@@ -207,7 +252,11 @@ function hover(event) {
     const [dx, dy] = [event.offsetX - pressed.x, event.offsetY - pressed.y];
     if (!pressed.moved && Math.hypot(dx, dy) < 4) return;
     pressed = { x: event.offsetX, y: event.offsetY, moved: true };
-    look(view.x - (dx / (width * view.zoom)) * SIDE, view.y - (dy / (height * view.zoom)) * SIDE, view.zoom);
+    look(
+      view.x - (dx / (width * view.zoom)) * SIDE,
+      view.y - (dy / (height * view.zoom)) * SIDE,
+      view.zoom,
+    );
     return;
   }
   point(nearest(event.offsetX, event.offsetY));
