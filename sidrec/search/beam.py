@@ -143,6 +143,14 @@ def item_weight(model: RecommenderConfig, config: SearchConfig) -> float:
   return config.item_weight if model.item_head else 0.0
 
 
+class Continuations(NamedTuple):
+  """Each beam with each of its children."""
+
+  children: Children
+  logp_BxKxC: jax.Array  # float32, -inf where no child is
+  caches: tuple[KeyValues, ...]
+
+
 class Levels(NamedTuple):
   """What all levels of a search share."""
 
@@ -181,7 +189,11 @@ class Levels(NamedTuple):
 
   def extend(self, state: BeamState, level: jax.Array | int, fan_out: int) -> BeamState:
     """One token more for the best beams; `level` is static or traced."""
-    children, logp_BxKxC, caches = self.continuations(state, level, fan_out)
+    return self.best(state, level, self.continuations(state, level, fan_out))
+
+  def best(self, state: BeamState, level: jax.Array | int, more: Continuations) -> BeamState:
+    """The best of these continuations that filters leave, as beams."""
+    children, logp_BxKxC, caches = more
     if self.rows is not None:
       allowed_BxKxC = any_allowed(self.trie, children.node, self.rows)
       logp_BxKxC = jnp.where(allowed_BxKxC, logp_BxKxC, -jnp.inf)
@@ -197,10 +209,8 @@ class Levels(NamedTuple):
     )
     return _keep(new, jnp.isfinite(value_BxX), best_BxX, self.config.beams)
 
-  def continuations(
-    self, state: BeamState, level: jax.Array | int, fan_out: int
-  ) -> tuple[Children, jax.Array, tuple[KeyValues, ...]]:
-    """All continuations of the beams, their log p [B, K, C] before any filter, and new caches."""
+  def continuations(self, state: BeamState, level: jax.Array | int, fan_out: int) -> Continuations:
+    """All continuations of the beams, before any filter."""
     children = trie_lib.children(self.trie, state.node_BxK, fan_out, level)
     logp_BxKxC, caches = _call(
       self.model,
@@ -213,7 +223,7 @@ class Levels(NamedTuple):
       children,
       self.config.temperature,
     )
-    return children, self._weighted(logp_BxKxC, level), caches
+    return Continuations(children, self._weighted(logp_BxKxC, level), caches)
 
   def start(self, batch: int) -> BeamState:
     """The root alone."""

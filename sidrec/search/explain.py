@@ -55,7 +55,6 @@ class Explained(NamedTuple):
 
   levels: tuple[Level, ...]
   found: Found  # as `BucketSearch.find` returns it
-  logp_K: np.ndarray  # float32, log p(ID | history) of what was found: its score, or a part of it
   # float32, score of each of the first R results, less its score without this history item.
   added_SxR: np.ndarray
   first: int  # history items before those of added_SxR, which the model does not read
@@ -119,9 +118,6 @@ def explain(
   )
   kept_K = np.flatnonzero(found.valid_BxK[0])
   answer = Found(found.item_BxK[0][kept_K], found.score_BxK[0][kept_K])
-  last = _prefixes(levels[-1])
-  logp_of = dict(zip(last.item_K.tolist(), last.score_K.tolist(), strict=True))
-  logp_K = np.array([logp_of[item] for item in answer.item_K.tolist()], np.float32)
   added_SxR = _added(params, trie, question, answer.item_K[:results], model=model, search=search)
   return Explained(
     tuple(
@@ -129,7 +125,6 @@ def explain(
       for level, (best, count, mass) in zip(levels, removed, strict=True)
     ),
     answer,
-    logp_K,
     added_SxR,
     len(history_S) - len(added_SxR),
   )
@@ -187,23 +182,22 @@ def _trace(params, trie, history_1xS, listed_1xJ, allows, temperature, *, model,
   levels = beam.Levels(model, params, trie, encoded, rows, config, None)
   state, kept, removed = levels.start(1), [], []
   for level in range(trie.num_levels):
-    fan_out = trie.fan_outs[level]
-    removed.append(_removed(levels, state, level, fan_out))
-    state = levels.extend(state, level, fan_out)
+    more = levels.continuations(state, level, trie.fan_outs[level])
+    removed.append(_removed(levels, state, more))
+    state = levels.best(state, level, more)
     kept.append(_described(trie, state.node_BxK, state.score_BxK))
   found = beam.results_of(model, params, trie, encoded, config, state.node_BxK, state.score_BxK)
   return kept, found, removed
 
 
-def _removed(levels: beam.Levels, state: beam.BeamState, level: int, fan_out: int):
+def _removed(levels: beam.Levels, state: beam.BeamState, more: beam.Continuations):
   """What the filter removes of the continuations of the beams: the best, their number, their p."""
-  children, logp_BxKxC, _ = levels.continuations(state, level, fan_out)
   assert levels.rows is not None
-  score_BxKxC = state.score_BxK[..., None] + logp_BxKxC
-  is_removed = jnp.isfinite(score_BxKxC) & ~any_allowed(levels.trie, children.node, levels.rows)
+  node_BxKxC, score_BxKxC = more.children.node, state.score_BxK[..., None] + more.logp_BxKxC
+  is_removed = jnp.isfinite(score_BxKxC) & ~any_allowed(levels.trie, node_BxKxC, levels.rows)
   flat_BxX = jnp.where(is_removed, score_BxKxC, -jnp.inf).reshape(1, -1)
   score_BxR, at_BxR = jax.lax.top_k(flat_BxX, min(SHOWN, flat_BxX.shape[1]))
-  node_BxR = jnp.take_along_axis(children.node.reshape(1, -1), at_BxR, axis=1)
+  node_BxR = jnp.take_along_axis(node_BxKxC.reshape(1, -1), at_BxR, axis=1)
   node_BxR = jnp.where(jnp.isfinite(score_BxR), node_BxR, ROOT)
   best = _described(levels.trie, node_BxR, score_BxR)
   return best, is_removed.sum(), jnp.exp(flat_BxX).sum()
