@@ -143,6 +143,14 @@ def test_what_happened_since_the_training_counts(served, run):
   assert best in removed
 
 
+def test_the_library_explains_one_history_at_a_time(run):
+  for wrong in ({"users": [1]}, {"items": [1], "user": 1}, {}, {"items": [1], "draw": 3}):
+    with pytest.raises(TypeError, match=r"explain takes one of|no option"):
+      run.explain(**wrong)
+  with pytest.raises(ValueError, match="finds at most 20 items"):
+    run.explain(items=[1], k=21)
+
+
 @pytest.mark.parametrize(
   ("body", "status", "words"),
   [
