@@ -171,17 +171,16 @@ class Door:
   def __init__(self, app: ASGIApp, service: Service, token: str | None):
     """Takes what answers, and the token that requests must bring."""
     self._app, self._service, self._token = app, service, token
-    self._routes = {"/v1/recommend", "/v1/events", "/v1/items", "/metrics", "/openapi.json", *_OPEN}
-    self._routes |= {"/v1/explain", "/v1/about", "/v1/codes", "/v1/map", "/v1/baselines"}
+    self._routes = {
+      *("/v1/recommend", "/v1/events", "/v1/items", "/v1/catalogue", "/v1/catalogue/rollback"),
+      *("/v1/explain", "/v1/about", "/v1/codes", "/v1/map", "/v1/baselines"),
+      *("/metrics", "/openapi.json", *_OPEN),
+    }
     self._open = {*_OPEN}
 
   def open_pages(self, paths: Iterable[str]) -> None:
     """Lets everybody have the files of a page, who then has to know the token for its data."""
     self._open |= {*paths}
-    self._routes = {
-      *("/v1/recommend", "/v1/events", "/v1/items", "/v1/catalogue", "/v1/catalogue/rollback"),
-      *("/metrics", "/openapi.json", *_OPEN),
-    }
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     """One request."""

@@ -282,6 +282,19 @@ def test_the_page_is_open_its_data_want_the_token_and_nothing_else_is_loaded(exp
   assert client.call("GET", "/", headers={"Host": "evil.example"}).status_code == 421
 
 
+def test_calls_are_counted_by_route(explored):
+  _, client = explored
+  before = client.call("GET", "/metrics").text
+  explain(client, items=[1])
+  for path in ("/v1/codes/1", "/v1/neighbours/1", "/v1/about", "/v1/catalogue", "/"):
+    client.call("GET", path)
+  after = client.call("GET", "/metrics").text
+  for route in ("explain", "codes/{path}", "neighbours/{id}", "about", "catalogue"):
+    line = f'sidrec_http_requests_total{{route="/v1/{route}",status="200"}}'
+    counts = [re.search(rf"{re.escape(line)} (\d+)", text) for text in (before, after)]
+    assert int(counts[1][1]) == (int(counts[0][1]) if counts[0] else 0) + 1, route
+
+
 def test_a_server_without_an_explorer_has_no_page(served):
   _, client = served
   for path in ("/", "/explorer/app.js", "/v1/about", "/v1/codes"):
