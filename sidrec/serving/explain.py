@@ -97,7 +97,7 @@ class Explaining:
     except TimeoutError:
       raise RequestError(504, f"no answer within {limits.answer_seconds:g} seconds") from None
     service.metrics.count("explanations")
-    return {"catalogue": now.snapshot.version, **found}
+    return found
 
   def _wait(self, more: int) -> None:
     with self._count:
@@ -115,7 +115,7 @@ class Explaining:
       listed=search.most_listed(),
       explained=EXPLAINED,
     )
-    return as_plain(found)
+    return {"catalogue": now.snapshot.version, **as_plain(found)}
 
 
 def as_plain(value: Any) -> Any:

@@ -143,6 +143,14 @@ def test_what_happened_since_the_training_counts(served, run):
   assert best in removed
 
 
+def test_the_library_explains_one_history_at_a_time(run):
+  for wrong in ({"users": [1]}, {"items": [1], "user": 1}, {}, {"items": [1], "draw": 3}):
+    with pytest.raises(TypeError, match=r"explain takes one of|no option"):
+      run.explain(**wrong)
+  with pytest.raises(ValueError, match="finds at most 20 items"):
+    run.explain(items=[1], k=21)
+
+
 @pytest.mark.parametrize(
   ("body", "status", "words"),
   [
@@ -272,6 +280,19 @@ def test_the_page_is_open_its_data_want_the_token_and_nothing_else_is_loaded(exp
   for path in ("/v1/about", "/v1/codes", "/v1/codes/1", "/v1/map", "/v1/neighbours/1"):
     assert locked.call("GET", path).status_code == 401, path
   assert client.call("GET", "/", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_calls_are_counted_by_route(explored):
+  _, client = explored
+  before = client.call("GET", "/metrics").text
+  explain(client, items=[1])
+  for path in ("/v1/codes/1", "/v1/neighbours/1", "/v1/about", "/v1/catalogue", "/"):
+    client.call("GET", path)
+  after = client.call("GET", "/metrics").text
+  for route in ("explain", "codes/{path}", "neighbours/{id}", "about", "catalogue"):
+    line = f'sidrec_http_requests_total{{route="/v1/{route}",status="200"}}'
+    counts = [re.search(rf"{re.escape(line)} (\d+)", text) for text in (before, after)]
+    assert int(counts[1][1]) == (int(counts[0][1]) if counts[0] else 0) + 1, route
 
 
 def test_a_server_without_an_explorer_has_no_page(served):

@@ -49,8 +49,8 @@ def address(served):
 @pytest.fixture(scope="module")
 def library(run, served):
   """The run as a library, with the arrays that its functions are compiled for already."""
-  params, trie = served[0].engine.search.placed
-  return dataclasses.replace(run, params=params, trie=trie)
+  search = served[0].catalogue.now.snapshot.search
+  return dataclasses.replace(run, model=search.model, params=search.params, trie=search.trie)
 
 
 @pytest.fixture(scope="module")

@@ -19,14 +19,7 @@ import pytest
 
 import sidrec
 from sidrec.run.stages import run_to
-from sidrec.serving.__main__ import (
-  arguments,
-  explore,
-  is_loopback,
-  main,
-  read_token,
-  serve,
-)
+from sidrec.serving.__main__ import arguments, explore, is_loopback, main, read_token, serve
 from sidrec.serving.app import make_app
 from sidrec.serving.explore import extras_of
 from sidrec.serving.others import Others
