@@ -6,7 +6,6 @@ the journal, and then it takes the place of the one before. What fails on the wa
 version before in place; a process that is killed comes back with one of the two.
 """
 
-import collections
 import sys
 import threading
 from collections.abc import Callable
@@ -77,7 +76,7 @@ class Catalogue:
       raise ValueError("the tokenizer's IDs are not those of the run; load the run again")
     self._first = first_state(run.dataset.items, ids, self._run)
     states = self._replayed()
-    self._before = collections.deque(states[:-1], KEPT)
+    self._before = tuple(states[:-1][-KEPT:])
     new_items = states[-1].items.num_items - run.dataset.items.num_items
     self._maker = SnapshotMaker(run, new_items, room)
     self._validator = Validator()
@@ -145,7 +144,7 @@ class Catalogue:
 
       def keep(state: State) -> None:
         self._store.add_change(Changed(self._run, state.version, change.as_text()))
-        self._before.append(before.state)
+        self._before = (*self._before, before.state)[-KEPT:]
 
       return state, keep
 
@@ -162,7 +161,7 @@ class Catalogue:
       def keep(state: State) -> None:
         del state
         self._store.drop_change()
-        self._before.pop()
+        self._before = self._before[:-1]
 
       return self._before[-1], keep
 
