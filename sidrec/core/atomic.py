@@ -79,24 +79,47 @@ def open_arrays(path: PathLike) -> Generator[np.lib.npyio.NpzFile]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: PathLike) -> Generator[Path]:
+def whole_folder(
+  path: PathLike, replaces: Callable[[Path], bool] = lambda folder: False
+) -> Generator[Path]:
   """A folder to write in; at the end of the block it becomes `path`, or is deleted on an error.
 
+  Args:
+    path: the folder; links to it are followed.
+    replaces: whether a folder that is there already may go. It stays until the end of the block.
+
   Raises:
-    FileExistsError: if `path` exists and is not an empty folder.
+    FileExistsError: if `path` exists, is not an empty folder, and may not go.
     ValueError: if it is in a bucket, where nothing can be renamed.
   """
   path = as_path(path)
   if not is_local(path):
     raise ValueError(f"{path}: this is written to a local folder only; copy it to the bucket then")
-  path = Path(path)
-  if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+  path = Path(os.path.realpath(path))
+
+  def is_in_the_way() -> bool:
+    is_empty = path.is_dir() and not any(path.iterdir())
+    return path.exists() and not is_empty and not (path.is_dir() and replaces(path))
+
+  if is_in_the_way():
     raise FileExistsError(f"{path} is there already; delete it or name another folder")
   path.parent.mkdir(parents=True, exist_ok=True)
   draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+  old = draft.with_suffix(".old")
   draft.mkdir()
   try:
     yield draft
-    os.rename(draft, path)
+    if is_in_the_way():  # since the block began
+      raise FileExistsError(f"{path} is there now; delete it or name another folder")
+    if path.exists():
+      os.rename(path, old)
+    try:
+      os.rename(draft, path)
+    except OSError:
+      if old.exists():
+        os.rename(old, path)
+      raise
   finally:
     shutil.rmtree(draft, ignore_errors=True)
+    if path.exists():
+      shutil.rmtree(old, ignore_errors=True)

@@ -8,7 +8,7 @@ Letters: B requests, S history length, J listed items, K results.
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,11 +22,14 @@ from sidrec.search import beam
 from sidrec.search.batched import history_width
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import Filters, list_width
+from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 
 CPU_BATCHES = (1, 4, 16)  # a CPU is fastest while a batch stays in its caches
 OTHER_BATCHES = (1, 8, 32, 128)
 NARROWEST = 64  # listed items
+MOST_LISTED = 16384  # items that a request may list ahead, where the catalogue has more
+_MIDDLE = 1024
 
 
 class Question(NamedTuple):
@@ -68,6 +71,32 @@ class NotCompiledError(ValueError):
 def listed_width(count: int) -> int:
   """64 · 4^n, the first that holds so many listed items."""
   return list_width(count, NARROWEST)
+
+
+def lists_ahead(num_items: int) -> list[tuple[int, bool]]:
+  """Few widths of lists that hold all of up to MOST_LISTED items, and whether they allow."""
+  most = min(listed_width(num_items), MOST_LISTED)
+  few, middle = (min(width, most) for width in (NARROWEST, _MIDDLE))
+  wide = [(width, allows) for width in (middle, most) for allows in (False, True)]
+  return list(dict.fromkeys([(few, False), *wide]))
+
+
+def bucket_function(
+  model: SemanticIDModel, config: SearchConfig, allows: bool
+) -> Callable[[dict, Trie, jax.Array, jax.Array, jax.Array], Recommendations]:
+  """What is compiled for a shape, here, in a server and in a bundle: one pure function.
+
+  Returns:
+    (params, trie, history_BxS, listed_BxJ, temperature_B) → results, as many as there are beams.
+    B may be symbolic.
+  """
+
+  def find(params, trie, history_BxS, listed_BxJ, temperature_B):
+    filters = Filters(None, listed_BxJ) if allows else Filters(listed_BxJ)
+    traced = dataclasses.replace(config, temperature=temperature_B[:, None, None])
+    return beam.search(model, params, trie, history_BxS, traced, filters)
+
+  return find
 
 
 def check_items_alone(model: SemanticIDModel) -> None:
@@ -209,13 +238,7 @@ class BucketSearch:
     return history_BxS, listed_BxJ, temperature_B
 
   def _lowered(self, shape: Shape) -> jax.stages.Lowered:
-    model, config = self.model, self.search_config
-
-    def find(params, trie, history_BxS, listed_BxJ, temperature_B):
-      filters = Filters(None, listed_BxJ) if shape.allows else Filters(listed_BxJ)
-      traced = dataclasses.replace(config, temperature=temperature_B[:, None, None])
-      return beam.search(model, params, trie, history_BxS, traced, filters)
-
+    find = bucket_function(self.model, self.search_config, shape.allows)
     arrays = self.filled([], shape)
     return jax.jit(find).lower(self.params, self.trie, *arrays)
 

@@ -11,10 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from sidrec.search.buckets import BucketSearch, Found, Question, Shape, listed_width
-
-MOST_LISTED = 16384  # items that a request may list, where the catalogue has more
-_MIDDLE = 1024
+from sidrec.search.buckets import BucketSearch, Found, Question, Shape, lists_ahead
 
 
 class QueueFullError(Exception):
@@ -35,13 +32,11 @@ class _Job(NamedTuple):
 
 def shapes_of(search: BucketSearch) -> list[Shape]:
   """A handful of shapes that hold every request of up to MOST_LISTED items."""
-  most = min(listed_width(search.trie.num_items), MOST_LISTED)  # with room for more items
-  history = search.model.config.history_length
-  few, middle = (min(width, most) for width in (listed_width(0), _MIDDLE))
-  shapes = [Shape(batch, history, few, False) for batch in search.batches]
+  # With room for more items.
+  history, (few, *wide) = search.model.config.history_length, lists_ahead(search.trie.num_items)
+  shapes = [Shape(batch, history, *few) for batch in search.batches]
   for batch in (search.batches[0], search.batches[-1]):
-    shapes += [Shape(batch, history, width, False) for width in (middle, most)]
-    shapes += [Shape(batch, history, width, True) for width in (middle, most)]
+    shapes += [Shape(batch, history, *lists) for lists in wide]
   return list(dict.fromkeys(shapes))
 
 
