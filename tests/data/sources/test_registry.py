@@ -46,7 +46,7 @@ def test_an_unknown_source_names_the_nearest_and_all(function) -> None:
   editions = ", ".join(
     f"movielens-{edition}" for edition in ("100k", "1m", "10m", "20m", "25m", "32m")
   )
-  others = "amazon-beauty, amazon-sports, sequences, amazon-reviews, atomic, store, table"
+  others = "amazon-beauty, amazon-sports, sequences, amazon-reviews, lcrec, atomic, store, table"
   known = f"demo, dataset, {editions}, {others}"
   nearest = f"'movielens1m'; did you mean 'movielens-1m'. known sources: {known}$"
   with pytest.raises(ValueError, match=nearest):
