@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, config_flags
 
 from sidrec.config import run_name
 from sidrec.core.paths import as_path
+from sidrec.export.finished import FORMATS
 from sidrec.plugins import load_plugins
 from sidrec.run import recommend
 from sidrec.run.stage import Manner
@@ -42,13 +43,14 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_integer("draw", None, "recommend: draw items at random, from this seed.", 0)
   flags.DEFINE_integer("request_time", None, "recommend: seconds since 1970; default now.")
   flags.DEFINE_enum("split", "next", recommend.SPLITS, "recommend: the history before what.")
-  flags.DEFINE_string("output", None, "recommend: write JSON lines to this file.")
+  flags.DEFINE_string("output", None, "recommend: a file for JSON lines. export: a folder.")
   flags.DEFINE_bool("exclude_seen", True, "recommend: leave out items of the history.")
   flags.DEFINE_integer("k", None, "recommend: results a user; default 10, or all to a file.", 1)
 
   flags.DEFINE_bool("force", False, "update: promotes a model that is worse, too.")
   flags.DEFINE_string("forget_users", None, "update: file of users' ids, one a line, to forget.")
   flags.DEFINE_bool("compare_from_zero", False, "update: trains a model from zero, to compare.")
+  flags.DEFINE_enum("format", "bundle", FORMATS, "export: for programs, or for language models.")
 
   # Several processes; see launch/README.md.
   flags.DEFINE_string("coordinator", None, "host:port of process 0, or SIDREC_COORDINATOR.")

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from sidrec import flags
 from sidrec.cold_start.measure import cold_start
+from sidrec.export.finished import export
 from sidrec.parallel import hosts
 from sidrec.report.write import try_report, write_report
 from sidrec.run import recommend
@@ -14,7 +15,7 @@ from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.update.update import update
 
 REDONE = [*STAGES, "cold_start"]  # what --redo may be
-MODES = ["all", *REDONE, "recommend", "report", "status", "update"]
+MODES = ["all", *REDONE, "recommend", "report", "export", "status", "update"]
 
 
 def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
@@ -32,6 +33,8 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
       recommend.answer(config, workdir, flags.request())
     case "cold_start":
       cold_start(config, workdir, manner)
+    case "export":
+      export(config, workdir, flags.FLAGS.format, flags.FLAGS.output)
     case "update":
       update(config, workdir, flags.wish())
     case "report":

@@ -1,16 +1,21 @@
 """`run.recommend`: by original ids and titles, from lists and tables, through few shapes."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import polars as pl
 import pytest
+from export_run import fake_hub, leave_out_programs
 from tiny import ROWS, make_dataset, tiny_config
 
 import sidrec
+from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
+from sidrec.export import bundle as bundle_lib
+from sidrec.export.finished import export
 from sidrec.run.load import load_recommender
 from sidrec.run.recommend import Request, answer
 from sidrec.search.buckets import BucketSearch
@@ -262,3 +267,57 @@ def test_what_fit_cannot_take_is_refused(numbered, tmp_path):
   with pytest.raises(TypeError, match="a Dataset has its own items"):
     sidrec.fit(make_dataset(), tmp_path, items=pl.DataFrame({"item_id": [1]}))
   assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def without_programs(monkeypatch):
+  leave_out_programs(monkeypatch)
+
+
+def test_a_bundle_of_a_folder_holds_tokenizer_and_settings(numbered, without_programs, tmp_path):
+  _, folder, run = numbered
+  export(run.config, folder, "bundle", str(tmp_path / "bundle"))
+  manifest = json.loads((tmp_path / "bundle" / "MANIFEST.json").read_bytes())
+  assert manifest["tokenizer"] == "in semantic_ids.json"
+  assert manifest["metrics"] is None
+  assert manifest["config"]["train"]["steps"] == 2
+  assert str(folder) not in json.dumps(manifest)
+  ids = SemanticIDManager.load_from_file(tmp_path / "bundle" / "semantic_ids.json")
+  assert ids.add_items(None, [30]).num_items == 31
+  card = (tmp_path / "bundle" / "README.md").read_text()
+  assert "was not evaluated" in card
+  assert "not known to sidrec" in card
+
+
+def test_a_loaded_run_is_exported_if_its_folder_still_holds_it(
+  numbered, without_programs, tmp_path
+):
+  run = sidrec.load(numbered[1])
+  run.export(tmp_path / "bundle")
+  assert bundle_lib.is_bundle(tmp_path / "bundle")
+  other = dataclasses.replace(run, params=jax.tree.map(lambda x: x + 1, run.params))
+  with pytest.raises(ValueError, match="trained anew since it was loaded"):
+    other.export(tmp_path / "other")
+
+
+def test_files_for_language_models_come_from_the_same_mode(numbered, tmp_path):
+  _, folder, run = numbered
+  export(run.config, folder, "llm", str(tmp_path / "llm"))
+  name = run.dataset.name
+  names = {path.name for path in (tmp_path / "llm").iterdir()}
+  assert {f"{name}.inter.json", f"{name}.item.json", f"{name}.index.json"} < names
+  with pytest.raises(ValueError, match="--output=FOLDER"):
+    export(run.config, folder, "llm", None)
+
+
+def test_a_run_comes_back_from_the_hub(numbered, without_programs, monkeypatch, tmp_path):
+  hub, run = fake_hub(monkeypatch, tmp_path), sidrec.load(numbered[1])
+  address = run.push_to_hub("shop/films", with_users=True)
+  assert address == "https://hub/shop/films/commit/1"
+  assert (hub / "shop" / "films.private").read_text() == "True"
+  assert bundle_lib.is_bundle(hub / "shop" / "films")
+  assert not list((hub / "shop" / "films").rglob("checkpoints/latest"))
+  found = sidrec.load("hf://shop/films@v1")
+  assert jax.tree.all(jax.tree.map(np.array_equal, found.params, run.params))
+  assert found.ids.codes.tolist() == run.ids.codes.tolist()
+  assert found.search == run.search

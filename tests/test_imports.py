@@ -25,6 +25,7 @@ ROOMS = [
   "shipped_configs",
   "stored_config",
   "plugins",
+  "export",
   "api",
   "serving",
   "__init__",

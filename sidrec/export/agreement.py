@@ -1,0 +1,83 @@
+"""Whether a bundle finds what the run finds: its own `run.py` against the search in here."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+
+from sidrec.data.dataset import Histories
+from sidrec.export.programs import Searched, Widths, widths_of
+from sidrec.search.buckets import BucketSearch, Question, Shape
+
+_REQUESTS = 4  # of each program; they fill a batch on a CPU
+_CLOSE = 1e-4  # of scores, which two compilations may round differently
+
+
+def check_agreement(folder: Path, searched: Searched, histories: Histories) -> dict[str, Any]:
+  """Asks every program of a bundle what the search is asked, on the device at hand.
+
+  Histories are those of random users, a random one that fills the program's width, and an empty
+  one; lists of items are random.
+
+  Returns:
+    What was checked, for the manifest.
+
+  Raises:
+    ValueError: if they do not find the same items in the same order, or scores differ.
+  """
+  bundle = consumer_of(folder).Bundle(folder)
+  search = BucketSearch(searched.model, searched.params, searched.trie, searched.config)
+  search.only_compiled = True
+  batch = next(batch for batch in search.batches if batch >= _REQUESTS)
+  rng, temperature = np.random.default_rng(0), searched.config.temperature
+  for widths in widths_of(searched):
+    search.compile(Shape(batch, *widths))
+  for widths in widths_of(searched):
+    questions = _questions(rng, widths, search.num_items, histories, temperature)
+    for token in bundle.manifest["user_tokens"]:
+      questions = [question._replace(token=token) for question in questions]
+    expected = search.find(questions)
+    rows = [question.history_S.tolist() for question in questions]
+    lists = [question.listed_J.tolist() for question in questions]
+    found = bundle.find(rows, lists, widths.allows)
+    for (item_K, score_K), same in zip(found, expected, strict=True):
+      agree = np.array_equal(item_K, same.item_K)
+      if not agree or not np.allclose(score_K, same.score_K, rtol=_CLOSE, atol=_CLOSE):
+        raise ValueError(
+          f"the exported program {widths.name} does not find what the run finds, so that nothing "
+          f"was written; report it with the versions of sidrec and jax ({jax.__version__})"
+        )
+  return {"platform": jax.default_backend(), "requests": _REQUESTS * len(widths_of(searched))}
+
+
+def consumer_of(folder: Path) -> ModuleType:
+  """The bundle's own `run.py`, as a module."""
+  spec = importlib.util.spec_from_file_location("sidrec_bundle_run", folder / "run.py")
+  assert spec is not None
+  assert spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def _questions(
+  rng: np.random.Generator,
+  widths: Widths,
+  num_items: int,
+  histories: Histories,
+  temperature: float,
+) -> list[Question]:
+  """Requests that no narrower program takes."""
+  users = rng.integers(histories.num_users, size=_REQUESTS - 2)
+  rows = [histories.of(user)[-widths.history :] for user in users.tolist()]
+  rows += [rng.integers(num_items, size=widths.history), np.zeros(0, int)]
+  most = min(widths.listed // 4 + 1, num_items)
+  counts = [most, *rng.integers(most + 1, size=_REQUESTS - 1).tolist()]
+  lists = [rng.choice(num_items, count, replace=False) for count in counts]
+  return [
+    Question(row.astype(np.int32), listed.astype(np.int32), widths.allows, temperature)
+    for row, listed in zip(rows, lists, strict=True)
+  ]

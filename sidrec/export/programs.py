@@ -1,0 +1,160 @@
+"""The search as StableHLO: one program for each width of histories and lists, for any batch size.
+
+A program takes its arrays as a flat list, so that whoever calls it needs no class of sidrec. What
+is fixed when it is traced (`statics_of`) is in no shape: two catalogues may have arrays of equal
+shapes and need different programs. So a digest of it is in the name of every program, and among
+the arrays.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import numpy as np
+
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.settings import to_dict
+from sidrec.models.base import SemanticIDModel
+from sidrec.search.batched import history_width
+from sidrec.search.buckets import NARROWEST, bucket_function, check_items_alone, lists_ahead
+from sidrec.search.checks import check_fit
+from sidrec.search.settings import SearchConfig
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+STATICS = "statics"  # the name of the digest among the arrays
+
+
+class Searched(NamedTuple):
+  """What a search needs, except for requests."""
+
+  model: SemanticIDModel
+  params: dict
+  trie: Trie
+  config: SearchConfig
+
+
+class Widths(NamedTuple):
+  """What a program takes."""
+
+  history: int  # columns, without that of the user's token
+  listed: int
+  allows: bool
+
+  @property
+  def name(self) -> str:
+    """Of the program."""
+    return f"{'allow' if self.allows else 'exclude'}_h{self.history}_l{self.listed}"
+
+
+def widths_of(searched: Searched) -> list[Widths]:
+  """The programs of a bundle, narrowest histories first.
+
+  The whole length with the lists that a server compiles, and what `history_width` makes of shorter
+  histories, with short lists alone.
+  """
+  length = searched.model.config.history_length
+  shorter = {history_width(longest, length) for longest in range(1, length + 1)} - {length}
+  found = [Widths(width, NARROWEST, False) for width in shorter]
+  found += [Widths(length, *lists) for lists in lists_ahead(int(searched.trie.used))]
+  return sorted(found)
+
+
+def statics_of(searched: Searched) -> dict[str, Any]:
+  """All that is fixed when a program is traced, as JSON holds it."""
+  model, trie = searched.model, searched.trie
+  config = to_dict(searched.config)
+  for name in ("temperature", "batch_size", "results"):  # given with requests, or of no search
+    del config[name]
+  of_trie = ("fan_outs", "kinds", "every_prefix", "origin", "filling")
+  statics = {
+    "model": to_dict(model.config),
+    "sizes": dataclasses.asdict(model.sizes),
+    "search": config,
+    "trie": {name: getattr(trie, name) for name in of_trie},
+    "codes": {"bits": trie.codes_NxL.bits, "num_levels": trie.codes_NxL.num_levels},
+    "num_items": int(trie.used),
+  }
+  return json.loads(json.dumps(statics, allow_nan=False))
+
+
+def digest(statics: dict[str, Any]) -> str:
+  """The SHA-256 of statics, in hexadecimal digits."""
+  return hashlib.sha256(json.dumps(statics, sort_keys=True).encode()).hexdigest()
+
+
+def arrays_of(searched: Searched) -> dict[str, np.ndarray]:
+  """The parameters and the trie by name, in the order in which programs take them, on the host.
+
+  Raises:
+    ValueError: for a type that .npy files do not have, or parameters of another catalogue.
+  """
+  check_fit(*searched[:3])
+  arrays = dict(zip(_names(searched), map(np.asarray, _leaves(searched)), strict=True))
+  for name, array in arrays.items():
+    if array.dtype.kind not in "biuf":
+      raise ValueError(f"{name} is {array.dtype}, which no .npy file holds; save it as float32")
+  return arrays
+
+
+def exported(searched: Searched, widths: Widths, digest: str) -> bytes:
+  """A program: (arrays, history_BxS, listed_BxJ, temperature_B) → items, scores, which are real.
+
+  Raises:
+    ValueError: for a model that reads times or ratings.
+  """
+  check_items_alone(searched.model)
+  function = _flat(searched, widths)
+  function.__name__ = f"{widths.name}_{digest}"
+  (batch,) = jax.export.symbolic_shape("b")
+  columns = searched.model.config.input_length - searched.model.config.history_length
+  specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in _leaves(searched)]
+  with _bare_locations():
+    made = jax.export.export(jax.jit(function), platforms=PLATFORMS)(
+      specs,
+      jax.ShapeDtypeStruct((batch, columns + widths.history), np.int32),
+      jax.ShapeDtypeStruct((batch, widths.listed), np.int32),
+      jax.ShapeDtypeStruct((batch,), np.float32),
+    )
+  return bytes(made.serialize())
+
+
+@contextlib.contextmanager
+def _bare_locations() -> Iterator[None]:
+  """Programs name the files that their operations come from: without folders or call stacks."""
+  wanted = {
+    "jax_include_full_tracebacks_in_locations": False,
+    "jax_hlo_source_file_canonicalization_regex": ".*/",
+  }
+  before = {name: getattr(jax.config, name) for name in wanted}
+  try:
+    for name, value in wanted.items():
+      jax.config.update(name, value)
+    yield
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
+
+
+def _flat(searched: Searched, widths: Widths) -> Callable:
+  find = bucket_function(searched.model, searched.config, widths.allows)
+  tree = jax.tree.structure((searched.params, searched.trie))
+
+  def program(leaves, history_BxS, listed_BxJ, temperature_B):
+    params, trie = jax.tree.unflatten(tree, leaves)
+    return tuple(find(params, trie, history_BxS, listed_BxJ, temperature_B))
+
+  return program
+
+
+def _leaves(searched: Searched) -> list[Any]:
+  return jax.tree.leaves((searched.params, searched.trie))
+
+
+def _names(searched: Searched) -> list[str]:
+  paths, _ = jax.tree.flatten_with_path({"params": searched.params, "trie": searched.trie})
+  return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]
