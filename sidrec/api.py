@@ -26,9 +26,8 @@ from sidrec.estimators.estimators import (
   ProductQuantization,
   ResidualKMeans,
 )
-from sidrec.export.bundle import Finished, write_bundle
-from sidrec.export.finished import load_finished
-from sidrec.export.programs import Searched
+from sidrec.export.hand_over import HandOver
+from sidrec.export.hub import SCHEME, fetched
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
 from sidrec.run.ask import Asker, Reading, listed, wanted_of
@@ -82,7 +81,7 @@ WHOM = ("items", "titles", "user", "users", "histories")  # who may be asked for
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class TrainedRun:
+class TrainedRun(HandOver):
   """A finished run: its settings, its data, its model and the catalogue to search."""
 
   config: RunConfig
@@ -327,10 +326,15 @@ def _asked(what: str, names: Sequence[str], request: dict[str, Any]) -> tuple[st
 def load(workdir: PathLike) -> TrainedRun:
   """Loads a finished run from its folder: the newest recommender and all it was built on, checked.
 
+  Args:
+    workdir: the folder; or hf://owner/name, what `push_to_hub(…, with_users=True)` uploaded there.
+
   Raises:
     FileNotFoundError: if there is no run, or it is not trained yet.
     ValueError: if its parts do not belong together.
   """
+  if str(workdir).startswith(SCHEME):
+    workdir = fetched(str(workdir))
   config = load_config(workdir)
   chain = find(TRAIN, config, as_path(workdir))
   return _trained_run(config, chain, workdir)

@@ -15,7 +15,7 @@ from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.update.update import update
 
 REDONE = [*STAGES, "cold_start"]  # what --redo may be
-MODES = ["all", *REDONE, "export", "recommend", "report", "status", "update"]
+MODES = ["all", *REDONE, "recommend", "report", "export", "status", "update"]
 
 
 def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:

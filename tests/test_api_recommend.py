@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
+from export_run import fake_hub, leave_out_programs
 from tiny import ROWS, make_dataset, tiny_config
 
 import sidrec
@@ -270,10 +271,7 @@ def test_what_fit_cannot_take_is_refused(numbered, tmp_path):
 
 @pytest.fixture
 def without_programs(monkeypatch):
-  """Bundles without programs; tests/export runs some."""
-  pytest.importorskip("flatbuffers")
-  monkeypatch.setattr(bundle_lib, "check_agreement", lambda *_: {"platform": "cpu", "requests": 4})
-  monkeypatch.setattr(bundle_lib, "exported", lambda *_: b"")
+  leave_out_programs(monkeypatch)
 
 
 def test_a_bundle_of_a_folder_holds_tokenizer_and_settings(numbered, without_programs, tmp_path):
@@ -310,3 +308,16 @@ def test_files_for_language_models_come_from_the_same_mode(numbered, tmp_path):
   assert {f"{name}.inter.json", f"{name}.item.json", f"{name}.index.json"} < names
   with pytest.raises(ValueError, match="--output=FOLDER"):
     export(run.config, folder, "llm", None)
+
+
+def test_a_run_comes_back_from_the_hub(numbered, without_programs, monkeypatch, tmp_path):
+  hub, run = fake_hub(monkeypatch, tmp_path), sidrec.load(numbered[1])
+  address = run.push_to_hub("shop/films", with_users=True)
+  assert address == "https://hub/shop/films/commit/1"
+  assert (hub / "shop" / "films.private").read_text() == "True"
+  assert bundle_lib.is_bundle(hub / "shop" / "films")
+  assert not list((hub / "shop" / "films").rglob("checkpoints/latest"))
+  found = sidrec.load("hf://shop/films@v1")
+  assert jax.tree.all(jax.tree.map(np.array_equal, found.params, run.params))
+  assert found.ids.codes.tolist() == run.ids.codes.tolist()
+  assert found.search == run.search

@@ -118,6 +118,15 @@ COMMANDS: dict[str, Command | Program] = {
     ("workdir", "plugin"),
     ("sidrec report runs/demo",),
   ),
+  "export": Command(
+    "export",
+    "Writes a bundle that runs without sidrec, or files for language models.",
+    (*EVERYWHERE, "output", "format"),
+    (
+      "sidrec export runs/demo --output=bundles/demo",
+      "sidrec export runs/demo --format=llm --output=llm/demo",
+    ),
+  ),
   "compare": Program(
     "sidrec.report.__main__",
     "Writes one page on several runs: sidrec compare runs/a runs/b --output=compare.html.",

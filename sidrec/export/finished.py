@@ -1,7 +1,7 @@
 """What a run's folder holds for those who hand it over."""
 
-from typing import Any
-
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec.core.atomic import PathLike
@@ -29,11 +29,26 @@ def load_finished(config: RunConfig | ConfigDict, workdir: PathLike) -> Finished
     ValueError: if its parts do not belong together.
   """
   config = run_config(config)
-  chain = find(TRAIN, config, as_path(workdir))
+  chain, evaluation = chain_of(config, workdir), None
+  if "evaluate" in chain:
+    evaluation = parse_checked(chain["evaluate"].file("evaluation.json").read_bytes())
   trained = trained_of(config, chain)
   searched = Searched(trained.model, trained.params, trained.trie, config.search)
   dataset, ids = load_prepared(chain), semantic_ids_of(config, chain)
-  return Finished(config, dataset, ids, searched, _evaluation(config, workdir, chain))
+  return Finished(config, dataset, ids, searched, evaluation)
+
+
+def load_same(loaded: Finished, workdir: PathLike) -> Finished:
+  """What `load_finished` finds, with its tokenizer and evaluation, for a run that was loaded.
+
+  Raises:
+    ValueError: if the folder holds another training by now.
+  """
+  found = load_finished(loaded.config, workdir)
+  same = jax.tree.map(np.array_equal, found.searched.params, loaded.searched.params)
+  if not np.array_equal(found.ids.codes, loaded.ids.codes) or not jax.tree.all(same):
+    raise ValueError(f"{workdir} was trained anew since it was loaded; load it again")
+  return found
 
 
 def export(
@@ -56,12 +71,11 @@ def export(
   print(f"export: {len(manifest['programs'])} programs, {size:.1f} MiB, in {output}")
 
 
-def _evaluation(config: RunConfig, workdir: PathLike, chain: Chain) -> dict[str, Any] | None:
-  """The evaluation of this very training."""
+def chain_of(config: RunConfig, workdir: PathLike) -> Chain:
+  """The newest training, what it was built on, and its evaluation if there is one."""
+  chain = find(TRAIN, config, as_path(workdir))
   try:
     found = find(EVALUATE, config, as_path(workdir))
   except FileNotFoundError:
-    return None
-  if found["train"].folder != chain["train"].folder:
-    return None
-  return parse_checked(found["evaluate"].file("evaluation.json").read_bytes())
+    return chain
+  return found if found["train"].folder == chain["train"].folder else chain

@@ -32,6 +32,7 @@ class _Job(NamedTuple):
 
 def shapes_of(search: BucketSearch) -> list[Shape]:
   """A handful of shapes that hold every request of up to MOST_LISTED items."""
+  # With room for more items.
   history, (few, *wide) = search.model.config.history_length, lists_ahead(search.trie.num_items)
   shapes = [Shape(batch, history, *few) for batch in search.batches]
   for batch in (search.batches[0], search.batches[-1]):
