@@ -60,7 +60,8 @@ What happens to your rows; `prepare` prints the counts, and --mode=prepare stops
   * Rows without a user, item or time are dropped. If no row has a time, the order of the file
     stands for it.
   * Exact duplicates are dropped. A user who meets an item again meets it again;
-    --config.data.repeats=first keeps the first time only.
+    --config.data.repeats=first keeps the first time only, and --config.model.repeats=True learns
+    how likely an item comes again (recommend with --exclude_seen=false).
   * Users with fewer than 3 interactions are dropped; --config.data.k_core=5 drops rare users and
     items.
   * Ids may be any text, and are compared as they are written, without blanks around them. If all
