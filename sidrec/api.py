@@ -1,16 +1,13 @@
 """What `import sidrec` offers beyond semantic IDs: train, load, recommend, register."""
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, Unpack, overload
 
 import jax
-from etils import epath
 from ml_collections import ConfigDict
 
-from sidrec.catalogue.semantic_ids import SemanticIDManager
-from sidrec.catalogue.trie.trie import Trie, build_trie
+from sidrec.catalogue.trie.trie import build_trie
 from sidrec.config import custom_config
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
@@ -27,7 +24,7 @@ from sidrec.estimators.estimators import (
 )
 from sidrec.export.hand_over import HandOver
 from sidrec.export.hub import SCHEME, fetched
-from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.base import EncoderOutput
 from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
 from sidrec.run.ask import Asker, Reading, listed, wanted_of
 from sidrec.run.config_file import load_config
@@ -79,18 +76,8 @@ __all__ = [
 WHOM = ("items", "titles", "user", "users", "histories")  # who may be asked for
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainedRun(HandOver):
   """A finished run: its settings, its data, its model and the catalogue to search."""
-
-  config: RunConfig
-  dataset: Dataset
-  ids: SemanticIDManager  # item row ↔ semantic ID
-  model: SemanticIDModel
-  params: dict
-  trie: Trie
-  workdir: epath.Path | None = None  # the folder that it was loaded from
-  chain: Chain | None = None  # the stages that it was loaded from
 
   @property
   def search(self) -> SearchConfig:
