@@ -1,17 +1,13 @@
 """What `import sidrec` offers beyond semantic IDs: train, load, recommend, register."""
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, Unpack, overload
 
 import jax
-import numpy as np
-from etils import epath
 from ml_collections import ConfigDict
 
-from sidrec.catalogue.semantic_ids import SemanticIDManager
-from sidrec.catalogue.trie.trie import Trie, build_trie
+from sidrec.catalogue.trie.trie import build_trie
 from sidrec.config import custom_config
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
@@ -28,7 +24,7 @@ from sidrec.estimators.estimators import (
 )
 from sidrec.export.hand_over import HandOver
 from sidrec.export.hub import SCHEME, fetched
-from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.base import EncoderOutput
 from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
 from sidrec.run.ask import Asker, Reading, listed, wanted_of
 from sidrec.run.config_file import load_config
@@ -80,18 +76,8 @@ __all__ = [
 WHOM = ("items", "titles", "user", "users", "histories")  # who may be asked for
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainedRun(HandOver):
   """A finished run: its settings, its data, its model and the catalogue to search."""
-
-  config: RunConfig
-  dataset: Dataset
-  ids: SemanticIDManager  # item row ↔ semantic ID
-  model: SemanticIDModel
-  params: dict
-  trie: Trie
-  workdir: epath.Path | None = None  # the folder that it was loaded from
-  chain: Chain | None = None  # the stages that it was loaded from
 
   @property
   def search(self) -> SearchConfig:
@@ -222,29 +208,6 @@ class TrainedRun(HandOver):
       search=self.search,
       key=key,
     )
-
-  def export(self, folder: PathLike) -> None:
-    """Writes a bundle: the search for cpu, cuda and tpu, which runs without sidrec.
-
-    Args:
-      folder: local; takes the place of a bundle that is there, and of nothing else.
-
-    Raises:
-      FileExistsError, ValueError: as `export.bundle.write_bundle` does; or if the run's folder has
-        changed since it was loaded.
-    """
-    write_bundle(folder, self._finished())
-
-  def _finished(self) -> Finished:
-    """The run, with its tokenizer and its evaluation where it was loaded from a folder."""
-    searched = Searched(self.model, self.params, self.trie, self.search)
-    if self.workdir is None:
-      return Finished(self.config, self.dataset, self.ids, searched)
-    found = load_finished(self.config, self.workdir)
-    same = jax.tree.map(np.array_equal, found.searched.params, self.params)
-    if not np.array_equal(found.ids.codes, self.ids.codes) or not jax.tree.all(same):
-      raise ValueError(f"{self.workdir} was trained anew since it was loaded; load it again")
-    return found
 
   def encode(self, history_BxS: Any) -> EncoderOutput:
     """The encoder's output for histories, which `beam_search` starts from."""

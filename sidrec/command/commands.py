@@ -103,15 +103,6 @@ COMMANDS: dict[str, Command | Program] = {
       "sidrec update runs/shop --data.path=log.csv --forget_users=ids.txt",
     ),
   ),
-  "export": Command(
-    "export",
-    "Writes a bundle that recommends without sidrec, or files for language models.",
-    (*EVERYWHERE, "output", "format"),
-    (
-      "sidrec export runs/demo --output=bundles/demo",
-      "sidrec export runs/demo --format=llm --output=llm/demo",
-    ),
-  ),
   "report": Command(
     "report",
     "Writes report.html, a page with pictures, from what lies in a run.",

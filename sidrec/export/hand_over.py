@@ -1,4 +1,6 @@
-"""What a trained run offers to those who hand it over; `api.TrainedRun` inherits it."""
+"""What a trained run is made of, and how it is handed over; `api.TrainedRun` answers requests."""
+
+import dataclasses
 
 from etils import epath
 
@@ -11,19 +13,22 @@ from sidrec.export.finished import load_same
 from sidrec.export.hub import push
 from sidrec.export.programs import Searched
 from sidrec.models.base import SemanticIDModel
+from sidrec.run.generations import Chain
 from sidrec.run.settings import RunConfig
 
 
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class HandOver:
-  """The methods, of an object that has these parts of a run."""
+  """The parts of a finished run, and how they are handed over."""
 
   config: RunConfig
   dataset: Dataset
-  ids: SemanticIDManager
+  ids: SemanticIDManager  # item row ↔ semantic ID
   model: SemanticIDModel
   params: dict
   trie: Trie
-  workdir: epath.Path | None
+  workdir: epath.Path | None = None  # the folder that it was loaded from
+  chain: Chain | None = None  # the stages that it was loaded from
 
   def export(self, folder: PathLike) -> None:
     """Writes a bundle: the search for cpu, cuda and tpu, which runs without sidrec.
