@@ -97,7 +97,7 @@ def _matrix(
   runs: Sequence[FinishedRun], measure: Callable[[FinishedRun, FinishedRun], float]
 ) -> list[Sequence[Part]]:
   """A figure for each pair of runs."""
-  rows: list[Sequence[Part]] = [["", *(run.name for run in runs)]]
+  rows: list[Sequence[Part]] = [["run", *(run.name for run in runs)]]
   for one in runs:
     rows.append(
       [one.name, *("–" if one is other else f"{measure(one, other):.4f}" for other in runs)]

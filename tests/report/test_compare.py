@@ -46,7 +46,7 @@ def test_lists_and_sizes_are_compared(run):
   page = Page(compare_text([run, run]))
   names = [f"{run.name} (1)", f"{run.name} (2)"]
   common = page.tables["Share of a list of ten that two runs have in common, whatever the order"]
-  assert common == [["", *names], [names[0], "–", "1.0000"], [names[1], "1.0000", "–"]]
+  assert common == [["run", *names], [names[0], "–", "1.0000"], [names[1], "1.0000", "–"]]
   assert page.tables["Sizes"][1][1:] == page.tables["Sizes"][2][1:]
   params, trie = bytes_of(run)
   each = int(page.tables["Sizes"][1][-1].replace(",", ""))
