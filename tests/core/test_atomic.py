@@ -72,3 +72,41 @@ def test_a_whole_folder_is_for_local_disks(folder):
   assert names(folder) == ["a.txt"]
   with pytest.raises(FileExistsError, match="is there already"), atomic.whole_folder(folder):
     pass
+
+
+def write_folder(path, may_go, *, and_then=lambda: None):
+  with atomic.whole_folder(path, lambda folder: may_go) as draft:
+    (draft / "new").write_text("2")
+    and_then()
+
+
+def stop():
+  raise RuntimeError
+
+
+def test_a_whole_folder_replaces_what_it_may_and_keeps_the_old_one_on_an_error(tmp_path):
+  old, link = tmp_path / "old", tmp_path / "link"
+  old.mkdir()
+  (old / "mine").write_text("1")
+  link.symlink_to(old)
+  with pytest.raises(FileExistsError, match="is there already"):
+    write_folder(old, False)
+  with pytest.raises(RuntimeError):
+    write_folder(old, True, and_then=stop)
+  assert names(old) == ["mine"]
+  write_folder(link, True)
+  assert names(old) == ["new"]
+  assert names(tmp_path) == ["link", "old"]
+
+
+def test_what_appears_while_a_whole_folder_is_written_stays(tmp_path):
+  place = tmp_path / "a"
+
+  def appear():
+    place.mkdir()
+    (place / "other").write_text("1")
+
+  with pytest.raises(FileExistsError, match="is there now"):
+    write_folder(place, False, and_then=appear)
+  assert names(place) == ["other"]
+  assert names(tmp_path) == ["a"]
