@@ -26,27 +26,15 @@ from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import ROOT, Children, Trie
 from sidrec.core.item_rows import from_lists, is_known
 from sidrec.models.base import EncoderOutput, SemanticIDModel
-from sidrec.models.layers import KeyValues
 from sidrec.models.repeats import Shares, shares
 from sidrec.models.settings import RecommenderConfig
 from sidrec.models.transfer import are_for
 from sidrec.search import repeats, sampling
+from sidrec.search.beam_state import BeamState, keep, with_places
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import NO_FILTERS, Filters, RowFilter, any_allowed, checked, make_filter
 from sidrec.search.results import Recommendations, nothing
 from sidrec.search.settings import SearchConfig
-
-
-class BeamState(NamedTuple):
-  """Holds K prefixes per history."""
-
-  level: jax.Array  # int32 scalar, tokens chosen so far
-  node_BxK: jax.Array  # int32, the prefix's trie node
-  score_BxK: jax.Array  # float32, log p(prefix | history); -inf for no prefix
-  token_BxK: jax.Array  # int32, its last token
-  caches: tuple[KeyValues, ...]  # self-attention, [B, K, H, P, I] per layer, P ≤ L levels
-  prefix_BxK: jax.Array | None  # int32, node of the first tokens, where their number is limited
-  noisy_BxK: jax.Array | None  # float32, perturbed score, where beams are drawn
 
 
 def search(
@@ -230,7 +218,7 @@ class Levels(NamedTuple):
     """The beams behind the last of these levels that branches."""
     state = self.extend(self.start(batch), 0, self.trie.fan_outs[0])
     stop = min(self._last_level(), length)
-    state = state._replace(caches=_with_places(state.caches, stop))
+    state = state._replace(caches=with_places(state.caches, stop))
     for levels in similar_levels(self.trie.fan_outs, stop):
       state = self._run(state, levels)
     return state
@@ -271,7 +259,7 @@ class Levels(NamedTuple):
     new = BeamState(
       state.level, children.node, score_BxKxC, children.token, caches, prefix_BxKxC, noisy_BxKxC
     )
-    return _keep(new, jnp.isfinite(value_BxX), best_BxX, self.config.beams)
+    return keep(new, jnp.isfinite(value_BxX), best_BxX, self.config.beams)
 
   def continuations(self, state: BeamState, level: jax.Array | int, fan_out: int) -> Continuations:
     """All continuations of the beams, before any filter."""
@@ -374,43 +362,3 @@ def similar_levels(fan_outs: Sequence[int], stop: int) -> list[range]:
 
 def _call(model: SemanticIDModel, params: dict, method: str, *args: Any) -> Any:
   return model.apply({"params": params}, *args, method=method)
-
-
-def _with_places(caches: tuple[KeyValues, ...], places: int) -> tuple[KeyValues, ...]:
-  """The caches with room for so many levels."""
-
-  def widen(x: jax.Array) -> jax.Array:
-    return jnp.pad(x, ((0, 0),) * 3 + ((0, places - x.shape[3]), (0, 0)))
-
-  return jax.tree.map(widen, caches)
-
-
-def _keep(state: BeamState, alive_BxX: jax.Array, best_BxX: jax.Array, beams: int) -> BeamState:
-  """Makes beams of the chosen continuations; missing ones become dead beams.
-
-  Takes a state of all continuations, [B, K, C], but for the caches, which are the parents'.
-  """
-  dead = ((0, 0), (0, beams - best_BxX.shape[1]))
-  batch, _, fan_out = state.node_BxK.shape
-
-  def pick(x_BxKxC: jax.Array, fill: float) -> jax.Array:
-    x_BxX = jnp.take_along_axis(
-      x_BxKxC.reshape(batch, -1), best_BxX, axis=1, mode="promise_in_bounds"
-    )
-    return jnp.pad(jnp.where(alive_BxX, x_BxX, fill), dead, constant_values=fill)
-
-  parent_BxK = jnp.pad(best_BxX // fan_out, dead)
-
-  def of_parent(x: jax.Array) -> jax.Array:
-    at = parent_BxK[:, :, None, None, None]
-    return jnp.take_along_axis(x, at, axis=1, mode="promise_in_bounds")
-
-  return BeamState(
-    level=jnp.int32(state.level + 1),
-    node_BxK=pick(state.node_BxK, ROOT),  # must not point below the leaves
-    score_BxK=pick(state.score_BxK, -jnp.inf),
-    token_BxK=pick(state.token_BxK, 0),
-    caches=jax.tree.map(of_parent, state.caches),
-    prefix_BxK=None if state.prefix_BxK is None else pick(state.prefix_BxK, ROOT),
-    noisy_BxK=None if state.noisy_BxK is None else pick(state.noisy_BxK, -jnp.inf),
-  )
