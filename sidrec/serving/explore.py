@@ -89,6 +89,7 @@ class Explorer:
       "item_head": bool(asker.model.config.item_head and asker.search.item_weight),
       "vectors": self._vectors_NxF is not None,
       "read_only": self.read_only,
+      "explained": not asker.model.config.repeats,
       "example": self._example(now),
     }
 

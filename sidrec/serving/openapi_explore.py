@@ -104,6 +104,7 @@ def _explorer_schemas() -> dict[str, Any]:
       item_head=boolean,
       vectors=boolean,
       read_only=boolean,
+      explained=boolean,
       example=many(ID),
     ),
     "Meaning": whole(codes=_CODES, **about, examples=many(ref("Named"))),

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from explorer_run import make_extras
 
+from sidrec.serving.explore import Explorer
+
 sync_api = pytest.importorskip("playwright.sync_api")
 uvicorn = pytest.importorskip("uvicorn")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -31,7 +33,6 @@ SIZES = {"wide": (1300, 900), "narrow": (380, 800)}
 def address(served):
   """Where a server with an explorer listens."""
   from sidrec.serving.app import make_app
-  from sidrec.serving.explore import Explorer
 
   service, _ = served
   app = make_app(service, explorer=Explorer(service, make_extras(sasrec="this run trained none")))
@@ -82,7 +83,7 @@ def view(browser, address):
         foreign.append(route.request.url)
         route.abort()
 
-    def open_page(place="", size="wide", scheme="light"):
+    def open_page(place="", size="wide", scheme="light", levels=True):
       width, height = SIZES[size]
       context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
@@ -99,7 +100,7 @@ def view(browser, address):
           page.wait_for_selector("#token[open]")
           page.fill("#token-text", given)
           page.keyboard.press("Enter")
-      drawn(page)
+      drawn(page, "#beam .level" if levels else "#beam .none")
       return page
 
     open_page.may_fail, open_page.token, open_page.locked = False, None, set()
@@ -109,9 +110,9 @@ def view(browser, address):
   assert foreign == []
 
 
-def drawn(page):
+def drawn(page, beam="#beam .level"):
   """Waits until the answer to the last change is drawn."""
-  page.wait_for_selector("body:not(.busy) #beam .level")
+  page.wait_for_selector(f"body:not(.busy) {beam}")
   page.wait_for_selector(".others section >> nth=2")
 
 
@@ -326,6 +327,16 @@ def test_a_server_that_fails_is_said_to_fail(view, served, monkeypatch):
     assert page.inner_text("#error") == "too much to do."
   page.wait_for_selector("#error", state="hidden")  # it asks again
   assert len(results(page)) == 10
+
+
+def test_a_model_whose_searches_are_not_explained_still_has_lists(view, run, monkeypatch):
+  about = Explorer.about
+  monkeypatch.setattr(Explorer, "about", lambda self: {**about(self), "explained": False})
+  page = view("#h=1", levels=False)
+  assert "its searches are not explained" in page.inner_text("#beam")
+  assert results(page) == run.recommend(items=[1]).titles
+  assert page.locator(".why").count() == 0
+  assert page.locator(".others section").count() == 3
 
 
 def test_a_token_is_asked_for_and_sent(view):

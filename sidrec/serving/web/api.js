@@ -56,6 +56,8 @@ const named = (id) => encodeURIComponent(id);
 
 export const about = () => call("/v1/about");
 export const explain = (request, signal) => post("/v1/explain", request, signal);
+export const recommend = (request, signal) =>
+  post("/v1/recommend", { requests: [request] }, signal).then(({ results }) => results[0]);
 export const baselines = (request, signal) => post("/v1/baselines", request, signal);
 export const find = (query, signal) =>
   call(`/v1/items?limit=8&query=${encodeURIComponent(query)}`, { signal });

@@ -76,7 +76,9 @@ async function ask(request, key) {
   });
   others.catch(() => {});
   try {
-    const explanation = await api.explain(request, signal);
+    const explanation = about.explained
+      ? await api.explain(request, signal)
+      : { answer: await api.recommend(request, signal), levels: [], history: [] };
     answer = { explanation, others: null };
     names.meet([...explanation.answer.items, ...explanation.history]);
     byId("error").hidden = true;

@@ -7,6 +7,12 @@ const panel = byId("beam");
 const open = new Set(); // levels that show all of their prefixes
 
 export function draw(explanation) {
+  if (!explanation.levels.length) {
+    const why =
+      "This model gives items of the history shares of their own next to its beams (model.repeats), and its searches are not explained.";
+    panel.replaceChildren(make("p", { class: "none", text: why }));
+    return;
+  }
   panel.replaceChildren(...explanation.levels.map((level, at) => levelOf(level, at, explanation)));
 }
 
