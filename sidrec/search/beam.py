@@ -26,6 +26,7 @@ from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import ROOT, Children, Trie
 from sidrec.core.item_rows import from_lists, is_known
 from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.layers import KeyValues
 from sidrec.models.repeats import Shares, shares
 from sidrec.models.settings import RecommenderConfig
 from sidrec.models.transfer import are_for
