@@ -23,9 +23,11 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import check_histories
 from sidrec.search import beam
+from sidrec.search.beam_state import BeamState
 from sidrec.search.buckets import Found, Question, check_items_alone, listed_width
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import any_allowed, make_filter
+from sidrec.search.levels import Continuations, Levels
 from sidrec.search.settings import SearchConfig
 
 SHOWN = 10  # prefixes that a filter removed, of each level
@@ -189,7 +191,7 @@ def _trace(params, trie, history_1xS, listed_1xJ, allows, temperature, *, model,
   rows = make_filter(trie, None, listed_1xJ)
   assert rows is not None
   rows = rows._replace(allows=allows)
-  levels = beam.Levels(model, params, trie, encoded, rows, config, None)
+  levels = Levels(model, params, trie, encoded, rows, config, None)
   state, kept, removed = levels.start(1), [], []
   for level in range(trie.num_levels):
     more = levels.continuations(state, level, trie.fan_outs[level])
@@ -201,7 +203,7 @@ def _trace(params, trie, history_1xS, listed_1xJ, allows, temperature, *, model,
   return kept, found, removed
 
 
-def _removed(levels: beam.Levels, state: beam.BeamState, more: beam.Continuations):
+def _removed(levels: Levels, state: BeamState, more: Continuations):
   """What the filter removes of the continuations of the beams: the best, their number, their p."""
   assert levels.rows is not None
   node_BxKxC, score_BxKxC = more.children.node, state.score_BxK[..., None] + more.logp_BxKxC
@@ -224,7 +226,7 @@ def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
   """The score of each item after each history, as a search with enough beams has it: [B, R]."""
   config = dataclasses.replace(search, temperature=temperature)
   encoded = _encode(model, params, trie, history_BxS, len(item_R))
-  levels = beam.Levels(model, params, trie, encoded, None, config, None)
+  levels = Levels(model, params, trie, encoded, None, config, None)
   item_BxR = jnp.broadcast_to(item_R, (history_BxS.shape[0], len(item_R)))
   row_BxR = trie.row_of_N[item_BxR]
   state = levels.start(history_BxS.shape[0])
@@ -234,7 +236,7 @@ def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
     # At level 0 the root alone is a beam, and all items go on from it.
     chosen_BxRxC = (children.token == token_BxR[..., None]) & children.real
     logp_BxR = jnp.where(chosen_BxRxC, logp_BxKxC, -jnp.inf).max(axis=-1)
-    state = beam.BeamState(
+    state = BeamState(
       level=state.level + 1,
       node_BxK=jnp.where(chosen_BxRxC, children.node, 0).max(axis=-1),
       score_BxK=state.score_BxK + logp_BxR,

@@ -15,6 +15,7 @@ from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import transfer
 from sidrec.search import beam
 from sidrec.search.filters import Filters
+from sidrec.search.levels import similar_levels
 from sidrec.search.settings import SearchConfig
 
 LENGTH = 5
@@ -257,7 +258,7 @@ def test_one_item_in_the_catalogue():
   ],
 )
 def test_levels_of_similar_fan_outs_share_a_loop(fan_outs, stop, expected):
-  assert beam.similar_levels(fan_outs, stop) == expected
+  assert similar_levels(fan_outs, stop) == expected
 
 
 def test_the_loop_carries_beams_apart():
