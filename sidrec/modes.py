@@ -22,6 +22,8 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
   """One mode, from its first stage on."""
   if flags.FLAGS.seeds != 1 and mode != "evaluate":
     raise ValueError("--seeds goes with --mode=evaluate")
+  if flags.FLAGS.format != "bundle" and mode != "export":
+    raise ValueError("--format goes with --mode=export")
   manner = flags.manner()
   if manner.redo and mode not in ("all", "cold_start", *STAGES):
     raise ValueError("--redo goes with a --mode that runs stages")

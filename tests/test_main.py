@@ -33,6 +33,8 @@ def test_main_is_short():
     (["--config.train.steps=many"], "invalid literal for int"),
     (["--mode=trane"], "should be one of"),
     (["--seeds=2"], "--seeds goes with --mode=evaluate"),
+    (["--format=llm"], "--format goes with --mode=export"),
+    (["--mode=export"], "--mode=export needs a folder to write: --output=FOLDER"),
     (["--mode=evaluate", "--seeds=0"], "--seeds must be 1 or more, not 0"),
   ],
 )

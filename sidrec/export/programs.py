@@ -101,15 +101,20 @@ def arrays_of(searched: Searched) -> dict[str, np.ndarray]:
   return arrays
 
 
-def exported(searched: Searched, widths: Widths, digest: str) -> bytes:
+def exported(searched: Searched, widths: Widths, sha256: str) -> bytes:
   """A program: (arrays, history_BxS, listed_BxJ, temperature_B) → items, scores, which are real.
+
+  Args:
+    searched: the model and its catalogue.
+    widths: of the requests.
+    sha256: the digest of the statics, which becomes part of the program's name.
 
   Raises:
     ValueError: for a model that reads times or ratings.
   """
   check_items_alone(searched.model)
   function = _flat(searched, widths)
-  function.__name__ = f"{widths.name}_{digest}"
+  function.__name__ = f"{widths.name}_{sha256}"
   (batch,) = jax.export.symbolic_shape("b")
   columns = searched.model.config.input_length - searched.model.config.history_length
   specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in _leaves(searched)]
