@@ -170,7 +170,7 @@ class Dense(SemanticIDModel):
   ) -> HistoryScores:
     """What may come again after the newest item of each history."""
     item_BxS, at_Bx1 = events.item_BxS, last_B[:, None]
-    row_B = jnp.arange(len(last_B))
+    row_B = jnp.arange(last_B.shape[0])
     latest_BxSxS, count_BxS = latest_places(item_BxS, visible)
     distance_Bx1xS = (at_Bx1 - jnp.arange(item_BxS.shape[1])[None])[:, None]
     asked_BxS = _asked(events)

@@ -19,6 +19,7 @@ from sidrec.export import agreement
 from sidrec.export import bundle as bundle_lib
 from sidrec.export.agreement import consumer_of
 from sidrec.export.bundle import is_bundle
+from sidrec.export.programs import Searched, exported, widths_of
 from sidrec.search.buckets import Found
 
 HISTORIES = [ROWS[n % 60][: n % 9] for n in range(20)]
@@ -208,10 +209,18 @@ def test_a_model_that_reads_times_is_refused(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_model_with_repeats_takes_any_number_of_requests():
+  run = make_run(repeats=True)
+  searched = Searched(run.model, run.params, run.trie, run.search)
+  raw = exported(searched, widths_of(searched)[0], "x")
+  assert str(jax.export.deserialize(bytearray(raw)).in_avals[-1].shape[0]) == "b"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   "changes",
   [
+    {"repeats": True},
     {"setting": "tiger", "user_tokens": 7, "positions": "relative"},
     {"constrained_softmax": False, "node_bias": False, "node_vectors": False},
     {"dtype": "bfloat16"},
