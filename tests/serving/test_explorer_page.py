@@ -1,20 +1,13 @@
-"""The explorer in a real browser: every panel, by mouse and by keys, offline, wide and narrow.
-
-SIDREC_SCREENSHOTS=FOLDER keeps pictures. SIDREC_AXE=axe.min.js checks accessibility; the file comes
-from `npm pack axe-core` or from the package axe-playwright-python.
-"""
+"""The explorer in a real browser: every panel, by mouse and by keys, offline, wide and narrow."""
 
 import contextlib
 import dataclasses
-import importlib.util
-import os
-import re
 import shutil
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from explorer_page import accessible, after, chips, drawn, picture, results
 from explorer_run import make_extras
 
 from sidrec.serving.explore import Explorer
@@ -108,32 +101,6 @@ def view(browser, address):
   refused = "Failed to load resource: the server responded with a status of"
   assert [said for said in mishaps if not (open_page.may_fail and said.startswith(refused))] == []
   assert foreign == []
-
-
-def drawn(page, beam="#beam .level"):
-  """Waits until the answer to the last change is drawn."""
-  page.wait_for_selector(f"body:not(.busy) {beam}")
-  page.wait_for_selector(".others section >> nth=2")
-
-
-def chips(page):
-  return page.locator("#history .name").all_inner_texts()
-
-
-def results(page):
-  return page.locator(".results .line > .link:not(.code)").all_inner_texts()
-
-
-def after(page, act):
-  """Acts, and waits for the new answer."""
-  with page.expect_response("**/v1/explain"):
-    act()
-  drawn(page)
-
-
-def picture(page, name):
-  if folder := os.environ.get("SIDREC_SCREENSHOTS"):
-    page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_a_history_is_typed_by_keys_and_the_beam_follows(view, run):
@@ -361,24 +328,3 @@ def test_it_fits_and_is_accessible(view, size, scheme):
   picture(page, f"{size}-{scheme}-item")
   assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
   accessible(page)
-
-
-def accessible(page):
-  """Asserts that axe-core finds nothing serious, if it is there."""
-  script = os.environ.get("SIDREC_AXE")
-  if script is None:
-    spec = importlib.util.find_spec("axe_playwright_python")
-    if spec is None or spec.origin is None:
-      return
-    script = Path(spec.origin).parent / "axe.min.js"
-  page.evaluate(
-    Path(script).read_text(encoding="utf-8")
-  )  # the page's policy allows no other script
-  found = page.evaluate("axe.run()")
-  serious = [
-    (one["id"], [re.sub(r"\s+", " ", node["html"])[:120] for node in one["nodes"][:3]])
-    for one in found["violations"]
-    if one["impact"] in ("serious", "critical")
-  ]
-  assert serious == []
-  assert len(found["passes"]) > 10
