@@ -176,7 +176,12 @@ def _descend(
   """The beams behind so many levels, and what the items of each history have for themselves."""
   rows = make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
   again = had = None
-  if encoded.again is not None:
+  if model.config.repeats:
+    if encoded.again is None:
+      raise ValueError(
+        "the encoder output does not say what may come again; make it by sidrec.encode with this "
+        "model, which has repeats"
+      )
     again = shares(encoded.again, trie, config.temperature)
     had = make_filter(trie, again.item_BxS, None)
   levels = Levels(model, params, trie, encoded, rows, config, key, again, had)

@@ -117,7 +117,7 @@ def _encode(params, trie, history_BxS, *, model):
 
 @functools.partial(jax.jit, static_argnames=("model", "config", "length"))
 def _search(params, trie, encoded, filters, key, *, model, config, length):
-  if encoded.again is None:
+  if not model.config.repeats:
     node_BxK, logp_BxK = beam.descend(model, params, trie, encoded, config, filters, key, length)
     row_BxK = rows_below(trie, node_BxK)[0]
   else:

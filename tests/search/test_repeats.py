@@ -226,6 +226,8 @@ def test_what_has_no_answer_is_refused():
   states = sidrec.encode(params, trie, padded(HISTORIES), model=model)
   with pytest.raises(ValueError, match="a prefix has no log probability of its own"):
     sidrec.beam_search(states, 3, 1, params=params, trie=trie, model=model)
+  with pytest.raises(ValueError, match=r"does not say what may come again; make it by sidrec\.enc"):
+    sidrec.beam_search(states._replace(again=None), 3, params=params, trie=trie, model=model)
   weighted = SearchConfig(level_weights=(1.0, 2.0))
   with pytest.raises(ValueError, match=r"search\.level_weights weigh .* leave the weights out"):
     sidrec.recommend(params, trie, padded(HISTORIES), 3, model=model, search=weighted)
