@@ -44,7 +44,7 @@ def newest_task(new: Dataset, growth: Growth, users: int, seed: int) -> Task:
   if 0 < users < len(user_R):
     drawn_R = np.sort(np.random.default_rng(seed).permutation(user_R)[:users])
   task = held_out_view(new.histories, "test")
-  held_out = HeldOut(_of_users(task.histories, drawn_R), task.target_U[drawn_R])
+  held_out = HeldOut(of_users(task.histories, drawn_R), task.target_U[drawn_R])
   return Task(held_out, bool(newest_U.any()), len(user_R))
 
 
@@ -105,7 +105,7 @@ def figures(task: Task, known_U: np.ndarray, of_system: dict[str, np.ndarray]) -
   return found
 
 
-def _of_users(histories: Histories, user_R: np.ndarray) -> Histories:
+def of_users(histories: Histories, user_R: np.ndarray) -> Histories:
   """The histories of some users."""
   length_R = histories.lengths_U[user_R]
   of_T, within_T = ragged_arange(length_R)

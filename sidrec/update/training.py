@@ -4,6 +4,7 @@ import dataclasses
 import time
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
@@ -17,7 +18,8 @@ from sidrec.run.settings import RunConfig
 from sidrec.run.train import make_model, records, what_is_trained
 from sidrec.trainers.next_item import train_next_item
 from sidrec.training.checkpoint import save_params
-from sidrec.update.logs import Growth, untrained_from
+from sidrec.update.compare import of_users
+from sidrec.update.logs import Growth, is_newest, untrained_from
 from sidrec.update.windows import windows_to_train
 
 
@@ -66,8 +68,11 @@ def write_updated(
     what = what_is_trained(settings, model, trie, mesh)
     make = what.make_batches
     what = what._replace(make_batches=lambda view, *rest: make(windows.histories, *rest))
+    # Users whose last event is new choose the parameters: what they meet before it is recent, too.
+    newest_R = np.flatnonzero(is_newest(new, growth))
+    users = of_users(new.histories, newest_R) if len(newest_R) else new.histories
     params = train_next_item(
-      what, settings.train, new.histories, config.seed, mesh, records(settings, folder), params
+      what, settings.train, users, config.seed, mesh, records(settings, folder), params
     )
   save_params(folder / "recommender", marked(params, trie))
   return {
