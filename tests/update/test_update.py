@@ -279,7 +279,7 @@ def test_links_lead_to_no_evaluation_of_the_model_before(shop, monkeypatch):
     for name in EVALUATE.outputs(config):
       (folder / name).write_text(before["train"].folder.name)
 
-  monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write))
+  monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write, shows=None))
   run_to("evaluate", shop.config(), shop.workdir)
   shop.grow()
   shop.update()
