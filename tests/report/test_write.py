@@ -205,7 +205,7 @@ def test_an_item_head_has_no_calibration_curve(run):
   model = dataclasses.replace(run.config.model, item_head=True)
   headed = run._replace(config=dataclasses.replace(run.config, model=model))
   assert "Scores of this run are no probabilities: the search adds 1 ×" in report_text(headed)
-  assert "are no probabilities" not in report_text(run)
+  assert "Scores of this run are no probabilities" not in report_text(run)
 
 
 def test_a_report_that_fails_is_a_warning_and_the_evaluation_stays(trained, monkeypatch):

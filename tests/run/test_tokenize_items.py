@@ -12,6 +12,7 @@ from sidrec.config import default_config
 from sidrec.run.settings import run_config
 from sidrec.run.tokenize_items import (
   TOKENIZED_FILES,
+  category_labels,
   load_fitted,
   new_item_inputs,
   tokenize_items,
@@ -51,7 +52,9 @@ def test_each_tokenizer_gives_unique_ids_a_report_and_places_for_new_items(name,
 
   fitted = load_fitted(config, 0, tmp_path / "tokenizer")
   loaded = SemanticIDManager.load_from_file(tmp_path / "semantic_ids.json", fitted)
-  inputs = new_item_inputs(config, make_items([99]), VECTORS[:1] + 0.01, tmp_path / "tokenizer")
+  inputs = new_item_inputs(
+    category_labels(config, tmp_path / "tokenizer"), make_items([99]), VECTORS[:1] + 0.01
+  )
   more = loaded.add_items(inputs, [99])
   assert more.num_items == 31
   np.testing.assert_array_equal(more.codes[:30], ids.codes)
@@ -123,7 +126,7 @@ def test_the_category_alone_is_numbered_by_order(tmp_path):
 def test_damaged_labels_are_named(text, tmp_path):
   (tmp_path / "paths.json").write_text(text)
   with pytest.raises(ValueError, match=r"paths\.json is .*; run --mode=tokenize again"):
-    new_item_inputs(settings("category"), make_items([99]), VECTORS[:1], tmp_path)
+    category_labels(settings("category"), tmp_path)
 
 
 def test_ids_from_files(tmp_path):
