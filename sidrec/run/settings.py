@@ -47,7 +47,9 @@ class UpdateConfig:
   """How a finished run takes in a log that has grown (mode 'update')."""
 
   steps_share: float = 0.1  # of train.steps; 0 carries the parameters over and trains nothing
-  learning_rate_share: float = 0.25  # of train.learning_rate: what is there is moved, not made anew
+  # Of train.learning_rate. Few steps have to learn what is new; validation keeps what was carried
+  # over where they lose more than they learn.
+  learning_rate_share: float = 1.0
   # Besides what the model was never trained on, so much of all training interactions is recent: the
   # newest. Above 0, several nights' events are trained on again.
   recent_share: float = 0.0
