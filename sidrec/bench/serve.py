@@ -123,9 +123,8 @@ def over_http(workdir: str, folder: Path, script: Path, seconds: float) -> dict[
     peak = load(server.url, script, CONNECTIONS, seconds)
     cpu_ms = 1e3 * (server.cpu_seconds() - used) / peak.requests
     growth = server.rss_mib() - rss
-    # Each of so many connections rests before each request, so that all ask at that rate.
-    rest = CONNECTIONS / (SHARE * peak.per_second) - peak.p50_ms / 1e3
-    steady = load(server.url, script, CONNECTIONS, seconds, max(0.0, rest))
+    rest = rest_for(SHARE * peak.per_second, server.url, script, min(5.0, seconds))
+    steady = load(server.url, script, CONNECTIONS, seconds, rest)
     under_load = server.compilations() - compiled
   return {
     "seconds": seconds,
@@ -144,6 +143,18 @@ def over_http(workdir: str, folder: Path, script: Path, seconds: float) -> dict[
     "start_cpu_s_warm": warm,
     "warm_of_cold_start": warm / cold,
   }
+
+
+def rest_for(per_second: float, url: str, script: Path, seconds: float) -> float:
+  """Seconds that each connection has to rest before a request, so that all ask at this rate.
+
+  A request takes less time the fewer there are, so the rest is found by trying.
+  """
+  rest = CONNECTIONS / per_second
+  for _ in range(3):
+    found = load(url, script, CONNECTIONS, seconds, rest)
+    rest = max(0.0, rest + CONNECTIONS / per_second - CONNECTIONS / found.per_second)
+  return rest
 
 
 def main(_: Sequence[str]) -> None:
