@@ -34,6 +34,16 @@ def difference_text(found: Difference) -> str:
   return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] p={found.p_value:.4f}"
 
 
+def lead(ours_U: np.ndarray, others_U: np.ndarray, *, resamples: int = RESAMPLES) -> Difference:
+  """The mean of the first minus that of the second; the interval is that of `evaluation.txt`.
+
+  Its table has the other minus the reference. Resamples are drawn for that difference, and the
+  ends of the interval trade places.
+  """
+  found = bootstrap_difference(others_U, ours_U, resamples)
+  return found._replace(mean=-found.mean, low=-found.high, high=-found.low)
+
+
 def column_paths(system: str, split: str) -> list[str]:
   """The paths of a system's metrics, one for each of COLUMNS."""
   return [f"{system}/{split}/{way}/{metric}" for way, metric in COLUMNS]

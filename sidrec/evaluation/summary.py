@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from sidrec.core.tables import aligned_table
-from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_difference
-from sidrec.evaluation.intervals import REFERENCE
-from sidrec.evaluation.protocol import METRICS, WAYS
+from sidrec.evaluation.bootstrap import RESAMPLES
+from sidrec.evaluation.intervals import COLUMNS, REFERENCE, TITLES, lead
+from sidrec.evaluation.protocol import METRICS
 from sidrec.evaluation.report import Results
 
 _SPLIT, _WAY, _METRIC = "test", "masked", "ndcg@10"  # of the headline
@@ -23,11 +23,10 @@ def summary_text(
     per_user: 'system/split/way/metric' → [U].
     resamples: of the bootstrap.
   """
-  columns = [(way, metric) for way in WAYS for metric in METRICS]
-  rows = [["test", *(f"{way}: {METRICS[metric]}" for way, metric in columns)]]
+  rows = [["test", *TITLES]]
   for system, splits in results.items():
     ways = splits.get(_SPLIT, {})
-    found = (ways.get(way, {}).get(metric) for way, metric in columns)
+    found = (ways.get(way, {}).get(metric) for way, metric in COLUMNS)
     rows.append([system, *("-" if x is None else f"{x:.4f}" for x in found)])
   return "\n\n".join(filter(None, [aligned_table(rows, 1), headline(results, per_user, resamples)]))
 
@@ -53,7 +52,7 @@ def headline(
   if REFERENCE not in means or not others:
     return ""
   best = max(others, key=others.__getitem__)
-  found = bootstrap_difference(per_user[path(REFERENCE)], per_user[path(best)], resamples)
+  found = lead(per_user[path(REFERENCE)], per_user[path(best)], resamples=resamples)
   verdict = (
     "is better than" if found.low > 0 else "is worse than" if found.high < 0 else "ties with"
   )

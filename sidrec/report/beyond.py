@@ -46,9 +46,9 @@ def beyond(run: FinishedRun) -> Html:
   """A table of all systems, and accuracy against coverage."""
   popularity_N = run.popularity_N
   found = {
-    name: exposure(run.details.lists[name][WAY].item_UxK, popularity_N) for name in run.systems
+    name: exposure(run.details.lists[name][WAY].item_UxK, popularity_N) for name in run.measured()
   }
-  ndcg = {name: run.results[name][SPLIT][WAY]["ndcg@10"] for name in run.systems}
+  ndcg = {name: run.results[name][SPLIT][WAY]["ndcg@10"] for name in run.measured()}
   rows = [["system", "NDCG@10", "coverage@10", "Gini", "novelty"]]
   for name, x in found.items():
     rows.append(
@@ -56,7 +56,7 @@ def beyond(run: FinishedRun) -> Html:
     )
   label = "NDCG@10 against the share of the catalogue that some user's ten show, masked"
   chart = points(
-    [Named(name, found[name].coverage, ndcg[name]) for name in run.systems],
+    [Named(name, found[name].coverage, ndcg[name]) for name in run.measured()],
     ("coverage@10", "NDCG@10"),
     label,
   )

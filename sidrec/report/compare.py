@@ -12,7 +12,7 @@ from sidrec.core.paths import as_path
 from sidrec.core.settings import flatten, to_dict
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.details import SPLIT
-from sidrec.evaluation.intervals import REFERENCE
+from sidrec.evaluation.intervals import REFERENCE, lead
 from sidrec.evaluation.protocol import METRICS, WAYS
 from sidrec.parallel.hosts import from_primary
 from sidrec.report.charts.forest import Point, Row, forest
@@ -21,7 +21,7 @@ from sidrec.report.compare_ids import sizes, tokenizers, what_they_show
 from sidrec.report.finished import WAY, FinishedRun, read, strongest
 from sidrec.report.html import Html, Part, figure, join, pair, paragraph, section, table, tag
 from sidrec.report.page import page
-from sidrec.report.results import interval, lead
+from sidrec.report.results import interval
 from sidrec.report.same import check_same
 from sidrec.report.slices import METRIC, drawn, slicings
 from sidrec.run.config_file import PATHS, without_paths

@@ -51,6 +51,10 @@ class FinishedRun(NamedTuple):
     """Those that were measured, the recommender first."""
     return sorted(self.details.lists, key=lambda system: system != REFERENCE)
 
+  def measured(self, way: str = WAY) -> list[str]:
+    """The systems that were measured in this way; baselines that only repeat are unmasked alone."""
+    return [system for system in self.systems if way in self.details.lists[system]]
+
 
 def read(workdir: PathLike, config: RunConfig | ConfigDict | None = None) -> FinishedRun:
   """The newest evaluated chain of a run's folder.
@@ -101,7 +105,7 @@ def read(workdir: PathLike, config: RunConfig | ConfigDict | None = None) -> Fin
 
 def strongest(run: FinishedRun, metric: str = "ndcg@10") -> str | None:
   """The other system with the highest mean on the test users; None if nothing else was measured."""
-  others = [system for system in run.systems if system != REFERENCE]
+  others = [system for system in run.measured() if system != REFERENCE]
   return max(others, key=lambda name: run.results[name][SPLIT][WAY][metric], default=None)
 
 

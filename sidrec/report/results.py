@@ -2,15 +2,10 @@
 
 from collections.abc import Sequence
 
-from sidrec.evaluation.bootstrap import (
-  RESAMPLES,
-  Difference,
-  bootstrap_difference,
-  bootstrap_mean,
-)
+from sidrec.evaluation.bootstrap import RESAMPLES, Difference, bootstrap_mean
 from sidrec.evaluation.details import SPLIT
-from sidrec.evaluation.intervals import REFERENCE
-from sidrec.evaluation.protocol import METRICS, WAYS, facts_of
+from sidrec.evaluation.intervals import COLUMNS, REFERENCE, lead
+from sidrec.evaluation.protocol import METRICS, facts_of
 from sidrec.report.charts.forest import Point, Row, forest
 from sidrec.report.finished import WAY, FinishedRun, strongest
 from sidrec.report.html import (
@@ -29,12 +24,6 @@ from sidrec.report.html import (
 def difference(run: FinishedRun, other: str, metric: str, way: str = WAY) -> Difference:
   """The recommender minus another system, paired by user; to the digit what evaluation.txt says."""
   return lead(run.values(REFERENCE, metric, way), run.values(other, metric, way))
-
-
-def lead(ours_U, others_U) -> Difference:
-  """The mean of the first minus that of the second, drawn as `evaluation.txt` draws it."""
-  found = bootstrap_difference(others_U, ours_U)
-  return found._replace(mean=-found.mean, low=-found.high, high=-found.low)
 
 
 def interval(low: float, high: float, sign: str = "") -> Html:
@@ -128,6 +117,7 @@ def results(run: FinishedRun) -> Html:
     rows = [
       Row(name, [Point(*_three(bootstrap_mean(run.values(name, metric))))], series=at)
       for at, name in enumerate(run.systems)
+      if name in run.measured()
     ]
     label = f"{title} of each system on the test set, masked, with 95% intervals over users"
     charts.append(figure(forest(rows, title, label), label + "."))
@@ -139,31 +129,40 @@ def _three(found) -> tuple[float, float, float]:
 
 
 def _means(run: FinishedRun) -> Html:
-  header = ["system", *(f"{METRICS[metric]}, {way}" for way in WAYS for metric in METRICS)]
+  header = ["system", *(f"{METRICS[metric]}, {way}" for way, metric in COLUMNS)]
   rows: list[Sequence[Part]] = [header]
   for system in run.systems:
-    found = [bootstrap_mean(run.values(system, metric, way)) for way in WAYS for metric in METRICS]
-    cells = [join([f"{x.mean:.4f} ", interval(x.low, x.high)]) for x in found]
-    rows.append([system, *cells])
+    rows.append([system, *(_mean(run, system, *column) for column in COLUMNS)])
   return table("Means over all test users, with 95% intervals over users", rows)
+
+
+def _mean(run: FinishedRun, system: str, way: str, metric: str) -> Part:
+  if system not in run.measured(way):
+    return "–"
+  found = bootstrap_mean(run.values(system, metric, way))
+  return join([f"{found.mean:.4f} ", interval(found.low, found.high)])
+
+
+def _gap(run: FinishedRun, other: str, way: str, metric: str) -> Part:
+  if other not in run.measured(way):
+    return "–"
+  found = difference(run, other, metric, way)
+  parts = f"{found.mean:+.4f} ", interval(found.low, found.high, "+")
+  return join([*parts, tag("small", f"p={found.p_value:.4f}")])
 
 
 def _leads(run: FinishedRun) -> list[Html]:
   others = [system for system in run.systems if system != REFERENCE]
   if not others:
     return [paragraph("No other system was measured in this run, so there is nothing to compare.")]
-  header = ["sidrec minus", *(f"{METRICS[metric]}, {way}" for way in WAYS for metric in METRICS)]
+  header = ["sidrec minus", *(f"{METRICS[metric]}, {way}" for way, metric in COLUMNS)]
   table_rows: list[Sequence[Part]] = [header]
   rows = []
   for other in others:
-    found = [difference(run, other, metric, way) for way in WAYS for metric in METRICS]
-    cells = [
-      join([f"{x.mean:+.4f} ", interval(x.low, x.high, "+"), tag("small", f"p={x.p_value:.4f}")])
-      for x in found
-    ]
-    table_rows.append([other, *cells])
-    point = Point(*_three(found[list(METRICS).index("ndcg@10")]))
-    rows.append(Row(other, [point], series=run.systems.index(other)))
+    table_rows.append([other, *(_gap(run, other, *column) for column in COLUMNS)])
+    if other in run.measured():
+      point = Point(*_three(difference(run, other, "ndcg@10")))
+      rows.append(Row(other, [point], series=run.systems.index(other)))
   label = "NDCG@10 of sidrec minus that of each other system, masked, paired by user"
   chart = forest(rows, "difference of NDCG@10", label, signed=True)
   note = (

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sidrec.evaluation.bootstrap import bootstrap_mean
-from sidrec.evaluation.intervals import REFERENCE
+from sidrec.evaluation.intervals import REFERENCE, lead
 from sidrec.report.charts.forest import Point, Row, forest
 from sidrec.report.charts.svg import key
 from sidrec.report.finished import WAY, FinishedRun, strongest
@@ -22,7 +22,7 @@ from sidrec.report.html import (
   table,
   tag,
 )
-from sidrec.report.results import interval, lead
+from sidrec.report.results import interval
 
 METRIC = "recall@10"
 _PARTS = 5  # of users, by length or popularity

@@ -201,6 +201,24 @@ def test_the_headline_says_who_wins_and_who_loses(run):
   assert "cannot be told apart" in with_gap(np.tile([0.1, -0.1], 30))
 
 
+def test_baselines_that_only_repeat_are_measured_in_one_way(run):
+  """Their column of the other way is a dash, and they are not in pictures of it."""
+  lists = {
+    **run.details.lists,
+    "own-frequency": {"unmasked": run.details.lists["sidrec"]["unmasked"]},
+  }
+  per_user = {
+    f"own-frequency/test/unmasked/{metric}": run.values("sidrec", metric, "unmasked")
+    for metric in ("recall@10", "ndcg@10")
+  }
+  more = run._replace(
+    details=run.details._replace(lists=lists), per_user={**run.per_user, **per_user}
+  )
+  text = report_text(more)
+  assert re.search(r"own-frequency</t[hd]>(\s*<td[^>]*>–</td>){2}\s*<td[^>]*>\d", text)
+  assert headline(more) == headline(run)
+
+
 def test_an_item_head_has_no_calibration_curve(run):
   model = dataclasses.replace(run.config.model, item_head=True)
   headed = run._replace(config=dataclasses.replace(run.config, model=model))
