@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from repeats_by_hand import probabilities, without_repeats
+from repeats_model import LENGTH, make_repeats
 from tiny import all_codes, init_params, log_likelihood, make_model
 
 from sidrec.core.vocabulary import NO_ITEM
@@ -14,21 +15,13 @@ from sidrec.data.events import Events, InputsConfig
 from sidrec.models import repeats
 from sidrec.trainers.recommender import recommender_task
 
-NUM_ITEMS, LENGTH = 27, 6
+NUM_ITEMS = 27
 HISTORY = np.array([[3, 1, 4, 1, 5, 3], [2, 2, 2, 2, 2, 2]], np.int32)
 TIMES = InputsConfig(gap=True, time_bias=True, request_time="known")
 
 
-@functools.cache
 def make(num_items=NUM_ITEMS, levels=3, **changes):
-  codes = np.random.default_rng(0).permutation(all_codes(levels, 3))[:num_items]
-  shape = {"width": 16, "heads": 2, "hidden": 32, "encoder_layers": 1, "history_length": LENGTH}
-  model, trie, path = make_model(codes, **{**shape, "repeats": True, **changes})
-  params = init_params(model, trie, path, scale=2.0)
-  rng = np.random.default_rng(1)
-  draw = lambda x: jnp.asarray(rng.normal(0, 0.7, x.shape), jnp.float32)
-  own = {**jax.tree.map(draw, params["repeats"]), "new_bias": jnp.float32(1.0)}
-  return model, {**params, "repeats": own}, trie, path
+  return make_repeats(num_items, levels, 3, **changes)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from repeats_by_hand import probabilities
-from tiny import all_codes, init_params, make_histories, make_model
+from repeats_model import LENGTH, make_repeats
+from tiny import make_histories
 
 import sidrec
 from sidrec.catalogue.trie import trie as trie_lib
@@ -23,21 +24,13 @@ from sidrec.search.buckets import BucketSearch, Question
 from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
 from sidrec.search.settings import SearchConfig
 
-NUM_ITEMS, LENGTH = 25, 6
+NUM_ITEMS = 25
 HISTORIES = [[3, 1, 4, 1, 5, 3], [9, 9], [], [2, 7, 1, 8, 2]]
 TIMES = InputsConfig(gap=True, time_bias=True, request_time="known")
 
 
-@functools.cache
 def make(num_items=NUM_ITEMS, levels=2, **changes):
-  codes = np.random.default_rng(0).permutation(all_codes(levels, 5))[:num_items]
-  shape = {"width": 16, "heads": 2, "hidden": 32, "encoder_layers": 1, "history_length": LENGTH}
-  model, trie, path = make_model(codes, **{**shape, "repeats": True, **changes})
-  params = init_params(model, trie, path, scale=2.0)
-  rng = np.random.default_rng(1)
-  draw = lambda x: jnp.asarray(rng.normal(0, 0.7, x.shape), jnp.float32)
-  own = {**jax.tree.map(draw, params["repeats"]), "new_bias": jnp.float32(1.0)}
-  return model, {**params, "repeats": own}, trie, path
+  return make_repeats(num_items, levels, 5, **changes)
 
 
 def padded(histories):

@@ -89,11 +89,11 @@ def _files(path: str) -> tuple[epath.Path, epath.Path]:
 def _items(file: epath.Path) -> pl.DataFrame:
   """item (Int64), title, categories and text, as `build.build` takes them."""
   rows = []
-  for item, told in _objects(file, "item"):
-    if not isinstance(told, dict):
-      raise ValueError(f"{file}: item {item} has {shown(told)}, not an object such as a title")
+  for item, described in _objects(file, "item"):
+    if not isinstance(described, dict):
+      raise ValueError(f"{file}: item {item} has {shown(described)}, not an object such as a title")
     title, words, brand, categories = (
-      _text(file, item, told, name) for name in ("title", "description", "brand", "categories")
+      _text(file, item, described, name) for name in ("title", "description", "brand", "categories")
     )
     names = [name.strip() for name in categories.split(",") if name.strip()]
     rows.append((item, title, names, free_text(brand, words)))
@@ -101,8 +101,8 @@ def _items(file: epath.Path) -> pl.DataFrame:
   return pl.DataFrame(rows, {**schema, "text": pl.String}, orient="row")
 
 
-def _text(file: epath.Path, item: int, told: Mapping[str, Any], name: str) -> str:
-  value = told.get(name) or ""
+def _text(file: epath.Path, item: int, described: Mapping[str, Any], name: str) -> str:
+  value = described.get(name) or ""
   if not isinstance(value, str):
     raise ValueError(f"{file}: the {name} of item {item} is {shown(value)}, not text")
   return value.strip()
