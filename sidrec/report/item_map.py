@@ -7,20 +7,17 @@ import contextlib
 
 import numpy as np
 from etils import epath
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 from sidrec.core.atomic import write_whole
 from sidrec.core.readers import read_npz
 from sidrec.report.charts.scatter import Cloud, scatter
 from sidrec.report.finished import FinishedRun, id_text, title_of
 from sidrec.report.html import Html, figure, paragraph, section
+from sidrec.report.layout import NEAREST, places_of
 from sidrec.run.load import item_vectors_of
 
 CACHE = "report_map.npz"  # in the run's folder
 FITTED, SHOWN = 5_000, 20_000  # items that the map is made of, and that are put on it
-_COMPONENTS, _PERPLEXITY, _NEAREST = 50, 30.0, 5
 _NAMED, _FEWEST = 14, 10  # first codes whose numbers stand on the map; items that t-SNE needs
 _VERSION = 1  # of what is computed here
 
@@ -52,7 +49,7 @@ def item_map(run: FinishedRun) -> Html:
   )
   if len(rows_R) > FITTED:
     caption += (
-      f" {FITTED:,} items were fitted; others stand between their {_NEAREST} nearest among them."
+      f" {FITTED:,} items were fitted; others stand between their {NEAREST} nearest among them."
     )
   if len(rows_R) < num_items:
     caption += f" Drawn at random from {num_items:,} items."
@@ -92,10 +89,7 @@ def _kept(path: epath.Path, made_of: str) -> tuple[np.ndarray, np.ndarray] | Non
 
 
 def layout(vectors_NxF: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-  """PCA to 50 components, then t-SNE of a sample (van der Maaten & Hinton 2008).
-
-  One thread computes, so that the same machine draws the same map again.
-  """
+  """Rows of a sample, int [R], and their places, float32 [R, 2]; none where there is no map."""
   num_items = len(vectors_NxF)
   rows_R = np.random.default_rng(seed).permutation(num_items)[:SHOWN]
   rows_R = np.concatenate([np.sort(rows_R[:FITTED]), np.sort(rows_R[FITTED:])])
@@ -103,28 +97,4 @@ def layout(vectors_NxF: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarr
   fitted = vectors_RxF[:FITTED]
   if num_items < _FEWEST or not fitted.std(axis=0).any():
     return rows_R[:0], np.zeros((0, 2), np.float32)
-  with threadpool_limits(1):
-    components = min(_COMPONENTS, *fitted.shape)
-    pca = PCA(components, svd_solver="full").fit(fitted)
-    reduced_RxX = pca.transform(vectors_RxF).astype(np.float32)
-    tsne = TSNE(
-      2,
-      perplexity=min(_PERPLEXITY, (len(fitted) - 1) / 3),
-      max_iter=500,
-      init="pca" if components > 1 else "random",
-      random_state=seed,
-    )
-    place_RxX = tsne.fit_transform(reduced_RxX[:FITTED])
-    others = _between(reduced_RxX[FITTED:], reduced_RxX[:FITTED], place_RxX)
-  return rows_R, np.concatenate([place_RxX, others]).astype(np.float32)
-
-
-def _between(query: np.ndarray, fitted: np.ndarray, place: np.ndarray) -> np.ndarray:
-  """The mean place of each query's nearest among the fitted: float [queries, 2]."""
-  found = []
-  for start in range(0, len(query), 1000):
-    part = query[start : start + 1000]
-    distance = np.square(fitted).sum(axis=1) - 2 * part @ fitted.T
-    nearest = np.argpartition(distance, _NEAREST, axis=1)[:, :_NEAREST]
-    found.append(place[nearest].mean(axis=1))
-  return np.concatenate(found) if found else np.zeros((0, 2), np.float32)
+  return rows_R, places_of(vectors_RxF, len(fitted), seed)

@@ -1,9 +1,8 @@
 """A map of the items: their vectors in two dimensions, neighbours near each other.
 
-PCA to 50 dimensions, then t-SNE (van der Maaten and Hinton, JMLR 2008) of the most popular items;
-the others lie at the mean of the nearest of those.
+`report.layout` places the most popular items, and the others at the mean of the nearest of those.
 
-Letters: N items, F width of their vectors, R items that t-SNE places.
+Letters: N items, F width of their vectors.
 """
 
 import threading
@@ -17,10 +16,7 @@ import numpy as np
 from sidrec.core.atomic import open_arrays, write_whole
 
 PLACED = 5000  # by t-SNE, whose time grows faster than the number of items
-NEAREST = 5
 SIDE = 1000  # coordinates go from 0 to this
-_WIDTH = 50
-_STEPS = 500
 
 State = Literal["making", "ready", "failed"]
 
@@ -31,30 +27,17 @@ def place(vectors_NxF: np.ndarray, popularity_N: np.ndarray, seed: int = 0) -> n
   Args:
     vectors_NxF: floats.
     popularity_N: decides which items t-SNE places where there are more than PLACED.
-    seed: of PCA and t-SNE.
+    seed: of t-SNE.
   """
   # Importing scikit-learn takes a second, which a server without a map need not wait for.
-  from sklearn.decomposition import PCA
-  from sklearn.manifold import TSNE
-  from sklearn.neighbors import NearestNeighbors
+  from sidrec.report.layout import places_of
 
   num_items = len(vectors_NxF)
   if num_items < 4:
     return np.array([[at * SIDE // 4, SIDE // 2] for at in range(num_items)], np.int16)
-  chosen_R = np.sort(np.argsort(-popularity_N, kind="stable")[:PLACED])
-  width = min(_WIDTH, len(chosen_R) - 1, vectors_NxF.shape[1])
-  pca = PCA(width, random_state=seed).fit(vectors_NxF[chosen_R])
-  reduced_NxF = pca.transform(vectors_NxF).astype(np.float32)
-  perplexity = min(30.0, (len(chosen_R) - 1) / 3)
-  tsne = TSNE(2, perplexity=perplexity, init="pca", max_iter=_STEPS, random_state=seed, n_jobs=1)
-  place_Rx2 = tsne.fit_transform(reduced_NxF[chosen_R])
+  order_N = np.argsort(-popularity_N, kind="stable")
   place_Nx2 = np.empty((num_items, 2))
-  place_Nx2[chosen_R] = place_Rx2
-  others = np.setdiff1d(np.arange(num_items), chosen_R)
-  if len(others):
-    search = NearestNeighbors(n_neighbors=min(NEAREST, len(chosen_R))).fit(reduced_NxF[chosen_R])
-    near = search.kneighbors(reduced_NxF[others], return_distance=False)
-    place_Nx2[others] = place_Rx2[near].mean(axis=1)
+  place_Nx2[order_N] = places_of(vectors_NxF[order_N], min(PLACED, num_items), seed)
   least, most = place_Nx2.min(axis=0), place_Nx2.max(axis=0)
   return np.rint((place_Nx2 - least) / np.maximum(most - least, 1e-9) * SIDE).astype(np.int16)
 
