@@ -1,8 +1,6 @@
 """How much of the exact top-10 a beam search of K beams finds, on a trained recommender, and how
 much of its own top-10 is left when it computes in bfloat16.
 
-Letters: B users, S history length, N items, L levels, K beams.
-
 The exact list comes from the log likelihood of every item, teacher-forced as in training, so that
 nothing of the search is used to judge it.
 """

@@ -4,7 +4,7 @@ Where other work shares the cores, PyTorch's threads wait for each other busily 
 take a hundred times as long: measure on an idle machine. OMP_WAIT_POLICY=passive prevents that, but
 costs `generate` time on an idle one, so that ratios measured with it flatter our search.
 
-Letters: B batch, S encoder positions, L levels, V codes. Needs the extra 'bench'.
+Needs the extra 'bench'.
 """
 
 from collections.abc import Callable

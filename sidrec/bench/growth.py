@@ -1,6 +1,6 @@
 """How the time of one top-10 grows with the catalogue: generated, or found among item vectors.
 
-Letters: B batch, D width, N items, C items of a chunk, K results.
+Here X counts the items of a chunk, or latent dimensions.
 
 A user's vector, which the other methods start from, and the encoder's states, which the search
 starts from, cost one encoder pass alike; it is measured apart. How fast exact methods are does not
@@ -85,10 +85,10 @@ def top_items(table_NxD: jax.Array, user_BxD: jax.Array, count: int) -> tuple[ja
   def merge(best, start):
     # The last chunk overlaps the one before it; what that one has scored is left out.
     at = jnp.minimum(start, num_items - chunk)
-    rows_CxD = jax.lax.dynamic_slice(table_NxD, (at, 0), (chunk, width))
-    row_1xC = (at + jnp.arange(chunk))[None]
-    score_BxC = jnp.where(row_1xC >= start, user_BxD @ rows_CxD.T, -jnp.inf)
-    score_BxK, slot_BxK = jax.lax.top_k(score_BxC, count)
+    rows_XxD = jax.lax.dynamic_slice(table_NxD, (at, 0), (chunk, width))
+    row_1xX = (at + jnp.arange(chunk))[None]
+    score_BxX = jnp.where(row_1xX >= start, user_BxD @ rows_XxD.T, -jnp.inf)
+    score_BxK, slot_BxK = jax.lax.top_k(score_BxX, count)
     score_BxJ = jnp.concatenate([best[0], score_BxK], axis=1)
     item_BxJ = jnp.concatenate([best[1], at + slot_BxK], axis=1)
     score_BxK, slot_BxK = jax.lax.top_k(score_BxJ, count)
@@ -116,9 +116,9 @@ def _measure_catalogue(items: int, sizes: Sizes) -> dict[str, float]:
   ours = functools.partial(search, params, trie, states)
   width = sizes.model.get("width", SIZES["width"])
   rng = np.random.default_rng(0)
-  basis_MxD = rng.standard_normal((LATENT, width), np.float32) / math.sqrt(LATENT)
-  user_BxD = random_vectors(rng, sizes.batch, basis_MxD)
-  table_NxD = random_vectors(rng, items, basis_MxD)
+  basis_XxD = rng.standard_normal((LATENT, width), np.float32) / math.sqrt(LATENT)
+  user_BxD = random_vectors(rng, sizes.batch, basis_XxD)
+  table_NxD = random_vectors(rng, items, basis_XxD)
   found["exact_mib"] = table_NxD.nbytes / 2**20
   encoder = functools.partial(encode, params, trie, history)
   seconds, best = _measure_exact(table_NxD, user_BxD, {"sidrec": ours, "encoder": encoder}, sizes)
@@ -130,14 +130,14 @@ def _measure_catalogue(items: int, sizes: Sizes) -> dict[str, float]:
   return found
 
 
-def random_vectors(rng: np.random.Generator, count: int, basis_MxD: np.ndarray) -> np.ndarray:
+def random_vectors(rng: np.random.Generator, count: int, basis_XxD: np.ndarray) -> np.ndarray:
   """Vectors [count, D] near the space of this basis, float32; filled in chunk by chunk."""
-  vector_NxD = np.empty((count, basis_MxD.shape[1]), np.float32)
+  vector_NxD = np.empty((count, basis_XxD.shape[1]), np.float32)
   for at in range(0, count, CHUNK):
-    rows_CxD = vector_NxD[at : at + CHUNK]
-    rng.standard_normal(dtype=np.float32, out=rows_CxD)
-    rows_CxD *= NOISE
-    rows_CxD += rng.standard_normal((len(rows_CxD), len(basis_MxD)), np.float32) @ basis_MxD
+    rows_XxD = vector_NxD[at : at + CHUNK]
+    rng.standard_normal(dtype=np.float32, out=rows_XxD)
+    rows_XxD *= NOISE
+    rows_XxD += rng.standard_normal((len(rows_XxD), len(basis_XxD)), np.float32) @ basis_MxD
   return vector_NxD
 
 

@@ -1,7 +1,4 @@
-"""Ways to lay out a constrained beam search, at one size: ours, tiled beams, and `generate`.
-
-Letters: B batch, S encoder positions, K beams, N items, L levels, V codes per level.
-"""
+"""Ways to lay out a constrained beam search, at one size: ours, tiled beams, and `generate`."""
 
 import functools
 import itertools

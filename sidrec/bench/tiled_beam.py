@@ -1,7 +1,5 @@
 """Beam search in the layout of T5X and Flax's examples: beams are rows of the batch.
 
-Letters: B batch, K beams, S encoder positions, D width, L levels, V codes, E prefixes.
-
 Encoder states are repeated for each beam, every level runs with K beams and all V codes, and codes
 that continue no item are masked by a dense table of next states. T5X computes the cross-attention
 keys of every beam anew at every level; by default they are computed once here, from the repeated

@@ -6,8 +6,6 @@
 Random IDs are the hardest: no two prefixes share more than chance lets them. A search with the trie
 is compared with one that takes the best of all codes at every level, from the same encoder states
 and as a whole. The model has no parameters by trie node.
-
-Letters: B batch, S encoder positions, K beams, N items, L levels, V codes per level.
 """
 
 import functools

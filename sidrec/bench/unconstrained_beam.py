@@ -1,8 +1,6 @@
 """Our beam search without a catalogue: any code may follow any other. What a constraint costs is
 measured against it.
 
-Letters: B batch, K beams, L levels, V codes.
-
 The model, the beams' layout and the first level of one beam are as in `sidrec.search.beam`.
 """
 

@@ -1,7 +1,6 @@
 """How well new items are recommended, and what known items lose by it.
 
-Letters: T interactions, U users, N items of a catalogue in which new items follow the known ones,
-K results.
+The N items are those of a catalogue in which new items follow the known ones.
 
 Users whose target is new are called 'cold', all others 'warm'.
 """

@@ -1,6 +1,6 @@
 """Two lists of results in one, by one parameter.
 
-Letters: B batch, K results of each list, X results of both lists.
+Here X counts the results of both lists.
 """
 
 import jax

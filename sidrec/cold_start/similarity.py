@@ -1,7 +1,6 @@
 """How similar items are to the latest items of a history, by their vectors.
 
-Letters: R users, S latest items of a history, B users in memory at once, K results of each user,
-X items whose similarity is needed, N items of the catalogue, F width of their vectors.
+Here X counts items whose similarity is needed.
 """
 
 import numpy as np

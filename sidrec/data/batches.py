@@ -1,7 +1,6 @@
 """Training windows, and batches as a pure function of the step.
 
-Letters: U users, W windows, P windows in the order of their rows, R rows, T interactions,
-B global batch, S history length.
+Here R counts the rows of batches that windows share.
 
 `batch_at(step)` depends on the seed, the step and which share of the batch a
 process takes; the global batch does not depend on the number of processes. So
@@ -154,10 +153,10 @@ def shuffled(
 
 
 class PackedRows(NamedTuple):
-  """Windows by the row that they share: row r has window_P[offsets_Rp1[r]:offsets_Rp1[r + 1]]."""
+  """Windows by the row that they share: row r has window_W[offsets_Rp1[r]:offsets_Rp1[r + 1]]."""
 
   offsets_Rp1: np.ndarray  # int64 [R + 1]
-  window_P: np.ndarray  # int64 [P], each window once
+  window_W: np.ndarray  # int64 [W], each window once
 
 
 def pack(windows: Windows, history_length: int) -> PackedRows:
@@ -167,16 +166,16 @@ def pack(windows: Windows, history_length: int) -> PackedRows:
   window a row would leave nearly half of MovieLens-1M's positions empty.
   """
   size_W = windows.stop_W - windows.start_W - 1
-  window_P = np.argsort(-size_W, kind="stable")
-  row_P = np.empty(len(window_P), np.int64)
+  window_W = np.argsort(-size_W, kind="stable")
+  row_W = np.empty(len(window_W), np.int64)
   full = int((size_W == history_length).sum())
-  row_P[:full] = np.arange(full)  # nothing fits beside these
+  row_W[:full] = np.arange(full)  # nothing fits beside these
 
   num_rows = full
   open_rows: list[list[int]] = [[] for _ in range(history_length + 1)]  # by free positions
   frees: list[int] = []  # sorted sizes for which there are open rows
-  for place in range(full, len(window_P)):
-    size = int(size_W[window_P[place]])
+  for place in range(full, len(window_W)):
+    size = int(size_W[window_W[place]])
     at = bisect.bisect_left(frees, size)
     if at < len(frees):
       free = frees[at]
@@ -186,13 +185,13 @@ def pack(windows: Windows, history_length: int) -> PackedRows:
     else:
       free, row = history_length, num_rows
       num_rows += 1
-    row_P[place] = row
+    row_W[place] = row
     if free > size:
       if not open_rows[free - size]:
         bisect.insort(frees, free - size)
       open_rows[free - size].append(row)
-  offsets_Rp1 = np.concatenate([[0], np.cumsum(np.bincount(row_P, minlength=num_rows))])
-  return PackedRows(offsets_Rp1.astype(np.int64), window_P[np.argsort(row_P, kind="stable")])
+  offsets_Rp1 = np.concatenate([[0], np.cumsum(np.bincount(row_W, minlength=num_rows))])
+  return PackedRows(offsets_Rp1.astype(np.int64), window_W[np.argsort(row_W, kind="stable")])
 
 
 def packed_batches(
@@ -220,7 +219,7 @@ def packed_batches(
   def batch_at(step: int) -> dict[str, np.ndarray]:
     row_B = indices_at(step)
     at_W, segment_W = ragged_arange(count_R[row_B])
-    window_W = rows.window_P[rows.offsets_Rp1[row_B][at_W] + segment_W]
+    window_W = rows.window_W[rows.offsets_Rp1[row_B][at_W] + segment_W]
     start_W, stop_W = windows.start_W[window_W], windows.stop_W[window_W]
     size_W = stop_W - start_W - 1
     column_W = np.cumsum(size_W) - size_W

@@ -1,7 +1,4 @@
-"""Columns of histories → the arrays that a model reads.
-
-Letters: W windows, T events, R users asked for, S history length.
-"""
+"""Columns of histories → the arrays that a model reads."""
 
 from collections.abc import Sequence
 

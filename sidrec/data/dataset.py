@@ -1,7 +1,6 @@
 """The data contract: a `Dataset` of packed user histories and an item table.
 
-Letters: U users, T interactions of all users together, N items, C distinct
-categories, E item-category pairs.
+Here C counts distinct categories, and E pairs of item and category.
 
 Rules every reader follows:
   * A user's interactions are ordered by time; equal times keep file order.

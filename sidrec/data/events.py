@@ -2,8 +2,6 @@
 
 Times reach a model as seconds before the newest time of their history, since only differences
 count and 32 bits hold 68 years.
-
-Letters: B batch, S history length, T events of several histories, W windows of histories.
 """
 
 import dataclasses

@@ -11,8 +11,6 @@ with the three columns as little-endian bytes (TFDS's encoding 'bytes'): a histo
 is then one slice of memory, where a list of numbers would be parsed number by number. Written
 with group_size:1, so that any user can be read without the neighbours, and compressed by Snappy:
 the default, Zstandard, makes files a quarter smaller and takes half as long again to read.
-
-Letters: U users, T interactions, R users that are read.
 """
 
 import functools

@@ -11,8 +11,6 @@
 What stays in memory are the lengths and what follows from them: which windows there are and in
 which batch. So batches from shards are those that the same histories in memory give, bit by
 bit, for any number of processes; only the items of a batch are read, when it is made.
-
-Letters: U users, W windows, R users that are read.
 """
 
 import json

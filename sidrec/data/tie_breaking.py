@@ -3,7 +3,7 @@
 Every reader keeps the order of the file among equal times, which may itself say something
 (a page that was filled in from top to bottom). Shuffling it shows how much a result owes to it.
 
-Letters: U users, T interactions, R runs of one user's interactions at one time.
+Here G counts runs of one user's interactions at one time.
 """
 
 import numpy as np
@@ -48,9 +48,9 @@ def tied_share(histories: Histories, split: str) -> float:
   begins_T = np.ones(len(histories.item_T), bool)
   begins_T[1:] = np.diff(histories.time_T) != 0
   begins_T[histories.offsets_Up1[:-1]] = True
-  begin_R = np.flatnonzero(begins_T)
-  lowest_R = np.minimum.reduceat(histories.item_T, begin_R)
-  highest_R = np.maximum.reduceat(histories.item_T, begin_R)
+  begin_G = np.flatnonzero(begins_T)
+  lowest_G = np.minimum.reduceat(histories.item_T, begin_G)
+  highest_G = np.maximum.reduceat(histories.item_T, begin_G)
   target_U = histories.offsets_Up1[1:] - back
-  run_U = np.searchsorted(begin_R, target_U, side="right") - 1
-  return float((lowest_R[run_U] != highest_R[run_U]).mean())
+  run_U = np.searchsorted(begin_G, target_U, side="right") - 1
+  return float((lowest_G[run_U] != highest_G[run_U]).mean())

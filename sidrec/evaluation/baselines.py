@@ -1,7 +1,6 @@
 """What a recommender has to beat: popular items, neighbours of the history's, and the latter again.
 
-Letters: U users, B users of a block, T their interactions, N items, K results; X of a user's
-latest items.
+Here X counts a user's latest items.
 
 A baseline is a function (histories, users_B) → scores_BxN; an item scored -inf is not recommended.
 """
@@ -269,5 +268,5 @@ def _masked(scores_BxN: np.ndarray, seen: SeenItems, users_B: np.ndarray) -> np.
   masked_BxN = scores_BxN.copy()
   seen_B = np.diff(seen.offsets_Up1)[users_B]
   first, end = seen.offsets_Up1[users_B[0]], seen.offsets_Up1[users_B[-1] + 1]
-  masked_BxN[np.repeat(users_B - users_B[0], seen_B), seen.item_S[first:end]] = -np.inf
+  masked_BxN[np.repeat(users_B - users_B[0], seen_B), seen.item_X[first:end]] = -np.inf
   return masked_BxN

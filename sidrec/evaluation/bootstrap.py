@@ -1,6 +1,6 @@
 """How much a mean over users would vary with other users: the bootstrap over users.
 
-Letters: U users, G groups of users with equal values, X resamples.
+Here X counts resamples, and G groups of users with equal values.
 
 A resample draws U users with replacement. Its mean depends only on how often each distinct value
 was drawn, and these G counts are multinomial. Recall@k has 2 distinct values, ndcg@10 has 11, and

@@ -1,7 +1,5 @@
 """What a report needs of each user: the list that was shown, the target's rank, and what kind of
 request it was. Of the test split only; `per_user.npz` holds it after the metrics.
-
-Letters: U users, K results that are kept of a list, N items.
 """
 
 from collections.abc import Mapping
@@ -83,9 +81,9 @@ def users_of(dataset: Dataset) -> Users:
   held_out = held_out_view(dataset.histories, SPLIT)
   count_N = np.bincount(training_view(dataset.histories).item_T, minlength=dataset.items.num_items)
   seen = seen_items(held_out.histories)
-  user_S = np.repeat(np.arange(dataset.histories.num_users), np.diff(seen.offsets_Up1))
+  user_X = np.repeat(np.arange(dataset.histories.num_users), np.diff(seen.offsets_Up1))
   repeated_U = np.zeros(dataset.histories.num_users, bool)
-  repeated_U[user_S[seen.item_S == held_out.target_U[user_S]]] = True
+  repeated_U[user_X[seen.item_X == held_out.target_U[user_X]]] = True
   return Users(
     held_out.target_U.astype(np.int32),
     held_out.histories.lengths_U.astype(np.int32),

@@ -1,7 +1,5 @@
 """Ranking metrics for one target per user.
 
-Letters: U users, K results in a list, N items.
-
 A rank counts from 0; -1 means that the target is not in the list. Every user counts once, so
 callers remove the padding rows of a batch first.
 """

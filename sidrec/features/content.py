@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import ndtri
-from sklearn.preprocessing import MultiLabelBinarizer, normalize
 
 from sidrec.data.dataset import Items
 from sidrec.features.columns import known_categories
@@ -99,6 +98,9 @@ def _hashed(known: Words, words: Words, own: int, buckets: int) -> np.ndarray:
     own: so many of the most frequent words have a column each, in alphabetical order.
     buckets: number of columns after those that all others share; 0 leaves the others out.
   """
+  # Here, because it takes longer to import than all of sidrec, and most commands do without it.
+  from sklearn.preprocessing import MultiLabelBinarizer, normalize
+
   binarizer = MultiLabelBinarizer(sparse_output=True).fit([*known, *words])
   hot_NxX = sp.csr_array(binarizer.transform(known))
   df_X = np.bincount(hot_NxX.indices, minlength=len(binarizer.classes_))

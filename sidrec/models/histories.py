@@ -1,7 +1,4 @@
-"""What a model reads of a history: the item rows before the first entry that is none.
-
-Letters: B batch, S history length.
-"""
+"""What a model reads of a history: the item rows before the first entry that is none."""
 
 from typing import Any
 

@@ -5,7 +5,7 @@ the bucket of the time from an event to the request that the looking position an
 (Zhai et al., ICML 2024, arXiv:2402.17152). In training a position answers the request at the time
 of its target; it sees no rating of the target, and nothing later.
 
-Letters: B batch, S positions, D model width, H heads, P buckets.
+Here X counts buckets of times.
 """
 
 import math
@@ -33,10 +33,10 @@ def buckets(seconds: jax.Array) -> jax.Array:
   seconds = jnp.maximum(seconds, 0)
   guess = (_PER_NAT * jnp.log1p(seconds.astype(jnp.float32))).astype(jnp.int32)
   guess = jnp.clip(guess, 0, _LARGEST)
-  least_P = jnp.asarray(_LEAST_P)
-  guess = guess - (seconds < least_P[guess])
+  least_X = jnp.asarray(_LEAST_P)
+  guess = guess - (seconds < least_X[guess])
   above = jnp.minimum(guess + 1, _LARGEST)
-  return jnp.where(seconds >= least_P[above], above, guess)
+  return jnp.where(seconds >= least_X[above], above, guess)
 
 
 def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
@@ -88,7 +88,7 @@ class EventInputs(nn.Module):
   def setup(self):  # noqa: D102
     c, table = self.config, nn.initializers.normal(0.02)
     if c.gap:
-      self.gap_PxD = self.param("gap", table, (NUM_GAPS, self.width))
+      self.gap_XxD = self.param("gap", table, (NUM_GAPS, self.width))
     if c.rating:
       self.rating_XxD = self.param("rating", table, (NUM_RATINGS, self.width))
     if c.time_bias:
@@ -105,7 +105,7 @@ class EventInputs(nn.Module):
     real_BxS = events.item_BxS != NO_ITEM
     x_BxSxD = jnp.zeros((*real_BxS.shape, self.width))
     if self.config.gap:
-      x_BxSxD = x_BxSxD + self.gap_PxD[self._gaps(events, segment_BxS)]
+      x_BxSxD = x_BxSxD + self.gap_XxD[self._gaps(events, segment_BxS)]
     if self.config.rating:
       x_BxSxD = x_BxSxD + self.rating_XxD[_rating_rows(events.rating_BxS, self.config.rating_step)]
     return jnp.where(real_BxS[..., None], x_BxSxD, 0.0)
@@ -129,7 +129,7 @@ class EventInputs(nn.Module):
       return [None] * self.layers
     now_BxS = events.asked_BxS if self.config.asks else events.time_BxS
     bucket_BxSxS = buckets(now_BxS[:, :, None] - events.time_BxS[:, None, :])
-    return [jnp.swapaxes(bias_HxP[:, bucket_BxSxS], 0, 1) for bias_HxP in self.bias]
+    return [jnp.swapaxes(bias_HxX[:, bucket_BxSxS], 0, 1) for bias_HxX in self.bias]
 
 
 def added(bias_HxSxS: jax.Array | None, bias: jax.Array | None) -> jax.Array | None:

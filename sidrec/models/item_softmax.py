@@ -1,7 +1,6 @@
 """log p(item | state) by a softmax over the catalogue, or over the target and sampled items.
 
-Letters: B batch, S positions, D model width, N items, C items that a softmax runs over, P and T
-positions of a block.
+Here X counts the items that a softmax runs over, and R positions of a block.
 """
 
 import jax
@@ -21,7 +20,7 @@ def item_log_likelihood(
   target_BxS: jax.Array,
   item_NxD: jax.Array,
   bias_N: jax.Array | None,
-  negative_C: jax.Array | None = None,
+  negative_X: jax.Array | None = None,
 ) -> jax.Array:
   """log p(target | state): float32 [B, S], 0 where there is no target.
 
@@ -30,28 +29,28 @@ def item_log_likelihood(
     target_BxS: int32 item rows, NO_ITEM where there is none.
     item_NxD: the output table.
     bias_N: each item's own score, or None.
-    negative_C: different item rows, to run the softmax over these and the target alone;
+    negative_X: different item rows, to run the softmax over these and the target alone;
       None for the whole catalogue.
   """
 
-  def logp(state_BxTxD, target_BxT):
-    state_PxD, target_P = state_BxTxD.reshape(-1, state_BxTxD.shape[-1]), target_BxT.reshape(-1)
-    real_P, item_P = target_P != NO_ITEM, jnp.maximum(target_P, 0)
+  def logp(state_BxSxD, target_BxS):
+    state_RxD, target_R = state_BxSxD.reshape(-1, state_BxSxD.shape[-1]), target_BxS.reshape(-1)
+    real_R, item_R = target_R != NO_ITEM, jnp.maximum(target_R, 0)
     # The target's score by itself: taking it from all scores would cost another pass over them.
-    target_PxD = item_NxD[item_P].astype(state_PxD.dtype)
-    score_P = (state_PxD.astype(jnp.float32) * target_PxD.astype(jnp.float32)).sum(axis=-1)
+    target_RxD = item_NxD[item_R].astype(state_RxD.dtype)
+    score_R = (state_RxD.astype(jnp.float32) * target_RxD.astype(jnp.float32)).sum(axis=-1)
     if bias_N is not None:
-      score_P = score_P + bias_N[item_P]
-    if negative_C is None:
-      total_P = jax.nn.logsumexp(item_scores(state_PxD, item_NxD, bias_N), axis=-1)
+      score_R = score_R + bias_N[item_R]
+    if negative_X is None:
+      total_R = jax.nn.logsumexp(item_scores(state_RxD, item_NxD, bias_N), axis=-1)
     else:
-      score_PxC = item_scores(state_PxD, item_NxD, bias_N, negative_C)
-      score_PxC = jnp.where(negative_C[None] == item_P[:, None], MASKED, score_PxC)
-      total_P = jnp.logaddexp(score_P, jax.nn.logsumexp(score_PxC, axis=-1))
-    return jnp.where(real_P, score_P - total_P, 0.0).reshape(target_BxT.shape)
+      score_RxX = item_scores(state_RxD, item_NxD, bias_N, negative_X)
+      score_RxX = jnp.where(negative_X[None] == item_R[:, None], MASKED, score_RxX)
+      total_R = jnp.logaddexp(score_R, jax.nn.logsumexp(score_RxX, axis=-1))
+    return jnp.where(real_R, score_R - total_R, 0.0).reshape(target_BxS.shape)
 
   batch, length = target_BxS.shape
-  count = _num_blocks(batch, length, len(item_NxD) if negative_C is None else len(negative_C))
+  count = _num_blocks(batch, length, len(item_NxD) if negative_X is None else len(negative_X))
   if count == 1:
     return logp(states_BxSxD, target_BxS)
 
@@ -60,26 +59,26 @@ def item_log_likelihood(
     return jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
 
   block = jax.checkpoint(logp)
-  _, logp_GxBxT = jax.lax.scan(
+  _, logp_GxBxS = jax.lax.scan(
     lambda carry, part: (carry, block(*part)), None, (split(states_BxSxD), split(target_BxS))
   )
-  return jnp.moveaxis(logp_GxBxT, 0, 1).reshape(target_BxS.shape)
+  return jnp.moveaxis(logp_GxBxS, 0, 1).reshape(target_BxS.shape)
 
 
 def item_scores(
-  state_PxD: jax.Array,
+  state_RxD: jax.Array,
   item_NxD: jax.Array,
   bias_N: jax.Array | None,
-  item_C: jax.Array | None = None,
+  item_X: jax.Array | None = None,
 ) -> jax.Array:
-  """Scores of all items, or of the rows `item_C`: float32 [P, C]."""
-  table_CxD = item_NxD if item_C is None else item_NxD[item_C]
-  score_PxC = jnp.dot(
-    state_PxD, table_CxD.T.astype(state_PxD.dtype), preferred_element_type=jnp.float32
+  """Scores of all items, or of the rows `item_X`: float32 [R, X]."""
+  table_XxD = item_NxD if item_X is None else item_NxD[item_X]
+  score_RxX = jnp.dot(
+    state_RxD, table_XxD.T.astype(state_RxD.dtype), preferred_element_type=jnp.float32
   )
   if bias_N is not None:
-    score_PxC = score_PxC + (bias_N if item_C is None else bias_N[item_C])[None]
-  return score_PxC
+    score_RxX = score_RxX + (bias_N if item_X is None else bias_N[item_X])[None]
+  return score_RxX
 
 
 def draw_distinct(key: jax.Array, num_items: int, count: int) -> jax.Array:
@@ -93,13 +92,13 @@ def draw_distinct(key: jax.Array, num_items: int, count: int) -> jax.Array:
   """
   count = min(count, num_items)
   # Made of Python's numbers, for count · N may not fit int32.
-  start_Cp1 = np.arange(count + 1, dtype=np.int64) * num_items // count
-  size_C = jnp.asarray(np.diff(start_Cp1), jnp.int32)
+  start_Xp1 = np.arange(count + 1, dtype=np.int64) * num_items // count
+  size_X = jnp.asarray(np.diff(start_Xp1), jnp.int32)
   ring_key, within_key = jax.random.split(key)
   turn = jax.random.randint(ring_key, (), 0, num_items)
-  within_C = jax.random.randint(within_key, (count,), 0, size_C)
+  within_X = jax.random.randint(within_key, (count,), 0, size_X)
   # turn + place may not fit int32 where N is above a billion; no such table fits a device.
-  return (turn + jnp.asarray(start_Cp1[:-1], jnp.int32) + within_C) % num_items
+  return (turn + jnp.asarray(start_Xp1[:-1], jnp.int32) + within_X) % num_items
 
 
 def _num_blocks(batch: int, length: int, num_candidates: int) -> int:

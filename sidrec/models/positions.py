@@ -1,6 +1,6 @@
 """Where things stand: places within a segment, and T5's bias for the distance of two positions.
 
-Letters: B batch, S positions, H heads, P buckets of distances.
+Here X counts buckets of distances.
 """
 
 import flax.linen as nn
@@ -55,5 +55,5 @@ class RelativeBias(nn.Module):
   def __call__(self, length: int) -> jax.Array:
     """The bias of every pair of positions, to be added to attention logits: float32 [H, S, S]."""
     start = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
-    bias_HxP = self.param("bias", start, (self.heads, NUM_BUCKETS))
-    return bias_HxP[:, buckets(length, self.bidirectional)]
+    bias_HxX = self.param("bias", start, (self.heads, NUM_BUCKETS))
+    return bias_HxX[:, buckets(length, self.bidirectional)]

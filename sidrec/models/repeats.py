@@ -15,8 +15,7 @@ whole catalogue none.
 
 The history is what the model reads: an item that was met before its latest S events is new again.
 
-Letters: B batch, S history length, Q targets, L levels, D model width, C children of a node
-(padded), P buckets.
+Here X counts buckets of distances, counts or times.
 """
 
 from typing import NamedTuple
@@ -75,10 +74,10 @@ class Repeats(nn.Module):
   def setup(self):  # noqa: D102
     zeros = nn.initializers.zeros
     self.look_DxD = self.param("look", nn.initializers.normal(0.02), (self.width, self.width))
-    self.recency_P = self.param("recency", zeros, (NUM_BUCKETS,))
-    self.count_P = self.param("count", zeros, (NUM_COUNTS,))
+    self.recency_X = self.param("recency", zeros, (NUM_BUCKETS,))
+    self.count_X = self.param("count", zeros, (NUM_COUNTS,))
     if self.times:
-      self.gap_P = self.param("gap", zeros, (NUM_GAPS,))
+      self.gap_X = self.param("gap", zeros, (NUM_GAPS,))
     self.new_D = self.param("new", zeros, (self.width,))
     # At first a history of ten distinct items comes again with p = 0.1.
     self.new_bias = self.param("new_bias", nn.initializers.constant(4.5), ())
@@ -104,11 +103,11 @@ class Repeats(nn.Module):
     look_BxQxD = query_BxQxD @ self.look_DxD
     logit_BxQxS = jnp.einsum("bqd,bsd->bqs", look_BxQxD, states_BxSxD) * self.width**-0.5
     bucket_S = jnp.asarray(place_buckets(states_BxSxD.shape[1], bidirectional=False)[:, 0])
-    logit_BxQxS = logit_BxQxS + self.recency_P[bucket_S[jnp.maximum(distance_BxQxS, 0)]]
+    logit_BxQxS = logit_BxQxS + self.recency_X[bucket_S[jnp.maximum(distance_BxQxS, 0)]]
     row_BxS = jnp.clip(count_BxS, 1, NUM_COUNTS) - 1
-    logit_BxQxS = logit_BxQxS + self.count_P[row_BxS][:, None]
+    logit_BxQxS = logit_BxQxS + self.count_X[row_BxS][:, None]
     if seconds_BxQxS is not None:
-      logit_BxQxS = logit_BxQxS + self.gap_P[gap_buckets(seconds_BxQxS)]
+      logit_BxQxS = logit_BxQxS + self.gap_X[gap_buckets(seconds_BxQxS)]
     return logit_BxQxS, query_BxQxD @ self.new_D + self.new_bias
 
 

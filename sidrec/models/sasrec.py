@@ -7,8 +7,7 @@ Unlike there, the loss is the softmax over the whole catalogue (or over many
 sampled items), which does much better than one binary negative (Klenitskiy and
 Vasilev, RecSys 2023, arXiv:2309.07602), and the blocks are this package's own.
 
-Letters: B batch, S history length (items), D model width, N items, C sampled items,
-K results, M forbidden items per request.
+Here X counts sampled items.
 """
 
 import dataclasses
@@ -135,10 +134,10 @@ class SASRec(nn.Module):
     c = self.config
     states_BxSxD = self.states(history_BxS, segment_BxS, train)
     if train and c.negatives:
-      negative_C = draw_distinct(self.make_rng("negatives"), c.num_items, c.negatives)
+      negative_X = draw_distinct(self.make_rng("negatives"), c.num_items, c.negatives)
     else:
-      negative_C = None
-    return item_log_likelihood(states_BxSxD, target_BxS, self.item_NxD, self._bias(), negative_C)
+      negative_X = None
+    return item_log_likelihood(states_BxSxD, target_BxS, self.item_NxD, self._bias(), negative_X)
 
   def _bias(self):
     return self.bias_N if self.config.item_bias else None

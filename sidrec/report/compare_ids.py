@@ -1,14 +1,10 @@
-"""Several runs compared by their semantic IDs and by what they recommend.
-
-Letters: U users, K results, N items, L levels.
-"""
+"""Several runs compared by their semantic IDs and by what they recommend."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from sklearn.metrics import adjusted_mutual_info_score
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.evaluation.details import SPLIT
@@ -59,6 +55,9 @@ def _quality(quality: Any) -> list[str]:
 
 
 def _agreement(first: FinishedRun, other: FinishedRun) -> float:
+  # Here, because it takes a second to import.
+  from sklearn.metrics import adjusted_mutual_info_score
+
   codes = (run.ids.codes[:, 0] for run in (first, other))
   return float(adjusted_mutual_info_score(*codes))
 

@@ -1,6 +1,6 @@
 """A map of the item vectors in two dimensions, coloured by first code.
 
-Letters: N items, R items on the map, F width of vectors; X for the two axes and for components.
+Here X stands for the two axes.
 """
 
 import contextlib

@@ -1,11 +1,9 @@
 """Vectors in two dimensions: PCA, then t-SNE (van der Maaten & Hinton, JMLR 2008).
 
-Letters: R vectors, F their width; X for the two axes and for components.
+Here X stands for the two axes and for components.
 """
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 NEAREST = 5  # fitted vectors that another one is placed between
@@ -23,6 +21,9 @@ def places_of(vectors_RxF: np.ndarray, num_fitted: int, seed: int = 0) -> np.nda
       the others lie at the mean of the nearest of these.
     seed: of t-SNE.
   """
+  from sklearn.decomposition import PCA  # here, because it takes a second to import
+  from sklearn.manifold import TSNE
+
   vectors_RxF = np.asarray(vectors_RxF, np.float64)
   fitted = vectors_RxF[:num_fitted]
   with threadpool_limits(1):

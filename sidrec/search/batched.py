@@ -1,7 +1,6 @@
 """Recommendations for many users, through a few compiled shapes.
 
-Letters: R users asked for, B of a batch, S history length, K results, J seen items, G batches whose
-results travel together.
+Here G counts batches whose results travel together.
 """
 
 import functools
@@ -220,4 +219,4 @@ def history_width(longest: int, history_length: int) -> int:
 def _seen_rows(seen: SeenItems, users_B: np.ndarray) -> np.ndarray:
   """Seen items of each user, filled up to one of a few widths: int32 [B, 64 · 4^n]."""
   start_B, stop_B = seen.offsets_Up1[users_B], seen.offsets_Up1[users_B + 1]
-  return gather(seen.item_S, start_B, stop_B, list_width(int((stop_B - start_B).max()), 64))
+  return gather(seen.item_X, start_B, stop_B, list_width(int((stop_B - start_B).max()), 64))

@@ -1,7 +1,5 @@
 """Exact trie-constrained beam search, K best items for each history.
 
-Letters: B batch, K beams, C children of a node (padded), L levels.
-
 Beams stay [B, K, …]; the history is encoded once and shared by its beams. Level 0 is peeled,
 because only one beam is alive. The levels behind it run under `lax.while_loop`, with static shapes;
 levels of similar fan-outs share one loop, padded to the largest. A loop ends early where no beam

@@ -1,6 +1,6 @@
 """What the beams of a search carry from level to level.
 
-Letters: B batch, K beams, C children of a node (padded), X those that are chosen.
+Here X counts the beams that are chosen.
 """
 
 from typing import NamedTuple

@@ -2,8 +2,6 @@
 
 Requests are filled up to a few batch sizes, histories to the model's length, a half of it, a
 quarter …, and lists of items to 64 · 4^n, so that a new length compiles nothing new.
-
-Letters: B requests, S history length, J listed items, K results.
 """
 
 import dataclasses

@@ -1,7 +1,4 @@
-"""Exact ranking: SASRec scores every item, so nothing is searched.
-
-Letters: B batch, S history length, N items, K results, J listed items of a request.
-"""
+"""Exact ranking: SASRec scores every item, so nothing is searched."""
 
 from typing import cast
 

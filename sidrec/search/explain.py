@@ -1,8 +1,5 @@
 """Why a search found what it found: its beams level by level, and what each history item adds.
 
-Letters: B histories, S history length, K beams, C children of a node, R results or prefixes shown,
-J listed items, L levels.
-
 `explain` runs two compiled functions of fixed shapes. One is the search itself with its levels one
 after the other, so that the beams behind each of them come out. The other scores given items after
 given histories; asked for the history without one of its items, it says what that item adds.

@@ -1,6 +1,6 @@
 """Which items a request may get, decided inside the search by counting rows.
 
-Letters: B requests, J listed items of each, R rows of the trie, C children of a node.
+Here R counts the rows of the trie.
 
 A node covers a range of the trie's rows, and two binary searches in a request's sorted rows count
 how many of them lie in it. So a prefix without an allowed item never takes a beam.

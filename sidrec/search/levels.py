@@ -1,7 +1,4 @@
-"""The levels of a beam search: a token more for each beam, and the loops over levels.
-
-Letters: B batch, K beams, C children of a node (padded).
-"""
+"""The levels of a beam search: a token more for each beam, and the loops over levels."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

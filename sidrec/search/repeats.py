@@ -3,7 +3,7 @@
 Beams lead to items that the history does not hold, and the history's own items are few: all of them
 are scored, and the best of both are the result. No item is in both, so nothing is counted twice.
 
-Letters: B batch, K beams, S positions of a history, X items of both.
+Here X counts the items of both.
 """
 
 from typing import NamedTuple

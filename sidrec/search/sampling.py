@@ -1,6 +1,6 @@
 """Which continuations become beams: the best ones, at most some per prefix, or a random draw.
 
-Letters: B batch, K beams, C children of a node (padded), X candidates or chosen ones.
+Here X counts candidates or those that are chosen.
 """
 
 import jax

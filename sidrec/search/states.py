@@ -1,7 +1,4 @@
-"""The search from encoder states, in two calls: `encode`, then `beam_search`.
-
-Letters: B batch, S history length, K beams, L levels.
-"""
+"""The search from encoder states, in two calls: `encode`, then `beam_search`."""
 
 import dataclasses
 import functools

@@ -1,7 +1,4 @@
-"""What the explorer's page asks for: the codes and their meanings, neighbours, the map, others.
-
-Letters: N items, F width of their vectors, L levels.
-"""
+"""What the explorer's page asks for: the codes and their meanings, neighbours, the map, others."""
 
 import asyncio
 import functools

@@ -1,8 +1,6 @@
 """A map of the items: their vectors in two dimensions, neighbours near each other.
 
 `report.layout` places the most popular items, and the others at the mean of the nearest of those.
-
-Letters: N items, F width of their vectors.
 """
 
 import threading

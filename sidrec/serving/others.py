@@ -1,7 +1,4 @@
-"""What others recommend after the same history: the baselines of the evaluation, and SASRec.
-
-Letters: N items of the run's data set, K results.
-"""
+"""What others recommend after the same history: the baselines of the evaluation, and SASRec."""
 
 import functools
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 A request reads one snapshot from its first id to its last title, so that an answer is of one
 version, whatever is swapped meanwhile.
 
-Letters: N items that are or were in the catalogue, R rows of arrays with room.
+Here R counts rows with room.
 """
 
 import dataclasses

@@ -2,8 +2,6 @@
 
 Item rows only grow: what was removed may still stand in histories, and keeps its row and its ID
 for when it comes back.
-
-Letters: N items that are or were in the catalogue, M new ones, L levels of an ID.
 """
 
 import dataclasses

@@ -1,8 +1,6 @@
 """Whether the tokenizer still suits what comes: collisions, use of codes, and what they lose.
 
 New are all items that came since the tokenizer was fitted, not only those of this night.
-
-Letters: M new items, N all items, L levels, F width of vectors.
 """
 
 from typing import Any

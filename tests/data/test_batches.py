@@ -73,7 +73,7 @@ def test_last_items_are_left_aligned():
 def test_rows_hold_every_window_once_within_the_history_length(lengths, history_length):
   windows = batches.all_positions(histories_of(lengths).offsets_Up1, history_length)
   packed = batches.pack(windows, history_length)
-  rows = [packed.window_P[i:j] for i, j in itertools.pairwise(packed.offsets_Rp1)]
+  rows = [packed.window_W[i:j] for i, j in itertools.pairwise(packed.offsets_Rp1)]
   size = windows.stop_W - windows.start_W - 1
   assert sorted(w for row in rows for w in row) == list(range(len(size)))
   assert all(0 < size[row].sum() <= history_length for row in rows)

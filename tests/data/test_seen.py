@@ -9,7 +9,7 @@ def test_seen_items_are_sorted_distinct_and_leave_the_target_out():
   histories = make_histories([[5, 1, 5, 4, 0], [2, 2, 2, 2], [3, 0, 1]])
   seen = seen_items(held_out_view(histories, "test").histories)
   assert [seen.of(user).tolist() for user in range(3)] == [[1, 4, 5], [2], [0, 3]]
-  assert seen.item_S.dtype == np.int32
+  assert seen.item_X.dtype == np.int32
   seen = seen_items(held_out_view(histories, "valid").histories)
   assert [seen.of(user).tolist() for user in range(3)] == [[1, 5], [2], [3]]
 

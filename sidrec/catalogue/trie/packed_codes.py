@@ -1,6 +1,6 @@
 """Semantic IDs in as few bits as their tokens need, in the order of the trie's rows.
 
-Letters: N items, L levels, W 32-bit words of an ID, M some items.
+Here W counts 32-bit words of an ID.
 
 Token l fills bits l·b to (l+1)·b of an ID, counted from the highest bit of its first word: eight
 tokens of 2,048 take 12 bytes. So words sort as the tokens do, and a token is one gather, or two

@@ -1,6 +1,6 @@
 """A catalogue larger than one device: the trie's rows spread over a mesh axis.
 
-Letters: N items, R rows, W words of an ID, P devices along the axis.
+Here W counts words of a packed ID, and P devices along the axis.
 
 Semantic IDs, the order of rows and the items of rows grow with the catalogue, 4·(W + 2) bytes an
 item; they are cut into P equal stretches of rows. Nodes stay whole on every device. A search looks

@@ -1,6 +1,6 @@
 """The catalogue as a trie over sorted semantic IDs, in flat arrays.
 
-Letters: N items, L levels, E nodes that are stored, R rows, F fan-out.
+Here W counts words of a packed ID.
 
 The code table is sorted lexicographically. Row r of the sorted table is the
 r-th leaf, every node covers a contiguous range of rows, and the children of a

@@ -62,14 +62,14 @@ def interpret(
   def read(part_NxL: np.ndarray, at_least: int = 1) -> list[dict[str, Any]]:
     groups = group(part_NxL)
     member_GxN = _members(groups)
-    categories_G = marks(member_GxN, categories, NUM_CATEGORIES)
+    categories_C = marks(member_GxN, categories, NUM_CATEGORIES)
     decades_G = marks(member_GxN, decades, NUM_DECADES)
     examples_G = _examples(groups, items, rank_N)
     return [
       {
         "codes": part_NxL[groups.order_N[groups.start_G[g]]].tolist(),
         "items": int(groups.size_G[g]),
-        "categories": categories_G[g],
+        "categories": categories_C[g],
         "decades": decades_G[g],
         "examples": examples_G[g],
       }

@@ -1,7 +1,4 @@
-"""The items below each prefix of semantic IDs, and what they have in common.
-
-Letters: L levels, N items, R items of one prefix, G prefixes that are described together.
-"""
+"""The items below each prefix of semantic IDs, and what they have in common."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -86,7 +83,7 @@ class PrefixIndex:
       ),
       shape=(len(rows_G), len(self.codes_NxL)),
     )
-    categories_G = marks(member_GxN, self._categories, NUM_CATEGORIES)
+    categories_C = marks(member_GxN, self._categories, NUM_CATEGORIES)
     decades_G = marks(member_GxN, self._decades, NUM_DECADES)
     return [
       Meaning(
@@ -95,7 +92,7 @@ class PrefixIndex:
         tuple(Mark(**mark) for mark in decades),
         tuple(row_R[:examples].tolist()),
       )
-      for row_R, categories, decades in zip(rows_G, categories_G, decades_G, strict=True)
+      for row_R, categories, decades in zip(rows_G, categories_C, decades_G, strict=True)
     ]
 
   def _range(self, prefix: Sequence[int]) -> tuple[int, int]:
