@@ -137,7 +137,7 @@ def random_vectors(rng: np.random.Generator, count: int, basis_XxD: np.ndarray) 
     rows_XxD = vector_NxD[at : at + CHUNK]
     rng.standard_normal(dtype=np.float32, out=rows_XxD)
     rows_XxD *= NOISE
-    rows_XxD += rng.standard_normal((len(rows_XxD), len(basis_XxD)), np.float32) @ basis_MxD
+    rows_XxD += rng.standard_normal((len(rows_XxD), len(basis_XxD)), np.float32) @ basis_XxD
   return vector_NxD
 
 

@@ -26,6 +26,10 @@ from sidrec.search.settings import SearchConfig
 
 CPU_BATCHES = (1, 4, 16)  # a CPU is fastest while a batch stays in its caches
 OTHER_BATCHES = (1, 8, 32, 128)
+# A CPU computes what a batch is filled up with like the rest of it, and a request costs about as
+# much in a small batch as in a large one. So a batch is filled up from here on. Others compute a
+# batch at once, and fill up any.
+CPU_LEAST_FILL = 0.75
 NARROWEST = 64  # listed items
 MOST_LISTED = 16384  # items that a request may list ahead, where the catalogue has more
 _MIDDLE = 1024
@@ -126,6 +130,7 @@ class BucketSearch:
     self.num_items = int(trie.used)
     device = jax.local_devices()[0]
     self.batches = CPU_BATCHES if device.platform == "cpu" else OTHER_BATCHES
+    self.least_fill = CPU_LEAST_FILL if device.platform == "cpu" else 0.0
     self.only_compiled = False
     self.params, self.trie = jax.device_put((params, trie), device)
     self._compiled: dict[Shape, jax.stages.Compiled] = {}
@@ -179,12 +184,25 @@ class BucketSearch:
     order = sorted(range(len(questions)), key=lambda at: self._needs(questions[at : at + 1])[::-1])
     for allows in (False, True):
       alike = [at for at in order if questions[at].allows == allows]
-      for first in range(0, len(alike), self.batches[-1]):
-        chunk = alike[first : first + self.batches[-1]]
+      while alike:
+        count = self.batch_of([questions[at] for at in alike[: self.batches[-1]]])
+        chunk, alike = alike[:count], alike[count:]
         results = self._run([questions[at] for at in chunk])
         for at, result in zip(chunk, results, strict=True):
           found[at] = result
     return [result for result in found if result is not None]
+
+  def batch_of(self, questions: Sequence[Question]) -> int:
+    """How many of these requests, the first ones, to search for at once."""
+    sizes = self.batches
+    if self.only_compiled:  # not every list goes with every batch size
+      needed = self._needs(questions)._replace(batch=1)
+      sizes = sorted({shape.batch for shape in self._compiled if shape.holds(needed)}) or sizes
+    count = len(questions)
+    above = next((size for size in sizes if size >= count), 0)
+    if above and count >= self.least_fill * above:
+      return count
+    return max((size for size in sizes if size <= count), default=count)
 
   def _needs(self, questions: Sequence[Question]) -> Shape:
     longest = max(len(question.history_S) for question in questions)

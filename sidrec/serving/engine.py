@@ -1,7 +1,8 @@
 """One thread that searches for whatever is queued, through shapes that are compiled ahead.
 
 It never waits for a batch to fill: when the device is free, it takes what is there, up to the
-largest batch. On a CPU larger batches gain little, and waiting only adds to every answer.
+largest batch that this fills. On a CPU larger batches gain little, and waiting only adds to every
+answer.
 """
 
 import collections
@@ -132,7 +133,8 @@ class Engine:
         return []
       search, shape = self._jobs[0].search, self._jobs[0].shape
       alike = [job for job in self._jobs if job.search is search and job.shape == shape]
-      batch = alike[: search.batches[-1]]
+      count = search.batch_of([job.question for job in alike[: search.batches[-1]]])
+      batch = alike[:count]
       taken = {id(job) for job in batch}
       self._jobs = collections.deque(job for job in self._jobs if id(job) not in taken)
       return batch

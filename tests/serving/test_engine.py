@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from sidrec.search.buckets import BucketSearch, NotCompiledError, Question
+from sidrec.search.buckets import BucketSearch, NotCompiledError, Question, Shape
 from sidrec.serving.engine import Engine, QueueFullError, StoppedError, shapes_of
 
 
@@ -14,7 +14,7 @@ class Slow:
   """A search that waits at a gate and notes its batches."""
 
   def __init__(self):
-    self.batches, self.num_items = (1, 4), 30
+    self.batches, self.num_items, self.most = (1, 4), 30, 4
     self.gate, self.busy, self.sizes = threading.Event(), threading.Event(), []
 
   def compile(self, shape):
@@ -24,6 +24,9 @@ class Slow:
     if len(questions[0].listed_J) > 9:
       raise NotCompiledError("too many")
     return len(questions), questions[0].allows
+
+  def batch_of(self, questions):
+    return min(len(questions), self.most)
 
   def find(self, questions):
     self.sizes.append(len(questions))
@@ -60,6 +63,17 @@ def test_it_never_waits_for_a_batch_and_takes_what_is_there(slow):
   assert first.result(10) == 7
   assert [future.result(10) for future in others] == [0, 1, 2, 3, 4, 5]
   assert search.sizes == [1, 4, 1, 1]  # of one kind, oldest first
+
+
+def test_a_batch_is_as_large_as_the_search_likes(slow):
+  search, engine = slow
+  search.most = 2
+  (first,) = engine.submit(search, [question(7)], 60)
+  assert search.busy.wait(10)
+  others = engine.submit(search, [question(n) for n in range(5)], 60)
+  search.gate.set()
+  assert [first.result(10), *(future.result(10) for future in others)] == [7, 0, 1, 2, 3, 4]
+  assert search.sizes == [1, 2, 2, 1]
 
 
 def test_a_batch_never_mixes_searches(slow):
@@ -132,3 +146,27 @@ def test_every_request_of_a_small_catalogue_has_a_shape(run):
     whole = Question(np.arange(20), np.arange(30), allows)
     for count in range(1, 5):
       assert any(shape.holds(search.shape_for([whole] * count)) for shape in shapes)
+
+
+def test_a_cpu_fills_no_batch_up_that_is_less_than_three_quarters_full(run):
+  search = BucketSearch(run.model, run.params, run.trie, run.search)
+  search.batches = (1, 4, 16)
+  one = Question(np.arange(3), np.zeros(0, np.int32))
+
+  def sizes(least_fill):
+    search.least_fill = least_fill
+    return [search.batch_of([one] * count) for count in range(1, 17)]
+
+  assert sizes(0.75) == [1, 1, 3, *[4] * 8, *range(12, 17)]
+  assert sizes(0.0) == list(range(1, 17))  # an accelerator fills up any
+
+
+def test_lists_that_few_batches_are_compiled_for_go_with_those(run):
+  search = BucketSearch(run.model, run.params, run.trie, run.search)
+  few, wide = (Question(np.arange(3), np.arange(listed)) for listed in (0, 65))
+  length = run.model.config.history_length
+  narrow = [Shape(size, length, 64, False) for size in (1, 4)]
+  search._compiled = dict.fromkeys([*narrow, Shape(1, length, 256, False)])
+  search.batches, search.only_compiled = (1, 4), True
+  assert search.batch_of([few] * 4) == 4
+  assert search.batch_of([few] * 3 + [wide]) == 1
