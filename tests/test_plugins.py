@@ -16,7 +16,7 @@ from sidrec.run.tokenize import TOKENIZE
 from sidrec.tokenizers import registry
 from sidrec.tokenizers.registry import make_tokenizer
 
-# Codes by the sign of single columns; as in docs/guide.md.
+# Codes by the sign of single columns; as in docs/plug_in.md.
 SIGNS = """
 import dataclasses
 

@@ -147,14 +147,14 @@ def checked():
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-  """Results of all that runs: commands first, in the documents' order, then Python by file."""
+  """Results of all that runs: commands first, in the documents' order, then Python."""
   folder = tmp_path_factory.mktemp("readme")
   readme_data.make_folder(folder)
   jobs = {number: command.words[2:] for number, command in enumerate(COMMANDS) if is_run(command)}
   work_on = [{"do": "run", "argv": argv} for argv in jobs.values()]
-  work_on += [{"do": "run", "code": python_of(file), "name": file} for file in PYTHON_FILES]
+  work_on.append({"do": "run", "codes": {file: python_of(file) for file in PYTHON_FILES}})
   results = work(work_on, folder, JAX_NUM_CPU_DEVICES="1")
-  return dict(zip([*jobs, *PYTHON_FILES], results, strict=True))
+  return dict(zip([*jobs, "python"], results, strict=True))
 
 
 def named(numbers):
@@ -186,7 +186,8 @@ def test_commands_run(ran, number):
 
 @pytest.mark.parametrize("file", PYTHON_FILES)
 def test_python_runs(ran, file):
-  assert ran[file]["status"] == 0, ran[file]["output"]
+  output = ran["python"]["output"]
+  assert f"ran {file}" in output.split("\n"), output
 
 
 def test_what_is_only_checked_is_needed():
@@ -194,6 +195,25 @@ def test_what_is_only_checked_is_needed():
   texts = [shlex.join(command.words) for command in COMMANDS]
   for pattern in CHECKED_ONLY:
     assert any(re.search(pattern, text) for text in texts), pattern
+
+
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([\w-]+))?\)")
+LINKED = [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("launch/*.md")]
+
+
+def anchors_of(page):
+  """The anchors of a page's headings, as GitHub and mkdocs name them."""
+  headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+  return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+  """Files and headings exist; mkdocs checks those of the site only."""
+  for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+    file = (page.parent / target).resolve() if target else page
+    assert file.exists(), target
+    assert not anchor or anchor in anchors_of(file), f"{target}#{anchor}"
 
 
 EXAMPLE = """
