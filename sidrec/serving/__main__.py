@@ -93,7 +93,7 @@ def serve(args: argparse.Namespace) -> None:
   try:
     from sidrec.serving.app import make_app
     from sidrec.serving.explore import Explorer, extras_of
-    from sidrec.serving.server import Server
+    from sidrec.serving.server import Server, new_event_loop
     from sidrec.serving.service import Service
   except ModuleNotFoundError as error:
     raise ImportError(f"{error}; install the server with pip install 'sidrec[serve]'") from error
@@ -125,7 +125,8 @@ def serve(args: argparse.Namespace) -> None:
     await server.result()
 
   try:
-    asyncio.run(until_stopped())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+      runner.run(until_stopped())
   finally:
     service.stop()
   if not server.started:

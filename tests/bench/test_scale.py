@@ -8,6 +8,7 @@ from sidrec.bench.scale_training import SIZES
 COST = scale_table.StepCost(16, 4e9, 5e9, 2e8, 8_000_000, 2_000_000)
 
 
+@pytest.mark.slow  # tests/parallel trains with two processes, too
 def test_two_processes_join_and_train(tmp_path, monkeypatch):
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
   effort = scale.Effort(steps=1, timeout=300.0)

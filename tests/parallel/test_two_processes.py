@@ -57,7 +57,7 @@ def losses_of(folder):
   return np.array(json.loads((folder / "losses.json").read_text()))
 
 
-@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_two_processes_train_as_one_does(tmp_path, train_in, undisturbed, devices):
   (ended,) = train_in(tmp_path, 1, devices)
   assert ended.status == 0, ended.stderr

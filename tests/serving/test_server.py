@@ -85,13 +85,34 @@ def test_a_head_that_comes_drop_by_drop_gets_no_more_time(address):
   with socket.create_connection(address) as connection:
     began = time.monotonic()
     connection.settimeout(0.05)
-    answer = b""
+    answer, drop = b"", b"GET /"
     while not answer and time.monotonic() - began < 5:
-      connection.sendall(b"X")
+      connection.sendall(drop)
+      drop = b"x"
       with contextlib.suppress(TimeoutError):
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 408")
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("part", [b"x: " + b"y" * 999 + b"\r\n", b"y"])
+def test_a_head_has_no_more_than_64_kib(address, part):
+  with socket.create_connection(address) as connection:
+    connection.sendall(
+      b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + part * (60000 // len(part))
+    )
+    time.sleep(0.1)
+    with contextlib.suppress(OSError):  # it may be closed already
+      connection.sendall(part * (20000 // len(part)))
+    assert said(connection).startswith(b"HTTP/1.1 431")
+
+
+def test_what_is_no_http_is_refused_in_one_sentence(address):
+  with socket.create_connection(address) as connection:
+    connection.sendall(b"\x16\x03\x01")  # as TLS begins
+    answer = said(connection)
+  assert answer.startswith(b"HTTP/1.1 400")
+  assert json.loads(answer.rpartition(b"\r\n")[2]) == {"error": "the request is no HTTP/1.1"}
 
 
 def test_a_large_body_is_refused_before_it_is_sent(address):
