@@ -14,6 +14,7 @@ from sidrec.export.finished import FORMATS
 from sidrec.plugins import load_plugins
 from sidrec.run import recommend
 from sidrec.run.stage import Manner
+from sidrec.tracking.points import TRACKERS
 from sidrec.update.forget import read_users
 from sidrec.update.update import Wish
 
@@ -31,6 +32,7 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
   flags.DEFINE_string("compilation_cache", None, "Folder where later runs find what was compiled.")
   flags.DEFINE_multi_string("plugin", None, "A Python file that registers tokenizers or sources.")
+  flags.DEFINE_enum("track", None, TRACKERS, "Where trainings' figures go; default tensorboard.")
   flags.DEFINE_integer("profile", None, "Training steps to trace into <workdir>/profile.", 0)
 
   # Lists: commas between, several flags add up, @FILE stands for the lines of a file.
@@ -92,6 +94,8 @@ def config() -> ConfigDict:
   """The settings of the run."""
   if FLAGS.profile is not None:
     FLAGS.config.profile_steps = FLAGS.profile
+  if FLAGS.track is not None:
+    FLAGS.config.track = FLAGS.track
   return FLAGS.config
 
 

@@ -8,6 +8,7 @@ ROOMS = [
   "core",
   "parallel",
   "data",
+  "tracking",
   "training",
   "features",
   "tokenizers",
