@@ -22,6 +22,7 @@ ROOMS = [
   "cold_start",
   "report",
   "update",
+  "sweep",
   "config",
   "shipped_configs",
   "stored_config",

@@ -107,6 +107,15 @@ COMMANDS: dict[str, Command | Program] = {
       "sidrec update runs/shop --data.path=log.csv --forget_users=ids.txt",
     ),
   ),
+  "sweep": Command(
+    "sweep",
+    "Tries settings with Optuna, and compares them by the validation of their training.",
+    (*EVERYWHERE, "track", "space", "trials", "prune"),
+    (
+      "sidrec sweep demo --space=space.py --trials=20",
+      "sidrec sweep ml1m --space=space.py --train.steps=1000 --workdir=runs/short-sweep",
+    ),
+  ),
   "report": Command(
     "report",
     "Writes report.html, a page with pictures, from what lies in a run.",
