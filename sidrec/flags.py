@@ -2,18 +2,22 @@
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
+from sidrec import shipped_configs
 from sidrec.config import run_name
 from sidrec.core.paths import as_path
 from sidrec.export.finished import FORMATS
 from sidrec.plugins import load_plugins
 from sidrec.run import recommend
 from sidrec.run.stage import Manner
+from sidrec.sweep.sweep import Search
+from sidrec.tracking.points import TRACKERS
 from sidrec.update.forget import read_users
 from sidrec.update.update import Wish
 
@@ -31,6 +35,7 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
   flags.DEFINE_string("compilation_cache", None, "Folder where later runs find what was compiled.")
   flags.DEFINE_multi_string("plugin", None, "A Python file that registers tokenizers or sources.")
+  flags.DEFINE_enum("track", None, TRACKERS, "Where trainings' figures go; default tensorboard.")
   flags.DEFINE_integer("profile", None, "Training steps to trace into <workdir>/profile.", 0)
 
   # Lists: commas between, several flags add up, @FILE stands for the lines of a file.
@@ -51,6 +56,10 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_string("forget_users", None, "update: file of users' ids, one a line, to forget.")
   flags.DEFINE_bool("compare_from_zero", False, "update: trains a model from zero, to compare.")
   flags.DEFINE_enum("format", "bundle", FORMATS, "export: for programs, or for language models.")
+
+  flags.DEFINE_string("space", None, "sweep: a Python file with a function space(trial).")
+  flags.DEFINE_integer("trials", 20, "sweep: how many, those that are there included.", 1)
+  flags.DEFINE_bool("prune", True, "sweep: ends trials early whose validation falls behind.")
 
   # Several processes; see launch/README.md.
   flags.DEFINE_string("coordinator", None, "host:port of process 0, or SIDREC_COORDINATOR.")
@@ -92,13 +101,16 @@ def config() -> ConfigDict:
   """The settings of the run."""
   if FLAGS.profile is not None:
     FLAGS.config.profile_steps = FLAGS.profile
+  if FLAGS.track is not None:
+    FLAGS.config.track = FLAGS.track
   return FLAGS.config
 
 
 def workdir() -> epath.Path:
   """The run's folder."""
   name = config_flags.get_config_filename(FLAGS["config"])
-  return as_path(FLAGS.workdir or f"runs/{run_name(name)}")
+  ending = "-sweep" if FLAGS.mode == "sweep" else ""
+  return as_path(FLAGS.workdir or f"runs/{run_name(name)}{ending}")
 
 
 def manner() -> Manner:
@@ -136,6 +148,23 @@ def wish() -> Wish:
   """How --mode=update updates."""
   users = read_users(FLAGS.forget_users) if FLAGS.forget_users is not None else ()
   return Wish(FLAGS.force, users, FLAGS.compare_from_zero, FLAGS.wait)
+
+
+def search() -> Search:
+  """What --mode=sweep tries."""
+  if FLAGS.space is None:
+    raise ValueError("a sweep needs --space=FILE.py with a function space(trial)")
+  return Search(FLAGS.space, FLAGS.trials, FLAGS.prune, target())
+
+
+def target() -> list[str]:
+  """Config and changed settings, as the program `sidrec` takes them."""
+  path, colon, variant = config_flags.get_config_filename(FLAGS["config"]).partition(":")
+  named = shipped_configs.FOLDER / f"{Path(path).stem}.py"
+  if named.exists() and named.samefile(path):
+    path = named.stem
+  changed = config_flags.get_override_values(FLAGS["config"])
+  return [f"{path}{colon}{variant}", *(f"--{name}={value}" for name, value in changed.items())]
 
 
 def cluster() -> dict[str, Any]:

@@ -12,10 +12,11 @@ from sidrec.run import recommend
 from sidrec.run.ending import ending
 from sidrec.run.seeds import evaluate_seeds
 from sidrec.run.stages import STAGES, run_to, status_text
+from sidrec.sweep.sweep import sweep
 from sidrec.update.update import update
 
 REDONE = [*STAGES, "cold_start"]  # what --redo may be
-MODES = ["all", *REDONE, "recommend", "report", "export", "status", "update"]
+MODES = ["all", *REDONE, "recommend", "report", "export", "status", "update", "sweep"]
 
 
 def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
@@ -24,6 +25,8 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
     raise ValueError("--seeds goes with --mode=evaluate")
   if flags.FLAGS.format != "bundle" and mode != "export":
     raise ValueError("--format goes with --mode=export")
+  if flags.FLAGS.space is not None and mode != "sweep":
+    raise ValueError("--space goes with --mode=sweep")
   manner = flags.manner()
   if manner.redo and mode not in ("all", "cold_start", *STAGES):
     raise ValueError("--redo goes with a --mode that runs stages")
@@ -39,6 +42,8 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
       export(config, workdir, flags.FLAGS.format, flags.FLAGS.output)
     case "update":
       update(config, workdir, flags.wish())
+    case "sweep":
+      sweep(config, workdir, flags.search())
     case "report":
       print(f"report: {write_report(workdir, config)}")
     case "all" | "evaluate":

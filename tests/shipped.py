@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Settings that change no result: where data lies, what columns are called, how a run is computed.
 FREE = (
-  *("mesh.", "profile_steps", "data.source", "data.path", "data.amazon.", "data.store."),
+  *("mesh.", "profile_steps", "track", "data.source", "data.path", "data.amazon.", "data.store."),
   *("data.table.", "search.batch_size", "model.remat", "cold_start.held_out"),
   *("tokenizer.file.", "tokenizer.rqvae.steps_per_call"),
   *("train.steps_per_call", "sasrec.train.steps_per_call", "nightly."),

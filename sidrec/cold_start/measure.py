@@ -36,7 +36,7 @@ from sidrec.run.generations import Chain
 from sidrec.run.prepare import PREPARE, load_prepared
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import AS_NEEDED, Manner, Stage, run
-from sidrec.run.train import TRAIN
+from sidrec.run.stages import run_to
 
 Metrics = dict[str, dict[str, float]]  # see `metrics_by_target`
 
@@ -57,7 +57,8 @@ def cold_start(
   held_out = dataclasses.replace(config.cold_start, held_out=True)
   without = dataclasses.replace(config, cold_start=held_out)
   of_stage = manner.redo == "cold_start"
-  trained = run(TRAIN, without, workdir / FOLDER, manner._replace(redo="") if of_stage else manner)
+  before = manner._replace(redo="") if of_stage else manner
+  trained = run_to("train", without, workdir / FOLDER, before)
 
   def build(config: RunConfig, folder: epath.Path, before: Chain) -> None:
     del config

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 EVERYWHERE = ("workdir", "compilation_cache", "plugin")
-STAGES = (*EVERYWHERE, "redo", "wait", "profile")
+STAGES = (*EVERYWHERE, "redo", "wait", "track", "profile")
 CLUSTER = ("coordinator", "num_processes", "process_id", "start_timeout", "heartbeat_timeout")
 ASKING = ("user", "users", "history", "items", "allow", "deny", "k", "exclude_seen", "split")
 ASKING += ("draw", "request_time", "output")
@@ -50,7 +50,11 @@ COMMANDS: dict[str, Command | Program] = {
     "train",
     "Trains the recommender; an interrupted training goes on.",
     (*STAGES, *CLUSTER),
-    ("sidrec train demo", "sidrec train ml1m --train.steps=100 --workdir=runs/short"),
+    (
+      "sidrec train demo",
+      "sidrec train ml1m --train.steps=100 --workdir=runs/short",
+      "sidrec train ml1m --track=mlflow",
+    ),
   ),
   "sasrec": Command(
     "sasrec",
@@ -101,6 +105,15 @@ COMMANDS: dict[str, Command | Program] = {
     (
       "sidrec update runs/demo",
       "sidrec update runs/shop --data.path=log.csv --forget_users=ids.txt",
+    ),
+  ),
+  "sweep": Command(
+    "sweep",
+    "Tries settings with Optuna, and compares them by the validation of their training.",
+    (*EVERYWHERE, "track", "space", "trials", "prune"),
+    (
+      "sidrec sweep demo --space=space.py --trials=20",
+      "sidrec sweep ml1m --space=space.py --train.steps=1000 --workdir=runs/short-sweep",
     ),
   ),
   "report": Command(

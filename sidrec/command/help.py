@@ -42,7 +42,9 @@ def of_command(name: str, command: Command) -> str:
 
 
 def _described(flag: flags.Flag) -> list[str]:
-  text = str(flag.help).removeprefix("recommend: ").removeprefix("evaluate: ")
+  text = (
+    str(flag.help).removeprefix("recommend: ").removeprefix("evaluate: ").removeprefix("sweep: ")
+  )
   if flag.default is not None:
     text += f" (default: {flag.default_unparsed})"
   head = f"  --{flag.name}"

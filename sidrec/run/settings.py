@@ -4,13 +4,14 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from sidrec.core.settings import from_dict
+from sidrec.core.settings import check_choices, from_dict
 from sidrec.data.settings import DataConfig
 from sidrec.features.settings import FeaturesConfig
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search.settings import SearchConfig
 from sidrec.tokenizers.settings import TokenizerConfig
+from sidrec.tracking.points import TrackerName
 from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
 
 
@@ -89,6 +90,7 @@ class RunConfig:
   seed: int = 0
   mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
   profile_steps: int = 0  # steps of the recommender's training to trace into <workdir>/profile
+  track: TrackerName = "tensorboard"  # where the figures of trainings go; or mlflow, wandb, none
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   features: FeaturesConfig = dataclasses.field(default_factory=FeaturesConfig)
   tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
@@ -98,6 +100,10 @@ class RunConfig:
   search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
   cold_start: ColdStartConfig = dataclasses.field(default_factory=ColdStartConfig)
   nightly: UpdateConfig = UpdateConfig()  # 'update' is a method of ml_collections' ConfigDict
+
+  def __post_init__(self) -> None:
+    """Raises ValueError for a tracker that there is not."""
+    check_choices(self)
 
 
 def run_config(config: RunConfig | ConfigDict) -> RunConfig:

@@ -1,5 +1,7 @@
 """All stages of a run, in the order that data flows through them."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from sidrec.core.atomic import PathLike
@@ -9,9 +11,11 @@ from sidrec.run import stage as stage_lib
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.generations import Chain, generations
 from sidrec.run.prepare import PREPARE
+from sidrec.run.record import as_json
 from sidrec.run.sasrec import SASREC
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.tokenize import TOKENIZE
+from sidrec.run.track import tracked
 from sidrec.run.train import TRAIN
 
 STAGES = {stage.name: stage for stage in (PREPARE, TOKENIZE, TRAIN, SASREC, EVALUATE)}
@@ -36,8 +40,23 @@ def run_to(
 
   Raises:
     ValueError, FileNotFoundError, BlockingIOError: as `stage.run` does.
+    ImportError, OSError: if the tracker of `config.track` cannot be used.
   """
-  return stage_lib.run(STAGES[last], run_config(config), as_path(workdir), manner)
+  config, workdir = run_config(config), as_path(workdir)
+  if last == PREPARE.name:
+    return stage_lib.run(PREPARE, config, workdir, manner)
+  with tracked(config, workdir, lambda: deciding_settings(config)) as finish:
+    chain = stage_lib.run(STAGES[last], config, workdir, manner)
+    finish(chain)
+  return chain
+
+
+def deciding_settings(config: RunConfig) -> dict[str, Any]:
+  """Stage → the settings that its output depends on; JSON-able."""
+  return {
+    name: as_json(stage.settings(config))
+    for name, stage in stage_lib.stages_to(EVALUATE, config).items()
+  }
 
 
 def status_text(config: RunConfig | ConfigDict, workdir: PathLike) -> str:

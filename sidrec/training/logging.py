@@ -1,31 +1,33 @@
-"""What a training reports: `metrics.jsonl`, TensorBoard events, and progress on the terminal."""
+"""What a training reports: `metrics.jsonl`, points for a tracker, and progress on the terminal."""
 
+import contextlib
+import contextvars
 import datetime
 import json
 import math
 import os
-import struct
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TextIO
 
 from etils import epath
 from rich import progress
 from rich.console import Console
 from rich.table import Column
-from tensorboardX import summary
-from tensorboardX.proto import event_pb2 as generated
-from tensorboardX.record_writer import masked_crc32c
 
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.growing import GrowingFile
 from sidrec.core.paths import as_path
 from sidrec.parallel.hosts import is_primary
+from sidrec.tracking.points import MakePoints, no_points
+from sidrec.tracking.tensorboard import events
 
+METRICS = "metrics.jsonl"  # in the folder of a stage
 SECONDS_BETWEEN_LINES = 10.0
 
-event_pb2: Any = generated  # its classes are made at run time, unseen by type checkers
+_tracker: contextvars.ContextVar[MakePoints] = contextvars.ContextVar("tracker", default=events)
+_watcher: contextvars.ContextVar[MakePoints] = contextvars.ContextVar("watcher", default=no_points)
 
 
 class Logger(NamedTuple):
@@ -33,7 +35,7 @@ class Logger(NamedTuple):
 
   Attributes:
     scalars: (step, name → number or 0-d array) → None. Writes one line of
-      `metrics.jsonl` and one TensorBoard point per name. Names that start with
+      `metrics.jsonl` and one point per name for the tracker. Names that start with
       'valid' are results of a validation; the terminal shows them too.
     progress: (step, loss, rates in words) → None. Moves the progress bar; cheap enough
       for every step, but the loss must be on the host already.
@@ -45,6 +47,26 @@ class Logger(NamedTuple):
   close: Callable[[], None]
 
 
+@contextlib.contextmanager
+def tracked_by(make_points: MakePoints) -> Iterator[None]:
+  """In the block, the points of every training go there; elsewhere, they are TensorBoard's."""
+  token = _tracker.set(make_points)
+  try:
+    yield
+  finally:
+    _tracker.reset(token)
+
+
+@contextlib.contextmanager
+def watched_by(make_points: MakePoints) -> Iterator[None]:
+  """In the block, the points of every training go there, too; it may end the training."""
+  token = _watcher.set(make_points)
+  try:
+    yield
+  finally:
+    _watcher.reset(token)
+
+
 def make_logger(
   workdir: str | os.PathLike[str], stage: str, total_steps: int, start_step: int = 0
 ) -> Logger:
@@ -53,7 +75,8 @@ def make_logger(
   Args:
     workdir: the run's folder. Lines are appended to `workdir/metrics.jsonl`, which
       the stages share: {"step": …, "stage": …, name: number, …}; null stands for NaN and
-      infinities, which JSON cannot hold. TensorBoard's events go to `workdir/tensorboard/<stage>`.
+      infinities, which JSON cannot hold. TensorBoard's events go to `workdir/tensorboard/<stage>`,
+      unless another tracker takes the points; see `tracked_by`.
     stage: what is trained.
     total_steps: the step at which training ends.
     start_step: the restored step. What an interrupted run logged for this stage
@@ -62,9 +85,12 @@ def make_logger(
   if not is_primary():
     return Logger(lambda *_: None, lambda *_: None, lambda: None)
   workdir = as_path(workdir)
-  drop_after(workdir / "metrics.jsonl", stage, start_step)
-  lines = GrowingFile(workdir / "metrics.jsonl")
-  events = Events(workdir / "tensorboard" / stage, start_step)
+  logged = max((line["step"] for line in logged_lines(workdir, stage)), default=0)
+  drop_after(workdir / METRICS, stage, start_step)
+  lines = GrowingFile(workdir / METRICS)
+  tracker, watcher = (
+    make.get()(workdir, stage, start_step, logged) for make in (_tracker, _watcher)
+  )
   display = Display(stage, total_steps, start_step, sys.stderr)
   if start_step:
     display.note(f"{stage}: goes on from step {start_step} of {total_steps}, which was saved")
@@ -75,46 +101,34 @@ def make_logger(
     line = json.dumps({"step": int(step), "stage": stage, **finite}, allow_nan=False) + "\n"
     lines.write(line.encode())
     lines.flush()
-    events.scalars(int(step), numbers)
+    tracker.scalars(int(step), numbers)
     validation = [f"{name} {x:.4g}" for name, x in numbers.items() if name.startswith("valid")]
     if validation:
       display.note(f"{stage} {step}/{total_steps}  " + "  ".join(validation))
+    watcher.scalars(int(step), numbers)
 
   def close() -> None:
-    for log in (display, lines, events):
+    for log in (display, lines, tracker, watcher):
       log.close()
 
   return Logger(scalars, display.progress, close)
 
 
-class Events:
-  """TensorBoard's file of one training, without the name of the host."""
+def logged_lines(folder: epath.Path, stage: str | None = None) -> Iterator[dict[str, Any]]:
+  """The lines of a folder's `metrics.jsonl`, of one stage or of all; none where there is no file.
 
-  def __init__(self, folder: epath.Path, start_step: int):
-    """Makes the file; older points after `start_step` are void, because those steps run again."""
-    # Event files are named by the second; a quick restart must not overwrite one.
-    name = f"events.out.tfevents.{time.time():.0f}.{os.getpid()}.{start_step}"
-    self._file = GrowingFile(folder / name)
-    self._add(file_version="brain.Event:2")
-    restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-    self._add(step=start_step + 1, session_log=restart)
-
-  def scalars(self, step: int, values: Mapping[str, float]) -> None:
-    """Adds one point for each name."""
-    for name, x in values.items():
-      tag = name.replace("@", "_")  # TensorBoard has no @ in names
-      self._add(step=step, summary=summary.scalar(tag, x))
-    self._file.flush()
-
-  def close(self) -> None:
-    """Writes what is left."""
-    self._file.close()
-
-  def _add(self, **fields: Any) -> None:
-    data = event_pb2.Event(wall_time=time.time(), **fields).SerializeToString()
-    length = struct.pack("<Q", len(data))
-    checks = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
-    self._file.write(length + checks[0] + data + checks[1])
+  A line that a killed run left unfinished is left out.
+  """
+  path = folder / METRICS
+  text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+  for line in text.splitlines():
+    try:
+      entry = json.loads(line)
+    except json.JSONDecodeError:
+      continue
+    is_line = isinstance(entry, dict) and {"step", "stage"} <= set(entry)
+    if is_line and stage in (None, entry["stage"]):
+      yield entry
 
 
 def drop_after(path: epath.Path, stage: str, step: int) -> None:

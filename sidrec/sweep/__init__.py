@@ -1,0 +1,1 @@
+"""Many trainings with settings that Optuna chooses, compared by their validation."""
