@@ -22,8 +22,11 @@ from sidrec.estimators.estimators import (
   ProductQuantization,
   ResidualKMeans,
 )
+from sidrec.evaluation.own_baselines import register_baseline
+from sidrec.evaluation.own_metrics import Outcome, register_metric
 from sidrec.export.hand_over import HandOver
 from sidrec.export.hub import SCHEME, fetched
+from sidrec.features.own_blocks import register_features
 from sidrec.models.base import EncoderOutput
 from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
 from sidrec.run.ask import Asker, Reading, listed, wanted_of
@@ -56,6 +59,7 @@ __all__ = [
   "Explanation",
   "Filters",
   "HierarchicalKMeans",
+  "Outcome",
   "ProductQuantization",
   "Recommended",
   "ResidualKMeans",
@@ -69,6 +73,9 @@ __all__ = [
   "load",
   "padded_lists",
   "recommend",
+  "register_baseline",
+  "register_features",
+  "register_metric",
   "register_source",
   "register_tokenizer",
 ]
