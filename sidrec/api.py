@@ -28,6 +28,8 @@ from sidrec.export.hand_over import HandOver
 from sidrec.export.hub import SCHEME, fetched
 from sidrec.features.own_blocks import register_features
 from sidrec.models.base import EncoderOutput
+from sidrec.models.interface import NextItemModel, child_log_softmax
+from sidrec.models.own_models import register_model
 from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
 from sidrec.run.ask import Asker, Reading, listed, wanted_of
 from sidrec.run.config_file import load_config
@@ -59,6 +61,7 @@ __all__ = [
   "Explanation",
   "Filters",
   "HierarchicalKMeans",
+  "NextItemModel",
   "Outcome",
   "ProductQuantization",
   "Recommended",
@@ -68,6 +71,7 @@ __all__ = [
   "UpdateRefusedError",
   "beam_search",
   "build_trie",
+  "child_log_softmax",
   "encode",
   "fit",
   "load",
@@ -76,6 +80,7 @@ __all__ = [
   "register_baseline",
   "register_features",
   "register_metric",
+  "register_model",
   "register_source",
   "register_tokenizer",
 ]

@@ -12,6 +12,7 @@ from sidrec.core.settings import to_dict
 from sidrec.evaluation.own_baselines import BASELINES
 from sidrec.evaluation.own_metrics import METRICS
 from sidrec.features.own_blocks import BLOCKS
+from sidrec.models.settings import MODELS
 from sidrec.run.settings import RunConfig
 from sidrec.tokenizers.registry import SETTINGS as TOKENIZER_SETTINGS
 
@@ -28,6 +29,7 @@ def with_plugins(settings: dict[str, Any]) -> ConfigDict:
   for section, defaults in (
     (config.tokenizer.plugins, tokenizers),
     (config.features.plugins, BLOCKS.defaults()),
+    (config.model.plugins, MODELS.defaults()),
     (config.evaluation.baselines, BASELINES.defaults()),
     (config.evaluation.metrics, METRICS.defaults()),
   ):

@@ -16,6 +16,7 @@ from sidrec.data.sources.registry import READERS
 from sidrec.evaluation.own_baselines import BASELINES
 from sidrec.evaluation.own_metrics import METRICS
 from sidrec.features.own_blocks import BLOCKS
+from sidrec.models.settings import MODELS
 from sidrec.tokenizers.registry import SETTINGS, TOKENIZERS
 
 GROUP = "sidrec.plugins"
@@ -24,6 +25,7 @@ TABLES: tuple[dict[str, Any], ...] = (
   TOKENIZERS,
   SETTINGS,
   BLOCKS.known,
+  MODELS.known,
   BASELINES.known,
   METRICS.known,
 )  # what registering changes

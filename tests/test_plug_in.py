@@ -9,8 +9,10 @@ import pytest
 from plugged import clean_registers, write_plugins
 from tiny import ROWS, tiny_config
 
+import sidrec
 from sidrec.config import default_config
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
+from sidrec.evaluation.details import read_details
 from sidrec.evaluation.intervals import difference_text, interval_text
 from sidrec.evaluation.report import read_evaluation, read_per_user
 from sidrec.plugins import load_plugins
@@ -38,6 +40,8 @@ def done(tmp_path_factory):
     config.data.table.item_columns.update(title="", categories="", year="year")
     config.features.plugins.years.update(weight=0.5, columns=4)
     config.features.plugins.place.weight = 0.2
+    config.model.setting = "latest"
+    config.model.plugins.latest.width = 8
     config.evaluation.baselines.next_item.enabled = True
     config.evaluation.baselines.trending.enabled = True
     config.evaluation.metrics.novelty.update(enabled=True, first=5)
@@ -92,6 +96,18 @@ def test_blocks_of_item_vectors_count_by_their_weights(done):
   np.testing.assert_allclose(squares, [0.2**2, 0.5**2], rtol=1e-4)
 
 
+def test_the_model_is_loaded_and_searched_as_it_was_evaluated(done):
+  _, _, workdir = done
+  run = sidrec.load(workdir)
+  assert type(run.model).__name__ == "Latest"
+  assert run.model.settings.width == run.params["read"].shape[-1] == 8
+  shown = read_details(workdir / "per_user.npz").lists["sidrec"]["unmasked"]
+  histories = [row[:-1] for row in ROWS[:3]]
+  answers = run.recommend(histories=histories, k=10, exclude_seen=False)
+  for answer, item_K in zip(answers, shown.item_UxK, strict=False):
+    assert [int(item.id) for item in answer.items] == item_K.tolist()
+
+
 def test_the_report_and_a_comparison_show_them(done, tmp_path):
   _, _, workdir = done
   page = Path(write_report(workdir, output=tmp_path / "report.html")).read_text(encoding="utf-8")
@@ -116,6 +132,7 @@ def test_a_change_of_code_or_settings_is_named_and_of_others_is_not(done):
   for name, why in {
     "novelty": "evaluate .* code of evaluation.metrics.novelty was",
     "trending": "evaluate .* code of evaluation.baselines.trending was",
+    "latest": "train .* code of model.plugins.latest was",
     "place": "tokenize .* code of features.plugins.place was",
   }.items():
     with clean_registers(empty=True):
@@ -130,6 +147,9 @@ def test_a_change_of_code_or_settings_is_named_and_of_others_is_not(done):
 def test_without_the_plugin_the_run_says_what_is_missing(done):
   config, files, workdir = done
   with clean_registers(empty=True):
+    with pytest.raises(ValueError, match=r"not 'latest'; .* load it with --plugin=FILE"):
+      sidrec.load(workdir)
+    load_plugins([files["latest"]])
     with pytest.raises(ValueError, match=r"no feature block 'place'.* \(--plugin=FILE\)"):
       status_text(config, workdir)
     load_plugins([files["years"], files["place"]])

@@ -76,7 +76,7 @@ class Register:
     self,
     kind: str,
     section: str,
-    switch: tuple[str, Any],
+    switch: tuple[str, Any] | None,
     arguments: tuple[str, ...],
     taken: Callable[[str], bool],
   ):
@@ -85,12 +85,13 @@ class Register:
     Args:
       kind: what its functions are, for messages.
       section: where a run's settings have an entry for each name.
-      switch: the setting that every entry has, and its default, which leaves the function out.
+      switch: the setting that every entry has, and its default, which leaves the function out; None
+        where another setting names the one that is used.
       arguments: what a function is called with, before its settings.
       taken: whether a name belongs to sidrec itself.
     """
     self.kind, self.section, self.arguments, self.taken = kind, section, arguments, taken
-    self.switch, self.off = switch
+    self.switch, self.off = switch or ("", None)
     self.known: dict[str, Plugged] = {}
 
   def add(
@@ -130,7 +131,7 @@ class Register:
     Raises:
       ValueError: for a name that nobody registered, or a setting that it does not have.
     """
-    return [self._choose(name, given) for name, given in section.items() if self.asks(given)]
+    return [self.choose(name, given) for name, given in section.items() if self.asks(given)]
 
   def asks(self, given: Mapping[str, Any]) -> bool:
     """Whether an entry is switched on."""
@@ -140,7 +141,8 @@ class Register:
     """What changes with the code of these, by name."""
     return {one.name: " ".join(code_hashes(one.plugged.function)) for one in chosen}
 
-  def _choose(self, name: str, given: Mapping[str, Any]) -> Chosen:
+  def choose(self, name: str, given: Mapping[str, Any]) -> Chosen:
+    """The function of a name, with its entry in the settings; raises as `chosen` does."""
     if name not in self.known:
       near = difflib.get_close_matches(name, self.known, n=1)
       hint = f"did you mean {near[0]!r}? " if near else ""
@@ -159,7 +161,7 @@ class Register:
 
   def _defaults(self, plugged: Plugged) -> dict[str, Any]:
     own = {} if plugged.settings is None else to_dict(plugged.settings)
-    return {self.switch: self.off, **own}
+    return {self.switch: self.off, **own} if self.switch else own
 
   def _check_name(self, name: str) -> None:
     if self.taken(name) or name in self.known:
