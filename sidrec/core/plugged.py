@@ -225,5 +225,5 @@ def file_of(function: Any) -> str:
   inner = inspect.unwrap(getattr(function, "func", function))
   try:
     return Path(inspect.getfile(inner)).name
-  except TypeError:
-    return str(getattr(type(inner), "__module__", "unknown"))
+  except (TypeError, OSError):  # of a notebook, or written in C
+    return str(getattr(inner, "__module__", None) or type(inner).__module__)

@@ -92,6 +92,30 @@ def test_names_and_settings_that_are_taken(metrics):
     chosen.files()
 
 
+def test_a_class_of_a_notebook_counts_by_what_it_defines(metrics):
+  text = """
+class Model:
+  grows = True
+  def __init__(self, outcome):
+    self.outcome = outcome
+  def step(self, x):
+    return x + 1
+"""
+
+  def code_of(changed):
+    namespace = {"__name__": "of_no_file"}
+    exec(changed, namespace)
+    metrics.known.clear()
+    metrics.add("x", namespace["Model"])
+    (chosen,) = metrics.chosen({"x": {"enabled": True}})
+    assert str(chosen.plugged) == "the metric 'x' (of_no_file)"
+    return metrics.code_of([chosen])["x"]
+
+  assert code_of(text) == code_of(text)
+  assert code_of(text) != code_of(text.replace("x + 1", "x + 2"))
+  assert code_of(text) != code_of(text.replace("True", "False"))
+
+
 def test_a_failure_is_named_with_its_place(metrics):
   def broken(outcome):
     return outcome / 0
