@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     Explanation,
     Filters,
     HierarchicalKMeans,
-    NextItemModel,
-    Outcome,
     ProductQuantization,
     Recommended,
     ResidualKMeans,
@@ -27,12 +25,16 @@ if TYPE_CHECKING:
     UpdateRefusedError,
     beam_search,
     build_trie,
-    child_log_softmax,
     encode,
     fit,
     load,
     padded_lists,
     recommend,
+  )
+  from sidrec.plugins import (
+    NextItemModel,
+    Outcome,
+    child_log_softmax,
     register_baseline,
     register_features,
     register_metric,
@@ -76,6 +78,8 @@ __all__ = [
   "register_tokenizer",
 ]
 
+_FOR_PLUGINS = ("NextItemModel", "Outcome", "child_log_softmax")
+
 
 def __getattr__(name: str) -> Any:
   """Loads the rest of the API when it is first asked for: semantic IDs alone need no JAX."""
@@ -83,4 +87,5 @@ def __getattr__(name: str) -> Any:
     return importlib.metadata.version("sidrec")
   if name not in __all__:
     raise AttributeError(f"module 'sidrec' has no attribute {name!r}")
-  return getattr(importlib.import_module("sidrec.api"), name)
+  of_plugins = name.startswith("register_") or name in _FOR_PLUGINS
+  return getattr(importlib.import_module(f"sidrec.{'plugins' if of_plugins else 'api'}"), name)

@@ -1,4 +1,4 @@
-"""What `import sidrec` offers beyond semantic IDs: train, load, recommend, register."""
+"""What `import sidrec` offers beyond semantic IDs: train, load, recommend."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,6 @@ from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.data.dataset import Dataset
 from sidrec.data.events import Events
-from sidrec.data.sources.registry import register_source
 from sidrec.estimators.category_rule import CategoryRule
 from sidrec.estimators.estimators import (
   LSH,
@@ -22,14 +21,9 @@ from sidrec.estimators.estimators import (
   ProductQuantization,
   ResidualKMeans,
 )
-from sidrec.evaluation.own_baselines import register_baseline
-from sidrec.evaluation.own_metrics import Outcome, register_metric
 from sidrec.export.hand_over import HandOver
 from sidrec.export.hub import SCHEME, fetched
-from sidrec.features.own_blocks import register_features
 from sidrec.models.base import EncoderOutput
-from sidrec.models.interface import NextItemModel, child_log_softmax
-from sidrec.models.own_models import register_model
 from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
 from sidrec.run.ask import Asker, Reading, listed, wanted_of
 from sidrec.run.config_file import load_config
@@ -48,7 +42,6 @@ from sidrec.search.recommend import recommend
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 from sidrec.search.states import Beams, beam_search, encode
-from sidrec.tokenizers.registry import register_tokenizer
 from sidrec.update.update import UpdateRefusedError, Wish, update
 
 __all__ = [
@@ -61,8 +54,6 @@ __all__ = [
   "Explanation",
   "Filters",
   "HierarchicalKMeans",
-  "NextItemModel",
-  "Outcome",
   "ProductQuantization",
   "Recommended",
   "ResidualKMeans",
@@ -71,18 +62,11 @@ __all__ = [
   "UpdateRefusedError",
   "beam_search",
   "build_trie",
-  "child_log_softmax",
   "encode",
   "fit",
   "load",
   "padded_lists",
   "recommend",
-  "register_baseline",
-  "register_features",
-  "register_metric",
-  "register_model",
-  "register_source",
-  "register_tokenizer",
 ]
 
 WHOM = ("items", "titles", "user", "users", "histories")  # who may be asked for

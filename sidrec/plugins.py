@@ -12,12 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from sidrec.core.plugged import reason
-from sidrec.data.sources.registry import READERS
-from sidrec.evaluation.own_baselines import BASELINES
-from sidrec.evaluation.own_metrics import METRICS
-from sidrec.features.own_blocks import BLOCKS
+from sidrec.data.sources.registry import READERS, register_source
+from sidrec.evaluation.own_baselines import BASELINES, register_baseline
+from sidrec.evaluation.own_metrics import METRICS, Outcome, register_metric
+from sidrec.features.own_blocks import BLOCKS, register_features
+from sidrec.models.interface import NextItemModel, child_log_softmax
+from sidrec.models.own_models import register_model
 from sidrec.models.settings import MODELS
-from sidrec.tokenizers.registry import SETTINGS, TOKENIZERS
+from sidrec.tokenizers.registry import SETTINGS, TOKENIZERS, register_tokenizer
+
+__all__ = [
+  "NextItemModel",
+  "Outcome",
+  "child_log_softmax",
+  "load_plugins",
+  "register_baseline",
+  "register_features",
+  "register_metric",
+  "register_model",
+  "register_source",
+  "register_tokenizer",
+]
 
 GROUP = "sidrec.plugins"
 TABLES: tuple[dict[str, Any], ...] = (

@@ -7,14 +7,13 @@ import pytest
 from plugged import clean_registers, write_plugins
 from tiny import all_codes
 
-from sidrec.api import NextItemModel, child_log_softmax, register_model
 from sidrec.catalogue.trie.trie import build_trie, paths
 from sidrec.data.events import InputsConfig
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.own_models import check_agrees, check_grows, chosen_model
 from sidrec.models.recommender import architecture, make_model
 from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
-from sidrec.plugins import load_plugins
+from sidrec.plugins import NextItemModel, child_log_softmax, load_plugins, register_model
 from sidrec.search import beam
 from sidrec.search.filters import Filters
 from sidrec.search.settings import SearchConfig
