@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     load,
     padded_lists,
     recommend,
+  )
+  from sidrec.plugins import (
+    NextItemModel,
+    Outcome,
+    child_log_softmax,
+    register_baseline,
+    register_features,
+    register_metric,
+    register_model,
     register_source,
     register_tokenizer,
   )
@@ -44,6 +53,8 @@ __all__ = [
   "Explanation",
   "Filters",
   "HierarchicalKMeans",
+  "NextItemModel",
+  "Outcome",
   "ProductQuantization",
   "Recommended",
   "ResidualKMeans",
@@ -53,14 +64,21 @@ __all__ = [
   "UpdateRefusedError",
   "beam_search",
   "build_trie",
+  "child_log_softmax",
   "encode",
   "fit",
   "load",
   "padded_lists",
   "recommend",
+  "register_baseline",
+  "register_features",
+  "register_metric",
+  "register_model",
   "register_source",
   "register_tokenizer",
 ]
+
+_FOR_PLUGINS = ("NextItemModel", "Outcome", "child_log_softmax")
 
 
 def __getattr__(name: str) -> Any:
@@ -69,4 +87,5 @@ def __getattr__(name: str) -> Any:
     return importlib.metadata.version("sidrec")
   if name not in __all__:
     raise AttributeError(f"module 'sidrec' has no attribute {name!r}")
-  return getattr(importlib.import_module("sidrec.api"), name)
+  of_plugins = name.startswith("register_") or name in _FOR_PLUGINS
+  return getattr(importlib.import_module(f"sidrec.{'plugins' if of_plugins else 'api'}"), name)

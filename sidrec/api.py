@@ -1,4 +1,4 @@
-"""What `import sidrec` offers beyond semantic IDs: train, load, recommend, register."""
+"""What `import sidrec` offers beyond semantic IDs: train, load, recommend."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,6 @@ from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.data.dataset import Dataset
 from sidrec.data.events import Events
-from sidrec.data.sources.registry import register_source
 from sidrec.estimators.category_rule import CategoryRule
 from sidrec.estimators.estimators import (
   LSH,
@@ -43,7 +42,6 @@ from sidrec.search.recommend import recommend
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 from sidrec.search.states import Beams, beam_search, encode
-from sidrec.tokenizers.registry import register_tokenizer
 from sidrec.update.update import UpdateRefusedError, Wish, update
 
 __all__ = [
@@ -69,8 +67,6 @@ __all__ = [
   "load",
   "padded_lists",
   "recommend",
-  "register_source",
-  "register_tokenizer",
 ]
 
 WHOM = ("items", "titles", "user", "users", "histories")  # who may be asked for

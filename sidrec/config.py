@@ -4,18 +4,37 @@ Each default stands in the dataclass of its room; `run/settings.py` collects the
 """
 
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from sidrec.core.settings import to_dict
+from sidrec.evaluation.own_baselines import BASELINES
+from sidrec.evaluation.own_metrics import METRICS
+from sidrec.features.own_blocks import BLOCKS
+from sidrec.models.settings import MODELS
 from sidrec.run.settings import RunConfig
 from sidrec.tokenizers.registry import SETTINGS as TOKENIZER_SETTINGS
 
 
 def default_config() -> ConfigDict:
   """Every setting there is. A name that is not here is refused, with the nearest one that is."""
-  config = ConfigDict(to_dict(RunConfig()))
-  config.tokenizer.plugins = {name: to_dict(own) for name, own in TOKENIZER_SETTINGS.items()}
+  return with_plugins(to_dict(RunConfig()))
+
+
+def with_plugins(settings: dict[str, Any]) -> ConfigDict:
+  """The settings of a run, with the defaults of what is registered where they say nothing of it."""
+  config = ConfigDict(settings)
+  tokenizers = {name: to_dict(own) for name, own in TOKENIZER_SETTINGS.items()}
+  for section, defaults in (
+    (config.tokenizer.plugins, tokenizers),
+    (config.features.plugins, BLOCKS.defaults()),
+    (config.model.plugins, MODELS.defaults()),
+    (config.evaluation.baselines, BASELINES.defaults()),
+    (config.evaluation.metrics, METRICS.defaults()),
+  ):
+    for name, own in defaults.items():
+      section[name] = own | section.get(name, ConfigDict()).to_dict()
   return config
 
 

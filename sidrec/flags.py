@@ -34,7 +34,7 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_integer("seeds", 1, "evaluate: how many seeds, a run of its own for each.")
   flags.DEFINE_string("workdir", None, "Run folder; default runs/<config name>.")
   flags.DEFINE_string("compilation_cache", None, "Folder where later runs find what was compiled.")
-  flags.DEFINE_multi_string("plugin", None, "A Python file that registers tokenizers or sources.")
+  flags.DEFINE_multi_string("plugin", None, "A Python file that registers parts of yours.")
   flags.DEFINE_enum("track", None, TRACKERS, "Where trainings' figures go; default tensorboard.")
   flags.DEFINE_integer("profile", None, "Training steps to trace into <workdir>/profile.", 0)
 

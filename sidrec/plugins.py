@@ -1,4 +1,4 @@
-"""Plugins: Python files, or installed packages, that register tokenizers and sources.
+"""Plugins: Python files, or installed packages, that register tokenizers, baselines, and so on.
 
 A package names the module to import as an entry point of the group `sidrec.plugins`.
 """
@@ -7,14 +7,43 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from sidrec.data.sources.registry import READERS
-from sidrec.tokenizers.registry import TOKENIZERS
+from sidrec.core.plugged import reason
+from sidrec.data.sources.registry import READERS, register_source
+from sidrec.evaluation.own_baselines import BASELINES, register_baseline
+from sidrec.evaluation.own_metrics import METRICS, Outcome, register_metric
+from sidrec.features.own_blocks import BLOCKS, register_features
+from sidrec.models.interface import NextItemModel, child_log_softmax
+from sidrec.models.own_models import register_model
+from sidrec.models.settings import MODELS
+from sidrec.tokenizers.registry import SETTINGS, TOKENIZERS, register_tokenizer
+
+__all__ = [
+  "NextItemModel",
+  "Outcome",
+  "child_log_softmax",
+  "load_plugins",
+  "register_baseline",
+  "register_features",
+  "register_metric",
+  "register_model",
+  "register_source",
+  "register_tokenizer",
+]
 
 GROUP = "sidrec.plugins"
+TABLES: tuple[dict[str, Any], ...] = (
+  READERS,
+  TOKENIZERS,
+  SETTINGS,
+  BLOCKS.known,
+  MODELS.known,
+  BASELINES.known,
+  METRICS.known,
+)  # what registering changes
 
 
 def load_plugins(files: Sequence[str] = ()) -> None:
@@ -28,7 +57,7 @@ def load_plugins(files: Sequence[str] = ()) -> None:
     try:
       point.load()
     except Exception as error:
-      raise ValueError(f"the installed plugin '{point.name}' fails: {_reason(error)}") from error
+      raise ValueError(f"the installed plugin '{point.name}' fails: {reason(error)}") from error
   for file in files:
     _load_file(file)
 
@@ -43,25 +72,18 @@ def _load_file(file: str) -> None:
   spec = importlib.util.spec_from_file_location(name, path)
   if spec is None or spec.loader is None:
     raise ValueError(f"{file} is no Python file")
-  before = _registered()
+  before = [dict(table) for table in TABLES]
   module = sys.modules[name] = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
   except Exception as error:
     del sys.modules[name]
-    raise ValueError(f"the plugin {file} fails: {_reason(error)}") from error
-  if _registered() == before:
+    for table, kept in zip(TABLES, before, strict=True):  # what it registered before it failed
+      table.clear()
+      table.update(kept)
+    raise ValueError(f"the plugin {file} fails: {reason(error)}") from error
+  if all(len(table) == len(kept) for table, kept in zip(TABLES, before, strict=True)):
     del sys.modules[name]
     raise ValueError(
       f"the plugin {file} registers nothing; let it call sidrec.register_tokenizer …"
     )
-
-
-def _registered() -> int:
-  return len(TOKENIZERS) + len(READERS)
-
-
-def _reason(error: Exception) -> str:
-  """'NameError: … (my_plugin.py, line 3)'."""
-  *_, last = traceback.extract_tb(error.__traceback__)
-  return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"

@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from sidrec.config import with_plugins
 from sidrec.core.settings import to_dict
 from sidrec.run.config_file import load_config
 
@@ -13,4 +14,4 @@ def get_config(folder: str) -> ConfigDict:
     FileNotFoundError: if there is no run.
     ValueError: if a file of it is damaged.
   """
-  return ConfigDict(to_dict(load_config(folder)))
+  return with_plugins(to_dict(load_config(folder)))

@@ -6,7 +6,8 @@
 
 The first makes the item vectors of a config once and gives them to every tokenizer.
 `--tokenizers=rqvae,lsh` chooses; what the config can set can be set here too:
-`--config.tokenizer.num_levels=3`. The second is `sidrec.bench.tokenize_speed`.
+`--config.tokenizer.num_levels=3`. Tokenizers of plugins (`--plugin=FILE`) are compared with the
+others. The second is `sidrec.bench.tokenize_speed`.
 """
 
 import dataclasses
@@ -22,11 +23,14 @@ from sidrec.bench.timing import hardware
 from sidrec.config import run_name
 from sidrec.core.atomic import PathLike, write_whole_text
 from sidrec.core.paths import as_path
+from sidrec.flags import named_plugins
+from sidrec.plugins import load_plugins
 from sidrec.run import item_vectors
 from sidrec.run.prepare import load_prepared
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stages import run_to
 from sidrec.run.tokenize_items import tokenize_items, write_tokenized
+from sidrec.tokenizers.registry import registered_tokenizers
 from sidrec.tokenizers.report.comparison import compare_markdown, compare_table
 
 # A balance follows the colon, see `config.tokenizer.kmeans.balance`.
@@ -47,6 +51,7 @@ def define_flags(values: flags.FlagValues) -> None:
   """Adds this command's flags to `values`, so that importing the module defines none."""
   config_flags.DEFINE_config_file("config", help_string="Compare on this data.", flag_values=values)
   flags.DEFINE_list("tokenizers", list(DEFAULT), "Which to compare.", flag_values=values)
+  flags.DEFINE_multi_string("plugin", None, "File that registers tokenizers.", flag_values=values)
   flags.DEFINE_string("workdir", None, "Default: runs/tokenize-<config name>.", flag_values=values)
   flags.DEFINE_string("json", None, "Measure speed, write it to this file.", flag_values=values)
   define = flags.DEFINE_integer
@@ -95,7 +100,9 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     if values.config is not None:
       name = run_name(config_flags.get_config_filename(values["config"]))
       workdir = as_path(values.workdir or f"runs/tokenize-{name}")
-      reports = compare(values.config, values.tokenizers, workdir)
+      chosen = values["tokenizers"].present
+      names = values.tokenizers if chosen else [*DEFAULT, *registered_tokenizers()]
+      reports = compare(values.config, names, workdir)
       write_whole_text(workdir / "comparison.json", json.dumps(reports, indent=2) + "\n")
       write_whole_text(workdir / "comparison.md", compare_markdown(reports) + "\n")
       print(compare_table(reports))
@@ -109,6 +116,15 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     sys.exit(f"sidrec: {error}")
 
 
+def parse(arguments: list[str]) -> list[str]:
+  """Loads plugins, before a config that names what they register, and parses the flags."""
+  try:
+    load_plugins(named_plugins(arguments))
+  except (ValueError, OSError) as error:
+    sys.exit(f"sidrec: {error}")
+  return app.parse_flags_with_usage(arguments)
+
+
 if __name__ == "__main__":
   define_flags(flags.FLAGS)
-  app.run(main)
+  app.run(main, flags_parser=parse)

@@ -14,6 +14,7 @@ from sidrec.catalogue.semantic_ids import BASE_CONVERSIONS, SemanticIDManager
 from sidrec.core.printable import printable
 from sidrec.data.dataset import Items
 from sidrec.data.parts import take_items
+from sidrec.features.own_blocks import chosen_blocks
 from sidrec.features.settings import FeaturesConfig
 from sidrec.features.vector_file import file_vectors
 from sidrec.run.fitted_catalogue import load_fitted_catalogue
@@ -125,6 +126,8 @@ def described_by(features: FeaturesConfig, items: Items) -> tuple[str, ...]:
     fields += items.numeric
   if "text" in weights and not features.text.path:
     fields += [name for _, name, _, _ in string.Formatter().parse(features.text.template) if name]
+  if chosen_blocks(features.plugins, "items"):  # it may read all of these
+    fields += ["title", "categories", "text", *items.numeric]
   return tuple(field for field in dict.fromkeys(fields) if field != "id" and _known(items, field))
 
 

@@ -16,6 +16,7 @@ from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.parts import join_items
 from sidrec.data.seen import SeenItems
 from sidrec.features.unit_rows import unit_rows
+from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.parallel import mesh as mesh_lib
@@ -109,6 +110,7 @@ def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   """Gives new items IDs and parameters, and makes the searches; see `with_new_items`."""
   dataset = load_prepared(chain)
   _, model, params, trained = load.trained_of(config, chain)
+  check_grows(model)
   inputs_MxF = load.new_item_vectors_of(config, chain, new_items)
   ids = load.semantic_ids_of(config, chain)
   new_rows = np.arange(ids.num_items, ids.num_items + new_items.num_items)

@@ -27,5 +27,17 @@ def _code(function: Any) -> bytes:
       return inspect.getsource(readable).encode()
     except (TypeError, OSError):
       continue
+  if isinstance(function, type):  # of a notebook: by what it defines
+    return b"".join(_member(name, vars(function)[name]) for name in sorted(vars(function)))
   code = getattr(function, "__code__", None)
   return repr((code.co_code, code.co_consts) if code else type(function)).encode()
+
+
+def _member(name: str, value: Any) -> bytes:
+  """A method by its code, another attribute by its value; nothing of what Python adds itself."""
+  if name.startswith("__") and name != "__call__":
+    return b""
+  value = inspect.unwrap(value) if callable(value) else value
+  if inspect.isfunction(value):
+    return name.encode() + _code(value)
+  return f"{name}={value!r}".encode() if isinstance(value, bool | int | float | str) else b""

@@ -15,6 +15,7 @@ from sidrec.data.dataset import HeldOut, Histories
 from sidrec.data.seen import SeenItems, seen_items
 from sidrec.evaluation.evaluate import Evaluation, measure
 from sidrec.evaluation.metrics import COVERAGE_AT
+from sidrec.evaluation.own_metrics import OwnMetrics
 from sidrec.evaluation.protocol import WAYS
 from sidrec.features.cooccurrence import following_counts
 
@@ -225,6 +226,7 @@ def evaluate_baseline(
   num_results: int = 20,
   block_size: int = 512,
   ways: Sequence[str] = WAYS,
+  own: OwnMetrics | None = None,
 ) -> Evaluation:
   """Ranks the whole catalogue for every user, with and without the items of the history.
 
@@ -235,6 +237,7 @@ def evaluate_baseline(
     num_results: length of the lists; see `per_user_metrics`.
     block_size: users scored at once; memory grows with block_size × N.
     ways: some of WAYS: 'unmasked' alone for a baseline that only repeats.
+    own: the metrics of plugins.
 
   Returns:
     The means, coverage@10 among them, and the metrics of each user. With seen items masked, a
@@ -244,7 +247,7 @@ def evaluate_baseline(
     ValueError: if there are no users.
   """
   num_users, seen = held_out.histories.num_users, seen_items(held_out.histories)
-  k = min(COVERAGE_AT, num_items)
+  k = min(max(COVERAGE_AT, num_results if own else 0), num_items)
   rank_U = {way: np.zeros(num_users, int) for way in ways}
   item_UxK = {way: np.zeros((num_users, k), int) for way in ways}
   valid_UxK = {way: np.zeros((num_users, k), bool) for way in ways}
@@ -257,7 +260,7 @@ def evaluate_baseline(
       item_UxK[way][users_B], valid_UxK[way][users_B] = top_items(scores_BxN, k)
   return Evaluation.of(
     {
-      way: measure(rank_U[way], item_UxK[way], valid_UxK[way], num_items, num_results)
+      way: measure(rank_U[way], item_UxK[way], valid_UxK[way], num_items, num_results, None, own)
       for way in ways
     }
   )

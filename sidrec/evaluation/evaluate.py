@@ -16,6 +16,7 @@ from sidrec.evaluation.metrics import (
   rank_in_list,
   summarise,
 )
+from sidrec.evaluation.own_metrics import OwnMetrics, metrics_in
 from sidrec.evaluation.protocol import METRICS
 from sidrec.search.batched import RecommendUsers
 from sidrec.search.results import Recommendations
@@ -33,7 +34,7 @@ class Evaluation(NamedTuple):
   """The results of one system on one split, with seen items 'masked' and 'unmasked'."""
 
   means: dict[str, dict[str, float]]  # way → metric → mean over users, or coverage
-  per_user: dict[str, dict[str, np.ndarray]]  # way → metric of METRICS → float32 [U]
+  per_user: dict[str, dict[str, np.ndarray]]  # way → metric of METRICS or a plugin → float32 [U]
   lists: dict[str, Lists]  # way → each user's list and the target's rank
 
   @classmethod
@@ -41,7 +42,9 @@ class Evaluation(NamedTuple):
     """From all metrics of both ways. Lists shorter than ten have no metrics to keep per user."""
     kept = {
       way: {
-        name: found.metrics[name].astype(np.float32) for name in METRICS if name in found.metrics
+        name: found.metrics[name].astype(np.float32)
+        for name in (*METRICS, *metrics_in(found.metrics))
+        if name in found.metrics
       }
       for way, found in measured.items()
     }
@@ -84,17 +87,19 @@ def evaluate(
   num_results: int,
   *,
   calibrated: bool = False,
+  own: OwnMetrics | None = None,
 ) -> Evaluation:
   """Evaluates a recommender on every user, with seen items masked and unmasked.
 
-  Arguments and errors are those of `evaluate_users`. If scores are log probabilities, as
-  `calibrated` says, the means hold ece@1, the calibration error of each list's first result.
+  Arguments and errors are those of `evaluate_users`, and those of `own`, the metrics of plugins. If
+  scores are log probabilities, as `calibrated` says, the means hold ece@1, the calibration error of
+  each list's first result.
   """
   users_U = np.arange(held_out.histories.num_users)
   measured = {}
   for way, seen in {"masked": seen_items(held_out.histories), "unmasked": None}.items():
     lists = recommend_users(params, held_out.histories, users_U, seen)
-    measured[way] = measure_lists(lists, held_out.target_U, num_items, num_results)
+    measured[way] = measure_lists(lists, held_out.target_U, num_items, num_results, own)
     if calibrated:
       measured[way].means.update(_first_calibration(lists, held_out.target_U))
   return Evaluation.of(measured)
@@ -111,7 +116,11 @@ def _first_calibration(lists: Recommendations, target_U: np.ndarray) -> dict[str
 
 
 def measure_lists(
-  lists: Recommendations, target_R: np.ndarray, num_items: int, num_results: int
+  lists: Recommendations,
+  target_R: np.ndarray,
+  num_items: int,
+  num_results: int,
+  own: OwnMetrics | None = None,
 ) -> Measured:
   """Metrics of the first results of each list, and what is kept of the lists."""
   item_RxK, score_RxK, valid_RxK = map(np.asarray, lists)
@@ -119,7 +128,7 @@ def measure_lists(
   kept = lists_of(rank_R, item_RxK, valid_RxK, score_RxK)
   item_RxK, valid_RxK = item_RxK[:, :num_results], valid_RxK[:, :num_results]
   rank_R = rank_in_list(item_RxK, valid_RxK, target_R)
-  return measure(rank_R, item_RxK, valid_RxK, num_items, num_results, kept)
+  return measure(rank_R, item_RxK, valid_RxK, num_items, num_results, kept, own)
 
 
 def measure(
@@ -129,12 +138,15 @@ def measure(
   num_items: int,
   num_results: int,
   lists: Lists | None = None,
+  own: OwnMetrics | None = None,
 ) -> Measured:
   """Metrics from each target's rank (int [R], -1 for a miss) and the lists that were shown.
 
-  `lists` is what a report shows of them, if it is more.
+  `lists` is what a report shows of them, if it is more; `own` are the metrics of plugins.
   """
   metrics = per_user_metrics(rank_R, num_results)
+  if own is not None:
+    metrics |= own.of(rank_R, item_RxK, valid_RxK, num_results)
   covered = coverage(item_RxK, valid_RxK, num_items)
   means = {**summarise(metrics), f"coverage@{COVERAGE_AT}": covered}
   return Measured(means, metrics, lists or lists_of(rank_R, item_RxK, valid_RxK))

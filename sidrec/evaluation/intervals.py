@@ -3,7 +3,7 @@
 Metrics of users are named by their paths, as in `per_user.npz`: 'system/split/way/metric' → [U].
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -15,13 +15,29 @@ from sidrec.evaluation.bootstrap import (
   bootstrap_difference,
   bootstrap_mean,
 )
+from sidrec.evaluation.own_metrics import metrics_in
 from sidrec.evaluation.protocol import METRICS, SPLITS, WAYS
 
 REFERENCE = "sidrec"  # the system that the others are compared with
-COLUMNS = tuple((way, metric) for way in WAYS for metric in METRICS)
-TITLES = tuple(f"{way}: {METRICS[metric]}" for way, metric in COLUMNS)
 
 PerUserPaths = Mapping[str, np.ndarray]
+Column = tuple[str, str]  # way and metric
+
+
+def columns_of(paths: Iterable[str]) -> tuple[Column, ...]:
+  """The columns of a table of these values: of sidrec's metrics, and of plugins' that are there."""
+  metrics = (*METRICS, *metrics_in(path.rpartition("/")[2] for path in paths))
+  return tuple((way, metric) for way in WAYS for metric in metrics)
+
+
+def titles_of(columns: Iterable[Column]) -> tuple[str, ...]:
+  """'masked: Recall@10', …: the heads of these columns."""
+  return tuple(f"{way}: {title_of(metric)}" for way, metric in columns)
+
+
+def title_of(metric: str) -> str:
+  """What readers call a metric; a plugin's has its name."""
+  return METRICS.get(metric, metric)
 
 
 def interval_text(found: Interval) -> str:
@@ -44,44 +60,45 @@ def lead(ours_U: np.ndarray, others_U: np.ndarray, *, resamples: int = RESAMPLES
   return found._replace(mean=-found.mean, low=-found.high, high=-found.low)
 
 
-def column_paths(system: str, split: str) -> list[str]:
-  """The paths of a system's metrics, one for each of COLUMNS."""
-  return [f"{system}/{split}/{way}/{metric}" for way, metric in COLUMNS]
+def column_paths(system: str, split: str, columns: Iterable[Column]) -> list[str]:
+  """The paths of a system's metrics, one for each column."""
+  return [f"{system}/{split}/{way}/{metric}" for way, metric in columns]
 
 
 def mean_rows(per_user: PerUserPaths, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
   """A header and the reference's means with their intervals; empty if its users are unknown."""
-  row = [REFERENCE]
-  for path in column_paths(REFERENCE, split):
+  columns, row = columns_of(per_user), [REFERENCE]
+  for path in column_paths(REFERENCE, split, columns):
     found = bootstrap_mean(per_user[path], resamples) if path in per_user else None
     row.append(f"{found.mean:.4f} {interval_text(found)}" if found else "-")
-  return _with_header("mean", [row])
+  return _with_header("mean", columns, [row])
 
 
 def difference_rows(
   per_user: PerUserPaths, split: str, resamples: int = RESAMPLES
 ) -> list[list[str]]:
   """A header and each other system minus the reference, paired by user; empty without pairs."""
-  rows, references = [], column_paths(REFERENCE, split)
+  columns = columns_of(per_user)
+  rows, references = [], column_paths(REFERENCE, split, columns)
   for system in dict.fromkeys(path.split("/")[0] for path in per_user):
     if system == REFERENCE:
       continue
     row = [f"{system} − {REFERENCE}"]
-    for path, reference in zip(column_paths(system, split), references, strict=True):
+    for path, reference in zip(column_paths(system, split, columns), references, strict=True):
       if path in per_user and reference in per_user:
         found = bootstrap_difference(per_user[path], per_user[reference], resamples)
         row.append(difference_text(found))
       else:
         row.append("-")
     rows.append(row)
-  return _with_header("difference", rows)
+  return _with_header("difference", columns, rows)
 
 
-def _with_header(name: str, rows: list[list[str]]) -> list[list[str]]:
+def _with_header(name: str, columns: Iterable[Column], rows: list[list[str]]) -> list[list[str]]:
   """The rows below a header; nothing if no row holds a number."""
   if all(cell == "-" for row in rows for cell in row[1:]):
     return []
-  return [[name, *TITLES], *rows]
+  return [[name, *titles_of(columns)], *rows]
 
 
 def intervals_report(per_user: PerUserPaths, resamples: int = RESAMPLES) -> str:

@@ -4,6 +4,7 @@ A rank counts from 0; -1 means that the target is not in the list. Every user co
 callers remove the padding rows of a batch first.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,6 +13,13 @@ RECALL_AT = (1, 5, 10, 20)
 NDCG_AT = (5, 10, 20)
 COVERAGE_AT = 10
 CALIBRATION_BINS = 15
+
+_BUILT_IN = re.compile(r"(recall|ndcg|coverage|ece)(@.*)?|mrr", re.IGNORECASE)
+
+
+def is_builtin(name: str) -> bool:
+  """Whether a metric of this name is sidrec's own."""
+  return _BUILT_IN.fullmatch(name) is not None
 
 
 def rank_in_list(item_UxK: np.ndarray, valid_UxK: np.ndarray, target_U: np.ndarray) -> np.ndarray:

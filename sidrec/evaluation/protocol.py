@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,9 @@ class Protocol(NamedTuple):
     "probabilities"
   )
   request_time: str = ""  # whether models know when a target was met; empty if none reads times
+  # Of plugins: name → its 'meaning' in words and the version of its 'code'.
+  own_metrics: Mapping[str, Mapping[str, str]] = {}
+  own_baselines: Mapping[str, Mapping[str, str]] = {}
 
 
 # What SASRec adds, which is neither a search nor one of the counting baselines.
@@ -112,7 +115,9 @@ def protocol_of(
     for split in SPLITS
   }
   defaults = Protocol._field_defaults
-  facts = {field: f"{defaults[field]}; {text}" for field, text in SASREC.items() if sasrec}
+  facts: dict[str, Any] = {
+    field: f"{defaults[field]}; {text}" for field, text in SASREC.items() if sasrec
+  }
   if tie_seed >= 0:
     facts["time_ties"] = f"interactions at the same time stand in random order (seed {tie_seed})"
   if item_weight:
@@ -151,7 +156,13 @@ def facts_of(protocol: Protocol) -> dict[str, str]:
     "calibration": p.calibration,
     **({"times": p.request_time} if p.request_time else {}),
     "cold targets": f"{cold}; {p.cold}",
+    **{f"metric {name}": _in_words(own) for name, own in p.own_metrics.items()},
+    **{f"baseline {name}": _in_words(own) for name, own in p.own_baselines.items()},
   }
+
+
+def _in_words(own: Mapping[str, str]) -> str:
+  return f"of a plugin: {own['meaning']}; code {own['code']}"
 
 
 def describe(protocol: Protocol) -> str:

@@ -22,6 +22,7 @@ from sidrec.evaluation.bootstrap import RESAMPLES
 from sidrec.evaluation.details import Details, details_arrays, is_detail
 from sidrec.evaluation.intervals import intervals_report
 from sidrec.evaluation.metrics import COVERAGE_AT, NDCG_AT, RECALL_AT
+from sidrec.evaluation.own_metrics import metrics_in
 from sidrec.evaluation.protocol import Protocol, describe
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
@@ -33,11 +34,13 @@ COLUMNS += ["mrr", f"coverage@{COVERAGE_AT}"]
 
 def results_table(results: Results) -> str:
   """Aligned plain text: a row for each system, split and way; '-' for what was not measured."""
-  rows = [["system", "split", "seen items", *COLUMNS]]
+  measured = (path.rpartition("/")[2] for path in flatten(results, separator="/"))
+  columns = [*COLUMNS, *metrics_in(measured)]
+  rows = [["system", "split", "seen items", *columns]]
   for system, splits in results.items():
     for split, ways in splits.items():
       for way, metrics in ways.items():
-        values = (f"{metrics[name]:.4f}" if name in metrics else "-" for name in COLUMNS)
+        values = (f"{metrics[name]:.4f}" if name in metrics else "-" for name in columns)
         rows.append([system, split, way, *values])
   return aligned_table(rows, names=3)
 
@@ -58,8 +61,9 @@ def write_evaluation(path: str | os.PathLike, protocol: Protocol, results: Resul
     FileNotFoundError: if the local directory does not exist.
   """
   path, facts = as_path(path), protocol._asdict()
-  if not protocol.request_time:
-    del facts["request_time"]
+  for name in ("request_time", "own_metrics", "own_baselines"):
+    if not facts[name]:
+      del facts[name]
   try:
     text = checked_text({"protocol": facts, "results": results})
   except ValueError as error:

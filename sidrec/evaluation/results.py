@@ -25,10 +25,11 @@ from sidrec.evaluation import report
 from sidrec.evaluation.bootstrap import RESAMPLES, bootstrap_mean
 from sidrec.evaluation.intervals import (
   REFERENCE,
-  TITLES,
   column_paths,
+  columns_of,
   difference_rows,
   interval_text,
+  titles_of,
 )
 from sidrec.evaluation.protocol import SPLITS
 from sidrec.evaluation.published import PROTOCOLS, PUBLISHED
@@ -143,10 +144,11 @@ def _user_means(runs: Sequence[FinishedRun]) -> dict[str, np.ndarray]:
 
 def results_rows(group: Group, split: str, resamples: int = RESAMPLES) -> list[list[str]]:
   """The group's table: measured systems, then published ones in a column of their own."""
-  header, rows = ["system", "seeds", *TITLES], []
+  columns = columns_of(group.results)
+  header, rows = ["system", "seeds", *titles_of(columns)], []
   systems = dict.fromkeys(path.split("/")[0] for path in group.results if f"/{split}/" in path)
   for system in sorted(systems, key=lambda system: system != REFERENCE):  # the reference first
-    paths = column_paths(system, split)
+    paths = column_paths(system, split, columns)
     counts = sorted({group.results[path].num_seeds for path in paths if path in group.results})
     cells = [_cell(group, path, resamples) for path in paths]
     rows.append([system, "/".join(map(str, counts)) or "-", *cells])

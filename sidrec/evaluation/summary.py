@@ -6,7 +6,7 @@ import numpy as np
 
 from sidrec.core.tables import aligned_table
 from sidrec.evaluation.bootstrap import RESAMPLES
-from sidrec.evaluation.intervals import COLUMNS, REFERENCE, TITLES, lead
+from sidrec.evaluation.intervals import REFERENCE, columns_of, lead, titles_of
 from sidrec.evaluation.protocol import METRICS
 from sidrec.evaluation.report import Results
 
@@ -23,10 +23,11 @@ def summary_text(
     per_user: 'system/split/way/metric' → [U].
     resamples: of the bootstrap.
   """
-  rows = [["test", *TITLES]]
+  columns = columns_of(per_user)
+  rows = [["test", *titles_of(columns)]]
   for system, splits in results.items():
     ways = splits.get(_SPLIT, {})
-    found = (ways.get(way, {}).get(metric) for way, metric in COLUMNS)
+    found = (ways.get(way, {}).get(metric) for way, metric in columns)
     rows.append([system, *("-" if x is None else f"{x:.4f}" for x in found)])
   return "\n\n".join(filter(None, [aligned_table(rows, 1), headline(results, per_user, resamples)]))
 

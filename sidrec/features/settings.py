@@ -1,6 +1,7 @@
 """The blocks of an item's vector; each counts by its weight, and a weight of 0 leaves it out."""
 
 import dataclasses
+from typing import Any
 
 from sidrec.data.events import ITEMS_ALONE, InputsConfig
 
@@ -120,6 +121,8 @@ class FeaturesConfig:
   text: TextConfig = TextConfig()
   image: VectorFileConfig = VectorFileConfig()
   audio: VectorFileConfig = VectorFileConfig()
+  # Of blocks that plugins register: name → its weight and its own settings.
+  plugins: dict[str, Any] = dataclasses.field(default_factory=dict)
   whiten: int = 0  # dimensions that PCA keeps and whitens; 0 leaves vectors as they are
 
   def weights(self) -> dict[str, float]:
@@ -128,11 +131,14 @@ class FeaturesConfig:
     Raises:
       ValueError: if there is none, or a weight is negative.
     """
-    names = [field.name for field in dataclasses.fields(self) if field.name != "whiten"]
+    others = ("plugins", "whiten")
+    names = [field.name for field in dataclasses.fields(self) if field.name not in others]
     weights = {name: float(getattr(self, name).weight) for name in names}
+    weights |= {name: float(own.get("weight", 0.0)) for name, own in self.plugins.items()}
     for name, weight in weights.items():
       if not weight >= 0:
-        raise ValueError(f"features.{name}.weight must be 0 or more, not {weight}")
+        plugin = "plugins." * (name not in names)
+        raise ValueError(f"features.{plugin}{name}.weight must be 0 or more, not {weight}")
     used = {name: weight for name, weight in weights.items() if weight > 0}
     if not used:
       raise ValueError(f"all feature weights are 0; give one of {', '.join(names)} a weight")

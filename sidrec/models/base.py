@@ -12,7 +12,7 @@ still finds items only.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -26,6 +26,7 @@ from sidrec.models.decoder import DecoderBlock
 from sidrec.models.dropout import Dropout
 from sidrec.models.encoder import EncoderBlock
 from sidrec.models.inputs import EventInputs, added
+from sidrec.models.interface import NextItemModel
 from sidrec.models.layers import AbsorbedKeyValues, KeyValues, Norm
 from sidrec.models.positions import RelativeBias, positions
 from sidrec.models.repeats import Had, HistoryScores, without_had
@@ -45,11 +46,12 @@ class EncoderOutput(NamedTuple):
   again: HistoryScores | None = None  # where items of the history have a share of their own
 
 
-class SemanticIDModel(nn.Module):
+class SemanticIDModel(NextItemModel):
   """Base of `Dense` and `Tiger`: `log_likelihood` trains, `encode` and `step` serve the search."""
 
   config: RecommenderConfig
   sizes: CatalogueSizes
+  settings: Any = None
   causal: ClassVar[bool]  # whether history position q predicts target q and sees nothing behind it
 
   def setup(self):  # noqa: D102

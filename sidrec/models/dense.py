@@ -41,6 +41,8 @@ class Dense(SemanticIDModel):
   """Target q of `log_likelihood` follows position q of the history: Q = S."""
 
   causal = True
+  reads_events = True
+  grows = True
 
   def setup(self):  # noqa: D102
     super().setup()

@@ -1,19 +1,26 @@
 """The settings of the recommender, and what the catalogue adds to them."""
 
 import dataclasses
+from typing import Any
 
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.plugged import Register
 from sidrec.data.events import ITEMS_ALONE, InputsConfig
 
 SETTINGS = ("dense", "tiger")
 POSITIONS = ("absolute", "relative")
+
+# Models that plugins register, see `own_models.register_model`.
+MODELS = Register(
+  "model", "model.plugins", None, ("config", "sizes"), lambda name: name in SETTINGS
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class RecommenderConfig:
   """What a user may set; hashable, so static under jit."""
 
-  setting: str = "dense"  # or 'tiger'
+  setting: str = "dense"  # or 'tiger', or a plugin's
   history_length: int = 100
   width: int = 64
   heads: int = 2
@@ -35,6 +42,8 @@ class RecommenderConfig:
   repeats: bool = False  # a learnt share of p is for items of the history; dense setting only
   remat: bool = False  # blocks are computed again in the backward pass, to save memory
   inputs: InputsConfig = ITEMS_ALONE  # what is read beside items
+  # Of registered models: name → its own settings.
+  plugins: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
   @property
   def input_length(self) -> int:
@@ -42,8 +51,12 @@ class RecommenderConfig:
     return self.history_length + bool(self.user_tokens)
 
   def __post_init__(self):
-    if self.setting not in SETTINGS:
-      raise ValueError(f"model.setting must be one of {SETTINGS}, not {self.setting!r}")
+    known = (*SETTINGS, *MODELS.known)
+    if self.setting not in known:
+      raise ValueError(
+        f"model.setting must be one of {known}, not {self.setting!r}; if it is a plugin's, load it "
+        "with --plugin=FILE"
+      )
     if self.item_head and not (self.setting == "dense" and self.item_embedding):
       raise ValueError("model.item_head needs model.setting 'dense' and model.item_embedding")
     if self.positions not in POSITIONS:

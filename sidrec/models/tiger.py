@@ -19,6 +19,8 @@ class Tiger(SemanticIDModel):
   """`log_likelihood` takes one target for each history: Q = 1."""
 
   causal = False
+  reads_events = True
+  grows = True
 
   def setup(self):  # noqa: D102
     super().setup()

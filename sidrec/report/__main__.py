@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from sidrec.plugins import load_plugins
 from sidrec.report.compare import compare
 from sidrec.report.write import write_report
 
@@ -23,6 +24,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     "runs", nargs="+", metavar="RUN", help="a run's folder; or compare, and several"
   )
   parser.add_argument("--output", help="the HTML file; default report.html in the run's folder")
+  parser.add_argument(
+    "--plugin", action="append", default=[], help="file that registers what the runs were made with"
+  )
   args = parser.parse_args(argv)
   args.comparing = args.runs[0] == "compare"
   if args.comparing:
@@ -39,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = arguments(argv)
   warnings.formatwarning = lambda message, *_, **__: f"sidrec: {message}\n"
   try:
+    load_plugins(args.plugin)
     if args.comparing:
       path = compare(args.runs, args.output)
     else:

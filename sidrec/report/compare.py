@@ -12,8 +12,7 @@ from sidrec.core.paths import as_path
 from sidrec.core.settings import flatten, to_dict
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.details import SPLIT
-from sidrec.evaluation.intervals import REFERENCE, lead
-from sidrec.evaluation.protocol import METRICS, WAYS
+from sidrec.evaluation.intervals import REFERENCE, columns_of, lead, title_of
 from sidrec.parallel.hosts import from_primary
 from sidrec.report.charts.forest import Point, Row, forest
 from sidrec.report.charts.svg import COLOURS
@@ -105,8 +104,8 @@ def _results(runs: Sequence[FinishedRun]) -> Html:
   systems = [(run.name, run, REFERENCE) for run in runs]
   if other:
     systems.append((f"{other} (in {first.name})", first, other))
-  columns = [(metric, way) for way in WAYS for metric in METRICS]
-  titles = [f"{METRICS[metric]}, {way}" for metric, way in columns]
+  columns, missing = _columns(runs)
+  titles = [f"{title_of(metric)}, {way}" for metric, way in columns]
   means: Rows = [["run", *titles]]
   for name, run, system in systems:
     found = [bootstrap_mean(run.values(system, metric, way)) for metric, way in columns]
@@ -138,7 +137,20 @@ def _results(runs: Sequence[FinishedRun]) -> Html:
     ),
     table("Means over all test users, with 95% intervals over users", means),
     table(f"Differences to {first.name}, paired bootstrap on the same users", gaps),
+    *map(paragraph, missing),
   )
+
+
+def _columns(runs: Sequence[FinishedRun]) -> tuple[list[tuple[str, str]], list[str]]:
+  """(metric, way) of what all runs measured, and a sentence for each metric that some did not."""
+  of_run = {run.name: dict.fromkeys(columns_of(run.per_user)) for run in runs}
+  every = dict.fromkeys(column for columns in of_run.values() for column in columns)
+  shared = [column for column in every if all(column in columns for columns in of_run.values())]
+  missing = []
+  for metric in dict.fromkeys(column[1] for column in every if column not in shared):
+    having = [name for name, columns in of_run.items() if any(m == metric for _, m in columns)]
+    missing.append(f"{metric} was measured in {', '.join(having)} only, so it is left out.")
+  return [(metric, way) for way, metric in shared], missing
 
 
 def _gap(gap: Any) -> Html:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sidrec.evaluation.bootstrap import RESAMPLES, Difference, bootstrap_mean
 from sidrec.evaluation.details import SPLIT
-from sidrec.evaluation.intervals import COLUMNS, REFERENCE, lead
+from sidrec.evaluation.intervals import REFERENCE, columns_of, lead, title_of
 from sidrec.evaluation.protocol import METRICS, facts_of
 from sidrec.report.charts.forest import Point, Row, forest
 from sidrec.report.finished import WAY, FinishedRun, strongest
@@ -113,7 +113,8 @@ def facts(named: dict[str, str]) -> Html:
 def results(run: FinishedRun) -> Html:
   """All systems with their intervals, and the recommender's lead over each other system."""
   charts = []
-  for metric, title in METRICS.items():
+  for metric in dict.fromkeys(metric for _, metric in columns_of(run.per_user)):
+    title = title_of(metric)
     rows = [
       Row(name, [Point(*_three(bootstrap_mean(run.values(name, metric))))], series=at)
       for at, name in enumerate(run.systems)
@@ -121,7 +122,8 @@ def results(run: FinishedRun) -> Html:
     ]
     label = f"{title} of each system on the test set, masked, with 95% intervals over users"
     charts.append(figure(forest(rows, title, label), label + "."))
-  return section("Results", pair(*charts), _means(run), *_leads(run))
+  pairs = [pair(*charts[at : at + 2]) for at in range(0, len(charts), 2)]
+  return section("Results", *pairs, _means(run), *_leads(run))
 
 
 def _three(found) -> tuple[float, float, float]:
@@ -129,10 +131,11 @@ def _three(found) -> tuple[float, float, float]:
 
 
 def _means(run: FinishedRun) -> Html:
-  header = ["system", *(f"{METRICS[metric]}, {way}" for way, metric in COLUMNS)]
+  columns = columns_of(run.per_user)
+  header = ["system", *(f"{title_of(metric)}, {way}" for way, metric in columns)]
   rows: list[Sequence[Part]] = [header]
   for system in run.systems:
-    rows.append([system, *(_mean(run, system, *column) for column in COLUMNS)])
+    rows.append([system, *(_mean(run, system, *column) for column in columns)])
   return table("Means over all test users, with 95% intervals over users", rows)
 
 
@@ -155,11 +158,12 @@ def _leads(run: FinishedRun) -> list[Html]:
   others = [system for system in run.systems if system != REFERENCE]
   if not others:
     return [paragraph("No other system was measured in this run, so there is nothing to compare.")]
-  header = ["sidrec minus", *(f"{METRICS[metric]}, {way}" for way, metric in COLUMNS)]
+  columns = columns_of(run.per_user)
+  header = ["sidrec minus", *(f"{title_of(metric)}, {way}" for way, metric in columns)]
   table_rows: list[Sequence[Part]] = [header]
   rows = []
   for other in others:
-    table_rows.append([other, *(_gap(run, other, *column) for column in COLUMNS)])
+    table_rows.append([other, *(_gap(run, other, *column) for column in columns)])
     if other in run.measured():
       point = Point(*_three(difference(run, other, "ndcg@10")))
       rows.append(Row(other, [point], series=run.systems.index(other)))

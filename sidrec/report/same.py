@@ -8,6 +8,7 @@ from sidrec.report.finished import FinishedRun
 
 # What a protocol says of the systems that were measured, and not of the task.
 OF_SYSTEMS = ("num_results", "num_beams", "exact", "scores", "score_ties", "cold", "request_time")
+OF_SYSTEMS += ("own_baselines", "own_metrics")
 
 
 def check_same(runs: Sequence[FinishedRun]) -> None:
@@ -36,6 +37,9 @@ def _difference(first: FinishedRun, run: FinishedRun) -> str:
   for field, value in before.items():
     if field not in OF_SYSTEMS and after[field] != value:
       return f"they were measured by different protocols: {field} is {value!r} and {after[field]!r}"
+  for name, own in first.protocol.own_metrics.items():
+    if run.protocol.own_metrics.get(name, own) != own:
+      return f"their metrics {name!r} are not the same: the plugin's code or settings differ"
   kinds = {x.config.model.inputs.asked for x in (first, run)} - {""}
   if len(kinds) > 1:
     return "one was asked at the target's time and the other was not (model.inputs.request_time)"

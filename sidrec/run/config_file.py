@@ -39,7 +39,8 @@ def config_text(config: RunConfig, workdir: epath.Path) -> str:
 def load_config(workdir: epath.PathLike) -> RunConfig:
   """The settings that a run was built with: those of its newest trained recommender.
 
-  The settings of the search are those that this recommender was evaluated with, if it was.
+  The settings of search and evaluation are those that this recommender was evaluated with, if it
+  was.
 
   Raises:
     FileNotFoundError: if no stage is done.
@@ -53,7 +54,8 @@ def load_config(workdir: epath.PathLike) -> RunConfig:
       identity = finished[-1].record.identity
       for evaluated in reversed(generations(workdir, "evaluate")):
         if evaluated.is_finished and evaluated.record.inputs.built_on.get(stage) == identity:
-          return dataclasses.replace(config, search=_read(evaluated, workdir).search)
+          asked = _read(evaluated, workdir)
+          return dataclasses.replace(config, search=asked.search, evaluation=asked.evaluation)
       return config
   raise FileNotFoundError(f"there is no run in {workdir}: no stage is done there")
 

@@ -5,6 +5,8 @@ from typing import Any
 from etils import epath
 
 from sidrec.core.atomic import write_whole_text
+from sidrec.core.content import stamps
+from sidrec.core.plugged import Chosen
 from sidrec.core.settings import to_dict
 from sidrec.data.dataset import Dataset, held_out_view, training_view
 from sidrec.data.seen import has_repeats
@@ -20,6 +22,8 @@ from sidrec.evaluation.baselines import (
 )
 from sidrec.evaluation.details import SPLIT, Details, users_of
 from sidrec.evaluation.evaluate import Evaluation, evaluate
+from sidrec.evaluation.own_baselines import BASELINES, make_baseline
+from sidrec.evaluation.own_metrics import METRICS, described, own_metrics
 from sidrec.evaluation.protocol import (
   SPLITS,
   WAYS,
@@ -88,7 +92,22 @@ def protocol_for(config: RunConfig, dataset: Dataset) -> Protocol:
   asked = {"sidrec": config.model.inputs.asked}
   if sasrec:
     asked["sasrec"] = config.sasrec.model.inputs.asked
-  return protocol._replace(request_time=request_times(asked))
+  baselines, metrics = chosen_baselines(config), chosen_metrics(config)
+  return protocol._replace(
+    request_time=request_times(asked),
+    own_metrics=described(metrics, METRICS.code_of(metrics)),
+    own_baselines=described(baselines, BASELINES.code_of(baselines)),
+  )
+
+
+def chosen_baselines(config: RunConfig) -> list[Chosen]:
+  """The registered baselines that the settings enable."""
+  return BASELINES.chosen(config.evaluation.baselines)
+
+
+def chosen_metrics(config: RunConfig) -> list[Chosen]:
+  """The registered metrics that the settings enable."""
+  return METRICS.chosen(config.evaluation.metrics)
 
 
 def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluations]:
@@ -102,12 +121,19 @@ def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluati
   num_items, num_results = dataset.items.num_items, config.search.results
   weights = item_weight(config.model, config.search), config.search.level_weights
   calibrated = {"sidrec": are_probabilities(*weights), "sasrec": True}
+  metrics = chosen_metrics(config)
   found: Evaluations = {}
   for name, (recommend_users, params) in trained.items():
     for split, task in tasks.items():
       print(f"evaluate: {name} on {split}, {task.histories.num_users:,} users", flush=True)
       found.setdefault(name, {})[split] = evaluate(
-        recommend_users, params, task, num_items, num_results, calibrated=calibrated[name]
+        recommend_users,
+        params,
+        task,
+        num_items,
+        num_results,
+        calibrated=calibrated[name],
+        own=own_metrics(metrics, dataset, task),
       )
   return dataset, found
 
@@ -127,13 +153,20 @@ def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
       "own-frequency": own_frequency(num_items),
       "own-recency": own_recency(num_items),
     }
+  for chosen in chosen_baselines(config):
+    baselines[chosen.name] = make_baseline(chosen, training, dataset.items)
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   print(f"evaluate: {', '.join({**baselines, **own})}", flush=True)
-  results = config.search.results
+  results, metrics = config.search.results, chosen_metrics(config)
   return {
     name: {
       split: evaluate_baseline(
-        score, task, num_items, results, ways=("unmasked",) if name in own else WAYS
+        score,
+        task,
+        num_items,
+        results,
+        ways=("unmasked",) if name in own else WAYS,
+        own=own_metrics(metrics, dataset, task),
       )
       for split, task in tasks.items()
     }
@@ -143,7 +176,20 @@ def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
   sasrec = {"sasrec": {"enabled": True}} if config.sasrec.enabled else {}
-  return {"search": to_dict(config.search), **sasrec}
+  plugged: dict[str, Any] = {}
+  for register, chosen in (
+    (BASELINES, chosen_baselines(config)),
+    (METRICS, chosen_metrics(config)),
+  ):
+    if chosen:
+      plugged[register.section] = {one.name: one.values for one in chosen}
+      plugged[f"code of {register.section}"] = register.code_of(chosen)
+  return {"search": to_dict(config.search), **sasrec, **plugged}
+
+
+def _files(config: RunConfig) -> dict[str, Any]:
+  chosen = [*chosen_baselines(config), *chosen_metrics(config)]
+  return {"files": stamps(file for one in chosen for file in one.files())}
 
 
 def shown(done: Generation) -> str:
@@ -156,6 +202,7 @@ EVALUATE = Stage(
   "evaluate",
   after=lambda config: (TRAIN, SASREC) if config.sasrec.enabled else (TRAIN,),
   settings=_settings,
+  files=_files,
   outputs=lambda config: ("per_user.npz", "evaluation.json", "evaluation.txt"),
   build=write_evaluations,
   shows=shown,

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from sidrec.features.combine import Params, apply_combine, fit_combine
 from sidrec.features.content import content_vectors
 from sidrec.features.cooccurrence import cooccurrence_vectors
 from sidrec.features.item2vec import item2vec_vectors
+from sidrec.features.own_blocks import BLOCKS, chosen_blocks, described, learnt
 from sidrec.features.settings import FeaturesConfig
 from sidrec.features.statistics import item_statistics
 from sidrec.features.text import text_vectors
@@ -59,6 +60,8 @@ def item_vectors(
   for name, make in BEHAVIOUR_BLOCKS.items():
     if name in weights:
       blocks[name] = make(features, dataset, seed, workdir)
+  for chosen in chosen_blocks(features.plugins, "histories"):
+    blocks[chosen.name] = learnt(chosen, training_view(dataset.histories), dataset.items)
   params = fit_combine(blocks, weights, features.whiten)
   return ItemVectors(apply_combine(params, blocks), params, notes)
 
@@ -185,6 +188,8 @@ def described_blocks(
     if name in weights
   }
   blocks = {name: vectors for name, (vectors, _) in made.items()}
+  for chosen in chosen_blocks(features.plugins, "items"):
+    blocks[chosen.name] = described(chosen, catalogue, items)
   return blocks, tuple(f"{name}: {note}" for name, (_, note) in made.items() if note)
 
 
@@ -223,14 +228,26 @@ def checkpoint_folders(features: FeaturesConfig) -> list[str]:
 
 
 def block_code() -> list[str]:
-  """What changes with the code of blocks that are not sidrec's own."""
+  """What changes with the code of sidrec's blocks where somebody replaced them."""
   return code_hashes(*BEHAVIOUR_BLOCKS.values(), *DESCRIBED_BLOCKS.values())
 
 
+def registered_blocks(features: FeaturesConfig) -> dict[str, Any]:
+  """The settings and the code of the registered blocks that have a weight; {} without any."""
+  chosen = BLOCKS.chosen(features.plugins)
+  if not chosen:
+    return {}
+  return {
+    BLOCKS.section: {one.name: one.values for one in chosen},
+    f"code of {BLOCKS.section}": BLOCKS.code_of(chosen),
+  }
+
+
 def vector_files(features: FeaturesConfig) -> list[str]:
-  """The files of vectors that the blocks read."""
+  """The files that the blocks read."""
   blocks = [features.text, features.image, features.audio]
-  return [block.path for block in blocks if block.weight > 0 and block.path]
+  named = [block.path for block in blocks if block.weight > 0 and block.path]
+  return named + [file for one in BLOCKS.chosen(features.plugins) for file in one.files()]
 
 
 def cache_folder() -> epath.Path:

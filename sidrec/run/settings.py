@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from sidrec.core.settings import check_choices, from_dict
 from sidrec.data.settings import DataConfig
+from sidrec.evaluation.settings import EvaluationConfig
 from sidrec.features.settings import FeaturesConfig
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import RecommenderConfig
@@ -98,6 +99,7 @@ class RunConfig:
   train: RecommenderTrainConfig = dataclasses.field(default_factory=RecommenderTrainConfig)
   sasrec: SASRecRunConfig = dataclasses.field(default_factory=SASRecRunConfig)
   search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+  evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
   cold_start: ColdStartConfig = dataclasses.field(default_factory=ColdStartConfig)
   nightly: UpdateConfig = UpdateConfig()  # 'update' is a method of ml_collections' ConfigDict
 

@@ -11,7 +11,13 @@ from sidrec.data.events import without_idle_inputs
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.config_file import without_paths
 from sidrec.run.generations import Chain
-from sidrec.run.item_vectors import block_code, checkpoint_folders, item_vectors, vector_files
+from sidrec.run.item_vectors import (
+  block_code,
+  checkpoint_folders,
+  item_vectors,
+  registered_blocks,
+  vector_files,
+)
 from sidrec.run.prepare import PREPARE, load_prepared
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
@@ -46,9 +52,12 @@ def _settings(config: RunConfig) -> dict[str, Any]:
   del tokenizer["plugins"]  # those of others decide nothing
   if own := registry.own_settings(config.tokenizer):
     tokenizer["plugins"] = {config.tokenizer.name: own}
+  features = without_paths("features", without_idle_inputs(to_dict(config.features)))
+  del features["plugins"]  # those that have a weight are among `registered_blocks`
   return {
     "seed": config.seed,
-    "features": without_paths("features", without_idle_inputs(to_dict(config.features))),
+    "features": features,
+    **registered_blocks(config.features),
     "tokenizer": without_paths("tokenizer", tokenizer),
     **({"code of tokenizer and features": code} if code else {}),
   }

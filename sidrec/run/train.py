@@ -11,14 +11,16 @@ from etils import epath
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.sharding import shard_trie
 from sidrec.catalogue.trie.trie import Trie, build_trie
+from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
 from sidrec.data.events import check_inputs, without_idle_inputs
+from sidrec.models import own_models
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.sasrec import SASRecSettings
-from sidrec.models.settings import CatalogueSizes, RecommenderConfig
+from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
 from sidrec.models.transfer import marked
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain
@@ -46,6 +48,8 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   check_inputs(config.model.inputs, dataset, "config.model.inputs")
   ids = SemanticIDManager.load_from_file(before["tokenize"].file("semantic_ids.json"))
   model, trie = make_model(config, ids)
+  if chosen := own_models.chosen_model(config.model):
+    own_models.check_agrees(chosen, model, trie)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   what = what_is_trained(config, model, trie, mesh)
   params = train_next_item(
@@ -99,7 +103,7 @@ def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
 def make_batches(config: RunConfig) -> Callable[..., BatchAt]:
   """The training batches that the model's setting wants."""
   c = config.model
-  if c.setting == "dense":
+  if models.architecture(c).causal:
     return training_users(config, functools.partial(packed_batches, inputs=c.inputs))
   batches = functools.partial(sliding_batches, num_user_tokens=c.user_tokens, inputs=c.inputs)
   return training_users(config, batches)
@@ -113,18 +117,33 @@ def training_users(config: RunConfig, batches: Callable[..., BatchAt]) -> Callab
 def deciding(section: RecommenderConfig | SASRecSettings | TrainConfig) -> dict[str, Any]:
   """The settings that decide what is trained, without those that save memory or are off."""
   values = without_idle_inputs(to_dict(section))
-  idle = {name for name in _SWITCHES if not values.get(name)}
+  idle = {name for name in _SWITCHES if not values.get(name)} | {"plugins"}
   return {name: value for name, value in values.items() if name not in (*_HOW, *idle)}
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-  return {"seed": config.seed, "model": deciding(config.model), "train": deciding(config.train)}
+  own: dict[str, Any] = {}
+  if chosen := own_models.chosen_model(config.model):
+    own = {MODELS.section: {chosen.name: chosen.values}}
+    own[f"code of {MODELS.section}"] = MODELS.code_of([chosen])
+  return {
+    "seed": config.seed,
+    "model": deciding(config.model),
+    **own,
+    "train": deciding(config.train),
+  }
+
+
+def _files(config: RunConfig) -> dict[str, Any]:
+  chosen = own_models.chosen_model(config.model)
+  return {"files": stamps(chosen.files() if chosen else [])}
 
 
 TRAIN = Stage(
   "train",
   after=lambda config: (TOKENIZE,),
   settings=_settings,
+  files=_files,
   outputs=lambda config: ("checkpoints", "recommender"),
   build=train,
 )

@@ -3,7 +3,7 @@
 Here X counts the beams that are chosen.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,10 @@ def with_places(caches: tuple[KeyValues, ...], places: int) -> tuple[KeyValues, 
   def widen(x: jax.Array) -> jax.Array:
     return jnp.pad(x, ((0, 0),) * 3 + ((0, places - x.shape[3]), (0, 0)))
 
-  return jax.tree.map(widen, caches)
+  def widened(cache: Any) -> Any:  # those of a plugin's model have their size
+    return jax.tree.map(widen, cache) if isinstance(cache, KeyValues) else cache
+
+  return jax.tree.map(widened, caches, is_leaf=lambda cache: isinstance(cache, KeyValues))
 
 
 def keep(state: BeamState, alive_BxX: jax.Array, best_BxX: jax.Array, beams: int) -> BeamState:
@@ -50,7 +53,7 @@ def keep(state: BeamState, alive_BxX: jax.Array, best_BxX: jax.Array, beams: int
   parent_BxK = jnp.pad(best_BxX // fan_out, dead)
 
   def of_parent(x: jax.Array) -> jax.Array:
-    at = parent_BxK[:, :, None, None, None]
+    at = parent_BxK.reshape(*parent_BxK.shape, *(1,) * (x.ndim - 2))
     return jnp.take_along_axis(x, at, axis=1, mode="promise_in_bounds")
 
   return BeamState(

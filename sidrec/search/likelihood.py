@@ -51,7 +51,7 @@ def likelihood_scores(
     item_B: int32 item rows, of items in the trie.
   """
   row_B = jnp.arange(history_BxS.shape[0])
-  if model.config.setting == "dense":  # the target follows the newest item
+  if model.causal:  # the target follows the newest item
     at_B = (history_BxS != NO_ITEM).sum(axis=1) - 1
     target_BxQ = jnp.full_like(history_BxS, NO_ITEM).at[row_B, at_B].set(item_B)
   else:

@@ -81,7 +81,7 @@ def beam_search(
     TypeError: for an encoder output or filters of another type.
     ValueError: for numbers that make no sense, or parameters of another catalogue.
   """
-  if not isinstance(encoder_output, EncoderOutput):
+  if isinstance(model, SemanticIDModel) and not isinstance(encoder_output, EncoderOutput):
     raise TypeError(f"encoder_output is a {type(encoder_output).__name__}; see sidrec.encode")
   if beam_size < 1:
     raise ValueError(f"beam_size is {beam_size}; give at least 1")
@@ -94,7 +94,7 @@ def beam_search(
       "no log probability of its own; leave max_length out"
     )
   check_fit(model, params, trie)
-  filters = checked(filters, encoder_output.start_BxD.shape[0])
+  filters = checked(filters, jax.tree.leaves(encoder_output)[0].shape[0])
   config = dataclasses.replace(search or SearchConfig(), beams=beam_size)
   return _search(
     params, trie, encoder_output, filters, key, model=model, config=config, length=length

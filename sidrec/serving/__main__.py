@@ -28,7 +28,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
   parser.add_argument("--store", help="file of events; default WORKDIR/serving/events.sqlite")
   parser.add_argument("--compilation_cache", help="folder where later starts find what is compiled")
   parser.add_argument(
-    "--plugin", action="append", default=[], help="file that registers tokenizers"
+    "--plugin", action="append", default=[], help="file that registers parts of yours"
   )
   parser.add_argument(
     "--explorer",

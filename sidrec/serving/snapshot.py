@@ -16,6 +16,7 @@ from sidrec.api import TrainedRun
 from sidrec.catalogue.trie.resize import rebuilt, room_left, with_room
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.models.base import SemanticIDModel
+from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import ITEM_TABLES, NODE_TABLES, UNKNOWN, transfer
 from sidrec.run.ask import Asker
@@ -95,6 +96,7 @@ class SnapshotMaker:
     row_R = np.full(trie.num_items, UNKNOWN)
     row_R[: trained.num_items] = np.arange(trained.num_items)
     model = self._run.model
+    check_grows(model)
     sizes = CatalogueSizes.of(trie, model.sizes.codebook_size)
     return model.clone(sizes=sizes), transfer(self._params, trained, trie, row_R)
 

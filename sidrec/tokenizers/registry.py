@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from sidrec.core.plugged import check_settings, check_signature
 from sidrec.core.settings import from_dict, to_dict, unknown_name
 from sidrec.core.source_code import code_hashes
 from sidrec.parallel.mesh import make_mesh
@@ -55,8 +56,8 @@ def check_name(name: str) -> None:
     raise ValueError(f"{error}, or load the plugin that registers it (--plugin=FILE)")
 
 
-def register_tokenizer(name: str, make: Make, settings: Any = None) -> None:
-  """Makes a tokenizer known by a name, which configs can then give.
+def register_tokenizer(name: str, make: Make | None = None, settings: Any = None) -> Any:
+  """Makes a tokenizer known by a name: `@register_tokenizer("signs")`, or with the function.
 
   Args:
     name: for `config.tokenizer.name`.
@@ -66,16 +67,25 @@ def register_tokenizer(name: str, make: Make, settings: Any = None) -> None:
       call have them as `config.tokenizer.plugins.<name>`, and `make` gets them as a third argument.
 
   Raises:
-    ValueError: if the name is taken.
+    ValueError: if the name is taken, or `make` takes other arguments.
     TypeError: for settings that are no dataclass.
   """
   if name in TOKENIZERS or name == "file":
     raise ValueError(f"there is a tokenizer {name!r} already; choose another name")
+  check_settings("tokenizer", name, settings)
+  if make is None:
+    return lambda decorated: register_tokenizer(name, decorated, settings)
+  own = ("settings",) * (settings is not None)
+  check_signature(f"the tokenizer {name!r}", make, ("config", "train", *own))
   if settings is not None:
-    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
-      raise TypeError(f"settings of the tokenizer {name!r} are no instance of a dataclass")
     SETTINGS[name] = settings
   TOKENIZERS[name] = make
+  return make
+
+
+def registered_tokenizers() -> list[str]:
+  """The names of those that are not sidrec's own."""
+  return [name for name in TOKENIZERS if name not in _BUILT_IN]
 
 
 def own_settings(config: TokenizerConfig) -> dict[str, Any]:
@@ -155,3 +165,4 @@ TOKENIZERS: dict[str, Make] = {
   "category": _category,
   "radix": lambda c, _: radix(c.num_levels, c.codebook_size),
 }
+_BUILT_IN = frozenset(TOKENIZERS)

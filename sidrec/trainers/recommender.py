@@ -45,7 +45,7 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
     item_loss: weight of the item head's loss, added to the semantic ID's.
   """
   path_NxLp1 = trie_lib.paths(trie)
-  dense, method = model.config.setting == "dense", likelihood_method(model.config)
+  dense, method = model.causal, likelihood_method(model.config)
 
   def init(key):
     history_1xS = jnp.zeros((1, model.config.input_length), jnp.int32)

@@ -10,6 +10,7 @@ from etils import epath
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.data.dataset import Dataset
 from sidrec.data.events import check_inputs
+from sidrec.models.own_models import check_grows
 from sidrec.models.transfer import MARK, marked, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain, Generation
@@ -52,6 +53,7 @@ def write_updated(
   ids = SemanticIDManager.load_from_file(tokenized.file("semantic_ids.json"))
   old = trained_of(config, before)
   model, trie = make_model(config, ids)
+  check_grows(model)
   params = transfer(old.params, old.trie, trie, growth.old_row_N)
   params = {name: value for name, value in params.items() if name != MARK}
   windows = windows_to_train(

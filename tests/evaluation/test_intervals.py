@@ -3,14 +3,17 @@ import pytest
 
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.intervals import (
-  COLUMNS,
-  TITLES,
+  columns_of,
   difference_rows,
   difference_text,
   interval_text,
   intervals_report,
   mean_rows,
+  titles_of,
 )
+
+COLUMNS = columns_of(())
+TITLES = titles_of(COLUMNS)
 
 NUM_USERS, RESAMPLES = 50, 200
 SHARES = {"popular": 0.1, "sidrec": 0.5, "sasrec": 0.4}  # of users with a hit
@@ -34,6 +37,21 @@ def test_the_columns_are_both_metrics_of_both_ways():
     "masked: NDCG@10",
     "unmasked: Recall@10",
     "unmasked: NDCG@10",
+  )
+
+
+def test_a_plugins_metric_is_a_column_of_both_tables():
+  per_user = users()
+  for path in list(per_user):
+    per_user[path.rpartition("/")[0] + "/late"] = per_user[path] / 2
+  header, row = mean_rows(per_user, "test", RESAMPLES)
+  assert header == ["mean", *TITLES[:2], "masked: late", *TITLES[2:], "unmasked: late"]
+  found = bootstrap_mean(per_user["sidrec/test/masked/late"], RESAMPLES)
+  assert row[3] == f"{found.mean:.4f} {interval_text(found)}"
+  header, row, _ = difference_rows(per_user, "test", RESAMPLES)
+  pair = (per_user[f"{system}/test/unmasked/late"] for system in ("popular", "sidrec"))
+  assert row[header.index("unmasked: late")] == difference_text(
+    bootstrap_difference(*pair, RESAMPLES)
   )
 
 

@@ -14,7 +14,7 @@ rng = np.random.default_rng(1)
 
 def settings(**weights):
   features = default_config().features
-  for name in set(features) - {"whiten"}:
+  for name in set(features) - {"plugins", "whiten"}:
     features[name].weight = weights.get(name, 0.0)
   features.cooccurrence.dim = features.item2vec.dim = 4
   features.item2vec.steps = 20

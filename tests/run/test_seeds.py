@@ -10,7 +10,7 @@ from tiny import means_of, tiny_config
 from sidrec.core.checked_json import checked_text
 from sidrec.core.settings import to_dict
 from sidrec.evaluation.bootstrap import bootstrap_difference
-from sidrec.evaluation.intervals import COLUMNS, difference_text
+from sidrec.evaluation.intervals import columns_of, difference_text
 from sidrec.evaluation.protocol import Protocol
 from sidrec.evaluation.report import read_evaluation, read_per_user, write_evaluation
 from sidrec.evaluation.report import write_per_user as write_users
@@ -98,7 +98,7 @@ def test_every_system_is_compared_by_users_averaged_over_the_seeds(three):
   for split, part in [("valid", valid), ("test", test)]:
     for system in ["sasrec", "popular"]:
       (line,) = [x for x in part.splitlines() if x.startswith(f"{system} − sidrec")]
-      for way, metric in COLUMNS:
+      for way, metric in columns_of(()):
         path = f"/{split}/{way}/{metric}"
         mine, other = (
           np.mean([run[name + path] for run in users], axis=0, dtype=np.float64)
