@@ -22,13 +22,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "runs", nargs="+", metavar="RUN", help="a run's folder; or compare, and several"
   )
-  parser.add_argument("--output", help="the HTML file; default report.html in the run's folder")
+  parser.add_argument(
+    "--output", help="the HTML file; default report.html in the run's folder, or compare.html"
+  )
   args = parser.parse_args(argv)
   args.comparing = args.runs[0] == "compare"
   if args.comparing:
     args.runs = args.runs[1:]
-    if not args.output:
-      parser.error("compare needs --output, such as --output=compare.html")
+    args.output = args.output or "compare.html"
   elif len(args.runs) > 1:
     parser.error("one run gets one report; say compare before several")
   return args
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   warnings.formatwarning = lambda message, *_, **__: f"sidrec: {message}\n"
   try:
     if args.comparing:
-      path = compare(args.runs, args.output)
+      path, headline = compare(args.runs, args.output)
+      print(headline)
     else:
       path = write_report(args.runs[0], output=args.output)
   except (ValueError, OSError) as error:
