@@ -106,7 +106,7 @@ def test_the_command_compares_folders(trained, tmp_path, capsys, monkeypatch):
   _, workdir = trained
   output = tmp_path / "new" / "compare.html"
   assert main(["compare", str(workdir), str(workdir), f"--output={output}"]) == 0
-  assert "(1) and " in (said := capsys.readouterr().out) and "cannot be told apart" in said
+  assert "the two highest, cannot be told apart: NDCG@10" in capsys.readouterr().out
   assert str(workdir) not in output.read_text(encoding="utf-8")
   assert main(["compare", str(workdir), f"--output={output}"]) == 1
   assert "give 2 to 10 runs to compare, not 1" in capsys.readouterr().err
