@@ -42,15 +42,15 @@ def run_python(code, name):
 
 def run_all(codes):
   """Runs each code by itself."""
-  ran = []
+  ran, errors = [], []
   for name, code in codes.items():
     try:
       run_python(code, name)
-      ran.append(name)
+      ran.append(f"ran {name}")
     except BaseException:
-      traceback.print_exc(file=sys.stdout)
-  print(*(f"ran {name}" for name in ran), sep="\n")
-  sys.exit(len(ran) < len(codes))
+      errors.append(traceback.format_exc(limit=-3))
+  print(*errors, *ran, sep="\n")  # last, because the beginning of long outputs is cut
+  sys.exit(len(errors))
 
 
 def run_module(argv, stop_behind_flags):

@@ -133,7 +133,7 @@ COMMANDS: dict[str, Command | Program] = {
   ),
   "compare": Program(
     "sidrec.report.__main__",
-    "Writes one page on several runs: sidrec compare runs/a runs/b --output=compare.html.",
+    "Says which of several runs is best, on one page: sidrec compare runs/a runs/b.",
     first=("compare",),
   ),
   "serve": Program("sidrec.serving.__main__", "Serves a run over HTTP.", takes_run=True),

@@ -23,7 +23,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "runs", nargs="+", metavar="RUN", help="a run's folder; or compare, and several"
   )
-  parser.add_argument("--output", help="the HTML file; default report.html in the run's folder")
+  parser.add_argument(
+    "--output", help="the HTML file; default report.html in the run's folder, or compare.html"
+  )
   parser.add_argument(
     "--plugin", action="append", default=[], help="file that registers what the runs were made with"
   )
@@ -31,8 +33,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
   args.comparing = args.runs[0] == "compare"
   if args.comparing:
     args.runs = args.runs[1:]
-    if not args.output:
-      parser.error("compare needs --output, such as --output=compare.html")
+    args.output = args.output or "compare.html"
   elif len(args.runs) > 1:
     parser.error("one run gets one report; say compare before several")
   return args
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     load_plugins(args.plugin)
     if args.comparing:
-      path = compare(args.runs, args.output)
+      path, headline = compare(args.runs, args.output)
+      print(headline)
     else:
       path = write_report(args.runs[0], output=args.output)
   except (ValueError, OSError) as error:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
@@ -30,15 +30,19 @@ _SETTINGS, _LONGEST = 40, 60  # rows that are shown, and letters of a value
 Rows = list[Sequence[Part]]
 
 
-def compare(paths: Sequence[PathLike], output: PathLike) -> epath.Path:
+class Comparison(NamedTuple):
+  """A page on several runs."""
+
+  path: epath.Path
+  headline: str  # one sentence: which run is best
+
+
+def compare(paths: Sequence[PathLike], output: PathLike) -> Comparison:
   """Writes one page on several evaluated runs.
 
   Args:
     paths: their folders. Differences are to the first.
     output: the HTML file; a reader sees the old or the whole new one.
-
-  Returns:
-    The file.
 
   Raises:
     FileNotFoundError: if a run was not evaluated.
@@ -48,8 +52,9 @@ def compare(paths: Sequence[PathLike], output: PathLike) -> epath.Path:
   if not 2 <= len(paths) <= COLOURS:
     raise ValueError(f"give 2 to {COLOURS} runs to compare, not {len(paths)}")
   output = as_path(output)
-  from_primary(lambda: write_whole_text(output, compare_text([read(path) for path in paths])))
-  return output
+  runs = _named_apart([read(path) for path in paths])
+  from_primary(lambda: write_whole_text(output, compare_text(runs)))
+  return Comparison(output, headline(runs))
 
 
 def compare_text(runs: Sequence[FinishedRun]) -> str:

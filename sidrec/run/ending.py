@@ -15,7 +15,8 @@ def ending(workdir: epath.Path) -> str:
       f"The run is in {workdir}: {drawn}evaluation.txt has all metrics, their",
       "intervals and the protocol.",
       f"  sidrec recommend {folder} --users=all --output=lists.jsonl",
+      f"  sidrec explore {folder}",
       f"  sidrec serve {folder}",
-      f"  sidrec compare {folder} runs/ANOTHER --output=compare.html",
+      f"  sidrec compare {folder} runs/ANOTHER",
     ]
   )

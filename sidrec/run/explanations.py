@@ -17,6 +17,8 @@ from sidrec.search import explain as search_explain
 from sidrec.search.explain import Explained, Prefixes
 from sidrec.tokenizers.report.prefixes import Mark, PrefixIndex
 
+_WEIGHTIEST = 3  # history items that the text names for each result
+
 
 class Named(NamedTuple):
   """An item."""
@@ -64,6 +66,15 @@ class Explanation(NamedTuple):
   answer: Answer  # as `recommend` gives it
   levels: tuple[LevelExplanation, ...]
   history: tuple[HistoryItem, ...]  # what was read, oldest first
+
+  def __str__(self) -> str:
+    """The results, each with the history items that add most to its score or take most away."""
+    lines = []
+    for at, result in enumerate(self.answer.items):
+      lines.append(f"{at + 1:4d}. {result.title or result.id}  {result.score:.2f}")
+      weightiest = sorted(self.history, key=lambda item: -abs(item.added[at]))[:_WEIGHTIEST]
+      lines += [f"      {item.added[at]:+.2f}  {item.title or item.id}" for item in weightiest]
+    return "\n".join(lines)
 
 
 class Explainer:

@@ -12,6 +12,7 @@ Rules, each with a note that counts what it met:
 """
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -135,7 +136,9 @@ def require_sound(log: LogScan, rows: pl.DataFrame) -> None:
         "their time_unit, and for other dates their time_format"
       )
     if value in (values.NO_TIME, float("inf"), -float("inf")):
-      raise ValueError(f"{written} is no number")
+      date = role == "time" and re.search(r"\d[-/:]\d", str(column[0]))
+      hint = "; for dates, set time_unit to 'iso', or time_format" if date else ""
+      raise ValueError(f"{written} is no number{hint}")
     if value == values.BEYOND:
       raise ValueError(
         f"{written} lies beyond the year 9999; state its time_unit ({', '.join(values.TIME_UNITS)})"

@@ -12,6 +12,8 @@ from sidrec.data.sources.quoted_lines import TextForm
 from sidrec.data.sources.scan import find_files, name_of, open_scans
 from sidrec.data.sources.values import ValueForm
 
+_HINT = "; data.table.columns says what your columns are called"
+
 
 def read_table(
   path: str,
@@ -50,7 +52,8 @@ def read_table(
 def scan_logs(path: str, settings: TableConfig) -> list[LogScan]:
   """The interactions of all files at a path, not read yet; raises as `read_table`."""
   scans, form = open_scans(path, _text_form(settings)), _value_form(settings)
-  return [scan_log(scan, settings.columns, form) for scan in scans]
+  hinted = [scan._replace(hint=scan.hint or _HINT) for scan in scans]
+  return [scan_log(scan, settings.columns, form) for scan in hinted]
 
 
 def _text_form(settings: TableConfig) -> TextForm:

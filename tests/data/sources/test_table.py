@@ -569,13 +569,16 @@ def test_forms_of_dates(tmp_path: Path, time: str, seconds: int) -> None:
     (_HEADER + 'u,"a\n\nb",1,1\n\nu,b,2,x\n', "a.csv:6: the rating 'x' is no number"),
     (_HEADER + "u,b,2,inf\n", "a.csv:2: the rating 'inf' is no number"),
     (_HEADER + "u,b,soon,1\n", "a.csv:2: the time 'soon' is no number"),
-    (_HEADER + "u,b,2020-01-01,1\n", "a.csv:2: the time '2020-01-01' is no number"),
+    (
+      _HEADER + "u,b,2020-01-01,1\n",
+      "a.csv:2: the time '2020-01-01' is no number; for dates, set time_unit to 'iso', or",
+    ),
     (_HEADER + "u,b,1_000,1\n", "a.csv:2: the time '1_000' is no number"),
     (_HEADER + "u,b,1486227204000,1\n", "a.csv:2: the time '1486227204000' lies beyond the year"),
     (_HEADER + "u,b," + "9" * 30 + ",1\n", "lies beyond the year 9999; state its time_unit (s, ms"),
     (_HEADER + 'u,"b,2,1\n', "a.csv:2: a quote opens and does not close; a value that"),
     (_HEADER.replace("item_id", "itemid"), "has no column 'item_id', which was to be its item; did "
-      "you mean 'itemid'? it has: user_id, itemid, timestamp, rating"),
+      "you mean 'itemid'? it has: user_id, itemid, timestamp, rating; data.table.columns says"),
   ],
 )  # fmt: skip
 def test_a_faulty_log_is_named(tmp_path: Path, text: str, fault: str) -> None:
