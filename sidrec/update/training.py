@@ -67,7 +67,7 @@ def write_updated(
     mesh = mesh_lib.make_mesh(model=config.mesh.model)
     what = what_is_trained(settings, model, trie, mesh)
     make = what.make_batches
-    what = what._replace(make_batches=lambda view, *rest: make(windows.histories, *rest))
+    what = what._replace(make_batches=lambda view, *rest: make(windows.source, *rest))
     # Users whose last event is new choose the parameters: what they meet before it is recent, too.
     newest_R = np.flatnonzero(is_newest(new, growth))
     users = of_users(new.histories, newest_R) if len(newest_R) else new.histories
@@ -78,8 +78,8 @@ def write_updated(
   return {
     "steps": settings.train.steps if is_trained else 0,
     "recent targets": windows.recent_targets,
-    "targets before them": windows.num_targets - windows.recent_targets - windows.replayed,
     "replayed targets": windows.replayed,
+    "only read": int((~windows.target_T).sum()),
     "cpu_seconds": round(time.process_time() - began, 2),
   }
 
@@ -88,15 +88,19 @@ def train_config(config: RunConfig) -> RunConfig:
   """The settings with those of an update's training in place of the training from zero."""
   nightly, train = config.nightly, config.train
   steps = round(nightly.steps_share * train.steps)
+  # Whole calls, and validations at both ends alone: another number of steps would compile another
+  # program, which takes longer than a night's steps on small data.
+  per_call = max(1, min(train.steps_per_call, steps))
+  steps = -(-steps // per_call) * per_call
   return dataclasses.replace(
     config,
     train=dataclasses.replace(
       train,
       steps=steps,
-      steps_per_call=max(1, min(train.steps_per_call, steps)),
+      steps_per_call=per_call,
       learning_rate=nightly.learning_rate_share * train.learning_rate,
       warmup_steps=min(train.warmup_steps, steps // 10),
-      validate_every=max(1, -(-steps // 2)),
+      validate_every=max(1, steps),
       patience=0,
     ),
   )
