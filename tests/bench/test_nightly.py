@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import make_dataset, make_histories
+from etils import epath
+from tiny import make_dataset, make_histories, tiny_config
 
 from sidrec.bench import nightly, nightly_cost
+from sidrec.run.settings import run_config
 
 # Users come back in turn: event i of user u is at time 10 i + u.
 ROWS = [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12, 13, 14], [15, 16], [17, 18, 19, 20]]
@@ -89,3 +91,19 @@ def test_a_cost_holds_what_was_compiled_in_its_block():
   assert idle[0].making_s == 0.0
   assert 0 < making_s < cpu_s
   assert cpu_s - making_s > 0.1
+
+
+@pytest.mark.slow
+def test_nights_are_measured(tmp_path):
+  """Two slices, hence one night: of 60 users with an event at each of 8 times."""
+  config = tiny_config(tmp_path)
+  config.nightly.steps_share = 1.0
+  folder = epath.Path(tmp_path / "nights")
+  folder.mkdir()
+  found = nightly.measure(run_config(config), folder, nightly.Slices(0.5, 1.0, 2))
+  (night,) = found["nights"]
+  assert (night["users"], night["new_items"], found["ids_equal"]) == (60, 0, True)
+  assert 0 <= night["updated"] <= 1
+  assert 0 < night["update_making_s"] < night["update_cpu_s"]
+  assert found["update_of_from_zero_cpu"] < found["update_of_training_cpu"]
+  assert not (folder / "from_zero").exists()
