@@ -15,10 +15,11 @@ from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain, Generation
 from sidrec.run.load import trained_of
 from sidrec.run.settings import RunConfig
-from sidrec.run.train import make_model, records, what_is_trained
+from sidrec.run.train import make_model, records, search_trie, what_is_trained
+from sidrec.search.batched import make_recommend_users
 from sidrec.trainers.next_item import train_next_item
 from sidrec.training.checkpoint import save_params
-from sidrec.update.compare import of_users
+from sidrec.update.compare import of_users, placed
 from sidrec.update.logs import Growth, is_newest, untrained_from
 from sidrec.update.windows import windows_to_train
 
@@ -67,7 +68,12 @@ def write_updated(
     mesh = mesh_lib.make_mesh(model=config.mesh.model)
     what = what_is_trained(settings, model, trie, mesh)
     make = what.make_batches
-    what = what._replace(make_batches=lambda view, *rest: make(windows.source, *rest))
+    # The search of the comparison, which has to be compiled anyway.
+    search = make_recommend_users(model, search_trie(trie, mesh), config.search, mesh)
+    what = what._replace(
+      make_batches=lambda view, *rest: make(windows.source, *rest),
+      recommend_users=lambda params, *asked: search(placed(config, marked(params, trie)), *asked),
+    )
     # Users whose last event is new choose the parameters: what they meet before it is recent, too.
     newest_R = np.flatnonzero(is_newest(new, growth))
     users = of_users(new.histories, newest_R) if len(newest_R) else new.histories

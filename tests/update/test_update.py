@@ -84,13 +84,18 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_update_trains_and_searches(trained, tmp_path):
+def test_an_update_trains_and_searches(trained, tmp_path, caplog):
   """Nothing is left out, a model from zero included."""
   shop = Shop(shutil.copytree(trained, tmp_path / "shop", symlinks=True))
   shop.grow()
   config = shop.config()
   config.nightly.update(steps_share=1.0, max_worse=1.0)
-  shop.update(config, from_zero=True)
+  with jax.log_compiles():
+    shop.update(config, from_zero=True)
+  searches = [x for x in caplog.messages if "Finished XLA compilation of jit(compiled)" in x]
+  # The updated model's for all its validations and the comparison, that of the model before, and
+  # two of the model from zero, whose validation has fewer beams.
+  assert len(searches) == 4
   report = json.loads((shop.workdir / "update.json").read_text())
   assert report["newest events"]["users"] == 3
   assert {"updated", "before", "from zero"} < set(report["newest events"])
