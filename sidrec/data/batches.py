@@ -36,6 +36,8 @@ class Source(NamedTuple):
   # these columns of the windows' events, one window after another: [T] each.
   columns_of: Callable[[np.ndarray, np.ndarray, Sequence[str]], list[np.ndarray]]
   ids_of: Callable[[np.ndarray], np.ndarray]  # user rows [R] → their original ids
+  # bool [T], which interactions may be targets; the others are only read. None for all.
+  target_T: np.ndarray | None = None
 
 
 def in_memory(histories: Histories) -> Source:
@@ -91,6 +93,16 @@ def last_position(
     return Windows(np.maximum(target_W - history_length, begin_W), target_W + 1)
 
   return int(targets_U.sum()), windows_at
+
+
+def _with_target(source: Source) -> np.ndarray | None:
+  """The numbers of those windows of `last_position` whose target may be one; None for all."""
+  if source.target_T is None:
+    return None
+  follows_T = np.ones(len(source.target_T), bool)
+  begin_U = source.offsets_Up1[:-1]
+  follows_T[begin_U[begin_U < source.offsets_Up1[1:]]] = False
+  return np.flatnonzero(source.target_T[follows_T])
 
 
 def last_items(histories: Histories, history_length: int) -> np.ndarray:
@@ -235,6 +247,9 @@ def packed_batches(
     segment_BxS = np.zeros(shape, np.int32)
     history_BxS[place] = items[at_T]
     target_BxS[place] = items[at_T + 1]
+    if source.target_T is not None:
+      is_target_T = source.target_T[start_W[of_T] + within_T + 1]
+      target_BxS[place] = np.where(is_target_T, target_BxS[place], NO_ITEM)
     segment_BxS[place] = segment_W[of_T]
     # Fillers form a segment of their own, so that segments never decrease along a row.
     segment_BxS[history_BxS == NO_ITEM] = history_length
@@ -266,10 +281,13 @@ def sliding_batches(
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
   count, windows_at = last_position(source.offsets_Up1, history_length)
+  number_W = _with_target(source)
+  count = count if number_W is None else len(number_W)
   indices_at = shuffled(count, batch_size, seed, process_index, process_count)
 
   def batch_at(step: int) -> dict[str, np.ndarray]:
-    start_B, stop_B = windows_at(indices_at(step))
+    index_B = indices_at(step)
+    start_B, stop_B = windows_at(index_B if number_W is None else number_W[index_B])
     columns = source.columns_of(start_B, stop_B, inputs.columns)
     items, size_B = columns[0], stop_B - start_B
     end_B = np.cumsum(size_B)

@@ -59,10 +59,7 @@ def make_recommend_users(
     mesh: the devices.
   """
 
-  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
-  def compiled(params, trie, history_BxS, seen_BxJ, shared):
-    filters = _with_shared(seen_BxJ, shared, history_BxS.shape[0])
-    return beam.search(model, params, trie, history_BxS, config, filters, shared.key)
+  compiled = _compiled(model, config, mesh)  # pyrefly: ignore[bad-argument-type]
 
   def rank(params, history_BxS, seen_BxJ, shared):
     check_fit(model, params, trie)
@@ -72,6 +69,20 @@ def make_recommend_users(
   return in_batches(
     rank, num_items, c.history_length, config.batch_size, mesh, c.user_tokens, c.inputs
   )
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(
+  model: SemanticIDModel, config: SearchConfig, mesh: jax.sharding.Mesh
+) -> Callable[..., Recommendations]:
+  """The search of a batch; one function for equal arguments, so that its programs are found."""
+
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
+  def compiled(params, trie, history_BxS, seen_BxJ, shared):
+    filters = _with_shared(seen_BxJ, shared, history_BxS.shape[0])
+    return beam.search(model, params, trie, history_BxS, config, filters, shared.key)
+
+  return compiled
 
 
 def _with_shared(seen_BxJ: jax.Array | None, shared: Shared, batch: int) -> Filters:

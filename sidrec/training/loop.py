@@ -178,12 +178,13 @@ def start_from(
     shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (params, wanted)]
     if shapes[0] != shapes[1]:
       raise ValueError("the parameters do not fit the model: other names, shapes or types")
-    score = float(validate(params)[config.metric])
-    if not np.isfinite(score):
-      raise TrainingDivergedError(f"{config.metric} of the given parameters is {score}")
     given = task._replace(init=lambda key: (params, ()))
     state = init_state(given, optimizer, key, averaged=averaged)
     state = jax.device_put(state, mesh_lib.state_shardings(mesh, state))
+    # Where training has them, so that its validations find this one's programs.
+    score = float(validate(_kept_params(state))[config.metric])
+    if not np.isfinite(score):
+      raise TrainingDivergedError(f"{config.metric} of the given parameters is {score}")
     checkpoints.save_best(0, _kept_params(state), score)
     checkpoints.save_latest(0, state, Progress(score)._asdict())
 

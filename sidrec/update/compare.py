@@ -6,6 +6,7 @@ the histories it reads, and as targets they count as misses.
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from sidrec.data.batches import ragged_arange
@@ -14,7 +15,9 @@ from sidrec.data.seen import seen_items
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.evaluate import measure_lists
 from sidrec.models.transfer import UNKNOWN
+from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.load import Recommender
+from sidrec.run.settings import RunConfig
 from sidrec.update.logs import Growth, is_newest
 
 METRIC = "ndcg@10"
@@ -74,6 +77,12 @@ def metric_of(recommender: Recommender, held_out: HeldOut, num_results: int) -> 
   )
   num_items = recommender.dataset.items.num_items
   return measure_lists(lists, held_out.target_U, num_items, num_results).metrics[METRIC]
+
+
+def placed(config: RunConfig, params: dict) -> dict:
+  """Parameters on the devices, where training has them, so that searches share their programs."""
+  mesh = mesh_lib.make_mesh(model=config.mesh.model)
+  return jax.device_put(params, mesh_lib.state_shardings(mesh, params))
 
 
 def figures(task: Task, known_U: np.ndarray, of_system: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -93,7 +93,10 @@ def _compared(
   began, results = time.process_time(), config.search.results
   task = compare.newest_task(updated.new, updated.growth, config.nightly.users, config.seed)
   of_before = compare.in_rows_before(task.held_out, updated.growth)
-  old, made = recommender_of(config, updated.before), recommender_of(config, updated.chain)
+  old, made = (
+    recommender._replace(params=compare.placed(config, recommender.params))
+    for recommender in (recommender_of(config, chain) for chain in (updated.before, updated.chain))
+  )
   of_system: dict[str, np.ndarray] = {
     "updated": compare.metric_of(made, task.held_out, results),
     "before": compare.metric_of(old, of_before, results),

@@ -63,9 +63,9 @@ def _lines(whole: Mapping[str, Any], settings: UpdateConfig) -> Sequence[str]:
     f"log: {grown['new events']:,} new events, {grown['new users']:,} new users, "
     f"{grown['new items']:,} new items of {grown['items']:,}"
     + (f"; {grown['gone items']:,} items are gone" if grown["gone items"] else ""),
-    f"trained: {trained['steps']:,} steps on {trained['recent targets']:,} recent events, "
-    f"{trained['targets before them']:,} before them and {trained['replayed targets']:,} older "
-    f"ones again; {trained['cpu_seconds']:,.0f} CPU seconds",
+    f"trained: {trained['steps']:,} steps on {trained['recent targets']:,} recent events and "
+    f"{trained['replayed targets']:,} older ones again, of histories with {trained['only read']:,} "
+    f"more events; {trained['cpu_seconds']:,.0f} CPU seconds",
     f"compared on {found['users']:,} of {found['of so many']:,} users, {found['metric']}; "
     f"candidates: {found['candidates']}; {found['targets that are new items']:,} targets are new",
   ]

@@ -16,10 +16,11 @@ from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain, Generation
 from sidrec.run.load import trained_of
 from sidrec.run.settings import RunConfig
-from sidrec.run.train import make_model, records, what_is_trained
+from sidrec.run.train import make_model, records, search_trie, what_is_trained
+from sidrec.search.batched import make_recommend_users
 from sidrec.trainers.next_item import train_next_item
 from sidrec.training.checkpoint import save_params
-from sidrec.update.compare import of_users
+from sidrec.update.compare import of_users, placed
 from sidrec.update.logs import Growth, is_newest, untrained_from
 from sidrec.update.windows import windows_to_train
 
@@ -69,7 +70,12 @@ def write_updated(
     mesh = mesh_lib.make_mesh(model=config.mesh.model)
     what = what_is_trained(settings, model, trie, mesh)
     make = what.make_batches
-    what = what._replace(make_batches=lambda view, *rest: make(windows.histories, *rest))
+    # The search of the comparison, which has to be compiled anyway.
+    search = make_recommend_users(model, search_trie(trie, mesh), config.search, mesh)
+    what = what._replace(
+      make_batches=lambda view, *rest: make(windows.source, *rest),
+      recommend_users=lambda params, *asked: search(placed(config, marked(params, trie)), *asked),
+    )
     # Users whose last event is new choose the parameters: what they meet before it is recent, too.
     newest_R = np.flatnonzero(is_newest(new, growth))
     users = of_users(new.histories, newest_R) if len(newest_R) else new.histories
@@ -80,8 +86,8 @@ def write_updated(
   return {
     "steps": settings.train.steps if is_trained else 0,
     "recent targets": windows.recent_targets,
-    "targets before them": windows.num_targets - windows.recent_targets - windows.replayed,
     "replayed targets": windows.replayed,
+    "only read": int((~windows.target_T).sum()),
     "cpu_seconds": round(time.process_time() - began, 2),
   }
 
@@ -90,15 +96,19 @@ def train_config(config: RunConfig) -> RunConfig:
   """The settings with those of an update's training in place of the training from zero."""
   nightly, train = config.nightly, config.train
   steps = round(nightly.steps_share * train.steps)
+  # Whole calls, and validations at both ends alone: another number of steps would compile another
+  # program, which takes longer than a night's steps on small data.
+  per_call = max(1, min(train.steps_per_call, steps))
+  steps = -(-steps // per_call) * per_call
   return dataclasses.replace(
     config,
     train=dataclasses.replace(
       train,
       steps=steps,
-      steps_per_call=max(1, min(train.steps_per_call, steps)),
+      steps_per_call=per_call,
       learning_rate=nightly.learning_rate_share * train.learning_rate,
       warmup_steps=min(train.warmup_steps, steps // 10),
-      validate_every=max(1, -(-steps // 2)),
+      validate_every=max(1, steps),
       patience=0,
     ),
   )

@@ -152,3 +152,11 @@ def test_lists_that_users_share(case):
     may = {*range(5, 25)} - {7, 9} - set(histories.of(user).tolist())
     assert set(found) <= may
     assert len(found) == min(9, len(may))
+
+
+def test_equal_models_and_settings_share_their_programs():
+  models = [make_model(all_codes(2, 10))[0] for _ in range(2)]
+  one, same = (batched._compiled(model, SearchConfig(beams=5), make_mesh()) for model in models)
+  other = batched._compiled(models[0], SearchConfig(beams=6), make_mesh())
+  assert one is same
+  assert one is not other

@@ -312,16 +312,19 @@ def from_given(folder, weight, learning_rate):
   """Four steps from a given weight: (the one that is kept, scores of all validations)."""
   (task, batch_at), key, mesh = line_task(), jax.random.key(0), make_mesh()
   optimizer, config = optax.sgd(learning_rate), LoopConfig(4, 2, 2, metric="closeness")
-  scores = []
+  scores, places = [], set()
 
   def validate(params):
     scores.append(-abs(3 - float(params["w"])))
+    places.add(params["w"].sharding)
     return {"closeness": scores[-1]}
 
   given = {"w": np.float32(weight)}
   loop.start_from(given, task, optimizer, validate, config, key, mesh, folder)
   records = Records(folder, SILENT)
-  return float(train(task, optimizer, batch_at, validate, config, key, mesh, records)["w"]), scores
+  kept = float(train(task, optimizer, batch_at, validate, config, key, mesh, records)["w"])
+  assert len(places) <= 1  # so that all validations are one program
+  return kept, scores
 
 
 def test_training_starts_from_given_parameters_and_keeps_them_if_none_are_better(tmp_path):

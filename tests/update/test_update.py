@@ -52,7 +52,7 @@ def test_items_keep_ids_and_parameters_though_all_rows_shift(shop):
 def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
   shop.grow()
   config = shop.config()
-  config.nightly.update(steps_share=1.0, learning_rate_share=0.5)
+  config.nightly.update(steps_share=1.0, learning_rate_share=0.5, replay=1.0)
   given = []
 
   def train(what, config, histories, seed, mesh, records, start):
@@ -72,10 +72,10 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
   assert by_id(after)[ITEMS[3]][0] in targets < rows  # pieces alone, not all of the log
   report = json.loads((shop.workdir / "update.json").read_text())
   # The first two events of a-user train, of which the first is no target. Of the other two users
-  # those count that were held out before: two and one.
+  # those count that were held out before: two and one. One older history has five targets.
   assert report["trained"] | {"cpu_seconds": 0} == {
-    **{"steps": 2, "recent targets": 1 + 2 + 1, "targets before them": 5 + 5},
-    **{"replayed targets": 15, "cpu_seconds": 0},
+    **{"steps": 2, "recent targets": 1 + 2 + 1, "replayed targets": 5},
+    **{"only read": 1 + 6 + 6 + 1, "cpu_seconds": 0},
   }
   assert report["log"] == {
     **{"events": 487, "new events": 7, "users": 61, "new users": 1},
@@ -84,13 +84,18 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_update_trains_and_searches(trained, tmp_path):
+def test_an_update_trains_and_searches(trained, tmp_path, caplog):
   """Nothing is left out, a model from zero included."""
   shop = Shop(shutil.copytree(trained, tmp_path / "shop", symlinks=True))
   shop.grow()
   config = shop.config()
   config.nightly.update(steps_share=1.0, max_worse=1.0)
-  shop.update(config, from_zero=True)
+  with jax.log_compiles():
+    shop.update(config, from_zero=True)
+  searches = [x for x in caplog.messages if "Finished XLA compilation of jit(compiled)" in x]
+  # The updated model's for all its validations and the comparison, that of the model before, and
+  # two of the model from zero, whose validation has fewer beams.
+  assert len(searches) == 4
   report = json.loads((shop.workdir / "update.json").read_text())
   assert report["newest events"]["users"] == 3
   assert {"updated", "before", "from zero"} < set(report["newest events"])
