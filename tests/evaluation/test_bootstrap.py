@@ -6,6 +6,18 @@ from sidrec.evaluation import bootstrap
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean, resampled_means
 
 
+def test_very_many_distinct_values_have_about_the_same_interval(monkeypatch):
+  value_U = np.random.default_rng(0).exponential(size=2000)
+  exact = bootstrap_mean(value_U, 4000)
+  monkeypatch.setattr(bootstrap, "_MAX_VALUES", 1999)
+  quick = bootstrap_mean(value_U, 4000)
+  assert quick != exact
+  np.testing.assert_allclose(quick[1:], exact[1:], rtol=0.05)
+  assert quick.mean == exact.mean
+  few = np.round(value_U)
+  assert bootstrap_mean(few, 100) == bootstrap_mean(few.copy(), 100)
+
+
 def two_systems(num_users=400):
   """Recall of two systems on the same users, the second right where the first is, and more."""
   rng = np.random.default_rng(0)
