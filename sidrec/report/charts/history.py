@@ -12,6 +12,7 @@ from sidrec.report.charts.svg import (
   left_axis,
   marker,
   path,
+  short,
 )
 from sidrec.report.html import Html, tag
 
@@ -40,7 +41,10 @@ def history(attempts: Sequence[Attempt], axes: tuple[str, str], label: str) -> H
   room = 0.06 * (max(values) - min(values)) or 0.05
   x = Scale(attempts[0].number, max(attempts[-1].number, attempts[0].number + 1), _LEFT, WIDTH - 10)
   y = Scale(min(values) - room, max(values) + room, _BOTTOM, _TOP)
-  marks = [*bottom_axis(x, _TOP, _BOTTOM, axes[0]), *left_axis(y, _LEFT, WIDTH - 10, axes[1])]
+  marks = [
+    *bottom_axis(x, _TOP, _BOTTOM, axes[0], _whole),
+    *left_axis(y, _LEFT, WIDTH - 10, axes[1]),
+  ]
   steps = _best_so_far(attempts)
   if steps:
     corners = [(x(steps[0][0]), y(steps[0][1]))]
@@ -52,6 +56,11 @@ def history(attempts: Sequence[Attempt], axes: tuple[str, str], label: str) -> H
     place = (x(attempt.number), y(attempt.value))
     marks.append(marker(*place, 0 if attempt.counts else _RING, tag("title", attempt.words)))
   return drawing(_HEIGHT, label, *marks)
+
+
+def _whole(number: float) -> str:
+  """The number of an attempt at a tick; nothing between two."""
+  return short(number) if number == int(number) else ""
 
 
 def _best_so_far(attempts: Sequence[Attempt]) -> list[tuple[int, float]]:
