@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import tempfile
+from pathlib import Path
 
 # Tests compile much and compute little, also in the processes that some of them start: most
 # optimisations are off, XLA's older emitters take half the time of those that compile fusions,
@@ -21,8 +22,21 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 
 import jax  # noqa: E402 - reads the environment
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+MOST_MAPS = 40_000  # Linux allows a process 65,530, and compiled programs hold several each
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+  """Forgets compiled programs before there are too many for one process."""
+  yield
+  maps = Path("/proc/self/maps")
+  if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+    jax.clear_caches()
 
 
 def pytest_unconfigure():

@@ -75,6 +75,8 @@ def test_flags_are_parsed_without_touching_a_device():
 import sys
 from jax._src import xla_bridge
 from sidrec import flags, main
+# What takes seconds to import is imported where it is used.
+assert not {"sklearn", "tensorboardX", "boto3", "pandas", "tensorflow"} & sys.modules.keys()
 sys.argv = ["main", "--config=configs/demo.py:tiny", "--config.train.steps=7", "--k=3"]
 flags.parse(sys.argv)
 assert flags.config().train.steps == 7 and flags.request().count == 3

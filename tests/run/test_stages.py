@@ -253,7 +253,7 @@ def told(capsys, run, *args):
   return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("paper", [False, True])
+@pytest.mark.parametrize("paper", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_tiger_setting_trains_and_recommends(tmp_path, paper, capsys):
   config = tiny_config(tmp_path)
   config.model.setting = "tiger"

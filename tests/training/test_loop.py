@@ -108,7 +108,7 @@ def interrupted_at(stop, validate):
   return wrapped
 
 
-@pytest.mark.parametrize("average_decay", [0.0, 0.9])
+@pytest.mark.parametrize("average_decay", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, average_decay):
   task, batch_at = recommender()
   optimizer = optax.adamw(1e-2)
