@@ -26,7 +26,6 @@ CHECKED_ONLY = {
   r"--seeds": "tests/run/test_seeds.py",
   r"--mode=sasrec|sasrec\.enabled": "tests/run/test_evaluate.py",
   r"--mode=update": "tests/update",
-  r"inputs\.time_bias": "tests/run/test_inputs.py",
   r"setting=tiger": "tests/run/test_stages.py",
   r"mesh\.model": "tests/parallel/test_mesh.py",
   r"accumulate": "tests/training",
