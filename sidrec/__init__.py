@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     register_features,
     register_metric,
     register_model,
+    register_reader,
     register_source,
     register_tokenizer,
   )
@@ -74,6 +75,7 @@ __all__ = [
   "register_features",
   "register_metric",
   "register_model",
+  "register_reader",
   "register_source",
   "register_tokenizer",
 ]

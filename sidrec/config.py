@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sidrec.core.settings import to_dict
+from sidrec.data.sources.own_readers import OWN as READERS
 from sidrec.evaluation.own_baselines import BASELINES
 from sidrec.evaluation.own_metrics import METRICS
 from sidrec.features.own_blocks import BLOCKS
@@ -27,6 +28,7 @@ def with_plugins(settings: dict[str, Any]) -> ConfigDict:
   config = ConfigDict(settings)
   tokenizers = {name: to_dict(own) for name, own in TOKENIZER_SETTINGS.items()}
   for section, defaults in (
+    (config.data.plugins, READERS.defaults()),
     (config.tokenizer.plugins, tokenizers),
     (config.features.plugins, BLOCKS.defaults()),
     (config.model.plugins, MODELS.defaults()),

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sidrec.core.plugged import reason
-from sidrec.data.sources.registry import READERS, register_source
+from sidrec.data.sources.own_readers import OWN as OWN_READERS
+from sidrec.data.sources.registry import READERS, register_reader, register_source
 from sidrec.evaluation.own_baselines import BASELINES, register_baseline
 from sidrec.evaluation.own_metrics import METRICS, Outcome, register_metric
 from sidrec.features.own_blocks import BLOCKS, register_features
@@ -30,6 +31,7 @@ __all__ = [
   "register_features",
   "register_metric",
   "register_model",
+  "register_reader",
   "register_source",
   "register_tokenizer",
 ]
@@ -37,6 +39,7 @@ __all__ = [
 GROUP = "sidrec.plugins"
 TABLES: tuple[dict[str, Any], ...] = (
   READERS,
+  OWN_READERS.known,
   TOKENIZERS,
   SETTINGS,
   BLOCKS.known,

@@ -109,8 +109,7 @@ class Register:
         cannot be called with these arguments.
       TypeError: for settings that are no instance of a dataclass.
     """
-    self._check_name(name)
-    check_settings(self.kind, name, settings, self.switch)
+    self.check(name, settings)
     if function is None:
       return lambda decorated: self.add(name, decorated, settings, files, options)
     plugged = Plugged(self.kind, name, function, settings, files, options)
@@ -120,6 +119,11 @@ class Register:
       check_signature(f"`files` of the {self.kind} {name!r}", files, own)
     self.known[name] = plugged
     return function
+
+  def check(self, name: str, settings: Any) -> None:
+    """Raises as `add` does for a name, or for settings."""
+    self._check_name(name)
+    check_settings(self.kind, name, settings, self.switch)
 
   def defaults(self) -> dict[str, dict[str, Any]]:
     """The section of a config: every registered name with its settings, switched off."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from sidrec.core.settings import check_choices
 
@@ -71,3 +71,4 @@ class DataConfig:
   amazon: AmazonConfig = AmazonConfig()
   store: StoreConfig = StoreConfig()
   table: TableConfig = dataclasses.field(default_factory=TableConfig)
+  plugins: dict[str, Any] = dataclasses.field(default_factory=dict)  # of readers by name

@@ -78,8 +78,12 @@ def write(dataset: Dataset, folder: epath.Path) -> None:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
   cold, code = config.cold_start, registry.code_of(config.data.source)
+  data = without_paths("data", to_dict(config.data))
+  del data["plugins"]  # those of others decide nothing
+  if own := registry.own_settings(config.data):
+    data["plugins"] = {config.data.source: own}
   return {
-    "data": without_paths("data", to_dict(config.data)),
+    "data": data,
     **({"code of the source": code} if code else {}),
     **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
   }

@@ -9,10 +9,12 @@ from tiny import tiny_config
 from sidrec.data.batches import last_items
 from sidrec.data.dataset import held_out_view
 from sidrec.evaluation.report import read_evaluation, read_per_user
+from sidrec.run.config_file import load_config
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.load import load_recommender, load_sasrec
 from sidrec.run.sasrec import make_sasrec
 from sidrec.run.settings import run_config
+from sidrec.run.stage import find
 from sidrec.run.stages import STAGES, run_to
 from sidrec.search.exact import recommend
 
@@ -111,8 +113,12 @@ def test_turning_it_on_evaluates_again_and_says_why(tmp_path, monkeypatch, capsy
   monkeypatch.setitem(STAGES, "evaluate", EVALUATE._replace(build=write, shows=None))
   config = tiny_config(tmp_path)
   run_to("evaluate", config, tmp_path)
+  assert not load_config(tmp_path).sasrec.enabled
   config.sasrec.enabled = True
   run_to("evaluate", config, tmp_path)
   run_to("evaluate", config, tmp_path)
+  # Who asks the folder alone, as the report does, finds the evaluation.
+  assert load_config(tmp_path).sasrec.enabled
+  assert find(EVALUATE, load_config(tmp_path), tmp_path)
   assert seen == [False, True]
   assert "evaluate: done again, because sasrec.enabled was absent" in capsys.readouterr().out

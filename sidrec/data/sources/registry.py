@@ -17,6 +17,7 @@ from sidrec.data.sources import (
   demo,
   lcrec,
   movielens,
+  own_readers,
   recbole,
   table,
 )
@@ -50,10 +51,51 @@ READERS = {
 
 
 def register_source(name: str, reader: Reader) -> None:
-  """Makes a source known by a name, which configs can then give; ValueError if it is taken."""
+  """Makes a source known by a name, which configs can then give; ValueError if it is taken.
+
+  `register_reader` asks for less: it finds out by itself which files were read.
+  """
+  _check_free(name)
+  READERS[name] = reader
+
+
+def register_reader(
+  name: str,
+  function: Callable[..., dataset.Dataset] | None = None,
+  settings: Any = None,
+  *,
+  files: Callable[..., Iterable[str]] | None = None,
+) -> Any:
+  """Makes a reader known by a name: `@register_reader("till")`, or with the function.
+
+  Args:
+    name: for `config.data.source`.
+    function: (path, min_interactions) → Dataset; `path` is `config.data.path`, and users with
+      fewer interactions than `min_interactions` are left out. `sidrec.data.sources.build.build`
+      makes a Dataset of two Polars frames by the rules that all sources share. All files at the
+      path, or below it, count as inputs.
+    settings: a frozen dataclass of its own settings with their defaults, which the function gets
+      as a third argument. Configs have them as `config.data.plugins.<name>`.
+    files: settings (or nothing, where there are none) → files elsewhere that it reads.
+
+  Raises:
+    ValueError: if the name is taken or no Python name, or the function takes other arguments.
+    TypeError: for settings that are no instance of a dataclass.
+  """
+  _check_free(name)
+  if function is None:
+    own_readers.OWN.check(name, settings)
+    return lambda decorated: register_reader(name, decorated, settings, files=files)
+  own_readers.OWN.add(name, function, settings, files)
+  READERS[name] = Reader(
+    partial(own_readers.read_own, name), partial(own_readers.signature_own, name)
+  )
+  return function
+
+
+def _check_free(name: str) -> None:
   if name in READERS:
     raise ValueError(f"there is a source {name!r} already; choose another name")
-  READERS[name] = reader
 
 
 @copies.kept()
@@ -87,7 +129,16 @@ def signature(source: str, path: str = "", **settings: Any) -> dict[str, Any]:
 
 def code_of(source: str) -> list[str]:
   """What changes with the code of a registered source; nothing for sidrec's own."""
+  if source in own_readers.OWN.known:
+    return code_hashes(own_readers.OWN.known[source].function)
   return code_hashes(*_reader(source))
+
+
+def own_settings(data: DataConfig) -> dict[str, Any]:
+  """The settings of a registered reader that a config's source is; nothing for others."""
+  if data.source not in own_readers.OWN.known:
+    return {}
+  return own_readers.chosen_reader(data.source, data.plugins.get(data.source, {})).values
 
 
 def _reader(source: str) -> Reader:
@@ -109,4 +160,6 @@ def settings_of(data: DataConfig) -> dict[str, Any]:
       return {"repeats": data.repeats}
     case "table":
       return {"settings": data.table, "repeats": data.repeats}
+    case source if source in own_readers.OWN.known:
+      return {"own": data.plugins.get(source, {})}
   return {}
