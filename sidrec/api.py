@@ -25,10 +25,11 @@ from sidrec.export.hand_over import HandOver
 from sidrec.export.hub import SCHEME, fetched
 from sidrec.models.base import EncoderOutput
 from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
-from sidrec.run.ask import Asker, Reading, listed, wanted_of
+from sidrec.run.ask import Asker, wanted_of
 from sidrec.run.config_file import load_config
 from sidrec.run.explanations import Explainer, Explanation
 from sidrec.run.generations import Chain
+from sidrec.run.given import listed
 from sidrec.run.given_data import given_data, grown_data
 from sidrec.run.load import trained_of
 from sidrec.run.prepare import load_prepared
@@ -125,6 +126,11 @@ class TrainedRun(HandOver):
         forbidden: original ids of items not to return.
         allowed: original ids of the only items to return.
         temperature: that logits are divided by, 0.01 to 100; the run's own by default.
+        times, ratings: of `items` and `titles`, one for each; of lists of histories, a list for
+          each. A model that reads them (`config.model.inputs`) needs them: seconds since 1970, and
+          None or NaN for an unknown rating. Users of the run, and tables, have their own.
+        request_time: seconds since 1970, where the model reads it; now by default. The answer says
+          it as `asked_at`.
 
     Returns:
       An `Answer` for `items`, `titles` and `user`; for `users` and `histories` a list of them, in
@@ -139,11 +145,12 @@ class TrainedRun(HandOver):
     asker = self.asker
     match name:
       case "users":
-        readings = [asker.of_user(user) for user in listed("users", value)]
+        readings = [asker.reading("user", user, wanted) for user in listed("users", value)]
       case "histories":
-        readings = asker.of_histories(value, dict(self.config.data.table.columns))
+        columns = dict(self.config.data.table.columns)
+        readings = asker.of_histories(value, columns, wanted.times, wanted.ratings)
       case _:
-        readings = [self._reading(name, value)]
+        readings = [asker.reading(name, value, wanted)]
     answers = asker.ask(readings, wanted, self.bucket_search.find)
     return answers if name in ("users", "histories") else answers[0]
 
@@ -163,14 +170,8 @@ class TrainedRun(HandOver):
       TypeError, ValueError: as `recommend` does.
     """
     name, value, wanted = _asked("explain", WHOM[:3], request)
-    return self.explainer.explain(
-      self.model, self.params, self.trie, self._reading(name, value), wanted
-    )
-
-  def _reading(self, name: str, value: Any) -> Reading:
-    asker = self.asker
-    readers = {"items": asker.of_items, "titles": asker.of_titles, "user": asker.of_user}
-    return readers[name](value)
+    reading = self.asker.reading(name, value, wanted)
+    return self.explainer.explain(self.model, self.params, self.trie, reading, wanted)
 
   def recommend_rows(
     self,

@@ -28,7 +28,7 @@ from sidrec.bench.timing import hardware, num_cores
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.run.ask import wanted_of
-from sidrec.search.buckets import Question
+from sidrec.search.questions import Question
 
 CONNECTIONS = 16
 SHARE = 0.7  # of the peak, at which latency is measured

@@ -10,7 +10,8 @@ import numpy as np
 
 from sidrec.data.dataset import Histories
 from sidrec.export.programs import Searched, Widths, widths_of
-from sidrec.search.buckets import BucketSearch, Question, Shape
+from sidrec.search.buckets import BucketSearch, Shape
+from sidrec.search.questions import Question
 
 _REQUESTS = 4  # of each program; they fill a batch on a CPU
 _CLOSE = 1e-4  # of scores, which two compilations may round differently

@@ -90,7 +90,7 @@ def write_bundle(folder: PathLike, finished: Finished) -> dict[str, Any]:
     raise ModuleNotFoundError("a bundle needs flatbuffers: pip install sidrec[export]")
   if jax.process_count() > 1:
     raise ValueError("a bundle is written by one process; start --mode=export alone")
-  check_items_alone(finished.searched.model)
+  check_items_alone(finished.searched.model, "a bundle takes items alone")
   with whole_folder(folder, is_bundle) as draft:
     manifest = _write_files(draft, finished)
     manifest["checked"] = check_agreement(draft, finished.searched, finished.dataset.histories)

@@ -112,7 +112,7 @@ def exported(searched: Searched, widths: Widths, sha256: str) -> bytes:
   Raises:
     ValueError: for a model that reads times or ratings.
   """
-  check_items_alone(searched.model)
+  check_items_alone(searched.model, "a bundle takes items alone")
   function = _flat(searched, widths)
   function.__name__ = f"{widths.name}_{sha256}"
   (batch,) = jax.export.symbolic_shape("b")

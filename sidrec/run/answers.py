@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 Id = str | int  # an original id; as text or as a number it names the same item
 
@@ -29,6 +29,7 @@ class Answer:
   # Title that no item has as it was written → the item that was taken.
   taken_for: Mapping[str, Id] = dataclasses.field(default_factory=dict)
   read: int = 0  # items of the history that the model read; it reads the latest
+  asked_at: int | None = None  # seconds since 1970 of the request, where the model reads it
 
   @property
   def ids(self) -> list[Id]:
@@ -49,6 +50,9 @@ class Options(TypedDict, total=False):
   forbidden: Sequence[Id]
   allowed: Sequence[Id] | None
   temperature: float | None
+  times: Sequence[float]
+  ratings: Sequence[float | None]
+  request_time: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Wanted:
   forbidden: Sequence[Id] = ()  # items not to return
   allowed: Sequence[Id] | None = None  # the only items to return; None for all
   temperature: float | None = None  # that logits are divided by; None for the run's own
+  # What a model with such inputs reads of the items or titles that are given: seconds since 1970
+  # and ratings, None or NaN where unknown; one for each item, or a list for each history.
+  times: Sequence[Any] | None = None
+  ratings: Sequence[Any] | None = None
+  request_time: int | None = None  # seconds since 1970, if the model reads it; None for now
 
   def __post_init__(self) -> None:
     if isinstance(self.k, bool) or not isinstance(self.k, int):
@@ -73,6 +82,11 @@ class Wanted:
       raise TypeError(f"temperature is {t!r:.40}; give a number")
     if t is not None and not 0.01 <= t <= 100:
       raise ValueError(f"temperature is {t}; give 0.01 to 100")
+    asked = self.request_time
+    if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int)):
+      raise TypeError(f"request_time is {asked!r:.40}; give whole seconds since 1970")
+    if asked is not None and not 0 <= asked < 10**12:
+      raise ValueError(f"request_time is {asked}; give seconds since 1970")
 
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(Wanted))

@@ -3,7 +3,7 @@
 import copy
 import functools
 import math
-import numbers
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +18,10 @@ from sidrec.data.dataset import Dataset, Items
 from sidrec.models.base import SemanticIDModel
 from sidrec.run.answers import OPTIONS, Answer, Id, Recommended, Wanted
 from sidrec.run.frames import histories_of_frame, is_frame
+from sidrec.run.given import listed, name_of, numbers_of
 from sidrec.search.beam import item_weight
-from sidrec.search.buckets import Found, Question
+from sidrec.search.buckets import Found
+from sidrec.search.questions import Question, check_question
 from sidrec.search.settings import SearchConfig
 
 NOBODY = "you"  # whose token those have who are no user of the run
@@ -35,6 +37,8 @@ class Reading(NamedTuple):
   unknown: tuple[str, ...] = ()
   ambiguous: dict[str, tuple[Id, ...]] = {}  # noqa: RUF012 — never written to
   taken_for: dict[str, Id] = {}  # noqa: RUF012
+  times: tuple[float, ...] | None = None  # of the rows, in seconds, where the model reads them
+  ratings: tuple[float, ...] | None = None  # of the rows, where the model reads them
 
 
 class Asker:
@@ -76,29 +80,34 @@ class Asker:
 
   # From ids to rows.
 
-  def of_items(self, ids: Any, user: Id | None = None) -> Reading:
-    """A history of original ids, oldest first."""
-    rows, unknown = self.rows_of("items", ids)
-    return Reading(tuple(rows), user, tuple(unknown))
+  def of_items(
+    self, ids: Any, user: Id | None = None, times: Any = None, ratings: Any = None
+  ) -> Reading:
+    """A history of original ids, oldest first, with what is known of each."""
+    names, rows = self._looked_up("items", ids)
+    unknown = tuple(name for name, row in zip(names, rows, strict=True) if row is None)
+    known = tuple(row for row in rows if row is not None)
+    return Reading(known, user, unknown, {}, {}, *self._context(rows, times, ratings))
 
-  def of_titles(self, titles: Any) -> Reading:
+  def of_titles(self, titles: Any, times: Any = None, ratings: Any = None) -> Reading:
     """A history of titles, oldest first; each names an item as `catalogue.titles` says."""
-    rows, unknown = [], []
+    rows: list[int | None] = []
+    unknown = []
     ambiguous: dict[str, tuple[Id, ...]] = {}
     taken_for: dict[str, Id] = {}
     for title in listed("titles", titles):
       if not isinstance(title, str):
         raise TypeError(f"titles hold {title!r:.40}; give titles as text")
       found, is_exact = self.titles.rows(title)
+      rows.append(found[0] if len(found) == 1 else None)
       if not found:
         unknown.append(title)
       elif len(found) > 1:
         ambiguous[title] = tuple(self._ids_N[row] for row in found)
-      else:
-        rows.append(found[0])
-        if not is_exact:
-          taken_for[title] = self._ids_N[found[0]]
-    return Reading(tuple(rows), None, tuple(unknown), ambiguous, taken_for)
+      elif not is_exact:
+        taken_for[title] = self._ids_N[found[0]]
+    known, context = (row for row in rows if row is not None), self._context(rows, times, ratings)
+    return Reading(tuple(known), None, tuple(unknown), ambiguous, taken_for, *context)
 
   def of_user(self, user: Any) -> Reading:
     """The whole history of a user of the run.
@@ -113,14 +122,52 @@ class Asker:
         f"user '{printable(str(user))[:80]}' is not in the data set; user ids look like {example}, "
         "and others may be asked for by the items of their history"
       )
-    histories = self.dataset.histories
-    return Reading(tuple(histories.of(row).tolist()), histories.user_ids_U.item(row))
+    histories, inputs = self.dataset.histories, self.model.config.inputs
+    events = slice(*histories.offsets_Up1[row : row + 2].tolist())
+    return Reading(
+      tuple(histories.item_T[events].tolist()),
+      histories.user_ids_U.item(row),
+      times=tuple(histories.time_T[events].tolist()) if inputs.times else None,
+      ratings=tuple(histories.rating_T[events].tolist()) if inputs.rating else None,
+    )
 
-  def of_histories(self, histories: Any, columns: dict[str, str]) -> list[Reading]:
+  def reading(self, whom: str, value: Any, wanted: Wanted) -> Reading:
+    """The history of a request: of 'items', 'titles' or a 'user'."""
+    context = wanted.times, wanted.ratings
+    if whom != "user":
+      return (
+        self.of_items(value, None, *context) if whom == "items" else self.of_titles(value, *context)
+      )
+    if context != (None, None):
+      raise ValueError("times and ratings go with items or titles; a user of the run has their own")
+    return self.of_user(value)
+
+  def of_histories(
+    self, histories: Any, columns: dict[str, str], times: Any = None, ratings: Any = None
+  ) -> list[Reading]:
     """Many histories: a list of original ids for each, or a table of users and items."""
+    inputs = self.model.config.inputs
     if is_frame(histories):
-      return [self.of_items(items, user) for user, items in histories_of_frame(histories, columns)]
-    return [self.of_items(items) for items in listed("histories", histories)]
+      if times is not None or ratings is not None:
+        raise ValueError("a table has times and ratings in columns of its own; give no others")
+      return [
+        self.of_items(
+          one.items,
+          one.user,
+          one.times if inputs.times else None,
+          one.ratings if inputs.rating else None,
+        )
+        for one in histories_of_frame(histories, columns)
+      ]
+    items = listed("histories", histories)
+    each = [
+      [None] * len(items) if values is None else listed(what, values)
+      for what, values in (("times", times), ("ratings", ratings))
+    ]
+    for what, values in zip(("times", "ratings"), each, strict=True):
+      if len(values) != len(items):
+        raise ValueError(f"{len(values)} lists of {what} are given for {len(items)} histories")
+    return [self.of_items(ids, None, *rest) for ids, *rest in zip(items, *each, strict=True)]
 
   def rows_of(self, what: str, ids: Any) -> tuple[list[int], list[str]]:
     """The rows of original ids, and the ids that no item has.
@@ -128,10 +175,29 @@ class Asker:
     Raises:
       TypeError: for what is no list, or holds anything else than text and whole numbers.
     """
-    names = [name_of(what, item) for item in listed(what, ids)]
-    rows = [self.row_of.get(name, self.row_of.get(name.strip())) for name in names]
+    names, rows = self._looked_up(what, ids)
     unknown = [name for name, row in zip(names, rows, strict=True) if row is None]
     return [row for row in rows if row is not None], unknown
+
+  def _looked_up(self, what: str, ids: Any) -> tuple[list[str], list[int | None]]:
+    names = [name_of(what, item) for item in listed(what, ids)]
+    return names, [self.row_of.get(name, self.row_of.get(name.strip())) for name in names]
+
+  def _context(
+    self, rows: Sequence[int | None], times: Any, ratings: Any
+  ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Times and ratings of the items that have a row."""
+    inputs = self.model.config.inputs
+
+    def kept(what: str, values: Any, is_read: bool) -> tuple[float, ...] | None:
+      if values is None:
+        return None
+      if not is_read:
+        raise ValueError(f"{what} are given, and this model reads none (model.inputs)")
+      numbers_S = numbers_of(what, values, len(rows))
+      return tuple(x for x, row in zip(numbers_S, rows, strict=True) if row is not None)
+
+    return kept("times", times, inputs.times), kept("ratings", ratings, inputs.rating)
 
   # From rows to a search's question.
 
@@ -159,17 +225,41 @@ class Asker:
       listed_rows = {*allowed} - banned
     c = self.model.config
     who = np.array([NOBODY if reading.user is None else reading.user])
-    return Question(
-      as_int32(np.array(reading.rows[-c.history_length :], np.int64)),
+    latest = slice(-c.history_length, None)
+    question = Question(
+      as_int32(np.array(reading.rows[latest], np.int64)),
       as_int32(np.array(sorted(listed_rows), np.int64)),
       allows,
       self.search.temperature if wanted.temperature is None else wanted.temperature,
       int(user_tokens(who, c.user_tokens)[0]) if c.user_tokens else 0,
-    ), unknown
+      None if reading.times is None else np.array(reading.times[latest]).astype(np.int64),
+      None if reading.ratings is None else np.array(reading.ratings[latest], np.float32),
+      self._request_time(reading, wanted),
+    )
+    if c.inputs.any:
+      check_question(question, c)  # alone, so that nobody else's request fails with it
+    return question, unknown
+
+  def _request_time(self, reading: Reading, wanted: Wanted) -> int | None:
+    """When the request is made, where the model reads it: now, unless it says so."""
+    if self.model.config.inputs.asks:
+      # A client's clock may be ahead of ours.
+      now = max(int(time.time()), math.ceil(max(reading.times or (0,))))
+      return now if wanted.request_time is None else wanted.request_time
+    if wanted.request_time is not None:
+      raise ValueError("request_time is given, and this model does not read it (model.inputs)")
+    return None
 
   # From what was found to an answer.
 
-  def answer(self, reading: Reading, found: Found, k: int, unknown: Sequence[str] = ()) -> Answer:
+  def answer(
+    self,
+    reading: Reading,
+    found: Found,
+    k: int,
+    unknown: Sequence[str] = (),
+    asked_at: int | None = None,
+  ) -> Answer:
     """The answer to a request."""
     is_probability = not item_weight(self.model.config, self.search) and not (
       self.search.level_weights
@@ -188,6 +278,7 @@ class Asker:
       reading.ambiguous,
       reading.taken_for,
       min(len(reading.rows), self.model.config.history_length),
+      asked_at,
     )
 
   def ask(self, readings: Sequence[Reading], wanted: Wanted, find: Find) -> list[Answer]:
@@ -195,41 +286,14 @@ class Asker:
     asked = [self.question(reading, wanted) for reading in readings]
     found = find([question for question, _ in asked])
     return [
-      self.answer(reading, one, wanted.k, unknown)
-      for reading, one, (_, unknown) in zip(readings, found, asked, strict=True)
+      self.answer(reading, one, wanted.k, unknown, question.request_time)
+      for reading, one, (question, unknown) in zip(readings, found, asked, strict=True)
     ]
 
 
 def rows_by_id(ids_N: np.ndarray) -> dict[str, int]:
   """The row of each original id, which is looked for as text."""
   return {str(original): row for row, original in enumerate(ids_N.tolist())}
-
-
-def listed(what: str, values: Any) -> list[Any]:
-  """The values of a list, a tuple, an array or a column.
-
-  Raises:
-    TypeError: for text, mappings, sets and what is no list.
-  """
-  if isinstance(values, (str, bytes, dict, set, frozenset)) or not hasattr(values, "__iter__"):
-    raise TypeError(f"{what} are a {type(values).__name__}; give a list")
-  return values.tolist() if isinstance(values, np.ndarray) else list(values)
-
-
-def name_of(what: str, value: Any) -> str:
-  """An original id as text: 7, '7' and a numpy 7 are one id.
-
-  Raises:
-    TypeError: for anything else than text and whole numbers.
-  """
-  if isinstance(value, str):
-    return str(value)
-  if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-    return str(int(value))
-  raise TypeError(
-    f"{what} hold {value!r:.40}, which is {type(value).__name__}; give original ids as text or "
-    "whole numbers"
-  )
 
 
 def wanted_of(options: dict[str, Any]) -> Wanted:

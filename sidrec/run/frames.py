@@ -1,7 +1,7 @@
 """Tables of users and items from Polars, Pandas or anything that has columns by name."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -55,7 +55,16 @@ def polars_frame(frame: Any) -> pl.DataFrame:
   return pl.DataFrame([column(name) for name in frame.columns])
 
 
-def histories_of_frame(frame: Any, columns: Mapping[str, str]) -> list[tuple[Any, list[Any]]]:
+class FrameHistory(NamedTuple):
+  """A user's rows of a table, oldest first."""
+
+  user: Any
+  items: list[Any]
+  times: list[Any] | None  # seconds, where the table has times
+  ratings: list[Any] | None
+
+
+def histories_of_frame(frame: Any, columns: Mapping[str, str]) -> list[FrameHistory]:
   """Each user with their items, oldest first, in the order in which users first come.
 
   Of equal times, and without times, the row that comes first is older.
@@ -65,9 +74,9 @@ def histories_of_frame(frame: Any, columns: Mapping[str, str]) -> list[tuple[Any
   """
   names = columns_of(frame, columns)
   table = polars_frame(frame).select(
-    pl.col(names[role]).alias(role) for role in ("user", "item", "time") if role in names
+    pl.col(names[role]).alias(role) for role in ROLES if role in names
   )
-  for role in table.columns:
+  for role in set(table.columns) - {"rating"}:
     lacking = table[role].is_null()
     if table[role].dtype.is_float():
       lacking = lacking | table[role].is_nan()
@@ -78,7 +87,16 @@ def histories_of_frame(frame: Any, columns: Mapping[str, str]) -> list[tuple[Any
   users = table["user"].unique(maintain_order=True).to_list()
   if "time" in table.columns:
     table = table.sort("time", maintain_order=True)
-  items: dict[Any, list[Any]] = {user: [] for user in users}
-  for user, item in zip(table["user"].to_list(), table["item"].to_list(), strict=True):
-    items[user].append(item)
-  return list(items.items())
+    if table["time"].dtype.is_temporal():
+      table = table.with_columns(pl.col("time").dt.epoch("s"))
+  parts = table.partition_by("user", maintain_order=True, as_dict=True)
+
+  def column(part: pl.DataFrame, role: str) -> list[Any] | None:
+    return part[role].to_list() if role in part.columns else None
+
+  found = []
+  for user in users:
+    part = parts[(user,)]
+    times, ratings = column(part, "time"), column(part, "rating")
+    found.append(FrameHistory(user, part["item"].to_list(), times, ratings))
+  return found

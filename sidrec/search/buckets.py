@@ -15,12 +15,14 @@ import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import check_histories
 from sidrec.search import beam
 from sidrec.search.batched import history_width
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import Filters, list_width
+from sidrec.search.questions import Question, histories_of
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 
@@ -33,16 +35,6 @@ CPU_LEAST_FILL = 0.75
 NARROWEST = 64  # listed items
 MOST_LISTED = 16384  # items that a request may list ahead, where the catalogue has more
 _MIDDLE = 1024
-
-
-class Question(NamedTuple):
-  """One request in item rows, as a search takes it."""
-
-  history_S: np.ndarray  # int32, oldest first; of more than the model reads, it reads the latest
-  listed_J: np.ndarray  # int32, in any order
-  allows: bool = False  # whether the listed items are the only ones returned, or never returned
-  temperature: float = 1.0  # that logits are divided by
-  token: int = 0  # of the user, where the model has such tokens
 
 
 class Shape(NamedTuple):
@@ -86,7 +78,7 @@ def lists_ahead(num_items: int) -> list[tuple[int, bool]]:
 
 def bucket_function(
   model: SemanticIDModel, config: SearchConfig, allows: bool
-) -> Callable[[dict, Trie, jax.Array, jax.Array, jax.Array], Recommendations]:
+) -> Callable[[dict, Trie, jax.Array | Events, jax.Array, jax.Array], Recommendations]:
   """What is compiled for a shape, here, in a server and in a bundle: one pure function.
 
   Returns:
@@ -102,13 +94,10 @@ def bucket_function(
   return find
 
 
-def check_items_alone(model: SemanticIDModel) -> None:
-  """Raises ValueError for a model that reads times or ratings, which these requests do not have."""
+def check_items_alone(model: SemanticIDModel, what: str) -> None:
+  """Raises ValueError for a model that reads times or ratings, where `what` has none of these."""
   if model.config.inputs.any:
-    raise ValueError(
-      "this model reads times or ratings (model.inputs), and requests by ids and titles have "
-      "none; ask it by recommend_rows with sidrec.Events.of(…), or by --mode=recommend"
-    )
+    raise ValueError(f"this model reads times or ratings (model.inputs), and {what}")
 
 
 class BucketSearch:
@@ -121,10 +110,8 @@ class BucketSearch:
     """Takes the model and how to search, which are static, and what is put on the device.
 
     Raises:
-      ValueError: for a model that reads times or ratings, which these requests do not have; or
-        parameters or a trie of another catalogue.
+      ValueError: for parameters or a trie of another catalogue.
     """
-    check_items_alone(model)
     check_fit(model, params, trie)
     self.model, self.search_config = model, search
     self.num_items = int(trie.used)
@@ -177,7 +164,7 @@ class BucketSearch:
     """The best items for each request, in their order, as many as there are beams.
 
     Raises:
-      ValueError: for histories that are not of item rows.
+      ValueError: for histories that are not of item rows, or lack what the model reads.
       NotCompiledError: with `only_compiled`, if no compiled shape holds a request.
     """
     found: list[Found | None] = [None] * len(questions)
@@ -240,21 +227,19 @@ class BucketSearch:
       for item_K, score_K, at in zip(item_BxK, score_BxK, kept, strict=False)
     ]
 
-  def filled(self, questions: Sequence[Question], shape: Shape) -> tuple[np.ndarray, ...]:
+  def filled(
+    self, questions: Sequence[Question], shape: Shape
+  ) -> tuple[np.ndarray | Events, np.ndarray, np.ndarray]:
     """The arrays of a batch; what is left of it is empty histories."""
-    history_BxS = np.full((shape.batch, shape.history), NO_ITEM, np.int32)
     listed_BxJ = np.full((shape.batch, shape.listed), NO_ITEM, np.int32)
     temperature_B = np.ones(shape.batch, np.float32)
-    token_Bx1 = np.zeros((shape.batch, 1), np.int32)
     for b, question in enumerate(questions):
-      latest = question.history_S[-self.model.config.history_length :]
-      history_BxS[b, : len(latest)] = latest
       listed_BxJ[b, : len(question.listed_J)] = question.listed_J
-      temperature_B[b], token_Bx1[b] = question.temperature, question.token
-    check_histories(history_BxS, self.num_items)
-    if self.model.config.user_tokens:
-      history_BxS = np.concatenate([token_Bx1, history_BxS], axis=1)
-    return history_BxS, listed_BxJ, temperature_B
+      temperature_B[b] = question.temperature
+    histories = histories_of(questions, shape.batch, shape.history, self.model.config)
+    items = histories.item_BxS if isinstance(histories, Events) else histories
+    check_histories(items[:, -shape.history :], self.num_items)  # without the user's token
+    return histories, listed_BxJ, temperature_B
 
   def _lowered(self, shape: Shape) -> jax.stages.Lowered:
     find = bucket_function(self.model, self.search_config, shape.allows)

@@ -21,10 +21,11 @@ from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import check_histories
 from sidrec.search import beam
 from sidrec.search.beam_state import BeamState
-from sidrec.search.buckets import Found, Question, check_items_alone, listed_width
+from sidrec.search.buckets import Found, check_items_alone, listed_width
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import any_allowed, make_filter
 from sidrec.search.levels import Continuations, Levels
+from sidrec.search.questions import Question
 from sidrec.search.settings import SearchConfig
 
 SHOWN = 10  # prefixes that a filter removed, of each level
@@ -131,7 +132,7 @@ def explain(
 
 def check_explained(model: SemanticIDModel) -> None:
   """Raises ValueError for a model whose searches cannot be explained."""
-  check_items_alone(model)
+  check_items_alone(model, "searches are explained for items alone")
   if model.config.repeats:
     raise ValueError(
       "with model.repeats, items of the history have shares of their own next to the beams, and "

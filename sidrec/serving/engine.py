@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from sidrec.search.buckets import BucketSearch, Found, Question, Shape, lists_ahead
+from sidrec.search.buckets import BucketSearch, Found, Shape, lists_ahead
+from sidrec.search.questions import Question
 
 
 class QueueFullError(Exception):

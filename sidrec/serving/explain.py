@@ -10,8 +10,8 @@ import numpy as np
 from sidrec.run.answers import Wanted
 from sidrec.run.ask import Reading
 from sidrec.run.explanations import Explainer
-from sidrec.search.buckets import Question
 from sidrec.search.explain import check_explained
+from sidrec.search.questions import Question
 from sidrec.serving.bodies import Asked, RequestError, request_of
 from sidrec.serving.catalogue import Now
 from sidrec.serving.snapshot import Snapshot
@@ -43,8 +43,10 @@ class Explaining:
   def start(self) -> None:
     """Compiles both functions; nothing is compiled after that, until the room is used up."""
     now = self._service.catalogue.now
-    if now.snapshot.search.model.config.repeats:
-      return  # requests are refused
+    try:
+      check_explained(now.snapshot.search.model)
+    except ValueError:
+      return  # requests are refused with this sentence
     row = int(np.flatnonzero(now.snapshot.state.among_N)[0])
     self._explain(now, Reading((row,)), Wanted(k=1))
 

@@ -11,7 +11,7 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import TEXT, Dataset, Histories, training_view
 from sidrec.evaluation.baselines import ScoreBlock, item_knn, popularity, top_items
 from sidrec.models.sasrec import SASRec
-from sidrec.search.buckets import Question
+from sidrec.search.questions import Question
 
 MOST_ITEMS = 200_000  # of a catalogue whose items are all compared with each other
 

@@ -7,7 +7,8 @@ from typing import Any
 from sidrec.api import TrainedRun
 from sidrec.run.answers import Answer
 from sidrec.run.ask import Asker, Reading
-from sidrec.search.buckets import BucketSearch, NotCompiledError, Question
+from sidrec.search.buckets import BucketSearch, NotCompiledError
+from sidrec.search.questions import Question
 from sidrec.serving.bodies import (
   Asked,
   RequestError,

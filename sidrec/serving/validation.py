@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from sidrec.search.beam import item_weight
-from sidrec.search.buckets import Found, Question, Shape
+from sidrec.search.buckets import Found, Shape
 from sidrec.search.likelihood import item_paths, likelihood_scores
+from sidrec.search.questions import Question
 from sidrec.serving.snapshot import Snapshot
 
 SAMPLE = 16  # stored histories that are searched

@@ -1,6 +1,9 @@
 """A run whose models read times and ratings: trained, evaluated, asked; logs without them."""
 
+import time
+
 import numpy as np
+import polars as pl
 import pytest
 from tiny import ROWS, make_dataset, tiny_config
 
@@ -28,6 +31,10 @@ def run(tmp_path_factory):
     lines += [f"{user},{item},{START + 3600 * t * t},{1 + item % 5}" for t, item in enumerate(row)]
   (folder / "tiny.csv").write_text("\n".join(lines) + "\n")
   config.data.table.columns.rating = "stars"
+  titles = ["item_id,title", *(f"{item},Title {item}" for item in range(30))]
+  (folder / "items.csv").write_text("\n".join(titles) + "\n")
+  config.data.table.items_path = str(folder / "items.csv")
+  config.data.table.item_columns.update(categories="")
   config.model.inputs.update(gap=True, time_bias=True, rating=True, request_time="known")
   config.train.update(steps=2, validate_every=2)
   run_to("train", config, folder)
@@ -88,6 +95,130 @@ def test_requests_name_their_time(run, capsys):
   ]:
     with pytest.raises(ValueError, match=message):
       recommend.answer(config, folder, request)
+
+
+@pytest.fixture(scope="module")
+def trained(run):
+  return sidrec.load(run[1])
+
+
+def context(row):
+  """Times and ratings of a history, as the run's log has them."""
+  return {
+    "times": [START + 3600 * t * t for t in range(len(row))],
+    "ratings": [1 + item % 5 for item in row],
+  }
+
+
+def test_requests_by_ids_give_what_arrays_of_rows_give(trained):
+  ids_N, row_of = trained.dataset.items.ids_N, trained.asker.row_of
+  asked, now = [[3, 7, 1], [], ROWS[5]], START + 10**6
+  events = sidrec.Events.of(
+    [[row_of[str(item)] for item in ids] for ids in asked],
+    [context(ids)["times"] for ids in asked],
+    [context(ids)["ratings"] for ids in asked],
+    now,
+  )
+  seen = [sorted({row_of[str(item)] for item in ids}) for ids in asked]
+  expected = trained.recommend_rows(events, 5, sidrec.Filters(sidrec.padded_lists(seen)))
+  many = trained.recommend(
+    histories=asked,
+    times=[context(ids)["times"] for ids in asked],
+    ratings=[context(ids)["ratings"] for ids in asked],
+    request_time=now,
+    k=5,
+  )
+  for b, ids in enumerate(asked):
+    alone = trained.recommend(items=ids, **context(ids), request_time=now, k=5)
+    titles = trained.recommend(
+      titles=trained.dataset.items.titles_N[events.item_BxS[b, : len(ids)]].tolist(),
+      **context(ids),
+      request_time=now,
+      k=5,
+    )
+    for answer in (alone, titles, many[b]):
+      assert not answer.unknown
+      assert answer.ids == ids_N[expected.item_BxK[b]].tolist()
+      scores = [item.score for item in answer.items]
+      np.testing.assert_allclose(scores, expected.score_BxK[b], rtol=1e-5)
+      assert answer.asked_at == now
+
+
+def test_a_user_of_the_run_and_a_table_bring_their_own_times(trained):
+  row, now = ROWS[4], START + 10**6
+  expected = trained.recommend(items=row, **context(row), request_time=now)
+  table = pl.DataFrame({"user": [4] * len(row), "item": row, **context(row)})
+  table = table.rename({"times": "time", "ratings": "rating"})
+  moments = table.with_columns(pl.from_epoch("time"))
+  found = [trained.recommend(user=4, request_time=now)]
+  found += trained.recommend(users=[4], request_time=now)
+  found += trained.recommend(
+    histories=table.sample(fraction=1.0, shuffle=True, seed=1), request_time=now
+  )
+  found += trained.recommend(histories=moments, request_time=now)
+  for answer in found:
+    assert (answer.ids, answer.user) == (expected.ids, 4)
+    np.testing.assert_allclose(
+      [x.score for x in answer.items], [x.score for x in expected.items], rtol=1e-5
+    )
+
+
+def test_times_ratings_and_the_moment_count(trained):
+  row, now = ROWS[4], START + 10**6
+  base = {**context(row), "request_time": now}
+  score = lambda **other: trained.recommend(items=row, **(base | other)).items[0].score
+  assert score() == score()
+  for other in (
+    {"times": [START + 10 * t for t in range(len(row))]},
+    {"ratings": [None] * len(row)},
+    {"request_time": now + 10**8},
+  ):
+    assert score(**other) != score()
+
+
+def test_an_unknown_item_takes_its_time_along(trained):
+  row, now = ROWS[4], START + 10**6
+  known = context(row)
+  times, ratings = [known["times"][0], *known["times"]], [5, *known["ratings"]]
+  answer = trained.recommend(items=["none", *row], times=times, ratings=ratings, request_time=now)
+  assert answer.unknown == ("none",)
+  expected = trained.recommend(items=row, **known, request_time=now)
+  assert [x.score for x in answer.items] == [x.score for x in expected.items]
+
+
+def test_the_moment_is_now_unless_it_is_given(trained):
+  before = int(time.time())
+  answer = trained.recommend(items=[1], times=[START], ratings=[3])
+  assert before <= answer.asked_at <= time.time()
+  ahead = before + 10**5  # a client's clock
+  assert trained.recommend(items=[1], times=[ahead], ratings=[3]).asked_at == ahead
+
+
+@pytest.mark.parametrize(
+  ("request_", "message"),
+  [
+    ({"items": [1, 2]}, "this model reads times .*; give times, one for each item"),
+    ({"items": [1], "times": [START]}, "reads ratings .*; give ratings, one for each item"),
+    ({"items": [1, 2], "times": [START], "ratings": [1, 1]}, "1 times are given for 2 items"),
+    ({"items": [1, 2], "times": [START, 5], "ratings": [1, 1]}, "times of history 0 decrease"),
+    ({"items": [1], "times": [START], "ratings": [99]}, "a rating is 99"),
+    ({"items": [1], "times": [START], "ratings": [1], "request_time": 5}, "before its newest"),
+    ({"items": [1], "times": [-1], "ratings": [1]}, "times hold -1; give seconds since 1970"),
+    ({"user": 4, "times": [START]}, "a user of the run has their own"),
+    ({"histories": [[1], [2]], "times": [[START]]}, "1 lists of times are given for 2 histories"),
+  ],
+)
+def test_what_cannot_be_is_refused(trained, request_, message):
+  with pytest.raises(ValueError, match=message):
+    trained.recommend(**request_)
+
+
+def test_wrong_types_are_refused(trained):
+  for other in ({"times": ["soon"]}, {"times": [True]}, {"request_time": 1.5}):
+    with pytest.raises(TypeError):
+      trained.recommend(**{"items": [1], "times": [START], "ratings": [1]} | other)
+  with pytest.raises(ValueError, match=r"reads times or ratings .* explained for items alone"):
+    trained.explain(items=[1], times=[START], ratings=[1])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 from tiny import all_codes, init_params, make_model
 
 from sidrec.search import explain as explain_lib
-from sidrec.search.buckets import BucketSearch, Question
+from sidrec.search.buckets import BucketSearch
+from sidrec.search.questions import Question
 from sidrec.search.settings import SearchConfig
 
 CODES = np.random.default_rng(0).permutation(all_codes(3, 4))[:40]

@@ -20,8 +20,9 @@ from sidrec.models.transfer import transfer
 from sidrec.parallel.mesh import make_mesh
 from sidrec.search import beam
 from sidrec.search.batched import make_recommend_users
-from sidrec.search.buckets import BucketSearch, Question
+from sidrec.search.buckets import BucketSearch
 from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
+from sidrec.search.questions import Question
 from sidrec.search.settings import SearchConfig
 
 NUM_ITEMS = 25

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from sidrec.search.buckets import BucketSearch, NotCompiledError, Question, Shape
+from sidrec.search.buckets import BucketSearch, NotCompiledError, Shape
+from sidrec.search.questions import Question
 from sidrec.serving.engine import Engine, QueueFullError, StoppedError, shapes_of
 
 
