@@ -41,6 +41,23 @@ class Reading(NamedTuple):
   ratings: tuple[float, ...] | None = None  # of the rows, where the model reads them
 
 
+def followed_by(before: Reading, later: Reading) -> Reading:
+  """A user's history with what happened since; where the model reads times, in their order."""
+  rows = before.rows + later.rows
+  joined = before._replace(rows=rows, unknown=before.unknown + later.unknown)
+  if before.ratings is not None and later.ratings is not None:
+    joined = joined._replace(ratings=before.ratings + later.ratings)
+  if before.times is None or later.times is None:
+    return joined
+  times = before.times + later.times
+  order = sorted(range(len(times)), key=times.__getitem__)  # stable: what comes later is newer
+  return joined._replace(
+    rows=tuple(rows[at] for at in order),
+    times=tuple(times[at] for at in order),
+    ratings=None if joined.ratings is None else tuple(joined.ratings[at] for at in order),
+  )
+
+
 class Asker:
   """Reads requests to a run, and words its answers."""
 
@@ -141,6 +158,13 @@ class Asker:
     if context != (None, None):
       raise ValueError("times and ratings go with items or titles; a user of the run has their own")
     return self.of_user(value)
+
+  def of_nobody(self, user: Id) -> Reading:
+    """The empty history of a user whom the run does not know."""
+    inputs = self.model.config.inputs
+    return Reading(
+      (), user, times=() if inputs.times else None, ratings=() if inputs.rating else None
+    )
 
   def of_histories(
     self, histories: Any, columns: dict[str, str], times: Any = None, ratings: Any = None

@@ -71,7 +71,8 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   if config.model.inputs.any and (request.history is not None or request.items is not None):
     raise ValueError(
       "--history and --items name items alone, and this model reads times or ratings of them, too "
-      "(config.model.inputs); ask for a user of the data set"
+      "(config.model.inputs); ask for a user of the data set, or in Python: "
+      "sidrec.load(…).recommend(items=…, times=…)"
     )
   count = request.count
   if count is None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie, row_paths
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.repeats import MixedLogLikelihood
 from sidrec.search.beam import item_weight
@@ -32,7 +33,7 @@ def likelihood_scores(
   params: dict,
   trie: Trie,
   path_NxLp1: jax.Array,
-  history_BxS: jax.Array,
+  history_BxS: jax.Array | Events,
   item_B: jax.Array,
 ) -> jax.Array:
   """The score of one item for each history, at temperature 1: float32 [B].
@@ -47,13 +48,14 @@ def likelihood_scores(
     trie: the catalogue.
     path_NxLp1: of `item_paths`.
     history_BxS: int32 item rows of at least one item each, NO_ITEM after the newest; with the
-      user's token in front where the model has such.
+      user's token in front where the model has such; `Events` for a model that reads more.
     item_B: int32 item rows, of items in the trie.
   """
   row_B = jnp.arange(history_BxS.shape[0])
+  row_BxS = history_BxS.item_BxS if isinstance(history_BxS, Events) else history_BxS
   if model.causal:  # the target follows the newest item
-    at_B = (history_BxS != NO_ITEM).sum(axis=1) - 1
-    target_BxQ = jnp.full_like(history_BxS, NO_ITEM).at[row_B, at_B].set(item_B)
+    at_B = (row_BxS != NO_ITEM).sum(axis=1) - 1
+    target_BxQ = jnp.full_like(row_BxS, NO_ITEM).at[row_B, at_B].set(item_B)
   else:
     at_B, target_BxQ = jnp.zeros_like(item_B), item_B[:, None]
   joint = item_weight(model.config, search)

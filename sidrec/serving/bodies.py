@@ -86,12 +86,17 @@ def events_of(body: dict[str, Any], limits: Limits) -> list[Event]:
   now, events = time.time(), []
   for at, event in enumerate(_list(body.get("events"), "events", limits.events)):
     where = f"events[{at}]"
-    _only(event, ("user", "item", "time"), where)
+    _only(event, ("user", "item", "time", "rating"), where)
     user, item = (_id(event.get(name), f"{where}.{name}", limits) for name in ("user", "item"))
     at_time = event.get("time", now)
     if not _is_number(at_time) or not 0 <= at_time < 1e12:
       raise RequestError(422, f"{where}.time is no number of seconds since 1970")
-    events.append(Event(str(user), str(item), float(at_time)))
+    rating = event.get("rating")
+    if rating is not None and not _is_number(rating):
+      raise RequestError(422, f"{where}.rating is no number; leave it out where it is unknown")
+    events.append(
+      Event(str(user), str(item), float(at_time), None if rating is None else float(rating))
+    )
   return events
 
 
@@ -163,6 +168,15 @@ def _asked(request: Any, where: str, limits: Limits) -> Asked:
   for option in ("forbidden", "allowed"):
     if option in options and not (option == "allowed" and options[option] is None):
       options[option] = _ids(options[option], f"{where}.{option}", limits.listed, limits)
+  for option, least in (("times", 1), ("ratings", 0)):
+    for at, number in enumerate(
+      _list(options.get(option, []), f"{where}.{option}", limits.history)
+    ):
+      if not (_is_number(number) or (number is None and not least)):
+        raise RequestError(422, f"{where}.{option}[{at}] is no number")
+  asked = options.get("request_time", 0)
+  if not (_is_number(asked) and isinstance(asked, int)):
+    raise RequestError(422, f"{where}.request_time is no whole number of seconds since 1970")
   if "k" in options and not (_is_number(options["k"]) and isinstance(options["k"], int)):
     raise RequestError(422, f"{where}.k is no whole number")
   try:

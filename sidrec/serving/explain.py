@@ -64,8 +64,8 @@ class Explaining:
     asked = request_of(body, service.limits)
     if not service.ready:
       raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
-    reading = service.reading(now.snapshot.asker, asked, "request")
     try:
+      reading = service.reading(now.snapshot.asker, asked, "request")
       question, _ = now.snapshot.asker.question(reading, asked.wanted, now.withdrawn)
     except (TypeError, ValueError) as error:
       raise RequestError(422, f"request: {error}") from None

@@ -220,6 +220,7 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
   text = {"type": "string", "minLength": 1, "maxLength": limits.text}
   identity = {"anyOf": [text, {"type": "integer", "minimum": 1 - 2**63, "maximum": 2**63 - 1}]}
   temperature = {"type": "number", "minimum": 0.01, "maximum": 100}
+  time = {"type": "number", "minimum": 0, "exclusiveMaximum": 1e12}
   request = _object(
     (),
     user=identity,
@@ -230,13 +231,17 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
     forbidden=many(identity, limits.listed),
     allowed={"anyOf": [many(identity, limits.listed), {"type": "null"}]},
     temperature={"anyOf": [temperature, {"type": "null"}]},
+    times=many(time, limits.history),
+    ratings=many({"type": ["number", "null"]}, limits.history),
+    request_time={"type": "integer", "minimum": 0, "maximum": 10**12 - 1},
   )
   request["oneOf"] = [{"required": [whom]} for whom in ("user", "items", "titles")]
-  time = {"type": "number", "minimum": 0, "exclusiveMaximum": 1e12}
   return {
     "Request": request,
     "Requests": whole(requests=many(ref("Request"), limits.requests)),
-    "Event": _object(("user", "item"), user=identity, item=identity, time=time),
+    "Event": _object(
+      ("user", "item"), user=identity, item=identity, time=time, rating={"type": ["number", "null"]}
+    ),
     "Events": whole(events=many(ref("Event"), limits.events)),
     **_changes(identity, text, limits),
   }
@@ -281,6 +286,7 @@ def _answers(limits: Limits) -> dict[str, Any]:
       ambiguous={"type": "object", "additionalProperties": many(ID)},
       taken_for={"type": "object", "additionalProperties": ID},
       read={"type": "integer"},
+      asked_at={"type": ["integer", "null"]},
     ),
     "Answers": whole(catalogue=TEXT, results=many(ref("Answer"))),
     "Appended": whole(appended={"type": "integer"}, unknown=many(TEXT)),

@@ -6,7 +6,7 @@ from typing import Any
 
 from sidrec.api import TrainedRun
 from sidrec.run.answers import Answer
-from sidrec.run.ask import Asker, Reading
+from sidrec.run.ask import Asker, Reading, followed_by
 from sidrec.search.buckets import BucketSearch, NotCompiledError
 from sidrec.search.questions import Question
 from sidrec.serving.bodies import (
@@ -106,19 +106,22 @@ class Service:
       raise RequestError(503, "the server is not ready", _RETRY)
     snapshot, withdrawn = self.catalogue.now  # one version for all requests of a call
     asker = snapshot.asker
-    readings = [self.reading(asker, one, f"requests[{at}]") for at, one in enumerate(asked)]
-    questions, unknown = [], []
-    for at, (one, reading) in enumerate(zip(asked, readings, strict=True)):
+    readings, questions, unknown = [], [], []
+    for at, one in enumerate(asked):
       try:
+        reading = self.reading(asker, one, f"requests[{at}]")
         question, more = asker.question(reading, one.wanted, withdrawn)
       except (TypeError, ValueError) as error:
         raise RequestError(422, f"requests[{at}]: {error}") from None
+      readings.append(reading)
       questions.append(question)
       unknown.append(more)
     found = await self._found(snapshot.search, questions)
     answers = [
-      asker.answer(reading, result, one.wanted.k, more)
-      for one, reading, result, more in zip(asked, readings, found, unknown, strict=True)
+      asker.answer(reading, result, one.wanted.k, more, question.request_time)
+      for one, reading, question, result, more in zip(
+        asked, readings, questions, found, unknown, strict=True
+      )
     ]
     self.metrics.count("answers", len(answers))
     self.metrics.count("unknown_items", sum(len(answer.unknown) for answer in answers))
@@ -126,21 +129,31 @@ class Service:
     return {"catalogue": snapshot.version, "results": results}
 
   def reading(self, asker: Asker, asked: Asked, where: str) -> Reading:
-    """The history that a request names, with what happened since the run was trained."""
-    if asked.whom == "items":
-      return asker.of_items(asked.value)
-    if asked.whom == "titles":
-      return asker.of_titles(asked.value)
+    """The history that a request names, with what happened since the run was trained.
+
+    Raises:
+      RequestError: for a user who is not known.
+      TypeError, ValueError: as `Asker.reading` does.
+    """
     name = str(asked.value)
-    since = self.store.items_of(name, self.limits.history)
-    if name not in asker.user_of:
-      if not since:
+    since = self.store.events_of(name, self.limits.history) if asked.whom == "user" else []
+    if asked.whom != "user" or not since:
+      if asked.whom == "user" and name not in asker.user_of:
         raise RequestError(
           404, f"{where}.user is not known; ask by items or titles, [] for nobody's history"
         )
-      return asker.of_items(since, asked.value)
-    before, later = asker.of_user(name), asker.of_items(since)
-    return before._replace(rows=before.rows + later.rows, unknown=later.unknown)
+      return asker.reading(asked.whom, asked.value, asked.wanted)
+    if name in asker.user_of:
+      before = asker.reading("user", name, asked.wanted)
+    else:
+      before = asker.of_nobody(asked.value)
+    inputs = asker.model.config.inputs
+    later = asker.of_items(
+      [event.item for event in since],
+      times=[event.time for event in since] if inputs.times else None,
+      ratings=[event.rating for event in since] if inputs.rating else None,
+    )
+    return followed_by(before, later)
 
   async def _found(self, search: BucketSearch, questions: Sequence[Question]) -> list[Any]:
     seconds = self.limits.answer_seconds
@@ -253,4 +266,5 @@ def as_json(answer: Answer) -> dict[str, Any]:
     "ambiguous": {title: list(ids) for title, ids in answer.ambiguous.items()},
     "taken_for": dict(answer.taken_for),
     "read": answer.read,
+    "asked_at": answer.asked_at,
   }

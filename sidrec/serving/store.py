@@ -11,14 +11,15 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-_FORMAT = 2
-_UPGRADED = (0, 1)  # 0 is a new file; 1 had no changes of the catalogue
+_FORMAT = 3
+_UPGRADED = (0, 1, 2)  # 0 is a new file; 1 had no changes of the catalogue; 2 no ratings
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   user TEXT NOT NULL,
   item TEXT NOT NULL,
-  time REAL NOT NULL
+  time REAL NOT NULL,
+  rating REAL
 );
 CREATE INDEX IF NOT EXISTS events_of_user ON events (user, number);
 CREATE TABLE IF NOT EXISTS withdrawn (item TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -37,6 +38,7 @@ class Event(NamedTuple):
   user: str
   item: str  # original id, which the run may not know
   time: float  # seconds since 1970
+  rating: float | None = None  # None where unknown
 
 
 class Changed(NamedTuple):
@@ -66,8 +68,9 @@ class Store:
       version = self._run("PRAGMA user_version")[0][0]
       if version not in (*_UPGRADED, _FORMAT):
         raise ValueError(f"{path} has format {version}, and this version of sidrec reads {_FORMAT}")
+      upgrade = "ALTER TABLE events ADD COLUMN rating REAL;" if version in (1, 2) else ""
       self._database.executescript(
-        f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={_FORMAT};COMMIT;"
+        f"BEGIN IMMEDIATE;{_TABLES}{upgrade}PRAGMA user_version={_FORMAT};COMMIT;"
       )
     except sqlite3.Error as error:
       raise ValueError(f"{path} cannot hold events: {error}") from error
@@ -90,15 +93,18 @@ class Store:
   def append(self, events: Sequence[Event]) -> None:
     """Adds events, all or none; they are on the disk when this returns."""
     with self._transaction():
-      self._database.executemany("INSERT INTO events (user, item, time) VALUES (?, ?, ?)", events)
+      self._database.executemany(
+        "INSERT INTO events (user, item, time, rating) VALUES (?, ?, ?, ?)", events
+      )
 
-  def items_of(self, user: str, most: int) -> list[str]:
-    """The latest items of a user, oldest first, in the order in which they were appended."""
+  def events_of(self, user: str, most: int) -> list[Event]:
+    """The latest events of a user, oldest first, in the order in which they were appended."""
     with self._lock:
       rows = self._run(
-        "SELECT item FROM events WHERE user = ? ORDER BY number DESC LIMIT ?", (user, most)
+        "SELECT user, item, time, rating FROM events WHERE user = ? ORDER BY number DESC LIMIT ?",
+        (user, most),
       )
-    return [item for (item,) in reversed(rows)]
+    return [Event(*row) for row in reversed(rows)]
 
   @property
   def num_events(self) -> int:

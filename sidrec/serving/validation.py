@@ -95,9 +95,21 @@ def sample(snapshot: Snapshot) -> list[Question]:
   histories, length = snapshot.asker.dataset.histories, snapshot.search.model.config.history_length
   filled_U = np.flatnonzero(histories.lengths_U)
   users = filled_U[np.linspace(0, len(filled_U) - 1, min(SAMPLE, len(filled_U))).astype(int)]
-  rows = [histories.of(user).astype(np.int32) for user in users.tolist()]
-  most = snapshot.search.most_listed()
-  return [Question(row[-length:], np.unique(row)[:most]) for row in rows]
+  most, inputs = snapshot.search.most_listed(), snapshot.search.model.config.inputs
+  questions = []
+  for user in users.tolist():
+    events = slice(*histories.offsets_Up1[user : user + 2].tolist())
+    row, time_S = histories.item_T[events].astype(np.int32), histories.time_T[events]
+    questions.append(
+      Question(
+        row[-length:],
+        np.unique(row)[:most],
+        time_S=time_S[-length:] if inputs.times else None,
+        rating_S=histories.rating_T[events][-length:] if inputs.rating else None,
+        request_time=int(time_S[-1]) if inputs.asks else None,
+      )
+    )
+  return questions
 
 
 def _shape(snapshot: Snapshot) -> Shape:
@@ -145,9 +157,9 @@ def _check_new(snapshot: Snapshot, before: Snapshot | None) -> None:
   came = np.flatnonzero(among_N & ~was_N).astype(np.int32)
   if not len(came) or search.search_config.most_per_prefix:
     return
-  history, beams = sample(snapshot)[0].history_S, search.search_config.beams
+  question, beams = sample(snapshot)[0], search.search_config.beams
   parts = np.split(came, range(beams, len(came), beams))
-  lists = search.find([Question(history, part, allows=True) for part in parts])
+  lists = search.find([question._replace(listed_J=part, allows=True) for part in parts])
   for part, found in zip(parts, lists, strict=True):
     if not np.array_equal(np.sort(found.item_K), part):
       missing = snapshot.asker.described(int(np.setdiff1d(part, found.item_K)[0]))[0]

@@ -1,8 +1,5 @@
 """A small trained run behind a server, once for all tests of a process."""
 
-import asyncio
-import threading
-
 import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_dataset, make_model, tiny_config
@@ -14,7 +11,7 @@ from sidrec.search.settings import SearchConfig
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
-httpx = pytest.importorskip("httpx")
+pytest.importorskip("httpx")
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & <b>bold</b>"
 TITLES = [f"Thing {row} ({1980 + row})" for row in range(27)] + [HOSTILE, "Twin", "twin"]
@@ -43,35 +40,11 @@ def run():
   return sidrec.TrainedRun(config, dataset._replace(items=items), ids, model, params, trie)
 
 
-class Client:
-  """Calls an application in its own thread's event loop, without sockets."""
-
-  def __init__(self, app):
-    self._loop = asyncio.new_event_loop()
-    threading.Thread(target=self._loop.run_forever, daemon=True).start()
-    self._http = httpx.AsyncClient(
-      transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost"
-    )
-
-  def together(self, *calls):
-    """The answers to (method, path, options), asked for at the same time."""
-
-    async def ask():
-      made = [self._http.request(method, path, **options) for method, path, options in calls]
-      return await asyncio.gather(*made)
-
-    return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(120)
-
-  def call(self, method, path, **options):
-    return self.together((method, path, options))[0]
-
-  def recommend(self, *requests):
-    return self.call("POST", "/v1/recommend", json={"requests": list(requests)})
-
-
 @pytest.fixture(scope="session")
 def served(run, tmp_path_factory):
   """(service, client) of a started service; tests leave no item withdrawn."""
+  from http_client import Client
+
   from sidrec.serving.app import make_app
   from sidrec.serving.service import Service
   from sidrec.serving.store import Store

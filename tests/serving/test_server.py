@@ -206,7 +206,7 @@ def test_sigterm_answers_what_was_accepted_and_ends_with_0(workdir, tmp_path):
     assert len(client.statuses) > 3
     assert {*client.statuses} == {200}
     assert client.ended is None or isinstance(client.ended, ConnectionRefusedError)
-    assert len(store.items_of(f"load {client.number}", 10**6)) == client.appended
+    assert len(store.events_of(f"load {client.number}", 10**6)) == client.appended
   store.close()
 
 

@@ -82,7 +82,7 @@ def test_users_disappear_from_every_file(shop, users, capsys):
   assert "removed 3 older outputs of stages" in out
   assert "removed 2 rows of them from serving/events.sqlite" in out
   assert "cold_start" in out
-  assert Store(path).items_of("other", 9) == [ITEMS[1]]
+  assert Store(path).events_of("other", 9) == [Event("other", ITEMS[1], 6.0)]
   after = shop.load()
   assert ID not in after.asker.user_of
   assert "a-user" in after.asker.user_of
