@@ -223,7 +223,7 @@ def test_an_item_has_its_page_and_hostile_titles_are_text(view):
   page.wait_for_selector("#item[open]")
   page.keyboard.press("Escape")
   page.wait_for_selector("#item:not([open])", state="attached")
-  assert "item=" not in page.url
+  page.wait_for_function("() => !location.hash.includes('item=')")  # as soon as it has closed
 
 
 def test_codes_are_walked_and_lit_on_the_map(view, run):
