@@ -16,6 +16,7 @@ def test_two_processes_join_and_train(tmp_path, monkeypatch):
     assert call() > call() > 0  # the first one compiles
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_told(tmp_path):
   with (
     pytest.raises(RuntimeError, match=r"(?s)a group of 2 process\(es\) failed .* invalid choice"),

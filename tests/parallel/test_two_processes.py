@@ -57,7 +57,8 @@ def losses_of(folder):
   return np.array(json.loads((folder / "losses.json").read_text()))
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow  # `test_the_command_line_with_two_processes` trains with two as well
+@pytest.mark.parametrize("devices", [1, 4])
 def test_two_processes_train_as_one_does(tmp_path, train_in, undisturbed, devices):
   (ended,) = train_in(tmp_path, 1, devices)
   assert ended.status == 0, ended.stderr

@@ -182,6 +182,7 @@ def test_printed_recommendations(done, capsys):
   assert out.count("[") == 4
 
 
+@pytest.mark.slow
 def test_beam_recall_of_a_run(done, monkeypatch):
   """As many beams as items find the exact top ten; ten beams miss some of it."""
   _, workdir = done

@@ -100,7 +100,7 @@ def test_full_beam_equals_brute_force_in_the_model_of_the_paper():
   assert (total_B < 0.99).all()
 
 
-@pytest.mark.parametrize("setting", ["dense", "tiger"])
+@pytest.mark.parametrize("setting", ["dense", pytest.param("tiger", marks=pytest.mark.slow)])
 def test_a_trie_without_tails_gives_the_same_results(setting):
   """Tables over every prefix move to the fewer nodes; no probability changes."""
   model, params, trie, _ = make(setting, codebook_size=12, decoder_layers=1)

@@ -30,7 +30,9 @@ def case(**changes):
 
 
 @pytest.mark.parametrize(
-  ("accumulate", "devices"), [(4, 1), (1, 8), (2, 4)], ids=["four passes", "eight devices", "both"]
+  ("accumulate", "devices"),
+  [pytest.param(4, 1, marks=pytest.mark.slow), (1, 8), (2, 4)],
+  ids=["four passes", "eight devices", "both"],
 )
 def test_parts_have_the_loss_and_the_gradient_of_the_batch(accumulate, devices):
   task, params, aux, batch = case()
