@@ -28,7 +28,8 @@ def test_codes_and_probabilities_are_those_of_the_search(case):
   config = SearchConfig(beams=40, item_weight=0.0)
   items = beam.search(case["model"], case["params"], case["trie"], HISTORY, config)
   np.testing.assert_array_equal(result.code_BxKxL, CODES[np.asarray(items.item_BxK)])
-  np.testing.assert_allclose(result.logp_BxK, items.score_BxK, atol=1e-5)
+  # Two programs, which later versions of XLA fuse in different ways.
+  np.testing.assert_allclose(result.logp_BxK, items.score_BxK, rtol=5e-5, atol=1e-5)
   np.testing.assert_allclose(result.p_BxK.sum(axis=1), 1.0, atol=1e-4)
   assert result.valid_BxK.all()
 

@@ -80,7 +80,8 @@ class _Bounded(io.RawIOBase):
     return len(data)
 
   def close(self) -> None:
-    self._stream.close()
+    if hasattr(self, "_stream"):  # not where the file could not be opened
+      self._stream.close()
     super().close()
 
 
