@@ -117,7 +117,7 @@ def test_room_changes_no_answer(run, compiled):
     assert answer.ids == expected.ids
     scores = [[item.score for item in one.items] for one in (answer, expected)]
     # Two programs, which later versions of XLA fuse in different ways; sums of numbers up to 30.
-    np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(*scores, rtol=5e-5, atol=1e-4)
 
 
 def test_parameters_as_trained_are_refused_in_a_trie_with_room(run, compiled):
