@@ -43,18 +43,18 @@ class Reading(NamedTuple):
 
 def followed_by(before: Reading, later: Reading) -> Reading:
   """A user's history with what happened since; where the model reads times, in their order."""
-  rows = before.rows + later.rows
-  joined = before._replace(rows=rows, unknown=before.unknown + later.unknown)
-  if before.ratings is not None and later.ratings is not None:
-    joined = joined._replace(ratings=before.ratings + later.ratings)
-  if before.times is None or later.times is None:
-    return joined
-  times = before.times + later.times
-  order = sorted(range(len(times)), key=times.__getitem__)  # stable: what comes later is newer
-  return joined._replace(
-    rows=tuple(rows[at] for at in order),
-    times=tuple(times[at] for at in order),
-    ratings=None if joined.ratings is None else tuple(joined.ratings[at] for at in order),
+  order = list(range(len(before.rows) + len(later.rows)))
+  if before.times is not None and later.times is not None:
+    order.sort(key=(before.times + later.times).__getitem__)  # stable: what comes later is newer
+
+  def joined(mine: tuple[float, ...] | None, its: tuple[float, ...] | None) -> Any:
+    return None if mine is None or its is None else tuple(map((mine + its).__getitem__, order))
+
+  return before._replace(
+    rows=joined(before.rows, later.rows),
+    unknown=before.unknown + later.unknown,
+    times=joined(before.times, later.times),
+    ratings=joined(before.ratings, later.ratings),
   )
 
 
@@ -150,14 +150,13 @@ class Asker:
 
   def reading(self, whom: str, value: Any, wanted: Wanted) -> Reading:
     """The history of a request: of 'items', 'titles' or a 'user'."""
-    context = wanted.times, wanted.ratings
-    if whom != "user":
-      return (
-        self.of_items(value, None, *context) if whom == "items" else self.of_titles(value, *context)
-      )
-    if context != (None, None):
-      raise ValueError("times and ratings go with items or titles; a user of the run has their own")
-    return self.of_user(value)
+    match whom:
+      case "user":
+        return self.of_user(value)
+      case "items":
+        return self.of_items(value, None, wanted.times, wanted.ratings)
+      case _:
+        return self.of_titles(value, wanted.times, wanted.ratings)
 
   def of_nobody(self, user: Id) -> Reading:
     """The empty history of a user whom the run does not know."""
@@ -238,6 +237,8 @@ class Asker:
     Raises:
       TypeError, ValueError: for lists that are none, or more results than beams.
     """
+    if reading.user is not None and (wanted.times, wanted.ratings) != (None, None):
+      raise ValueError("times and ratings go with items or titles; a user of the run has their own")
     if wanted.k > self.search.beams:
       raise ValueError(f"k is {wanted.k}; this run finds at most {self.search.beams} items")
     forbidden, unknown = self.rows_of("forbidden", wanted.forbidden)

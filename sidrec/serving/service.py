@@ -135,18 +135,20 @@ class Service:
       RequestError: for a user who is not known.
       TypeError, ValueError: as `Asker.reading` does.
     """
-    name = str(asked.value)
-    since = self.store.events_of(name, self.limits.history) if asked.whom == "user" else []
-    if asked.whom != "user" or not since:
-      if asked.whom == "user" and name not in asker.user_of:
-        raise RequestError(
-          404, f"{where}.user is not known; ask by items or titles, [] for nobody's history"
-        )
+    if asked.whom != "user":
       return asker.reading(asked.whom, asked.value, asked.wanted)
+    name = str(asked.value)
+    since = self.store.events_of(name, self.limits.history)
     if name in asker.user_of:
-      before = asker.reading("user", name, asked.wanted)
-    else:
+      before = asker.of_user(name)
+    elif since:
       before = asker.of_nobody(asked.value)
+    else:
+      raise RequestError(
+        404, f"{where}.user is not known; ask by items or titles, [] for nobody's history"
+      )
+    if not since:
+      return before
     inputs = asker.model.config.inputs
     later = asker.of_items(
       [event.item for event in since],

@@ -81,6 +81,9 @@ def test_events_bring_their_times_and_ratings_and_are_read_in_order(timed):
   expected = run.recommend(items=[4], times=[NOW - 9], ratings=[2], request_time=NOW)
   assert [item["id"] for item in new["items"]] == expected.ids
   assert new["user"] == "new"
+  response = client.recommend({"user": "new", "times": [1]})
+  assert response.status_code == 422
+  assert "times and ratings go with items or titles" in response.json()["error"]
 
 
 def test_a_request_is_made_now(timed):
