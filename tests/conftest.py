@@ -18,6 +18,9 @@ if importlib.metadata.version("jaxlib").split(".")[:2] == ["0", "10"]:
   # Later ones do not know the flag, and an unknown flag ends the process.
   emitters = "--xla_cpu_use_fusion_emitters=false"
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '').replace(emitters, '')} {emitters}"
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+  # The processes that tests start would compile all modules anew, five seconds for each.
+  os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(compiled.name, "modules")
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 
