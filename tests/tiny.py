@@ -173,3 +173,12 @@ def tiny_config(folder):
   config.sasrec.train.valid_users = 16
   config.search.update(beams=20, batch_size=64)
   return config
+
+
+def small_rqvae_config(folder):
+  """`tiny_config` with an RQ-VAE that is trained for a moment."""
+  config = tiny_config(folder)
+  config.tokenizer.update(name="rqvae", num_levels=2, codebook_size=4)
+  config.tokenizer.rqvae.update(hidden=(8,), latent_dim=4, batch_size=8, steps=4)
+  config.tokenizer.rqvae.update(steps_per_call=2, validate_every=4)
+  return config

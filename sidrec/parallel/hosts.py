@@ -208,6 +208,8 @@ def largest_of_all(mesh: jax.sharding.Mesh, number: int) -> jax.Array | int:
   """
   if is_alone():
     return number
+  if all(device.process_index == jax.process_index() for device in mesh.devices.flat):
+    mesh = mesh_lib.make_mesh()  # each process works on a mesh of its own
   spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(mesh.axis_names))
   numbers = jax.make_array_from_callback(
     (mesh.devices.size,), spread, lambda index: np.full(1, number, np.int32)

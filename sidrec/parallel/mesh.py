@@ -59,6 +59,15 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, model: int = 1) -> Me
   )
 
 
+def one_device() -> Mesh:
+  """A mesh of one device of this process.
+
+  What every process computes on its own one depends on no number of devices or processes, because
+  nothing is added up between them.
+  """
+  return make_mesh(jax.local_devices()[:1])
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """The sharding of arrays that every device holds in full."""
   return NamedSharding(mesh, PartitionSpec())

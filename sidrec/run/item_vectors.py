@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from sidrec.core.paths import as_path
 from sidrec.core.source_code import code_hashes
@@ -24,6 +25,7 @@ from sidrec.features.statistics import item_statistics
 from sidrec.features.text import text_vectors
 from sidrec.features.vector_file import file_vectors
 from sidrec.models.sasrec import SASRec, SASRecConfig
+from sidrec.parallel.mesh import one_device
 from sidrec.trainers.sasrec import item_embeddings, train_sasrec
 from sidrec.trainers.settings import SASRecTrainConfig
 
@@ -39,7 +41,11 @@ class ItemVectors(NamedTuple):
 
 
 def item_vectors(
-  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
+  features: FeaturesConfig,
+  dataset: Dataset,
+  seed: int,
+  workdir: epath.Path,
+  mesh: Mesh | None = None,
 ) -> ItemVectors:
   """The vectors of a data set's items; only blocks with a weight above 0 are made.
 
@@ -50,6 +56,8 @@ def item_vectors(
     dataset: what a reader returned.
     seed: of what is learnt.
     workdir: takes the checkpoints and logs of a SASRec.
+    mesh: devices that share its training. The vectors then depend on their number, by the order of
+      sums. None for one device; each process does the same work then.
 
   Raises:
     ValueError: for weights that leave nothing, or as the blocks and `combine` do.
@@ -59,7 +67,7 @@ def item_vectors(
   blocks, notes = described_blocks(features, weights, catalogue, catalogue)
   for name, make in BEHAVIOUR_BLOCKS.items():
     if name in weights:
-      blocks[name] = make(features, dataset, seed, workdir)
+      blocks[name] = make(features, dataset, seed, workdir, mesh or one_device())
   for chosen in chosen_blocks(features.plugins, "histories"):
     blocks[chosen.name] = learnt(chosen, training_view(dataset.histories), dataset.items)
   params = fit_combine(blocks, weights, features.whiten)
@@ -67,23 +75,23 @@ def item_vectors(
 
 
 def _cooccurrence(
-  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path, mesh: Mesh
 ) -> np.ndarray:
-  del seed, workdir
+  del seed, workdir, mesh
   training = training_view(dataset.histories)
   return cooccurrence_vectors(training, dataset.items.num_items, features.cooccurrence)
 
 
 def _item2vec(
-  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path, mesh: Mesh
 ) -> np.ndarray:
-  del workdir
+  del workdir, mesh
   key, training = jax.random.key(seed), training_view(dataset.histories)
   return item2vec_vectors(key, training, dataset.items.num_items, features.item2vec)
 
 
 def _sasrec(
-  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path
+  features: FeaturesConfig, dataset: Dataset, seed: int, workdir: epath.Path, mesh: Mesh
 ) -> np.ndarray:
   c = features.sasrec
   check_inputs(c.inputs, dataset, "config.features.sasrec.inputs")
@@ -98,12 +106,16 @@ def _sasrec(
   )
   # Validated once, at the end: held-out items choose nothing.
   training = SASRecTrainConfig(steps=c.steps, validate_every=c.steps)
-  trained = train_sasrec(model, training, dataset.histories, seed, workdir, SASREC_FOLDER)
+  trained = train_sasrec(
+    model, training, dataset.histories, seed, workdir, SASREC_FOLDER, mesh=mesh
+  )
   return item_embeddings(trained)
 
 
-# What behaviour says: block → (settings, data set, seed, work directory) → vectors_NxF.
-BEHAVIOUR_BLOCKS: dict[str, Callable[[FeaturesConfig, Dataset, int, epath.Path], np.ndarray]] = {
+# What behaviour says: block → (settings, data set, seed, work directory, mesh) → vectors_NxF.
+BEHAVIOUR_BLOCKS: dict[
+  str, Callable[[FeaturesConfig, Dataset, int, epath.Path, Mesh], np.ndarray]
+] = {
   "cooccurrence": _cooccurrence,
   "item2vec": _item2vec,
   "sasrec": _sasrec,

@@ -1,6 +1,7 @@
 """The settings of a whole run: those of its parts, and how it is computed."""
 
 import dataclasses
+from typing import Literal
 
 from ml_collections import ConfigDict
 
@@ -21,6 +22,13 @@ class MeshConfig:
   """How devices share the work; changes no result but for rounding."""
 
   model: int = 1  # devices that large parameters are spread over; the others share batches
+  # Devices that make item vectors and semantic IDs. 'one': IDs depend on data, settings and seed
+  # alone. 'all' is faster for millions of items, and other numbers of devices make other IDs.
+  ids: Literal["one", "all"] = "one"
+
+  def __post_init__(self) -> None:
+    """Raises ValueError for another word."""
+    check_choices(self)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
 from sidrec.data.events import without_idle_inputs
 from sidrec.parallel.hosts import from_primary
+from sidrec.parallel.mesh import make_mesh
 from sidrec.run.config_file import without_paths
 from sidrec.run.generations import Chain
 from sidrec.run.item_vectors import (
@@ -31,16 +32,15 @@ def tokenize(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   if config.tokenizer.name == "rqvae" or checkpoint_folders(config.features):
     check_can_save(folder)
   dataset = load_prepared(before)
-  made = item_vectors(config.features, dataset, config.seed, folder)
+  mesh = make_mesh(model=config.mesh.model) if config.mesh.ids == "all" else None
+  made = item_vectors(config.features, dataset, config.seed, folder, mesh)
   for note in made.notes:
     print(f"tokenize: {note}")
   # The last bits may differ from one host to another; the primary host's count.
   from_primary(lambda: save_array(folder / "vectors.npy", made.vectors_NxF))
   vectors_NxF = load_array(folder / "vectors.npy", in_memory=True)
   save_params(folder / "features", made.params)
-  tokenized = tokenize_items(
-    config.tokenizer, dataset, vectors_NxF, config.seed, folder, config.mesh.model
-  )
+  tokenized = tokenize_items(config.tokenizer, dataset, vectors_NxF, config.seed, folder, mesh)
   from_primary(lambda: write_tokenized(folder, tokenized, dataset.items))
   print((folder / "tokenizer.txt").read_bytes().decode())
 
@@ -60,6 +60,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     **registered_blocks(config.features),
     "tokenizer": without_paths("tokenizer", tokenizer),
     **({"code of tokenizer and features": code} if code else {}),
+    **({"mesh.ids": "all"} if config.mesh.ids == "all" else {}),
   }
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from sidrec.catalogue.collisions import add_extra_digit
 from sidrec.catalogue.lcrec_index import align_index, read_index, write_index, write_new_tokens
@@ -86,7 +87,7 @@ def tokenize_items(
   vectors_NxF: np.ndarray,
   seed: int,
   workdir: epath.Path,
-  model_devices: int = 1,
+  mesh: Mesh | None = None,
 ) -> Tokenized:
   """Fits the tokenizer, encodes every item, makes the IDs unique and measures them.
 
@@ -96,7 +97,8 @@ def tokenize_items(
     vectors_NxF: float32, one row per item.
     seed: of the fit.
     workdir: takes `tokenizer/` (the parameters) and the logs.
-    model_devices: devices that the codebooks of an RQ-VAE in training are spread over.
+    mesh: devices that share the work. The IDs then depend on their number, by the order of sums.
+      None for one device; each process does the same work then.
 
   Raises:
     ValueError: for an unknown tokenizer, or vectors that cannot be encoded.
@@ -105,7 +107,7 @@ def tokenize_items(
   if config.name == "file":
     encoded = _from_file(config.file, dataset.items, vectors_NxF)
   else:
-    encoded = _by_tokenizer(config, dataset.items, vectors_NxF, seed, workdir, model_devices)
+    encoded = _by_tokenizer(config, dataset.items, vectors_NxF, seed, workdir, mesh)
   unique = _make_unique(config.collisions, encoded)
   codes_NxL = unique.codes_NxX[:, : encoded.codes_NxL.shape[1]]  # as they are written
   report = quality.report(
@@ -175,10 +177,10 @@ def new_item_inputs(labels: Labels | None, new_items: Items, vectors_MxF: np.nda
 
 
 def _tokenizer(
-  config: TokenizerConfig, seed: int, workdir: epath.Path, model_devices: int = 1
+  config: TokenizerConfig, seed: int, workdir: epath.Path, mesh: Mesh | None = None
 ) -> Tokenizer:
-  train = functools.partial(train_rqvae, seed=seed, workdir=workdir, model_devices=model_devices)
-  return make_tokenizer(config, train)
+  train = functools.partial(train_rqvae, seed=seed, workdir=workdir, mesh=mesh)
+  return make_tokenizer(config, train, mesh)
 
 
 def _from_file(config: FileSettings, items: Items, vectors_NxF: np.ndarray) -> Encoded:
@@ -199,10 +201,10 @@ def _by_tokenizer(
   vectors_NxF: np.ndarray,
   seed: int,
   workdir: epath.Path,
-  model_devices: int,
+  mesh: Mesh | None,
 ) -> Encoded:
   """The codes of a tokenizer that is fitted to the catalogue."""
-  tokenizer = _tokenizer(config, seed, workdir, model_devices)
+  tokenizer = _tokenizer(config, seed, workdir, mesh)
   inputs_NxF, notes = vectors_NxF, ()
   if config.name == "category":
     path_NxP, labels = category_paths(items, config.category.path, config.codebook_size)

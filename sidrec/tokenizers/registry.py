@@ -11,7 +11,6 @@ from jax.sharding import Mesh
 from sidrec.core.plugged import check_settings, check_signature
 from sidrec.core.settings import from_dict, to_dict, unknown_name
 from sidrec.core.source_code import code_hashes
-from sidrec.parallel.mesh import make_mesh
 from sidrec.tokenizers.base import Array, Params, Tokenizer
 from sidrec.tokenizers.category import category
 from sidrec.tokenizers.kmeans.hierarchical import hierarchical_kmeans
@@ -25,28 +24,27 @@ from sidrec.training.task import Task
 
 # (config, task, key, vectors_NxF) → params: trains an RQ-VAE.
 Train = Callable[[RQVAEConfig, Task, jax.Array, Array], Params]
-Make = Callable[
-  ..., Tokenizer
-]  # (config, train), and the settings of a registered one that has any
+# (config, train), and the mesh for sidrec's own; the settings of a registered one that has any.
+Make = Callable[..., Tokenizer]
 
 
-def make_tokenizer(config: TokenizerConfig, train: Train) -> Tokenizer:
+def make_tokenizer(config: TokenizerConfig, train: Train, mesh: Mesh | None = None) -> Tokenizer:
   """The tokenizer that the config names.
 
   Args:
     config: its settings.
     train: trains an RQ-VAE, which is the only tokenizer that does not fit itself.
+    mesh: devices that items are spread over by an RQ-VAE or residual k-means. Its codes then depend
+      on their number, by the order of sums. None for one device.
 
   Raises:
     ValueError: for an unknown name, or settings that make no sense.
   """
   check_name(config.name)
-  own = (
-    [from_dict(type(SETTINGS[config.name]), own_settings(config))]
-    if config.name in SETTINGS
-    else []
-  )
-  return TOKENIZERS[config.name](config, train, *own)._replace(settings=config)
+  more: list[Any] = [mesh] if config.name in _BUILT_IN else []
+  if config.name in SETTINGS:
+    more.append(from_dict(type(SETTINGS[config.name]), own_settings(config)))
+  return TOKENIZERS[config.name](config, train, *more)._replace(settings=config)
 
 
 def check_name(name: str) -> None:
@@ -107,20 +105,15 @@ def code_of(name: str) -> list[str]:
   return code_hashes(TOKENIZERS[name]) if name in TOKENIZERS else []
 
 
-def spare_mesh() -> Mesh | None:
-  """All devices, to spread items over; None for a single one, which needs no such programs."""
-  return make_mesh() if jax.device_count() > 1 else None
-
-
-def _rqvae(config: TokenizerConfig, train: Train) -> Tokenizer:
+def _rqvae(config: TokenizerConfig, train: Train, mesh: Mesh | None) -> Tokenizer:
   shape = RQVAEConfig(
     num_levels=config.num_levels, codebook_size=config.codebook_size, **to_dict(config.rqvae)
   )
-  return rqvae(shape, functools.partial(train, shape), spare_mesh())
+  return rqvae(shape, functools.partial(train, shape), mesh)
 
 
-def _product_quantization(config: TokenizerConfig, train: Train) -> Tokenizer:
-  del train
+def _product_quantization(config: TokenizerConfig, train: Train, mesh: Mesh | None) -> Tokenizer:
+  del train, mesh
   balance, default = config.kmeans.balance, KMeansSettings().balance
   if balance not in (0, default):
     raise ValueError(
@@ -135,7 +128,7 @@ def _product_quantization(config: TokenizerConfig, train: Train) -> Tokenizer:
   )
 
 
-def _category(config: TokenizerConfig, train: Train) -> Tokenizer:
+def _category(config: TokenizerConfig, train: Train, mesh: Mesh | None) -> Tokenizer:
   """The path, and for the levels below it the tokenizer of `category.rest`."""
   path, below = config.category.path, config.num_levels - len(config.category.path)
   if below < 0:
@@ -148,21 +141,21 @@ def _category(config: TokenizerConfig, train: Train) -> Tokenizer:
   if config.category.rest == "category":
     raise ValueError("tokenizer.category.rest cannot be 'category' again; choose another one")
   rest = dataclasses.replace(config, name=config.category.rest, num_levels=below)
-  return category(len(path), config.codebook_size, make_tokenizer(rest, train))
+  return category(len(path), config.codebook_size, make_tokenizer(rest, train, mesh))
 
 
 SETTINGS: dict[str, Any] = {}  # registered tokenizer → its settings, a dataclass with its defaults
 TOKENIZERS: dict[str, Make] = {
   "rqvae": _rqvae,
-  "residual_kmeans": lambda c, _: residual_kmeans(
-    c.num_levels, c.codebook_size, c.kmeans.iterations, c.kmeans.balance, spare_mesh()
+  "residual_kmeans": lambda c, _, mesh: residual_kmeans(
+    c.num_levels, c.codebook_size, c.kmeans.iterations, c.kmeans.balance, mesh
   ),
-  "hierarchical_kmeans": lambda c, _: hierarchical_kmeans(
+  "hierarchical_kmeans": lambda c, *_: hierarchical_kmeans(
     c.num_levels, c.codebook_size, c.kmeans.iterations, c.kmeans.balance
   ),
   "product_quantization": _product_quantization,
-  "lsh": lambda c, _: lsh(c.num_levels, c.codebook_size, centre=c.lsh.centre),
+  "lsh": lambda c, *_: lsh(c.num_levels, c.codebook_size, centre=c.lsh.centre),
   "category": _category,
-  "radix": lambda c, _: radix(c.num_levels, c.codebook_size),
+  "radix": lambda c, *_: radix(c.num_levels, c.codebook_size),
 }
 _BUILT_IN = frozenset(TOKENIZERS)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import BatchAt, packed_batches
@@ -68,6 +69,7 @@ def train_sasrec(
   name: str = "sasrec",
   make_batches: Callable[..., BatchAt] = packed_batches,
   users_at_once: int = 0,
+  mesh: Mesh | None = None,
 ) -> dict:
   """Trains SASRec; a run that was stopped continues.
 
@@ -83,6 +85,7 @@ def train_sasrec(
     name: of the folder, and in the logs.
     make_batches: `packed_batches`, perhaps of other users than those in memory.
     users_at_once: ranked in one batch of the validation; 0 for a size by the devices.
+    mesh: devices that share the batches; None for all.
 
   Returns:
     The best parameters.
@@ -91,7 +94,7 @@ def train_sasrec(
     ValueError: if devices or processes cannot share a batch evenly.
     TrainingDivergedError: if the loss is not finite.
   """
-  mesh = mesh_lib.make_mesh()
+  mesh = mesh or mesh_lib.make_mesh()
   what = NextItem(
     sasrec_task(model),
     functools.partial(make_batches, inputs=model.config.inputs),

@@ -5,11 +5,11 @@ import functools
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from sidrec.data.batches import shuffled
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.tokenizers.base import Array, Params
-from sidrec.tokenizers.registry import spare_mesh
 from sidrec.tokenizers.rqvae.rqvae import selection_score
 from sidrec.tokenizers.settings import RQVAEConfig
 from sidrec.training.logging import make_logger
@@ -26,7 +26,7 @@ def train_rqvae(
   *,
   seed: int,
   workdir: epath.Path,
-  model_devices: int = 1,
+  mesh: Mesh | None = None,
 ) -> Params:
   """Trains an RQ-VAE; keeps the parameters with the least reconstruction error plus collisions.
 
@@ -37,12 +37,13 @@ def train_rqvae(
     vectors_NxF: the catalogue.
     seed: of the batches.
     workdir: takes checkpoints and logs.
-    model_devices: devices that codebooks are spread over, `config.mesh.model`.
+    mesh: devices that share batches, items and codebooks; the parameters then depend on their
+      number, by the order of sums. None for one device; each process does the same work then.
   """
-  mesh = mesh_lib.make_mesh(model=model_devices)
-  mesh_lib.check_batch_size(mesh, config.batch_size)
+  over = mesh_lib.one_device() if mesh is None else mesh
+  mesh_lib.check_batch_size(over, config.batch_size)
   items_NxF = np.asarray(vectors_NxF, np.float32)
-  indices_at = shuffled(len(items_NxF), config.batch_size, seed, *mesh_lib.batch_share(mesh))
+  indices_at = shuffled(len(items_NxF), config.batch_size, seed, *mesh_lib.batch_share(over))
   return train(
     task,
     adamw(
@@ -53,7 +54,7 @@ def train_rqvae(
       clip_norm=1.0,
     ),
     lambda step: {"vectors_BxF": items_NxF[indices_at(step)]},
-    lambda params: selection_score(config, params, items_NxF, spare_mesh()),
+    lambda params: selection_score(config, params, items_NxF, mesh),
     LoopConfig(
       steps=config.steps,
       steps_per_call=config.steps_per_call,
@@ -62,7 +63,7 @@ def train_rqvae(
       maximise=False,
     ),
     key,
-    mesh,
+    over,
     Records(
       workdir / "tokenizer" / "checkpoints",
       functools.partial(make_logger, workdir, "tokenizer", config.steps),

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
+import jax
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
@@ -25,6 +26,8 @@ from sidrec.training.orbax import (
   context,
   explain,
   leave_out_path,
+  of_all_processes,
+  of_this_process,
   silence_orbax,
 )
 from sidrec.training.params import load_params as load_params
@@ -168,7 +171,8 @@ class Checkpoints(NamedTuple):
       recovery.delete_step(checkpointer, step)
     add_checksums = functools.partial(_add_checksums, checkpointer.directory, step, note)
     with self._explain_failure(), context(before_rename=add_checksums):
-      self.saving.append(checkpointer.save_async(step, tree, force=True, custom_metadata=note))
+      saved = jax.tree.map(of_all_processes, tree)
+      self.saving.append(checkpointer.save_async(step, saved, force=True, custom_metadata=note))
 
   @contextlib.contextmanager
   def _explain_failure(self) -> Iterator[None]:
@@ -258,4 +262,5 @@ def _load(
       f"cannot load checkpoint {stored.path}: {reason}; nothing was deleted: start again,"
       " or delete that folder to go on from the one before"
     ) from error
-  return arranged_like(wanted, loaded), _note(stored)
+  arranged = arranged_like(wanted, loaded)
+  return jax.tree.map(of_this_process, arranged, wanted), _note(stored)

@@ -50,8 +50,30 @@ def leave_out_path(folder: epath.Path) -> None:
       mark.write_text(f"Checkpoint commit was successful to {folder.name}")
 
 
+def of_all_processes(x: Any) -> Any:
+  """As an array that all processes hold, which is what Orbax saves where there are several."""
+  if jax.process_count() == 1 or not isinstance(x, jax.Array) or not x.is_fully_addressable:
+    return x
+  return jax.make_array_from_process_local_data(replicated(make_mesh()), jax.device_get(x))
+
+
+def of_this_process(x: Any, wanted: Any) -> Any:
+  """What Orbax loaded for all processes, on devices of this one if `wanted` has such a sharding."""
+  if jax.process_count() == 1 or not isinstance(x, jax.Array) or not _is_here(wanted):
+    return x
+  return jax.device_put(jax.device_get(x), wanted.sharding)
+
+
+def _is_here(x: Any) -> bool:
+  sharding = getattr(x, "sharding", None)
+  return isinstance(sharding, jax.sharding.Sharding) and sharding.is_fully_addressable
+
+
 def abstract(tree: PyTree) -> PyTree:
-  """The tree with `jax.ShapeDtypeStruct`s for arrays; replicated, if they have no sharding."""
+  """The tree with `jax.ShapeDtypeStruct`s for arrays; replicated, if they have no sharding.
+
+  Where there are several processes, so are those of one process alone.
+  """
   everywhere = replicated(make_mesh())
 
   def abstract_leaf(x: Any) -> Any:
@@ -59,6 +81,7 @@ def abstract(tree: PyTree) -> PyTree:
       return x  # NumPy arrays and Python scalars come back as such
     # Orbax's metadata has the devices of the run that saved, which need not be here.
     known = isinstance(x, (jax.Array, jax.ShapeDtypeStruct))
+    known = known and not (jax.process_count() > 1 and _is_here(x))
     sharding = (x.sharding if known else None) or everywhere
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 

@@ -12,9 +12,15 @@ from orbax.checkpoint import v1 as ocp
 
 from sidrec.core.paths import absolute, file_system, files_under, is_local
 from sidrec.parallel.hosts import from_primary
-from sidrec.parallel.mesh import make_mesh, replicated
 from sidrec.training.checksums import CHECKSUMS, find_damage_of_params, seal_params
-from sidrec.training.orbax import abstract, context, explain, leave_out_path, silence_orbax
+from sidrec.training.orbax import (
+  abstract,
+  context,
+  explain,
+  leave_out_path,
+  of_all_processes,
+  silence_orbax,
+)
 from sidrec.training.tree_paths import arranged_like, check_fit
 
 PyTree = Any
@@ -36,7 +42,7 @@ def save_params(path: str | os.PathLike[str], tree: PyTree) -> None:
   """
   silence_orbax()
   path = absolute(path)
-  tree = jax.tree.map(_of_all_processes, tree)
+  tree = jax.tree.map(of_all_processes, tree)
   try:
     if os.fspath(path).startswith("s3://"):
       _save_by_upload(path, tree)
@@ -137,10 +143,3 @@ def _for_orbax(path: epath.Path) -> Iterator[epath.Path]:
       copy.parent.mkdir(parents=True, exist_ok=True)
       file_system(path).get_file(os.fspath(file), os.fspath(copy))
     yield epath.Path(folder)
-
-
-def _of_all_processes(x: Any) -> Any:
-  """As an array that all processes hold, which is what Orbax saves where there are several."""
-  if jax.process_count() == 1 or not isinstance(x, jax.Array) or not x.is_fully_addressable:
-    return x
-  return jax.make_array_from_process_local_data(replicated(make_mesh()), jax.device_get(x))

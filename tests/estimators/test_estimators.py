@@ -22,6 +22,7 @@ from sidrec import (
   SemanticIDManager,
 )
 from sidrec.catalogue.collisions import add_extra_digit
+from sidrec.parallel.mesh import make_mesh
 from sidrec.tokenizers.registry import make_tokenizer
 from sidrec.tokenizers.settings import RQVAESettings, TokenizerConfig
 from sidrec.trainers.tokenizer import train_rqvae
@@ -170,8 +171,9 @@ def test_training_spread_over_a_model_axis_gives_nearly_the_same(tmp_path):
   """Two devices hold half of the codewords each."""
 
   def params(devices):
-    folder = tmp_path / str(devices)
-    train = functools.partial(train_rqvae, seed=0, workdir=folder, model_devices=devices)
+    train = functools.partial(
+      train_rqvae, seed=0, workdir=tmp_path / str(devices), mesh=make_mesh(model=devices)
+    )
     settings = dataclasses.replace(SHORT, latent_dim=4, learning_rate=1e-3)
     config = TokenizerConfig("rqvae", 2, 8, rqvae=settings)
     return make_tokenizer(config, train).fit(jax.random.key(0), VECTORS)

@@ -22,6 +22,14 @@ def test_mesh_has_a_model_axis_if_asked_and_if_it_divides():
     make_mesh(model=3)
 
 
+def test_one_device_shares_nothing():
+  mesh = mesh_lib.one_device()
+  assert dict(mesh.shape) == {"data": 1, "model": 1}
+  assert mesh_lib.batch_share(mesh) == (0, 1)
+  whole = to_global(mesh, {"x": np.arange(7)})["x"]
+  assert whole.sharding.device_set == {jax.devices()[0]}
+
+
 @pytest.mark.parametrize(
   ("name", "shape", "spec"),
   [

@@ -12,10 +12,13 @@ import jax
 import numpy as np
 import pytest
 from processes import ROOT, SECONDS, environment, free_address, together
-from tiny import tiny_config
+from tiny import small_rqvae_config
 from train_worker import PER_CALL, STEPS, VALIDATE_EVERY
 
+from sidrec.core.paths import as_path
 from sidrec.run import recommend
+from sidrec.run.settings import run_config
+from sidrec.run.stages import run_to
 from sidrec.training.checkpoint import load_params, open_checkpoints
 
 # Sums of gradients over devices are taken in another order: over 24 steps of Adam, whose first
@@ -110,12 +113,12 @@ def test_signals_and_a_lost_process_change_nothing(tmp_path, train_in, undisturb
 
 def test_the_command_line_with_two_processes(tmp_path):
   """One process of the two prints every stage; their recommendations equal those of one process."""
-  config = tiny_config(tmp_path)
   path = tmp_path / "small.py"
   path.write_text(
     "import pathlib, tiny\n"
-    f"get_config = lambda: tiny.tiny_config(pathlib.Path({str(tmp_path)!r}))\n"
+    f"get_config = lambda: tiny.small_rqvae_config(pathlib.Path({str(tmp_path)!r}))\n"
   )
+  config = small_rqvae_config(tmp_path)
   workdir, output = tmp_path / "run", tmp_path / "lists.jsonl"
 
   def run(*flags):
@@ -142,6 +145,11 @@ def test_the_command_line_with_two_processes(tmp_path):
     for line in (workdir / "stages" / "train.1" / "metrics.jsonl").read_text().splitlines()
   ]
   assert [x["step"] for x in lines if "train/loss" in x] == [2, 4, 6]
+
+  # The eight devices of this process make the same semantic IDs.
+  run_to("tokenize", run_config(config), as_path(tmp_path / "here"))
+  for name in ("vectors.npy", "semantic_ids.json"):
+    assert (workdir / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
 
   status, primary, other = run("--mode=recommend", "--users=all", f"--output={output}")
   assert status == 0, primary + other

@@ -1,6 +1,6 @@
 """The encoder and the decoder of an RQ-VAE: dense layers, started where training goes well.
 
-D is the width of the latents.
+D is the width of the latents; Y counts the outputs of a layer, X its inputs.
 """
 
 from typing import cast
@@ -18,6 +18,11 @@ from sidrec.tokenizers.base import Params
 OUTPUT_SCALE = 0.5
 
 
+# Rows over which a gradient sums at once. On a CPU, the order in which a product with more of them
+# is summed depends on the number of threads, and so would the semantic IDs.
+ROWS_AT_ONCE = 64
+
+
 class MLP(nn.Module):
   """Dense layers with ReLU between them."""
 
@@ -29,8 +34,42 @@ class MLP(nn.Module):
     for depth, width in enumerate(self.widths):
       if depth:
         x = nn.relu(x)  # GELU's tanh costs as much as the matrix products on CPU
-      x = nn.Dense(width, name=f"layer_{depth}")(x)
+      x = nn.Dense(width, name=f"layer_{depth}", dot_general=_dot_general)(x)
     return x
+
+
+def _dot_general(x: jax.Array, kernel_XxY: jax.Array, *_: object, **__: object) -> jax.Array:
+  """What `nn.Dense` needs of `lax.dot_general`."""
+  return _product(x.reshape(-1, x.shape[-1]), kernel_XxY).reshape(*x.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _product(x_BxX: jax.Array, kernel_XxY: jax.Array) -> jax.Array:
+  """A matrix product whose gradient is the same for any number of threads."""
+  return x_BxX @ kernel_XxY
+
+
+def _product_fwd(x_BxX: jax.Array, kernel_XxY: jax.Array) -> tuple[jax.Array, tuple]:
+  return x_BxX @ kernel_XxY, (x_BxX, kernel_XxY)
+
+
+def _product_bwd(kept: tuple, grads_BxY: jax.Array) -> tuple[jax.Array, jax.Array]:
+  x_BxX, kernel_XxY = kept
+
+  def in_parts(rows_B: jax.Array) -> jax.Array:
+    missing = -len(rows_B) % ROWS_AT_ONCE
+    return jnp.pad(rows_B, ((0, missing), (0, 0))).reshape(-1, ROWS_AT_ONCE, rows_B.shape[1])
+
+  def add(sum_XxY: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    x_RxX, grads_RxY = part
+    return sum_XxY + x_RxX.T @ grads_RxY, None
+
+  parts = (in_parts(x_BxX), in_parts(grads_BxY))
+  sum_XxY, _ = jax.lax.scan(add, jnp.zeros_like(kernel_XxY), parts)
+  return grads_BxY @ kernel_XxY.T, sum_XxY
+
+
+_product.defvjp(_product_fwd, _product_bwd)
 
 
 def start(
