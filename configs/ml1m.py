@@ -16,6 +16,14 @@ Item vectors are the SVD of the films' co-occurrence in training histories, and 
 genres, year and title words. Two levels of 256 codes, all of them used, and a digit.
 
 configs/ml1m.py:tiny runs the same stages, without SASRec, on fewer steps.
+
+configs/ml1m.py:timed also reads ratings, the times of events and the time of the request, which in
+an evaluation is the target's, and knows what comes again; so does its SASRec, but for the last.
+A request to it has to give times. It takes about 50 minutes. Result, seed 0:
+
+  test, seen items masked      Recall@10 0.3705   NDCG@10 0.2241   SASRec 0.3522   0.2075
+  test, seen items unmasked    Recall@10 0.3639   NDCG@10 0.2195   SASRec 0.2795   0.1470
+  valid, seen items masked     Recall@10 0.3873   NDCG@10 0.2286   SASRec 0.3656   0.2119
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +32,7 @@ from sidrec.config import check_variant, default_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-  check_variant(__file__, variant)
+  check_variant(__file__, variant, "timed")
   config = default_config()
   config.data.source = "movielens-1m"
   config.tokenizer.rqvae.commitment = 0.25
@@ -34,12 +42,16 @@ def get_config(variant: str = "") -> ConfigDict:
   config.train.learning_rate = 3e-3
   config.train.steps = 7500  # 24 passes
   config.train.validate_every = 750
-  config.sasrec.enabled = not variant
+  config.sasrec.enabled = variant != "tiny"
   config.sasrec.model.heads = 1
   config.sasrec.model.negatives = 512
   config.sasrec.train.learning_rate = 3e-3
   config.sasrec.train.steps = 6000  # 20 passes
   config.sasrec.train.validate_every = 600
+  if variant == "timed":
+    config.model.repeats = True
+    for model in (config.model, config.sasrec.model):
+      model.inputs.update(gap=True, time_bias=True, rating=True, request_time="known")
   if variant == "tiny":
     config.tokenizer.rqvae.steps = 200
     config.model.history_length = 50

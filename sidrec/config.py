@@ -102,8 +102,11 @@ def run_name(config_path: str) -> str:
   return Path(path).stem + (f"-{variant}" if variant else "")
 
 
-def check_variant(config_path: str, variant: str) -> None:
-  """Raises ValueError for what follows the colon of --config=FILE:VARIANT unless it is 'tiny'."""
-  if variant not in ("", "tiny"):
-    name = f"configs/{Path(config_path).name}"
-    raise ValueError(f"{name} has no variant {variant!r}; there is 'tiny'")
+def check_variant(config_path: str, variant: str, *others: str) -> None:
+  """Raises ValueError for what follows the colon of --config=FILE:VARIANT.
+
+  There may be nothing, 'tiny', or one of `others`.
+  """
+  if variant not in ("", "tiny", *others):
+    name, known = f"configs/{Path(config_path).name}", " and ".join(map(repr, ("tiny", *others)))
+    raise ValueError(f"{name} has no variant {variant!r}; there is {known}")
