@@ -1,5 +1,6 @@
 """A run whose models read times and ratings: trained, evaluated, asked; logs without them."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -217,8 +218,66 @@ def test_wrong_types_are_refused(trained):
   for other in ({"times": ["soon"]}, {"times": [True]}, {"request_time": 1.5}):
     with pytest.raises(TypeError):
       trained.recommend(**{"items": [1], "times": [START], "ratings": [1]} | other)
-  with pytest.raises(ValueError, match=r"reads times or ratings .* explained for items alone"):
-    trained.explain(items=[1], times=[START], ratings=[1])
+
+
+def without(at, **lists):
+  return {
+    name: [x for place, x in enumerate(values) if place != at] for name, values in lists.items()
+  }
+
+
+def test_explanations_are_of_the_list_of_recommend(trained):
+  now = START + 10**6
+  for request_ in (
+    {"items": ROWS[5], **context(ROWS[5])},
+    {"titles": ["Title 3", "none", "Title 7"], **context([3, 1, 7])},
+    {"user": 4},
+    {"items": []},
+  ):
+    options = {**request_, "request_time": now, "k": 8, "forbidden": [11]}
+    found, expected = trained.explain(**options).answer, trained.recommend(**options)
+    assert found.ids == expected.ids
+    scores = [[item.score for item in answer.items] for answer in (found, expected)]
+    np.testing.assert_allclose(*scores, atol=1e-5)
+    parts = [dataclasses.replace(answer, items=()) for answer in (found, expected)]
+    assert parts[0] == parts[1]
+  before = int(time.time())
+  assert before <= trained.explain(items=[]).answer.asked_at <= time.time()
+
+
+@pytest.mark.parametrize("count", [3, 8, 11])  # of a model that reads 8
+def test_what_an_item_adds_is_by_the_times_and_ratings_of_the_others(trained, count):
+  items = [*ROWS[5], 1, 2, 3][:count]
+  lists, options = context(items), {"request_time": START + 10**6, "k": 20, "exclude_seen": False}
+  explained = trained.explain(items=items, **lists, **options)
+  read = items[-8:]
+  assert [item.id for item in explained.history] == read
+  scores = {item.id: item.score for item in explained.answer.items}
+  compared = 0
+  for at, item in enumerate(explained.history, count - len(read)):
+    shorter = trained.recommend(**without(at, items=items, **lists), **options)
+    alone = {found.id: found.score for found in shorter.items}
+    for added, result in zip(item.added, explained.answer.items, strict=True):
+      if result.id in alone:
+        assert added == pytest.approx(scores[result.id] - alone[result.id], abs=2e-5)
+        compared += abs(added) > 1e-4
+  assert compared > len(read)
+
+
+@pytest.mark.parametrize(
+  ("request_", "message"),
+  [
+    ({"items": [1, 2]}, "this model reads times .*; give times, one for each item"),
+    ({"items": [1], "times": [START], "ratings": [99]}, "a rating is 99"),
+    ({"items": [1], "times": [START], "ratings": [1], "request_time": 5}, "before its newest"),
+    ({"user": 4, "times": [START]}, "a user of the run has their own"),
+    # The oldest is read where another is left out.
+    ({"items": ROWS[5] + [1], "times": [9, *range(8)], "ratings": [1] * 9}, "times of history"),
+  ],
+)
+def test_what_cannot_be_explained_is_refused(trained, request_, message):
+  with pytest.raises(ValueError, match=message):
+    trained.explain(**request_)
 
 
 @pytest.mark.parametrize(
