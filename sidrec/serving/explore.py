@@ -87,8 +87,20 @@ class Explorer:
       "vectors": self._vectors_NxF is not None,
       "read_only": self.read_only,
       "explained": not asker.model.config.repeats,
+      "inputs": self._inputs,
       "example": self._example(now),
     }
+
+  @functools.cached_property
+  def _inputs(self) -> dict[str, Any]:
+    """What a request has to give of each event and of itself; ratings are those of the log."""
+    inputs = self._service.asker.model.config.inputs
+    rating_T = self._service.dataset.histories.rating_T[:0]
+    if inputs.rating:
+      rating_T = self._service.dataset.histories.rating_T
+    steps = np.rint(rating_T[np.isfinite(rating_T)] / inputs.rating_step).astype(np.int64)
+    ratings = np.flatnonzero(np.bincount(steps)) * inputs.rating_step
+    return {"times": inputs.times, "request_time": inputs.asks, "ratings": ratings.tolist()}
 
   def _example(self, now: Now) -> list[Any]:
     """Three popular items that have a title, for who comes without a history."""

@@ -54,3 +54,21 @@ def served(run, tmp_path_factory):
   service.start()
   yield service, Client(make_app(service))
   service.stop()
+
+
+@pytest.fixture(scope="session")
+def timed(tmp_path_factory):
+  """(run, service, client) of a run that reads times, ratings and the moment of the request."""
+  from http_client import Client
+  from timed_run import make_timed_run
+
+  from sidrec.serving.app import make_app
+  from sidrec.serving.service import Service
+  from sidrec.serving.store import Store
+
+  run = make_timed_run()
+  service = Service(run, Store(tmp_path_factory.mktemp("timed") / "events.sqlite"), room=2)
+  service.catalogue.now.snapshot.search.batches = (1, 4)
+  service.start()
+  yield run, service, Client(make_app(service))
+  service.stop()
