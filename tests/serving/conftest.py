@@ -1,5 +1,7 @@
 """A small trained run behind a server, once for all tests of a process."""
 
+import shutil
+
 import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_dataset, make_model, tiny_config
@@ -72,3 +74,16 @@ def timed(tmp_path_factory):
   service.start()
   yield run, service, Client(make_app(service))
   service.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+  """Headless Chromium."""
+  sync_api = pytest.importorskip("playwright.sync_api")
+  chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+  if chromium is None:
+    pytest.skip("there is no chromium; apt-get install chromium")
+  with sync_api.sync_playwright() as playwright:
+    started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    yield started
+    started.close()
