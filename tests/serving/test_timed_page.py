@@ -140,7 +140,7 @@ def test_what_is_not_said_is_assumed_and_shown(view, timed):
   assert "at=" not in page.url
 
 
-def test_an_event_after_the_request_and_odd_addresses_are_told(view):
+def test_an_event_after_the_request_and_odd_addresses_are_named(view):
   page = view(THREE)
   page.fill("#asked", written(NOW - 60))
   page.keyboard.press("Enter")
