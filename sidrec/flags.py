@@ -43,6 +43,8 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_multi_string("users", None, "recommend: 'all', or a list of original ids.")
   flags.DEFINE_multi_string("history", None, "recommend: after a list of titles, oldest first.")
   flags.DEFINE_multi_string("items", None, "recommend: after a list of original item ids.")
+  flags.DEFINE_multi_string("times", None, "recommend: a time for each item, seconds since 1970.")
+  flags.DEFINE_multi_string("ratings", None, "recommend: a rating for each; nothing if unknown.")
   flags.DEFINE_multi_string("allow", None, "recommend: only items of this list, by original id.")
   flags.DEFINE_multi_string("deny", None, "recommend: no item of this list, by original id.")
   flags.DEFINE_integer("draw", None, "recommend: draw items at random, from this seed.", 0)
@@ -135,6 +137,8 @@ def request() -> recommend.Request:
     items=FLAGS.items,
     allow=FLAGS.allow,
     deny=FLAGS.deny,
+    times=FLAGS.times,
+    ratings=FLAGS.ratings,
     draw=FLAGS.draw,
     split=FLAGS.split,
     request_time=FLAGS.request_time,

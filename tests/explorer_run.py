@@ -4,18 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sidrec.data.events import ITEMS_ALONE
+from sidrec.models.inputs import example_events
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.serving.explore import Extras
 from sidrec.serving.others import Trained
 
 
-def make_sasrec(num_items):
+def make_sasrec(num_items, inputs=ITEMS_ALONE):
   """A small SASRec with random parameters."""
-  config = SASRecConfig(num_items=num_items, history_length=8, width=8, heads=1, layers=1, hidden=8)
+  shape = {"history_length": 8, "width": 8, "heads": 1, "layers": 1, "hidden": 8}
+  config = SASRecConfig(num_items=num_items, inputs=inputs, **shape)
   model, rng = SASRec(config), np.random.default_rng(1)
-  history = jnp.zeros((1, 8), jnp.int32)
+  target = jnp.zeros((1, 8), jnp.int32)
+  history = example_events(target, config)
   init = jax.eval_shape(
-    lambda key: model.init(key, history, history, method="log_likelihood"), jax.random.key(0)
+    lambda key: model.init(key, history, target, method="log_likelihood"), jax.random.key(0)
   )
   draw = lambda like: jnp.asarray(rng.normal(0, 1.0, like.shape).astype(np.float32))
   return Trained(model, jax.tree.map(draw, init["params"]))

@@ -14,6 +14,7 @@ from sidrec.search.buckets import BucketSearch, Shape
 from sidrec.search.questions import Question
 
 _REQUESTS = 4  # of each program; they fill a batch on a CPU
+_YEARS = 10**8  # seconds that a random history spans, three years
 _CLOSE = 1e-4  # of scores, which two compilations may round differently
 
 
@@ -21,7 +22,7 @@ def check_agreement(folder: Path, searched: Searched, histories: Histories) -> d
   """Asks every program of a bundle what the search is asked, on the device at hand.
 
   Histories are those of random users, a random one that fills the program's width, and an empty
-  one; lists of items are random.
+  one; lists of items are random, and so are times and ratings.
 
   Returns:
     What was checked, for the manifest.
@@ -33,17 +34,17 @@ def check_agreement(folder: Path, searched: Searched, histories: Histories) -> d
   search = BucketSearch(searched.model, searched.params, searched.trie, searched.config)
   search.only_compiled = True
   batch = next(batch for batch in search.batches if batch >= _REQUESTS)
-  rng, temperature = np.random.default_rng(0), searched.config.temperature
+  rng = np.random.default_rng(0)
   for widths in widths_of(searched):
     search.compile(Shape(batch, *widths))
   for widths in widths_of(searched):
-    questions = _questions(rng, widths, search.num_items, histories, temperature)
+    questions = _questions(rng, widths, search, histories)
     for token in bundle.manifest["user_tokens"]:
       questions = [question._replace(token=token) for question in questions]
     expected = search.find(questions)
     rows = [question.history_S.tolist() for question in questions]
     lists = [question.listed_J.tolist() for question in questions]
-    found = bundle.find(rows, lists, widths.allows)
+    found = bundle.find(rows, lists, widths.allows, **_events(questions))
     for (item_K, score_K), same in zip(found, expected, strict=True):
       agree = np.array_equal(item_K, same.item_K)
       if not agree or not np.allclose(score_K, same.score_K, rtol=_CLOSE, atol=_CLOSE):
@@ -64,21 +65,42 @@ def consumer_of(folder: Path) -> ModuleType:
   return module
 
 
+def _events(questions: list[Question]) -> dict[str, Any]:
+  """What a bundle is given beside items."""
+  lists = {
+    "times": [question.time_S for question in questions],
+    "ratings": [question.rating_S for question in questions],
+    "request_times": [question.request_time for question in questions],
+  }
+  plain = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
+  return {name: [*map(plain, values)] for name, values in lists.items() if values[0] is not None}
+
+
 def _questions(
-  rng: np.random.Generator,
-  widths: Widths,
-  num_items: int,
-  histories: Histories,
-  temperature: float,
+  rng: np.random.Generator, widths: Widths, search: BucketSearch, histories: Histories
 ) -> list[Question]:
   """Requests that no narrower program takes."""
+  num_items, inputs = search.num_items, search.model.config.inputs
   users = rng.integers(histories.num_users, size=_REQUESTS - 2)
   rows = [histories.of(user)[-widths.history :] for user in users.tolist()]
   rows += [rng.integers(num_items, size=widths.history), np.zeros(0, int)]
   most = min(widths.listed // 4 + 1, num_items)
   counts = [most, *rng.integers(most + 1, size=_REQUESTS - 1).tolist()]
   lists = [rng.choice(num_items, count, replace=False) for count in counts]
-  return [
-    Question(row.astype(np.int32), listed.astype(np.int32), widths.allows, temperature)
+  questions = [
+    Question(
+      row.astype(np.int32), listed.astype(np.int32), widths.allows, search.search_config.temperature
+    )
     for row, listed in zip(rows, lists, strict=True)
   ]
+  for at, question in enumerate(questions):
+    count = len(question.history_S)
+    time_S = np.sort(rng.integers(_YEARS, size=count))
+    rating_S = rng.integers(15, size=count).astype(np.float32) * np.float32(inputs.rating_step)
+    rating_S[rng.random(count) < 0.2] = np.nan
+    questions[at] = question._replace(
+      time_S=time_S if inputs.times else None,
+      rating_S=rating_S if inputs.rating else None,
+      request_time=_YEARS + int(rng.integers(_YEARS)) if inputs.asks else None,
+    )
+  return questions

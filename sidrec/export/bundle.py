@@ -3,6 +3,7 @@
 MANIFEST.json        size and SHA-256 of every file, versions, settings, metrics
 README.md            the model card
 run.py               recommends; imports jax and numpy alone
+events.py            what run.py does with times and ratings
 programs/*.jaxexport the search for cpu, cuda and tpu
 arrays.npz           parameters and trie
 items.json           id, title and semantic ID of each item row
@@ -27,7 +28,7 @@ from sidrec.core.readers import parse_json
 from sidrec.core.settings import to_dict
 from sidrec.data.batches import user_tokens
 from sidrec.data.dataset import Dataset
-from sidrec.export import consumer
+from sidrec.export import consumer, consumer_events
 from sidrec.export.agreement import check_agreement
 from sidrec.export.card import card, licence_of
 from sidrec.export.programs import (
@@ -44,7 +45,7 @@ from sidrec.models.base import SemanticIDModel
 from sidrec.run.ask import NOBODY
 from sidrec.run.config_file import PATHS, without_paths
 from sidrec.run.settings import RunConfig
-from sidrec.search.buckets import CPU_BATCHES, OTHER_BATCHES, check_items_alone
+from sidrec.search.buckets import CPU_BATCHES, OTHER_BATCHES
 
 FORMAT = "sidrec bundle 1"
 MANIFEST = "MANIFEST.json"
@@ -83,14 +84,13 @@ def write_bundle(folder: PathLike, finished: Finished) -> dict[str, Any]:
   Raises:
     FileExistsError: if the folder holds anything else than a bundle.
     ModuleNotFoundError: without the package flatbuffers.
-    ValueError: for a model that reads times or ratings, parts that do not belong together, several
-      processes, or a program that does not find the same items as the search of the run.
+    ValueError: for parts that do not belong together, several processes, or a program that does not
+      find the same items as the search of the run.
   """
   if importlib.util.find_spec("flatbuffers") is None:
     raise ModuleNotFoundError("a bundle needs flatbuffers: pip install sidrec[export]")
   if jax.process_count() > 1:
     raise ValueError("a bundle is written by one process; start --mode=export alone")
-  check_items_alone(finished.searched.model, "a bundle takes items alone")
   with whole_folder(folder, is_bundle) as draft:
     manifest = _write_files(draft, finished)
     manifest["checked"] = check_agreement(draft, finished.searched, finished.dataset.histories)
@@ -114,7 +114,8 @@ def _write_files(draft: Path, finished: Finished) -> dict[str, Any]:
   np.savez(draft / "arrays.npz", allow_pickle=False, **{STATICS: mark, **arrays})
   _write_text(draft / "items.json", json.dumps(_items(finished)))
   no_tokenizer = _save_ids(draft / "semantic_ids.json", finished.ids)
-  (draft / "run.py").write_bytes(Path(consumer.__file__).read_bytes())
+  for name, module in (("run.py", consumer), ("events.py", consumer_events)):
+    (draft / name).write_bytes(Path(module.__file__).read_bytes())
   manifest = {
     "format": FORMAT,
     "name": dataset.name,
@@ -126,6 +127,7 @@ def _write_files(draft: Path, finished: Finished) -> dict[str, Any]:
     "history_length": searched.model.config.history_length,
     "beams": searched.config.beams,
     "temperature": searched.config.temperature,
+    "reads": _reads(searched.model),
     "user_tokens": _token_of_nobody(searched.model),
     "batches": {"cpu": CPU_BATCHES, "other": OTHER_BATCHES},
     "programs": programs,
@@ -169,6 +171,17 @@ def _token_of_nobody(model: SemanticIDModel) -> list[int]:
   """The token of a user whom the model does not know; nothing where it has no such tokens."""
   count = model.config.user_tokens
   return user_tokens(np.array([NOBODY]), count).tolist() if count else []
+
+
+def _reads(model: SemanticIDModel) -> dict[str, bool | float]:
+  """What requests have to give beside items."""
+  inputs = model.config.inputs
+  return {
+    "times": inputs.times,
+    "request_time": inputs.asks,
+    "ratings": inputs.rating,
+    "rating_step": inputs.rating_step,
+  }
 
 
 def _write_manifest(draft: Path, manifest: dict[str, Any]) -> None:

@@ -34,6 +34,13 @@ def licence_of(source: str) -> dict[str, str]:
   return licence._asdict()
 
 
+_COMMAND = """```
+python run.py "ID OR TITLE" "ID OR TITLE"
+```
+
+"""
+
+
 def card(
   manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None, notes: Sequence[str]
 ) -> str:
@@ -46,6 +53,7 @@ def card(
   """
   name, checked = manifest["name"], manifest["checked"]
   num_items, platforms = manifest["statics"]["num_items"], ", ".join(manifest["platforms"])
+  given = _given(manifest["reads"])
   not_run = [p for p in manifest["platforms"] if p != checked["platform"]]
   return f"""---
 {_header(manifest, evaluation)}
@@ -62,14 +70,10 @@ items. Trained by
 
 `run.py` needs `pip install jax numpy flatbuffers`, and nothing else:
 
-```
-python run.py "ID OR TITLE" "ID OR TITLE"
-```
-
-```python
+{"" if given else _COMMAND}```python
 from run import Bundle
 
-Bundle(".").recommend([["ID", "ID"]], k=10, forbidden=["ID"])
+Bundle(".").recommend([["ID", "ID"]]{given}, k=10, forbidden=["ID"])
 ```
 
 `MANIFEST.json` holds the SHA-256 of every file, and `run.py` compares them. The programs are
@@ -96,6 +100,19 @@ for about six months of its releases; after that, export the run again:
 {checked["requests"]} requests. The programs for
   {", ".join(not_run)} were made, and not run.
 """
+
+
+def _given(reads: Mapping[str, Any]) -> str:
+  """What the example of the card gives beside items; `events.py` says more."""
+  return "".join(
+    f", {name}=[{values}]"
+    for name, values, is_read in (
+      ("times", [1700000000, 1700000500], reads["times"]),
+      ("ratings", [4 * reads["rating_step"], None], reads["ratings"]),
+      ("request_times", 1700090000, reads["request_time"]),
+    )
+    if is_read
+  )
 
 
 def _header(manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:

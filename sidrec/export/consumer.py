@@ -5,6 +5,7 @@ In a program, with jax, numpy and flatbuffers: `Bundle("folder").recommend([["ID
 
 import hashlib
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -20,9 +21,7 @@ class Bundle:
     self.folder, self._compiled = Path(folder), {}
     self.manifest = m = json.loads((self.folder / "MANIFEST.json").read_bytes())
     if m["format"] != "sidrec bundle 1":
-      raise ValueError(
-        f"{self.folder} has the format {m['format']!r}, of another version of sidrec"
-      )
+      raise ValueError(f"{folder} has the format {m['format']!r}, of another version of sidrec")
     for name, (_, sha256) in m["files"].items():
       if hashlib.sha256((self.folder / name).read_bytes()).hexdigest() != sha256:
         raise ValueError(f"{self.folder / name} is not as it was written; copy the bundle again")
@@ -32,6 +31,7 @@ class Bundle:
         raise ValueError(f"{self.folder}: the arrays are of another catalogue than the manifest")
       self._arrays = [jax.device_put(arrays[name]) for name in m["arrays"]]
     self.batches = m["batches"]["cpu" if jax.default_backend() == "cpu" else "other"]
+    self._events = runpy.run_path(str(self.folder / "events.py"))
     self.items = json.loads((self.folder / "items.json").read_bytes())
     self._named = {}
     for row, item in enumerate(self.items):
@@ -45,7 +45,7 @@ class Bundle:
         raise ValueError(f"{len(found)} items are called {name!r}; give ids of the catalogue")
       yield found[0]
 
-  def recommend(self, histories, k=10, exclude_seen=True, forbidden=(), allowed=None):
+  def recommend(self, histories, k=10, exclude_seen=True, forbidden=(), allowed=None, **events):
     """The k best items for each history, best first: dicts of id, title, semantic_id and score."""
     never, rows = {*self.rows(forbidden)}, [[*self.rows(names)] for names in histories]
     if not 1 <= k <= self.manifest["beams"]:
@@ -53,17 +53,16 @@ class Bundle:
     lists = [never.union(row if exclude_seen else ()) for row in rows]
     lists = lists if allowed is None else [{*self.rows(allowed)} - items for items in lists]
     answers, most = [], self.batches[-1]
-    for at in range(0, len(rows), most):
-      part = slice(at, at + most)
-      for item_K, score_K in self.find(rows[part], lists[part], allowed is not None):
+    for part, more in self._events["parts"](len(rows), most, events):
+      for item_K, score_K in self.find(rows[part], lists[part], allowed is not None, **more):
         best = zip(item_K[:k], score_K[:k], strict=True)
         answers.append([self.items[row] | {"score": score} for row, score in best])
     return answers
 
-  def find(self, rows, lists, allows):
+  def find(self, whole, lists, allows, **events):
     """Item rows and scores for each of a batch of requests: rows of histories, and of lists."""
-    m, batch = self.manifest, next(size for size in self.batches if size >= len(rows))
-    rows = [row[-m["history_length"] :] for row in rows]  # the latest
+    m, batch = self.manifest, next(size for size in self.batches if size >= len(whole))
+    rows = [row[-m["history_length"] :] for row in whole]  # the latest
     longest, most = max(map(len, rows)), max(map(len, lists))
     fit = [p for p in m["programs"] if p["history"] >= longest and p["listed"] >= most]
     if not (fit := [p for p in fit if p["allows"] == allows]):
@@ -73,8 +72,9 @@ class Bundle:
       if not all(0 <= item < len(self.items) for item in (*row, *items)):
         raise ValueError(f"request {b} names an item row that is not 0 to {len(self.items) - 1}")
       history[b, : len(row)], listed[b, : len(items)] = row, sorted(items)
+    columns = self._events["columns"](m, whole, history.shape, **events)
     history = np.hstack([np.tile(np.int32(m["user_tokens"]), (batch, 1)), history])
-    inputs = history, listed, np.full(batch, m["temperature"], np.float32)
+    inputs = history, listed, np.full(batch, m["temperature"], np.float32), *columns
     found = [np.asarray(x)[: len(rows)] for x in self._call(fit[0]["file"], inputs)]
     return [(i[real].tolist(), s[real].tolist()) for i, s, real in zip(*found, strict=True)]
 

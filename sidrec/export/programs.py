@@ -19,9 +19,10 @@ import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.settings import to_dict
+from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.search.batched import history_width
-from sidrec.search.buckets import NARROWEST, bucket_function, check_items_alone, lists_ahead
+from sidrec.search.buckets import NARROWEST, bucket_function, lists_ahead
 from sidrec.search.checks import check_fit
 from sidrec.search.settings import SearchConfig
 
@@ -104,15 +105,13 @@ def arrays_of(searched: Searched) -> dict[str, np.ndarray]:
 def exported(searched: Searched, widths: Widths, sha256: str) -> bytes:
   """A program: (arrays, history_BxS, listed_BxJ, temperature_B) → items, scores, which are real.
 
+  A model that reads more than items takes it after the temperatures, as `columns_read` says.
+
   Args:
     searched: the model and its catalogue.
     widths: of the requests.
     sha256: the digest of the statics, which becomes part of the program's name.
-
-  Raises:
-    ValueError: for a model that reads times or ratings.
   """
-  check_items_alone(searched.model, "a bundle takes items alone")
   function = _flat(searched, widths)
   function.__name__ = f"{widths.name}_{sha256}"
   (batch,) = jax.export.symbolic_shape("b")
@@ -124,8 +123,23 @@ def exported(searched: Searched, widths: Widths, sha256: str) -> bytes:
       jax.ShapeDtypeStruct((batch, columns + widths.history), np.int32),
       jax.ShapeDtypeStruct((batch, widths.listed), np.int32),
       jax.ShapeDtypeStruct((batch,), np.float32),
+      *(
+        jax.ShapeDtypeStruct((batch, widths.history), dtype)
+        for dtype in columns_read(searched.model).values()
+      ),
     )
   return bytes(made.serialize())
+
+
+def columns_read(model: SemanticIDModel) -> dict[str, type]:
+  """What a model reads beside items, by the names of `Events` and in their order."""
+  inputs = model.config.inputs
+  read = {
+    "time_BxS": (inputs.times, np.int32),
+    "asked_BxS": (inputs.asks, np.int32),
+    "rating_BxS": (inputs.rating, np.float32),
+  }
+  return {name: dtype for name, (is_read, dtype) in read.items() if is_read}
 
 
 @contextlib.contextmanager
@@ -148,9 +162,12 @@ def _bare_locations() -> Iterator[None]:
 def _flat(searched: Searched, widths: Widths) -> Callable:
   find = bucket_function(searched.model, searched.config, widths.allows)
   tree = jax.tree.structure((searched.params, searched.trie))
+  names = tuple(columns_read(searched.model))
 
-  def program(leaves, history_BxS, listed_BxJ, temperature_B):
+  def program(leaves, history_BxS, listed_BxJ, temperature_B, *columns):
     params, trie = jax.tree.unflatten(tree, leaves)
+    if names:
+      history_BxS = Events(history_BxS, **dict(zip(names, columns, strict=True)))
     return tuple(find(params, trie, history_BxS, listed_BxJ, temperature_B))
 
   return program

@@ -225,7 +225,7 @@ class Asker:
   # From rows to a search's question.
 
   def question(
-    self, reading: Reading, wanted: Wanted, withdrawn: Iterable[int] = ()
+    self, reading: Reading, wanted: Wanted, withdrawn: Iterable[int] = (), *, spare: int = 0
   ) -> tuple[Question, list[str]]:
     """What to search for, and the listed ids that no item has.
 
@@ -233,6 +233,7 @@ class Asker:
       reading: the history.
       wanted: the options.
       withdrawn: item rows that nobody gets now.
+      spare: items that the question has before those that the model reads.
 
     Raises:
       TypeError, ValueError: for lists that are none, or more results than beams.
@@ -250,7 +251,7 @@ class Asker:
       listed_rows = {*allowed} - banned
     c = self.model.config
     who = np.array([NOBODY if reading.user is None else reading.user])
-    latest = slice(-c.history_length, None)
+    latest = slice(-c.history_length - spare, None)
     question = Question(
       as_int32(np.array(reading.rows[latest], np.int64)),
       as_int32(np.array(sorted(listed_rows), np.int64)),

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
-from sidrec.core.item_rows import as_int32
 from sidrec.data.dataset import training_view
 from sidrec.models.base import SemanticIDModel
 from sidrec.run.answers import Answer, Id, Wanted
 from sidrec.run.ask import Asker, Reading
 from sidrec.search import explain as search_explain
 from sidrec.search.explain import Explained, Prefixes
+from sidrec.search.questions import Question
 from sidrec.tokenizers.report.prefixes import Mark, PrefixIndex
 
 _WEIGHTIEST = 3  # history items that the text names for each result
@@ -95,6 +95,19 @@ class Explainer:
     popularity_N = np.bincount(training_view(dataset.histories).item_T, minlength=num_items)
     return PrefixIndex(codes_NxL, dataset.items, popularity_N)
 
+  def question(
+    self, reading: Reading, wanted: Wanted, withdrawn: Iterable[int] = ()
+  ) -> tuple[Question, list[str]]:
+    """As `Asker.question`, with one item more than is read: it is read where one is left out.
+
+    Raises:
+      TypeError, ValueError: as `Asker.question` does, and for times of the item more.
+    """
+    question, unknown = self.asker.question(reading, wanted, withdrawn, spare=1)
+    if self.asker.model.config.inputs.any:
+      search_explain.check_left_out(question, self.asker.model)
+    return question, unknown
+
   def explain(
     self,
     model: SemanticIDModel,
@@ -120,26 +133,25 @@ class Explainer:
       explained: results of which it is said what history items add to them; None for all.
 
     Raises:
-      TypeError, ValueError: as `Asker.question` does.
+      TypeError, ValueError: as `question` does.
     """
     asker = self.asker
-    question, unknown = asker.question(reading, wanted, withdrawn)
-    most = asker.model.config.history_length + 1  # one more, to read where one is left out
-    rows_S = as_int32(np.array(reading.rows[-most:], np.int64))
+    question, unknown = self.question(reading, wanted, withdrawn)
     results = wanted.k if explained is None else min(wanted.k, explained)
     found = search_explain.explain(
       params,
       trie,
-      question._replace(history_S=rows_S),
+      question,
       results,
       model=model,
       search=asker.search,
       listed=listed,
     )
-    answer = asker.answer(reading, found.found, wanted.k, unknown)
+    answer = asker.answer(reading, found.found, wanted.k, unknown, question.request_time)
+    rows = question.history_S[found.first :].tolist()
     history = (
       HistoryItem(*asker.described(row), tuple(asker.ids.get_semantic_id(row)), tuple(added_R))
-      for row, added_R in zip(rows_S[found.first :].tolist(), found.added_SxR.tolist(), strict=True)
+      for row, added_R in zip(rows, found.added_SxR.tolist(), strict=True)
     )
     return Explanation(answer, self._levels(found), tuple(history))
 

@@ -18,8 +18,9 @@ from sidrec.data.dataset import Histories, held_out_view
 from sidrec.data.events import InputsConfig
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
-from sidrec.run.ask import NOBODY, rows_by_id
+from sidrec.run.ask import rows_by_id
 from sidrec.run.load import Recommender, load_recommender
+from sidrec.run.one_history import check_said, history_of_items, now_after, said_of
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.search.batched import NOTHING_SHARED, Shared
 from sidrec.search.results import Recommendations
@@ -47,6 +48,9 @@ class Request(NamedTuple):
   output: str | None = None  # a file for JSON lines; None prints
   allow: Sequence[str] | None = None  # lists of the only items to return
   deny: Sequence[str] | None = None  # lists of items not to return
+  # Of history and items, one number for each, if the model reads them; see `one_history.said_of`.
+  times: Sequence[str] | None = None
+  ratings: Sequence[str] | None = None
   draw: int | None = None  # a seed, to draw items at random instead of the best
   # Seconds since 1970 at which users ask for what is next; None for now. Only for a model that
   # reads the request's time; for the splits 'valid' and 'test' it is the target's.
@@ -64,16 +68,12 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   asked = {name: getattr(request, name) for name in ("user", "users", "history", "items")}
   if sum(texts is not None for texts in asked.values()) != 1:
     raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
-  for name in (*asked, "allow", "deny"):
+  for name in (*asked, "allow", "deny", "times", "ratings"):
     texts = getattr(request, name)
     if texts is not None and not (texts and all(text.strip() for text in texts)):
       raise ValueError(f"--{name} is empty; give what it stands for, or leave it out")
-  if config.model.inputs.any and (request.history is not None or request.items is not None):
-    raise ValueError(
-      "--history and --items name items alone, and this model reads times or ratings of them, too "
-      "(config.model.inputs); ask for a user of the data set, or in Python: "
-      "sidrec.load(…).recommend(items=…, times=…)"
-    )
+  names_items = request.history is not None or request.items is not None
+  check_said(request.times, request.ratings, config.model.inputs, names_items=names_items)
   count = request.count
   if count is None:
     count = config.search.results if request.output else 10
@@ -95,11 +95,14 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
 def _whom(request: Request, recommender: Recommender) -> tuple[Histories, np.ndarray]:
   """Histories, and which of their users to recommend for."""
   dataset = recommender.dataset
-  if request.history is not None:
-    return history_of_items(rows_of_titles(request.history, recommender)), np.array([0])
-  if request.items is not None:
-    rows = rows_of_ids(request.items, dataset.items.ids_N, "item")
-    return history_of_items(rows), np.array([0])
+  if request.history is not None or request.items is not None:
+    if request.items is not None:
+      rows = rows_of_ids(request.items, dataset.items.ids_N, "item")
+    else:
+      needs_all = request.times is not None or request.ratings is not None
+      rows = rows_of_titles(request.history or (), recommender, needs_all=needs_all)
+    said = said_of(request.times, request.ratings, len(rows))
+    return history_of_items(rows, said), np.array([0])
   histories = histories_before(dataset.histories, request.split)
   if request.users in ("all", ["all"], ("all",)):
     return histories, np.arange(histories.num_users)
@@ -119,15 +122,17 @@ def _asked_at(histories: Histories, request: Request, inputs: InputsConfig) -> H
       why = f"--split={request.split} asks at the target's" if inputs.asks else "the model reads no"
       raise ValueError(f"--request_time is given, but {why} time; leave it out")
     return histories
+  if request.items is not None or request.history is not None:
+    return at_time(histories, now_after(histories) if asked is None else asked, "the history")
   if asked is None:
     asked = int(time.time())
   return at_time(histories, asked)
 
 
-def at_time(histories: Histories, request_time: int) -> Histories:
+def at_time(histories: Histories, request_time: int, of: str = "the data set") -> Histories:
   """The histories, all asked at this time, which it prints with the time of the last event."""
   last = int(histories.time_T.max(initial=0))
-  print(f"asked at {_date(request_time)}; the last event of the data set is of {_date(last)}")
+  print(f"asked at {_date(request_time)}; the last event of {of} is of {_date(last)}")
   return histories._replace(request_time_U=np.full(histories.num_users, request_time))
 
 
@@ -165,18 +170,6 @@ def histories_before(histories: Histories, split: str) -> Histories:
   if split not in SPLITS:
     raise ValueError(f"--split must be one of {', '.join(SPLITS)}, not {split!r}")
   return histories if split == "next" else held_out_view(histories, split).histories
-
-
-def history_of_items(item_rows: Sequence[int]) -> Histories:
-  """One made-up user with these items, oldest first."""
-  count = len(item_rows)
-  return Histories(
-    offsets_Up1=np.array([0, count]),
-    item_T=np.asarray(item_rows, np.int32),
-    time_T=np.zeros(count, np.int64),
-    rating_T=np.full(count, np.nan, np.float32),
-    user_ids_U=np.array([NOBODY]),
-  )
 
 
 def rows_of_ids(texts: Sequence[str] | str, ids_N: np.ndarray, what: str) -> list[int]:
@@ -238,13 +231,15 @@ def _lines(name: str) -> list[str]:
   return [line for line in text.split("\n") if line.strip()]
 
 
-def rows_of_titles(texts: Sequence[str] | str, recommender: Recommender) -> list[int]:
+def rows_of_titles(
+  texts: Sequence[str] | str, recommender: Recommender, *, needs_all: bool = False
+) -> list[int]:
   """Item rows of comma-separated titles; prints what no item is called, or several are.
 
   Raises:
-    ValueError: if no title names an item.
+    ValueError: if no title names an item; with `needs_all` if one of them does not.
   """
-  items, rows = recommender.dataset.items, []
+  items, rows, left_out = recommender.dataset.items, [], False
   titles_N = items.titles_N.tolist()
 
   def named(row: int) -> str:
@@ -253,6 +248,7 @@ def rows_of_titles(texts: Sequence[str] | str, recommender: Recommender) -> list
   for text in [texts] if isinstance(texts, str) else texts:
     found = find_titles(text, titles_N)
     rows += found.items
+    left_out = left_out or bool(found.missing or found.ambiguous)
     for title, row in found.loose.items():
       print(f"no title is '{printable(title)}'; taken for {named(row)}")
     for title, several in found.ambiguous.items():
@@ -267,6 +263,11 @@ def rows_of_titles(texts: Sequence[str] | str, recommender: Recommender) -> list
       print(f"not in the catalogue: '{printable(title)}'{hint}")
   if not rows:
     raise ValueError("none of the titles in --history names one item of the catalogue")
+  if needs_all and left_out:
+    raise ValueError(
+      "a title in --history was left out, and it is not clear which of --times and --ratings are "
+      "its own; take it out there, too, or ask with --items"
+    )
   return rows
 
 

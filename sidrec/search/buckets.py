@@ -94,12 +94,6 @@ def bucket_function(
   return find
 
 
-def check_items_alone(model: SemanticIDModel, what: str) -> None:
-  """Raises ValueError for a model that reads times or ratings, where `what` has none of these."""
-  if model.config.inputs.any:
-    raise ValueError(f"this model reads times or ratings (model.inputs), and {what}")
-
-
 class BucketSearch:
   """The search of one model, compiled for a shape when it is first needed, or ahead.
 

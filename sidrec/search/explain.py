@@ -15,17 +15,17 @@ import numpy as np
 
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import ROOT, Trie
-from sidrec.core.item_rows import as_int32
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import check_histories
 from sidrec.search import beam
 from sidrec.search.beam_state import BeamState
-from sidrec.search.buckets import Found, check_items_alone, listed_width
+from sidrec.search.buckets import Found, listed_width
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import any_allowed, make_filter
 from sidrec.search.levels import Continuations, Levels
-from sidrec.search.questions import Question
+from sidrec.search.questions import Question, histories_of
 from sidrec.search.settings import SearchConfig
 
 SHOWN = 10  # prefixes that a filter removed, of each level
@@ -85,8 +85,8 @@ def explain(
   Args:
     params: the recommender's parameters.
     trie: the catalogue.
-    question: the request. Of a history that is longer than the model reads, give one item more:
-      it is read where a later one is left out.
+    question: the request. Of a history that is longer than the model reads, give one item more,
+      with its time and rating: it is read where a later one is left out.
     results: R, results of which it is said what history items add to them.
     model: the recommender.
     search: how to search.
@@ -94,13 +94,12 @@ def explain(
       all requests that list no more.
 
   Raises:
-    ValueError: for histories that are not of item rows, parameters of another catalogue, or a
-      model that reads times or ratings, or has repeats.
+    ValueError: for histories that are not of item rows, or lack what the model reads; parameters
+      of another catalogue; or a model with repeats.
   """
   check_explained(model)
   check_fit(model, params, trie)
-  history_S = np.asarray(question.history_S)
-  check_histories(history_S[None], int(trie.used))
+  check_histories(np.asarray(question.history_S)[None], int(trie.used))
   listed_1xJ = np.full((1, max(listed, listed_width(len(question.listed_J)))), NO_ITEM, np.int32)
   listed_1xJ[0, : len(question.listed_J)] = question.listed_J
   temperature = np.float32(question.temperature)
@@ -108,7 +107,7 @@ def explain(
     _trace(
       params,
       trie,
-      _filled(model, [history_S], question.token),
+      histories_of([question], 1, model.config.history_length, model.config),
       listed_1xJ,
       np.bool_(question.allows),
       temperature,
@@ -126,13 +125,12 @@ def explain(
     ),
     answer,
     added_SxR,
-    len(history_S) - len(added_SxR),
+    len(question.history_S) - len(added_SxR),
   )
 
 
 def check_explained(model: SemanticIDModel) -> None:
   """Raises ValueError for a model whose searches cannot be explained."""
-  check_items_alone(model, "searches are explained for items alone")
   if model.config.repeats:
     raise ValueError(
       "with model.repeats, items of the history have shares of their own next to the beams, and "
@@ -145,33 +143,42 @@ def _prefixes(traced: _Traced) -> Prefixes:
   return Prefixes(*(np.asarray(x_1xK[0])[kept_K] for x_1xK in traced))
 
 
-def _filled(model: SemanticIDModel, histories: list[np.ndarray], token: int) -> np.ndarray:
-  """Histories as the model takes them: the latest items, with the user's token if it has such."""
-  length = model.config.history_length
-  history_BxS = np.full((len(histories), length), NO_ITEM, np.int32)
-  for b, history_S in enumerate(histories):
-    latest = history_S[-length:]
-    history_BxS[b, : len(latest)] = latest
-  if not model.config.user_tokens:
-    return history_BxS
-  return np.pad(history_BxS, ((0, 0), (1, 0)), constant_values=token)
+def left_out(question: Question, history_length: int) -> list[Question]:
+  """The request, and then the request without each of the items that are read, oldest first.
+
+  What is left out takes its time and rating along, so that gaps are those of the others.
+  """
+  count = len(question.history_S)
+
+  def without(at: int) -> Question:
+    time_S, rating_S = question.time_S, question.rating_S
+    return question._replace(
+      history_S=np.delete(question.history_S, at),
+      time_S=None if time_S is None else np.delete(time_S, at),
+      rating_S=None if rating_S is None else np.delete(rating_S, at),
+    )
+
+  return [question, *map(without, range(max(0, count - history_length), count))]
+
+
+def check_left_out(question: Question, model: SemanticIDModel) -> None:
+  """Raises ValueError if a request, or one without an item of it, has times that cannot be."""
+  questions, config = left_out(question, model.config.history_length), model.config
+  histories_of(questions, len(questions), config.history_length, config)
 
 
 def _added(params, trie, question, item_R, *, model, search) -> np.ndarray:
   """The score of each item, less its score without each history item that is read: [S, R]."""
-  history_S = as_int32(np.asarray(question.history_S))
-  first = max(0, len(history_S) - model.config.history_length)
-  histories = [history_S, *(np.delete(history_S, at) for at in range(first, len(history_S)))]
-  score_BxR = np.empty((len(histories), len(item_R)), np.float32)
+  config, temperature = model.config, np.float32(question.temperature)
+  questions = left_out(question, config.history_length)
+  score_BxR = np.empty((len(questions), len(item_R)), np.float32)
   for start in range(0, len(item_R), RESULTS):
     some = item_R[start : start + RESULTS]
     item_R_full = np.zeros(RESULTS, np.int32)
     item_R_full[: len(some)] = some
-    for at in range(0, len(histories), HISTORIES):
-      lot = histories[at : at + HISTORIES]
-      filled = lot + [history_S[:0]] * (HISTORIES - len(lot))
-      history_BxS = _filled(model, filled, question.token)
-      temperature = np.float32(question.temperature)
+    for at in range(0, len(questions), HISTORIES):
+      lot = questions[at : at + HISTORIES]
+      history_BxS = histories_of(lot, HISTORIES, config.history_length, config)
       scores = _score(
         params, trie, history_BxS, item_R_full, temperature, model=model, search=search
       )
@@ -256,7 +263,7 @@ def _for_each(cache: jax.Array, count: int) -> jax.Array:
 
 
 def _encode(
-  model: SemanticIDModel, params: dict, trie: Trie, history_BxS: jax.Array, beams: int
+  model: SemanticIDModel, params: dict, trie: Trie, history_BxS: jax.Array | Events, beams: int
 ) -> EncoderOutput:
   inputs = history_BxS, trie.codes_NxL, beams, trie.used
   return cast(EncoderOutput, model.apply({"params": params}, *inputs, method="encode"))

@@ -5,10 +5,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sidrec.run.answers import Wanted
-from sidrec.run.ask import Reading
+from sidrec.run.ask import NOBODY, Reading
 from sidrec.run.explanations import Explainer
 from sidrec.search.explain import check_explained
 from sidrec.search.questions import Question
@@ -47,8 +45,7 @@ class Explaining:
       check_explained(now.snapshot.search.model)
     except ValueError:
       return  # requests are refused with this sentence
-    row = int(np.flatnonzero(now.snapshot.state.among_N)[0])
-    self._explain(now, Reading((row,)), Wanted(k=1))
+    self._explain(now, now.snapshot.asker.of_nobody(NOBODY), Wanted(k=1))
 
   def stop(self) -> None:
     """Ends the thread."""
@@ -66,7 +63,8 @@ class Explaining:
       raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
     try:
       reading = service.reading(now.snapshot.asker, asked, "request")
-      question, _ = now.snapshot.asker.question(reading, asked.wanted, now.withdrawn)
+      explainer = self.explainer(now.snapshot)
+      question, _ = explainer.question(reading, asked.wanted, now.withdrawn)
     except (TypeError, ValueError) as error:
       raise RequestError(422, f"request: {error}") from None
     return asked, reading, question

@@ -65,7 +65,7 @@ class Explorer:
   def __init__(self, service: Service, extras: Extras, *, read_only: bool = False):
     """Takes the service and what it does without; `read_only` says so to the page."""
     self._service, self._vectors_NxF, self.read_only = service, extras.vectors_NxF, read_only
-    self._others = Others(service.dataset, extras.sasrec)
+    self._others = Others(service.dataset, extras.sasrec, service.asker.model.config.inputs)
     self._map_file = extras.map_file
     service.before_ready.append(self._others.start)
 
@@ -87,8 +87,20 @@ class Explorer:
       "vectors": self._vectors_NxF is not None,
       "read_only": self.read_only,
       "explained": not asker.model.config.repeats,
+      "inputs": self._inputs,
       "example": self._example(now),
     }
+
+  @functools.cached_property
+  def _inputs(self) -> dict[str, Any]:
+    """What a request has to give of each event and of itself; ratings are those of the log."""
+    inputs = self._service.asker.model.config.inputs
+    rating_T = self._service.dataset.histories.rating_T[:0]
+    if inputs.rating:
+      rating_T = self._service.dataset.histories.rating_T
+    steps = np.rint(rating_T[np.isfinite(rating_T)] / inputs.rating_step).astype(np.int64)
+    ratings = np.flatnonzero(np.bincount(steps)) * inputs.rating_step
+    return {"times": inputs.times, "request_time": inputs.asks, "ratings": ratings.tolist()}
 
   def _example(self, now: Now) -> list[Any]:
     """Three popular items that have a title, for who comes without a history."""
@@ -217,8 +229,12 @@ class Explorer:
     """
     now = self._service.catalogue.now
     asked, reading, question = self._service.explaining.read(now, body)
-    rows, gone_R = list(reading.rows), np.flatnonzero(~now.snapshot.state.among_N)
-    lists = await asyncio.to_thread(self._others.lists, rows, question, asked.wanted.k, gone_R)
+    try:
+      heard = self._others.heard(reading, question.request_time)
+    except ValueError as error:
+      raise RequestError(422, f"request: {error}") from None
+    gone_R = np.flatnonzero(~now.snapshot.state.among_N)
+    lists = await asyncio.to_thread(self._others.lists, heard, question, asked.wanted.k, gone_R)
     return {
       "systems": [
         {

@@ -105,6 +105,7 @@ def _explorer_schemas() -> dict[str, Any]:
       vectors=boolean,
       read_only=boolean,
       explained=boolean,
+      inputs=whole(times=boolean, request_time=boolean, ratings=many(_NUMBER)),
       example=many(ID),
     ),
     "Meaning": whole(codes=_CODES, **about, examples=many(ref("Named"))),

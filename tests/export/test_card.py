@@ -20,6 +20,9 @@ EVALUATION = {
 }
 
 
+READS = {"times": False, "request_time": False, "ratings": False, "rating_step": 0.5}
+
+
 def make_card(evaluation=EVALUATION, **changes):
   manifest = {
     "name": 'shop: "autumn"',
@@ -33,6 +36,7 @@ def make_card(evaluation=EVALUATION, **changes):
     "export": "python -m sidrec.main",
     "data_licence": licence_of("demo"),
     "tokenizer": "in semantic_ids.json",
+    "reads": READS,
   }
   return card(manifest | changes, evaluation, ["one note"])
 
@@ -72,3 +76,11 @@ def test_every_source_has_words_for_its_licence():
     assert licence_of(source)["words"]
   assert "no redistribution" in licence_of("movielens-1m")["words"]
   assert licence_of("table")["name"] == "unknown"
+
+
+def test_its_example_gives_what_the_model_reads():
+  assert 'recommend([["ID", "ID"]], k=10' in make_card()
+  text = make_card(reads={"times": True, "request_time": True, "ratings": True, "rating_step": 0.5})
+  given = "times=[[1700000000, 1700000500]], ratings=[[2.0, None]], request_times=[1700090000]"
+  assert f'recommend([["ID", "ID"]], {given}, k=10' in text
+  assert "python run.py" not in text  # ids alone are no request

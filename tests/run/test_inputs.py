@@ -1,5 +1,7 @@
 """A run whose models read times and ratings: trained, evaluated, asked; logs without them."""
 
+import dataclasses
+import json
 import time
 
 import numpy as np
@@ -89,12 +91,59 @@ def test_requests_name_their_time(run, capsys):
   assert "asked at" not in capsys.readouterr().out
   for request, message in [
     (Request(user=["3"], split="test", request_time=5), "--split=test asks at the target's time"),
-    (Request(items=["3,4"]), "--history and --items name items alone"),
-    (Request(history=["title"]), "--history and --items name items alone"),
+    (Request(items=["3,4"]), "this model reads times .*, such as --times="),
+    (Request(history=["title"], times=["5"]), "this model reads ratings .*, such as --ratings="),
+    (Request(user=["3"], times=["5"]), "--times goes with --items or --history"),
+    (Request(items=["3"], times=["5"], ratings=[" "]), "--ratings is empty"),
+    (Request(items=["3,4"], times=["5"], ratings=["1,2"]), "1 times are given for 2 items"),
+    (Request(items=["3"], times=["now"], ratings=["1"]), "--times holds 'now', which is no number"),
+    (Request(items=["3,4"], times=["5,"], ratings=["1,2"]), "--times holds '', which is no number"),
+    (Request(items=["3,4"], times=["6,5"], ratings=["1,2"]), "times of history 0 decrease"),
+    (Request(items=["3"], times=["nan"], ratings=["1"]), "times hold nan; give seconds since 1970"),
+    (Request(items=["3"], times=["5"], ratings=["77"]), "a rating is 77"),
+    (Request(items=["3"], times=["9"], ratings=["1"], request_time=5), "before its newest event"),
+    (
+      Request(history=["Title 3, Unknown (1900), Title 4"], times=["5,6"], ratings=["1,2"]),
+      "a title in --history was left out",
+    ),
     (Request(user=["3"], request_time=5), "before its newest event"),
   ]:
     with pytest.raises(ValueError, match=message):
       recommend.answer(config, folder, request)
+
+
+def test_the_command_line_gives_times_and_ratings(run, trained, tmp_path, capsys):
+  config, folder = run
+  given = {"times": ["1300000000,1300000900", "1300003600.5"], "ratings": ["4,", "2"]}
+  lists, expected = (
+    [],
+    trained.recommend(
+      items=[3, 7, 1],
+      times=[START, START + 900, START + 3600],
+      ratings=[4, None, 2],
+      request_time=START + 9999,
+      k=5,
+    ),
+  )
+  for asked in ({"items": ["3,7,1"]}, {"history": ["Title 3, Title 7", "Title 1"]}):
+    output = str(tmp_path / "list.jsonl")
+    request = Request(**asked, **given, count=5, output=output, request_time=START + 9999)
+    recommend.answer(config, folder, request)
+    text = capsys.readouterr().out
+    assert "asked at 2011-03-13T09:53:19; the last event of the history is of 2011-03-13T08" in text
+    lists.append(json.loads((tmp_path / "list.jsonl").read_text()))
+  for found in lists:
+    assert found["items"] == expected.ids
+    scores = [item.score for item in expected.items]
+    np.testing.assert_allclose(found["scores"], scores, atol=2e-5)
+  recommend.answer(config, folder, Request(items=["3"], times=["4000000000"], ratings=["nan"]))
+  assert "asked at 2096-10-02T07:06:40" in capsys.readouterr().out  # a clock that is ahead
+
+
+def test_a_model_of_items_alone_takes_no_times(tmp_path):
+  request = Request(items=["3"], times=["5"])
+  with pytest.raises(ValueError, match="--times is given, and this model reads no times"):
+    recommend.answer(tiny_config(tmp_path), tmp_path, request)
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +266,66 @@ def test_wrong_types_are_refused(trained):
   for other in ({"times": ["soon"]}, {"times": [True]}, {"request_time": 1.5}):
     with pytest.raises(TypeError):
       trained.recommend(**{"items": [1], "times": [START], "ratings": [1]} | other)
-  with pytest.raises(ValueError, match=r"reads times or ratings .* explained for items alone"):
-    trained.explain(items=[1], times=[START], ratings=[1])
+
+
+def without(at, **lists):
+  return {
+    name: [x for place, x in enumerate(values) if place != at] for name, values in lists.items()
+  }
+
+
+def test_explanations_are_of_the_list_of_recommend(trained):
+  now = START + 10**6
+  for request_ in (
+    {"items": ROWS[5], **context(ROWS[5])},
+    {"titles": ["Title 3", "none", "Title 7"], **context([3, 1, 7])},
+    {"user": 4},
+    {"items": []},
+  ):
+    options = {**request_, "request_time": now, "k": 8, "forbidden": [11]}
+    found, expected = trained.explain(**options).answer, trained.recommend(**options)
+    assert found.ids == expected.ids
+    scores = [[item.score for item in answer.items] for answer in (found, expected)]
+    np.testing.assert_allclose(*scores, atol=1e-5)
+    parts = [dataclasses.replace(answer, items=()) for answer in (found, expected)]
+    assert parts[0] == parts[1]
+  before = int(time.time())
+  assert before <= trained.explain(items=[]).answer.asked_at <= time.time()
+
+
+@pytest.mark.parametrize("count", [3, 8, 11])  # of a model that reads 8
+def test_what_an_item_adds_is_by_the_times_and_ratings_of_the_others(trained, count):
+  items = [*ROWS[5], 1, 2, 3][:count]
+  lists, options = context(items), {"request_time": START + 10**6, "k": 20, "exclude_seen": False}
+  explained = trained.explain(items=items, **lists, **options)
+  read = items[-8:]
+  assert [item.id for item in explained.history] == read
+  scores = {item.id: item.score for item in explained.answer.items}
+  compared = 0
+  for at, item in enumerate(explained.history, count - len(read)):
+    shorter = trained.recommend(**without(at, items=items, **lists), **options)
+    alone = {found.id: found.score for found in shorter.items}
+    for added, result in zip(item.added, explained.answer.items, strict=True):
+      if result.id in alone:
+        assert added == pytest.approx(scores[result.id] - alone[result.id], abs=2e-5)
+        compared += abs(added) > 1e-4
+  assert compared > len(read)
+
+
+@pytest.mark.parametrize(
+  ("request_", "message"),
+  [
+    ({"items": [1, 2]}, "this model reads times .*; give times, one for each item"),
+    ({"items": [1], "times": [START], "ratings": [99]}, "a rating is 99"),
+    ({"items": [1], "times": [START], "ratings": [1], "request_time": 5}, "before its newest"),
+    ({"user": 4, "times": [START]}, "a user of the run has their own"),
+    # The oldest is read where another is left out.
+    ({"items": ROWS[5] + [1], "times": [9, *range(8)], "ratings": [1] * 9}, "times of history"),
+  ],
+)
+def test_what_cannot_be_explained_is_refused(trained, request_, message):
+  with pytest.raises(ValueError, match=message):
+    trained.explain(**request_)
 
 
 @pytest.mark.parametrize(

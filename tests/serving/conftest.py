@@ -1,5 +1,7 @@
 """A small trained run behind a server, once for all tests of a process."""
 
+import shutil
+
 import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_dataset, make_model, tiny_config
@@ -54,3 +56,34 @@ def served(run, tmp_path_factory):
   service.start()
   yield service, Client(make_app(service))
   service.stop()
+
+
+@pytest.fixture(scope="session")
+def timed(tmp_path_factory):
+  """(run, service, client) of a run that reads times, ratings and the moment of the request."""
+  from http_client import Client
+  from timed_run import make_timed_run
+
+  from sidrec.serving.app import make_app
+  from sidrec.serving.service import Service
+  from sidrec.serving.store import Store
+
+  run = make_timed_run()
+  service = Service(run, Store(tmp_path_factory.mktemp("timed") / "events.sqlite"), room=2)
+  service.catalogue.now.snapshot.search.batches = (1, 4)
+  service.start()
+  yield run, service, Client(make_app(service))
+  service.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+  """Headless Chromium."""
+  sync_api = pytest.importorskip("playwright.sync_api")
+  chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+  if chromium is None:
+    pytest.skip("there is no chromium; apt-get install chromium")
+  with sync_api.sync_playwright() as playwright:
+    started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    yield started
+    started.close()

@@ -19,7 +19,7 @@ from sidrec.search import exact
 from sidrec.serving.app import make_app
 from sidrec.serving.explain import as_plain
 from sidrec.serving.explore import Explorer, Extras
-from sidrec.serving.others import _scores_of
+from sidrec.serving.others import Heard, _scores_of
 from sidrec.serving.settings import Limits
 
 
@@ -248,7 +248,7 @@ def test_others_are_ranked_as_in_the_evaluation_and_filtered(explored, run):
     ("item-kNN", item_knn(training, 30)),
     ("most popular", popularity(training, 30)),
   ):
-    scores = _scores_of(score, history).copy()
+    scores = _scores_of(score, Heard(tuple(history), None)).copy()
     scores[banned] = -np.inf
     order = [row for row in np.argsort(-scores, kind="stable") if np.isfinite(scores[row])]
     assert [item["id"] for item in lists[name]["items"]] == order[:6]

@@ -1,25 +1,14 @@
 """The explorer in a real browser: every panel, by mouse and by keys, offline, wide and narrow."""
 
-import contextlib
 import dataclasses
-import shutil
-import threading
-import time
 
 import pytest
-from explorer_page import accessible, after, chips, drawn, picture, results
+from explorer_page import accessible, after, chips, drawn, listening, picture, results, viewing
 from explorer_run import make_extras
 
 from sidrec.serving.explore import Explorer
 
-sync_api = pytest.importorskip("playwright.sync_api")
-uvicorn = pytest.importorskip("uvicorn")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-  pytest.skip("there is no chromium; apt-get install chromium", allow_module_level=True)
-
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & <b>bold</b>"
-SIZES = {"wide": (1300, 900), "narrow": (380, 800)}
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +18,8 @@ def address(served):
 
   service, _ = served
   app = make_app(service, explorer=Explorer(service, make_extras(sasrec="this run trained none")))
-  server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-  thread = threading.Thread(target=server.run, daemon=True)
-  thread.start()
-  while not server.started:
-    assert thread.is_alive()
-    time.sleep(0.01)
-  yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-  server.should_exit = True
-  thread.join(20)
+  with listening(app) as at:
+    yield at
 
 
 @pytest.fixture(scope="module")
@@ -47,60 +29,11 @@ def library(run, served):
   return dataclasses.replace(run, model=search.model, params=search.params, trie=search.trie)
 
 
-@pytest.fixture(scope="module")
-def browser():
-  with sync_api.sync_playwright() as playwright:
-    started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-    yield started
-    started.close()
-
-
 @pytest.fixture
 def view(browser, address):
-  """Opens the page: (hash, size, scheme) → page. What goes wrong in it is found at the end.
-
-  `view.may_fail` lets the server refuse requests, which a browser writes to the console. With
-  `view.token` data are refused without it; `view.locked` is what was.
-  """
-  mishaps, foreign = [], []
-  with contextlib.ExitStack() as stack:
-
-    def guard(route):
-      url, header = route.request.url, route.request.headers.get("authorization")
-      if "/v1/" in url and open_page.token and header != f"Bearer {open_page.token}":
-        open_page.locked.add(url.removeprefix(address))
-        route.fulfill(status=401, json={"error": "give the token"})
-      elif url.startswith(address):
-        route.continue_()
-      else:
-        foreign.append(route.request.url)
-        route.abort()
-
-    def open_page(place="", size="wide", scheme="light", levels=True):
-      width, height = SIZES[size]
-      context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
-      )
-      stack.callback(context.close)
-      context.route("**/*", guard)
-      page = context.new_page()
-      page.set_default_timeout(20_000)
-      page.on("console", lambda said: mishaps.append(said.text) if said.type == "error" else None)
-      page.on("pageerror", lambda error: mishaps.append(str(error)))
-      page.goto(f"{address}/{place}")
-      if open_page.token:
-        for given in ("wrong", open_page.token):
-          page.wait_for_selector("#token[open]")
-          page.fill("#token-text", given)
-          page.keyboard.press("Enter")
-      drawn(page, "#beam .level" if levels else "#beam .none")
-      return page
-
-    open_page.may_fail, open_page.token, open_page.locked = False, None, set()
+  """Opens the page; see `viewing`."""
+  with viewing(browser, address) as open_page:
     yield open_page
-  refused = "Failed to load resource: the server responded with a status of"
-  assert [said for said in mishaps if not (open_page.may_fail and said.startswith(refused))] == []
-  assert foreign == []
 
 
 def test_a_history_is_typed_by_keys_and_the_beam_follows(view, run):
@@ -261,10 +194,12 @@ def test_codes_are_walked_and_lit_on_the_map(view, run):
 
 
 def test_an_address_keeps_the_view(view):
-  page = view("#h=1&h=4&seen=0&t=3")
+  page = view("#h=1&h=4&seen=0&t=3&at=5&r=4&asked=9")
   page.click("#beam .row >> nth=1")
   page.click(".results .ban >> nth=1")
   drawn(page)
+  assert page.url.split("#")[1].startswith("h=1&h=4&not=")  # this run reads no times
+  assert page.locator(".when:visible, .rated, #assumed:visible, #moment:visible").count() == 0
   again = view(page.url[page.url.index("#") :])
   for one in ("#history", "#beam", "#banned", ".results"):
     assert again.inner_text(one) == page.inner_text(one)
@@ -299,7 +234,7 @@ def test_a_server_that_fails_is_said_to_fail(view, served, monkeypatch):
 def test_a_model_whose_searches_are_not_explained_still_has_lists(view, run, monkeypatch):
   about = Explorer.about
   monkeypatch.setattr(Explorer, "about", lambda self: {**about(self), "explained": False})
-  page = view("#h=1", levels=False)
+  page = view("#h=1", beam="#beam .none")
   assert "its searches are not explained" in page.inner_text("#beam")
   assert results(page) == run.recommend(items=[1]).titles
   assert page.locator(".why").count() == 0

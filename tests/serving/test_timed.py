@@ -1,38 +1,23 @@
 """A served run that reads times, ratings and the moment of the request."""
 
+import dataclasses
 import time
 
+import jax
 import numpy as np
 import pytest
+from explorer_run import make_extras, make_sasrec
 from http_client import Client
-from tiny import ROWS, all_codes, init_params, make_dataset, make_model
+from timed_run import NOW, SEEN
+from tiny import ROWS, make_dataset
 
-import sidrec
-from sidrec.data.events import InputsConfig
-from sidrec.run.settings import RunConfig
-from sidrec.search.settings import SearchConfig
+from sidrec.data.events import Events, InputsConfig
+from sidrec.search import exact
 from sidrec.serving.app import make_app
-from sidrec.serving.service import Service, as_json
-from sidrec.serving.store import Store
-
-NOW = 1_300_000_000
-
-
-@pytest.fixture(scope="module")
-def timed(tmp_path_factory):
-  """(run, service, client); the run has random parameters."""
-  codes = all_codes(2, 6)[:30]
-  inputs = InputsConfig(gap=True, time_bias=True, rating=True, request_time="known")
-  model, trie, path = make_model(codes, history_length=6, inputs=inputs)
-  config = RunConfig(model=model.config, search=SearchConfig(beams=10))
-  ids = sidrec.SemanticIDManager.from_codes(codes, 6)
-  params = init_params(model, trie, path, scale=3.0)
-  run = sidrec.TrainedRun(config, make_dataset(), ids, model, params, trie)
-  service = Service(run, Store(tmp_path_factory.mktemp("store") / "events.sqlite"), room=2)
-  service.catalogue.now.snapshot.search.batches = (1, 4)
-  service.start()
-  yield run, service, Client(make_app(service))
-  service.stop()
+from sidrec.serving.explain import as_plain
+from sidrec.serving.explore import Explorer
+from sidrec.serving.others import Others
+from sidrec.serving.service import as_json
 
 
 def same(result, answer):
@@ -74,7 +59,7 @@ def test_events_bring_their_times_and_ratings_and_are_read_in_order(timed):
   expected = run.recommend(
     items=[*ROWS[9], 2, 5],
     times=[*times, NOW - 90, NOW - 60],
-    ratings=[*[None] * 8, None, 4],
+    ratings=[*run.dataset.histories.rating_T[9 * 8 : 10 * 8].tolist(), None, 4],
     request_time=NOW,
   )
   assert [item["id"] for item in known["items"]] == expected.ids
@@ -113,11 +98,97 @@ def test_what_cannot_be_is_refused_and_harms_nobody_else(timed, request_, senten
   assert sentence in response.json()["error"]
 
 
-def test_explanations_say_that_there_are_none(timed):
+EXPLAINED = [
+  {"user": 7, "k": 5},
+  {"items": [3, 8], "times": [NOW - 500, NOW - 3], "ratings": [4, None]},
+  {"items": [], "temperature": 0.5},
+]
+
+
+@pytest.mark.parametrize("request_", EXPLAINED)
+def test_explanations_are_those_of_the_library_with_the_list_of_recommend(timed, request_):
+  run, service, client = timed
+  asked, before = {**request_, "request_time": NOW}, service.compilations.count
+  found = client.call("POST", "/v1/explain", json=asked).json()
+  assert service.compilations.count == before
+  same(found["answer"], run.recommend(**asked))
+  search = service.catalogue.now.snapshot.search
+  placed = dataclasses.replace(run, model=search.model, params=search.params, trie=search.trie)
+  expected = as_plain(placed.explain(**asked))  # these are compiled already
+  assert len(found["levels"]) == 2
+  for mine, its in zip(found["history"], expected["history"], strict=True):
+    assert mine["id"] == its["id"]
+    np.testing.assert_allclose(mine["added"], its["added"], atol=1e-4)
+
+
+def test_an_explanation_is_asked_for_now_or_says_what_it_lacks(timed):
   _, _, client = timed
-  response = client.call("POST", "/v1/explain", json={"user": 3})
-  assert response.status_code == 422
-  assert "searches are explained for items alone" in response.json()["error"]
+  explain = lambda **request: client.call("POST", "/v1/explain", json=request)
+  assert abs(explain(user=3).json()["answer"]["asked_at"] - time.time()) < 60
+  unread = {"items": ROWS[3][:7], "times": [9, *range(6)], "ratings": [None] * 7}
+  for request_, sentence in (
+    ({"items": [1]}, "request: this model reads times (model.inputs); give times"),
+    ({"items": [1], "times": [5], "ratings": [77]}, "request: a rating is 77"),
+    ({"user": 3, "request_time": 1}, "before its newest event"),
+    ({"user": 3, "times": [1]}, "a user of the run has their own"),
+    (unread, "times of history"),  # the first is read where another is left out
+  ):
+    response = explain(**request_)
+    assert (response.status_code, sentence in response.json()["error"]) == (422, True), (
+      response.text
+    )
+  assert client.recommend(unread).status_code == 200
+
+
+def test_sasrec_reads_the_same_events(timed):
+  _, service, _ = timed
+  inputs = InputsConfig(gap=True, rating=True, request_time="known")
+  explorer = Explorer(service, make_extras(sasrec=make_sasrec(30, inputs)))
+  client, (model, params) = Client(make_app(service, explorer=explorer)), explorer._others._sasrec
+  explorer._others.start()
+  before = service.compilations.count
+  asked = {"items": [3, 8], "times": [NOW - 500, NOW - 3], "ratings": [4, None]}
+
+  def lists(**changes):
+    body = {**asked, "request_time": NOW, "k": 6, **changes}
+    systems = client.call("POST", "/v1/baselines", json=body).json()["systems"]
+    return {one["name"]: [item["id"] for item in one["items"]] for one in systems}
+
+  found, filled = lists(), lambda *some: np.array([[*some, *[0] * 6]])
+  assert service.compilations.count == before
+  items = np.array([[3, 8, *[-1] * 6]])
+  events = Events.of(items, filled(NOW - 500, NOW - 3), filled(4, np.nan).astype(np.float32), NOW)
+  ranked = jax.jit(lambda *args: exact.recommend(model, *args[:2], 6, args[2]))
+  best = ranked(params, events, np.array([[3, 8]], np.int32))
+  assert found["SASRec"] == best.item_BxK[0].tolist()
+  for changes in ({"ratings": [1, 5]}, {"times": [5, NOW - 3]}, {"request_time": NOW + 10**7}):
+    other = lists(**changes)
+    assert other["SASRec"] != found["SASRec"]
+    assert other["item-kNN"] == found["item-kNN"]
+  assert len(lists(items=[], times=[], ratings=[])["SASRec"]) == 6
+  user = client.call("POST", "/v1/baselines", json={"user": 7, "k": 6}).json()["systems"]
+  assert len(user[1]["items"]) == 6
+  late = {"items": ROWS[3], "times": [9, *range(7)], "ratings": [1] * 8}  # it reads all of these
+  assert client.call("POST", "/v1/baselines", json=late).status_code == 422
+
+
+def test_sasrec_that_reads_more_than_requests_give_is_missing():
+  gap, rating = {"gap": True}, {"rating": True}
+  for reads, given, what in (
+    (gap, rating, "times"),
+    (rating, gap, "ratings"),
+    ({**gap, "request_time": "known"}, gap, "the request's time"),
+  ):
+    sasrec = make_sasrec(30, InputsConfig(**reads))
+    others = Others(make_dataset(), sasrec, InputsConfig(**given))
+    assert others._sasrec == f"this run's SASRec reads {what}, and requests have none"
+    assert Others(make_dataset(), sasrec, InputsConfig(**reads))._sasrec is sasrec
+
+
+def test_the_page_hears_what_is_read(timed, served):
+  about = lambda service: Explorer(service, make_extras()).about()["inputs"]
+  assert about(timed[1]) == {"times": True, "request_time": True, "ratings": SEEN}
+  assert about(served[0]) == {"times": False, "request_time": False, "ratings": []}
 
 
 def test_new_items_are_found_with_times_too(timed):

@@ -4,9 +4,11 @@ import * as beam from "./beam.js";
 import * as codes from "./codes.js";
 import * as compose from "./compose.js";
 import { byId, count, number } from "./dom.js";
+import * as events from "./events.js";
 import * as item from "./item.js";
 import * as lists from "./lists.js";
 import * as map from "./map.js";
+import * as moments from "./moments.js";
 import * as names from "./names.js";
 import { change, onChange, readAddress, state, temperature } from "./state.js";
 
@@ -29,6 +31,7 @@ async function main() {
     `${about.beams} beams`,
     ...(about.read_only ? ["read only"] : []),
   ].join(" · ");
+  events.start(about);
   compose.start(about);
   item.start();
   onChange(update);
@@ -38,6 +41,7 @@ async function main() {
 }
 
 function update() {
+  if (events.settle()) return; // what was missing has been told to everybody, us too
   compose.draw(about.history_length);
   const request = wanted();
   const key = JSON.stringify(request);
@@ -55,6 +59,7 @@ async function learn() {
 function wanted() {
   const request = {
     items: state.history.slice(-about.most_history),
+    ...events.context(about.most_history),
     k: Math.min(10, about.beams),
     exclude_seen: state.seen,
   };
@@ -66,8 +71,14 @@ function wanted() {
 async function ask(request, key) {
   asked = key;
   calls?.abort();
+  const wrong = events.complaint(moments.inWords);
+  if (wrong) {
+    document.body.classList.remove("busy");
+    return complain(new Error(wrong));
+  }
   calls = new AbortController();
   const { signal } = calls;
+  request = { ...request, ...events.moment() }; // the same one for all systems
   document.body.classList.add("busy");
   const began = performance.now();
   const others = api.baselines(request, signal).catch((error) => {
@@ -103,13 +114,14 @@ function draw() {
 }
 
 function report(explanation, milliseconds) {
-  const { read, unknown } = explanation.answer;
+  const { read, unknown, asked_at } = explanation.answer;
   const parts = [
     `${count(read, "item")} read`,
     `${count(explanation.answer.items.length, "result")} in ${Math.round(milliseconds)} ms`,
   ];
   if (state.history.length > read + unknown.length) parts.push("older ones are not read");
   if (unknown.length) parts.push(`no item has the id ${unknown.slice(0, 3).join(", ")}`);
+  if (asked_at !== null) parts.push(`asked at ${moments.inWords(asked_at)}`);
   if (about.item_head) parts.push("results are ranked by log p and the item head together");
   byId("status").textContent = `${parts.join(" · ")}.`;
 }

@@ -1,6 +1,8 @@
 // The history: an item is found by title, put in its place by drag or by keys, and removed.
 import * as api from "./api.js";
 import { byId, make, settled, titled } from "./dom.js";
+import * as events from "./events.js";
+import * as moments from "./moments.js";
 import * as names from "./names.js";
 import { change, state, temperature } from "./state.js";
 
@@ -11,18 +13,20 @@ let items = []; // what is offered
 let active = -1; // which of them Enter takes
 let asked = null; // the call under way
 let dragged = -1;
+let drawn = null; // what the chips show
 let focusAfter = null; // (position, class of the button) to focus when the list is drawn again
 
 export function start(about) {
+  moments.start(about, follow);
   const look = settled(120, search);
   input.addEventListener("input", look);
   input.addEventListener("keydown", keys);
   input.addEventListener("blur", () => setTimeout(close, 150));
   byId("clear").addEventListener("click", () => {
-    change({ history: [], banned: [] });
+    change({ history: [], times: [], ratings: [], banned: [] });
     input.focus();
   });
-  byId("example").addEventListener("click", () => change({ history: about.example.map(String) }));
+  byId("example").addEventListener("click", () => events.replace(about.example));
   byId("seen").addEventListener("change", (event) => change({ seen: event.target.checked }));
   const warm = byId("temperature");
   warm.addEventListener(
@@ -37,16 +41,8 @@ export function draw(read) {
   byId("temperature").value = state.warmth;
   byId("warmth").textContent = temperature().toFixed(2);
   byId("clear").disabled = !state.history.length && !state.banned.length;
-  const skipped = Math.max(0, state.history.length - read);
-  list.replaceChildren(...state.history.map((id, at) => chip(id, at, at < skipped)));
-  if (!state.history.length) {
-    list.append(
-      make("li", {
-        class: "empty",
-        text: "Nobody’s history: the search says what is likely without any.",
-      }),
-    );
-  }
+  moments.draw();
+  drawHistory(read);
   drawBanned();
   if (focusAfter) {
     const [at, kind] = focusAfter;
@@ -57,6 +53,31 @@ export function draw(read) {
     ).focus();
     focusAfter = null;
   }
+}
+
+/** Draws the chips anew if they have to be others: what is typed in a field is not lost. */
+function drawHistory(read) {
+  const skipped = Math.max(0, state.history.length - read);
+  const key = JSON.stringify([skipped, state.history.map((id) => [id, names.title(id)])]);
+  if (key === drawn) return moments.refresh(list);
+  drawn = key;
+  if (!focusAfter) follow([...state.history.keys()]);
+  list.replaceChildren(...state.history.map((id, at) => chip(id, at, at < skipped)));
+  if (!state.history.length) {
+    list.append(
+      make("li", {
+        class: "empty",
+        text: "Nobody’s history: the search says what is likely without any.",
+      }),
+    );
+  }
+}
+
+/** Lets what has the focus keep it where its item goes. */
+function follow(order) {
+  const focused = document.activeElement;
+  const at = [...list.children].indexOf(focused?.closest("#history > li"));
+  if (at >= 0) focusAfter = [order.indexOf(at), focused.classList[0]];
 }
 
 function chip(id, at, skipped) {
@@ -102,6 +123,7 @@ function chip(id, at, skipped) {
     }),
     button("later", "›", "Move later", () => move(at, at + 1, "later"), at === last),
     button("remove", "×", "Remove", () => remove(at)),
+    moments.fields(at, name),
   );
 }
 
@@ -118,16 +140,14 @@ function arrows(event, at) {
 
 function move(from, to, kind = "name") {
   if (to < 0 || to >= state.history.length || from === to) return;
-  const history = [...state.history];
-  history.splice(to, 0, ...history.splice(from, 1));
   focusAfter = [to, kind];
-  change({ history });
+  events.move(from, to);
 }
 
 function remove(at) {
   focusAfter = [Math.min(at, state.history.length - 2), "name"];
   if (state.history.length === 1) focusAfter = [-1, "name"];
-  change({ history: state.history.filter((_, place) => place !== at) });
+  events.remove(at);
 }
 
 function drawBanned() {
@@ -211,7 +231,7 @@ function keys(event) {
   } else if (event.key === "Escape") {
     close();
   } else if (event.key === "Backspace" && !input.value && state.history.length) {
-    change({ history: state.history.slice(0, -1) });
+    events.remove(state.history.length - 1);
   }
 }
 
@@ -219,7 +239,7 @@ function take(at) {
   const { id } = items[at];
   input.value = "";
   close();
-  change({ history: [...state.history, String(id)] });
+  events.add(id);
 }
 
 function close() {

@@ -1,6 +1,7 @@
 // An item's page: what its codes mean, and its neighbours by prefix and by vector.
 import * as api from "./api.js";
 import { byId, coded, count, make, meaningInFull, titled } from "./dom.js";
+import * as events from "./events.js";
 import * as names from "./names.js";
 import { change, state } from "./state.js";
 
@@ -72,7 +73,7 @@ function page(found) {
       make("button", {
         type: "button",
         text: "Add to the history",
-        click: () => change({ history: [...state.history, id], item: null }),
+        click: () => events.add(id, { item: null }),
       }),
     ),
     make("h3", { text: `Semantic ID ${coded(item.semantic_id)}` }),

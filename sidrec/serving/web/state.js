@@ -4,6 +4,9 @@ const listeners = new Set();
 
 export const state = {
   history: [], // ids as text, oldest first
+  times: [], // of the history, in seconds since 1970, where the run reads them
+  ratings: [], // of the history, as text, '' where unknown, where the run reads them
+  asked: null, // when the request is made; null for now
   banned: [], // ids that the search must not return
   seen: true, // whether items of the history are left out
   warmth: 0, // temperature is 2^(warmth / 4)
@@ -32,6 +35,10 @@ const tell = () => listeners.forEach((listener) => listener(state));
 function written() {
   const said = new URLSearchParams();
   state.history.forEach((id) => said.append("h", id));
+  state.times.forEach((time) => said.append("at", String(time)));
+  if (state.ratings.some((text) => text !== ""))
+    state.ratings.forEach((text) => said.append("r", text));
+  if (state.asked !== null) said.set("asked", String(state.asked));
   state.banned.forEach((id) => said.append("not", id));
   if (!state.seen) said.set("seen", "0");
   if (state.warmth) said.set("t", String(state.warmth));
@@ -40,13 +47,25 @@ function written() {
   return said.toString();
 }
 
+const LAST = 253402300799; // of the year 9999
+const isNumber = (text) => text.trim() !== "" && Number.isFinite(Number(text));
+/** Seconds since 1970, whole; NaN for what no field could show. */
+function timeOf(text) {
+  const time = Math.round(Number(text));
+  return isNumber(text) && time >= 0 && time <= LAST ? time : NaN;
+}
+
 /** Reads the address; returns whether it said anything. */
 export function readAddress() {
   const said = new URLSearchParams(location.hash.slice(1));
   const warmth = Math.round(Number(said.get("t")));
   const code = said.get("code");
+  const asked = timeOf(said.get("asked") ?? "");
   Object.assign(state, DEFAULTS, {
     history: said.getAll("h"),
+    times: said.getAll("at").map(timeOf),
+    ratings: said.getAll("r").map((text) => (isNumber(text) ? String(Number(text)) : "")),
+    asked: Number.isNaN(asked) ? null : asked,
     banned: said.getAll("not"),
     seen: said.get("seen") !== "0",
     warmth: Number.isFinite(warmth) ? Math.max(-10, Math.min(10, warmth)) : 0,

@@ -1,0 +1,105 @@
+"""Times and ratings of requests, as the programs of a bundle take them; `run.py` calls this.
+
+`Bundle.recommend(histories, times=…, ratings=…, request_times=…)`: times are seconds since 1970 and
+ratings numbers, None where unknown; a list for each history, with one for each item, oldest first.
+Request times are whole seconds, one for each history, or None for now.
+"""
+
+import math
+import time
+
+import numpy as np
+
+
+def parts(count, most, events):
+  """Slices of so many requests, and what each brings; raises ValueError for other counts."""
+  for name, values in events.items():
+    if values is not None and len(values) != count:
+      raise ValueError(f"{len(values)} {name} are given for {count} histories; give one for each")
+  for at in range(0, count, most):
+    part = slice(at, at + most)
+    yield part, {name: x if x is None else x[part] for name, x in events.items()}
+
+
+def columns(manifest, rows, shape, times=None, ratings=None, request_times=None):
+  """What a program takes after the temperatures: arrays of this shape, [requests, items].
+
+  Args:
+    manifest: of the bundle.
+    rows: item rows of each history, those that are not read, too.
+    shape: how many requests and items a program takes.
+    times, ratings, request_times: of the histories, where the model reads them.
+
+  Raises:
+    ValueError: for what is missing, not read, or cannot be.
+  """
+  reads, length = manifest["reads"], manifest["history_length"]
+  times = _checked("times", times, reads["times"], rows)
+  ratings = _checked("ratings", ratings, reads["ratings"], rows)
+  if request_times is not None and not reads["request_time"]:
+    raise ValueError("this model does not read when it is asked; leave request_times out")
+  arrays = []
+  if reads["times"]:
+    time_BxS, asked_BxS = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for b, values in enumerate(times):
+      seconds = _seconds(values)[-length:]
+      end = seconds[-1] if seconds else 0
+      if reads["request_time"]:
+        end = _asked(None if request_times is None else request_times[b], values)
+      time_BxS[b, : len(seconds)] = _before(end, seconds)
+      asked_BxS[b, : max(len(seconds) - 1, 0)] = time_BxS[b, 1 : len(seconds)]
+    arrays += [time_BxS, asked_BxS] if reads["request_time"] else [time_BxS]
+  if reads["ratings"]:
+    rating_BxS = np.zeros(shape, np.float32)
+    for b, values in enumerate(ratings):
+      latest = [_rating(value, reads["rating_step"]) for value in values[-length:]]
+      rating_BxS[b, : len(latest)] = latest
+    arrays.append(rating_BxS)
+  return arrays
+
+
+def _checked(name, lists, is_read, rows):
+  if is_read and lists is None:
+    raise ValueError(f"this model reads {name}; give a list for each history, one for each item")
+  if not is_read and lists is not None:
+    raise ValueError(f"this model reads no {name}; leave them out")
+  lists = lists or []
+  if is_read and [len(values) for values in lists] != [len(row) for row in rows]:
+    raise ValueError(f"{name} are lists of other lengths than the histories; give one an item")
+  return lists
+
+
+def _seconds(values):
+  if not all(0 <= value < 1e12 for value in values):
+    raise ValueError(f"times hold {values}; give seconds since 1970")
+  return [int(value) for value in values]
+
+
+def _asked(asked, values):
+  """When a request is made: now, unless it says so; a clock may be ahead of this one."""
+  if asked is None:
+    return max(int(time.time()), math.ceil(max(values, default=0)))
+  if int(asked) != asked:
+    raise ValueError(f"a request is made at {asked}; give whole seconds since 1970")
+  return int(asked)
+
+
+def _before(end, seconds):
+  """Seconds before the end, at most 0."""
+  if seconds != sorted(seconds):
+    raise ValueError(f"times decrease in {seconds}; give the oldest item first")
+  if seconds and not 0 <= end - seconds[-1] <= end - seconds[0] < 2**31:
+    raise ValueError(
+      f"a request is made at {end}, and its history goes from {seconds[0]} to {seconds[-1]}; give "
+      "seconds, a history that ends before the request, and at most 68 years of it"
+    )
+  return [second - end for second in seconds]
+
+
+def _rating(value, step):
+  if value is None or math.isnan(value):
+    return math.nan
+  steps = value / step
+  if not -1e-3 <= steps <= 14 + 1e-3 or abs(steps - round(steps)) > 1e-3:
+    raise ValueError(f"a rating is {value}; give a multiple of {step} from 0 to {14 * step}")
+  return value

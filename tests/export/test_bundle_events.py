@@ -1,0 +1,121 @@
+"""Bundles of models that read times and ratings."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from export_run import make_run
+from tiny import ROWS, make_histories
+
+from sidrec.data.events import Events, InputsConfig
+from sidrec.export import consumer_events
+from sidrec.export.agreement import _events, _questions
+from sidrec.export.bundle import _reads
+from sidrec.export.programs import Searched, Widths, columns_read, exported, widths_of
+from sidrec.models.settings import RecommenderConfig
+from sidrec.search.questions import histories_of
+from sidrec.search.settings import SearchConfig
+
+NOW = 1_300_000_000
+ALL = InputsConfig(gap=True, time_bias=True, rating=True, request_time="known", rating_step=0.5)
+KINDS = [ALL, InputsConfig(gap=True), InputsConfig(rating=True)]
+
+
+def model_of(inputs):
+  """What is asked of a model here; no parameters are made."""
+  return SimpleNamespace(config=RecommenderConfig(history_length=6, inputs=inputs))
+
+
+def manifest_of(model):
+  return {"reads": _reads(model), "history_length": model.config.history_length}
+
+
+@pytest.mark.parametrize("inputs", KINDS)
+def test_arrays_are_those_of_the_run(inputs):
+  model, histories = model_of(inputs), make_histories(ROWS)
+  search = SimpleNamespace(model=model, num_items=30, search_config=SearchConfig())
+  widths = Widths(9, 64, False)  # more than the model reads
+  questions = _questions(np.random.default_rng(3), widths, search, histories)
+  expected = histories_of(questions, 6, 6, model.config)
+  assert isinstance(expected, Events)
+  rows, names = [q.history_S.tolist() for q in questions], [*columns_read(model)]
+  found = consumer_events.columns(manifest_of(model), rows, (6, 6), **_events(questions))
+  assert names == [name for name in Events._fields[1:] if getattr(expected, name) is not None]
+  for name, array in zip(names, found, strict=True):
+    np.testing.assert_array_equal(array, getattr(expected, name))
+    assert array.dtype == getattr(expected, name).dtype
+
+
+@pytest.mark.parametrize(
+  ("events", "message"),
+  [
+    ({"ratings": [[5]]}, "this model reads times; give a list for each history"),
+    ({"times": [[5]]}, "this model reads ratings; give a list"),
+    ({"times": [[5, 6]], "ratings": [[5]]}, "times are lists of other lengths"),
+    ({"times": [[math.nan]], "ratings": [[5]]}, "give seconds since 1970"),
+    ({"times": [[5]], "ratings": [[5.2]]}, "a rating is 5.2; give a multiple of 0.5 from 0 to 7"),
+    ({"times": [[5]], "ratings": [[math.inf]]}, "a rating is inf"),
+    ({"times": [[5]], "ratings": [[1]], "request_times": [4]}, "a history that ends before"),
+    ({"times": [[5]], "ratings": [[1]], "request_times": [5.5]}, "give whole seconds"),
+    ({"times": [[5]], "ratings": [[1]], "request_times": [2**40]}, "at most 68 years"),
+  ],
+)
+def test_what_cannot_be_is_refused(events, message):
+  manifest = manifest_of(model_of(ALL))
+  with pytest.raises(ValueError, match=message):
+    consumer_events.columns(manifest, [[3]], (4, 6), **events)
+  with pytest.raises(ValueError, match="times decrease"):
+    consumer_events.columns(manifest, [[3, 4]], (4, 6), times=[[6, 5]], ratings=[[1, None]])
+  with pytest.raises(TypeError, match="stars"):
+    consumer_events.columns(manifest, [[3]], (4, 6), stars=[[1]])
+
+
+def test_a_program_takes_them_for_any_number_of_requests():
+  pytest.importorskip("flatbuffers")
+  run = make_run(inputs=ALL)
+  searched = Searched(run.model, run.params, run.trie, run.search)
+  program = jax.export.deserialize(bytearray(exported(searched, widths_of(searched)[0], "x")))
+  assert [str(x) for x in program.in_avals[-4:]] == [
+    "float32[b]",
+    "int32[b,6]",
+    "int32[b,6]",
+    "float32[b,6]",
+  ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inputs", KINDS)
+def test_without_sidrec_it_answers_as_the_run_does(tmp_path, inputs):
+  pytest.importorskip("flatbuffers")
+  run = make_run(inputs=inputs)
+  run.export(tmp_path / "bundle")
+  histories = [ROWS[n % 60][: n % 9] for n in range(20)]
+  times = [[NOW + 5000 * n * n for n, _ in enumerate(row)] for row in histories]
+  ratings = [[None if item % 4 == 0 else item % 5 for item in row] for row in histories]
+  given = {"times": times} if inputs.times else {}
+  given |= {"ratings": ratings} if inputs.rating else {}
+  at = {"request_times": [NOW + 10**6] * 20} if inputs.asks else {}
+  alone = [sys.executable, Path(__file__).with_name("alone.py"), tmp_path / "bundle"]
+  done = subprocess.run(
+    alone,
+    input=json.dumps([{"histories": histories, "k": 7, **given, **at}]),
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, "PYTHONPATH": ""},
+  )
+  assert not done.returncode, done.stderr
+  (answers,) = json.loads(done.stdout)
+  asked = {"request_time": NOW + 10**6} if inputs.asks else {}
+  expected = run.recommend(histories=histories, k=7, **given, **asked)
+  assert [[item["id"] for item in found] for found in answers] == [a.ids for a in expected]
+  for found, answer in zip(answers, expected, strict=True):
+    scores = [item.score for item in answer.items]
+    np.testing.assert_allclose([item["score"] for item in found], scores, rtol=1e-4)
