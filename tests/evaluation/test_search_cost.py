@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_histories
 
@@ -30,17 +30,17 @@ def test_users_are_drawn_without_a_repeat_and_are_the_same_again():
 
 
 def test_the_runs_own_beams_are_always_measured_and_no_more_than_there_are_items():
-  settings = SearchCostConfig(beams=(10, 50, 20))
-  assert search_cost.beam_counts(settings, own=30, num_items=40) == [10, 20, 30]
-  assert search_cost.beam_counts(settings, own=20, num_items=10) == [10, 20]
+  given_beams = SearchCostConfig(beams=(10, 50, 20))
+  assert search_cost.beam_counts(given_beams, own=30, num_items=40) == [10, 20, 30]
+  assert search_cost.beam_counts(given_beams, own=20, num_items=10) == [10, 20]
 
 
 def test_an_exact_ranking_is_bounded_and_left_out_where_it_would_say_little():
-  settings = SearchCostConfig(exact_scores=1000)
-  assert search_cost.num_exact(settings, num_users=500, num_items=10) == 100
-  assert search_cost.num_exact(settings, num_users=50, num_items=10) == 50
-  assert search_cost.num_exact(settings, num_users=500, num_items=200) == 0
-  assert search_cost.num_exact(settings, num_users=3, num_items=10) == 3
+  bounded = SearchCostConfig(exact_scores=1000)
+  assert search_cost.num_exact(bounded, num_users=500, num_items=10) == 100
+  assert search_cost.num_exact(bounded, num_users=50, num_items=10) == 50
+  assert search_cost.num_exact(bounded, num_users=500, num_items=200) == 0
+  assert search_cost.num_exact(bounded, num_users=3, num_items=10) == 3
 
 
 @pytest.mark.parametrize("wrong", [{"beams": (0,)}, {"users": -1}, {"passes": 0}])
@@ -74,6 +74,7 @@ def test_a_search_is_timed_after_it_was_compiled_and_judged_by_targets_and_exact
   assert all(len(count.seconds) == 2 for count in counts)
 
 
+@settings(max_examples=50, deadline=None)
 @given(
   st.lists(st.integers(-1, 9), min_size=1, max_size=20),
   st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=5),

@@ -18,8 +18,10 @@ ROWS = [np.random.default_rng(seed).permutation(30)[: 3 * seed].tolist() for see
 @pytest.mark.parametrize(
   ("settings", "search"),
   [
-    ({}, {"level_weights": (1.0, 0.5, 2.0)}),
-    ({"item_head": True, "inputs": InputsConfig(gap=True, rating=True)}, {"item_weight": 0.5}),
+    (
+      {"item_head": True, "inputs": InputsConfig(gap=True, rating=True)},
+      {"item_weight": 0.5, "level_weights": (1.0, 0.5, 2.0)},
+    ),
     ({"setting": "tiger", "user_tokens": 3}, {}),
   ],
 )
