@@ -44,6 +44,12 @@ class BeamCount(NamedTuple):
     """By the median of the passes."""
     return len(self.rank_R) / statistics.median(self.seconds)
 
+  @property
+  def speeds(self) -> tuple[float, float]:
+    """Users a second of the slowest and of the fastest pass."""
+    users = len(self.rank_R)
+    return users / max(self.seconds), users / min(self.seconds)
+
 
 class SearchCost(NamedTuple):
   """Searches of the same users. Items of their histories are taken out (masked)."""

@@ -8,7 +8,7 @@ from sidrec.evaluation.search_cost import BeamCount, SearchCost
 from sidrec.report.charts.lines import Axes, Line, lines
 from sidrec.report.charts.svg import key
 from sidrec.report.finished import FinishedRun
-from sidrec.report.html import Html, Part, figure, join, pair, paragraph, section, table
+from sidrec.report.html import Html, Part, figure, join, pair, paragraph, section, table, tag
 from sidrec.report.results import interval
 
 _TITLE = "Beams"
@@ -30,7 +30,8 @@ def beams(run: FinishedRun) -> Html:
   speed = (
     "Users a second are those of whole lists for many users at once, from cutting the histories on "
     "the host to the lists there; compiled before, the median of "
-    f"{len(own.seconds)} passes over all of them, different beams in turn. Measured on: "
+    f"{len(own.seconds)} passes over all of them, different beams in turn. In brackets stand the "
+    "slowest and the fastest pass: if they lie far apart, the machine had other work. Measured on: "
     f"{cost.hardware}."
   )
   return section(
@@ -67,8 +68,9 @@ def _quality(cost: SearchCost, users: str) -> Html:
 
 
 def _speed(cost: SearchCost) -> Html:
-  label = "Users a second, by number of beams"
-  series = Line("users/s", _beams(cost), [x.users_per_second for x in cost.counts], dotted=True)
+  label = "Users a second, by number of beams, from the slowest to the fastest pass"
+  speeds, ranges = [x.users_per_second for x in cost.counts], [x.speeds for x in cost.counts]
+  series = Line("users/s", _beams(cost), speeds, ranges, dotted=True)
   return figure(lines([series], Axes("beams", "users/s", from_zero=True), label), label + ".")
 
 
@@ -93,6 +95,10 @@ def _exact(cost: SearchCost) -> Html:
   return pair(figure(chart, label + "."), paragraph(words))
 
 
+def _between(low: float, high: float) -> Html:
+  return tag("span", f"[{low:,.0f}, {high:,.0f}]", class_="range-text")
+
+
 def _beams(cost: SearchCost) -> list[float]:
   return [float(count.beams) for count in cost.counts]
 
@@ -110,7 +116,7 @@ def _rows(cost: SearchCost, own: BeamCount) -> list[Sequence[Part]]:
         *(join([f"{x.mean:.4f} ", interval(x.low, x.high)]) for x in means),
         "–" if count is own else join([f"{gap.mean:+.4f} ", interval(gap.low, gap.high, "+")]),
         "–" if share is None else f"{share:.1%}",
-        f"{count.users_per_second:,.0f}",
+        join([f"{count.users_per_second:,.0f} ", _between(*count.speeds)]),
       ]
     )
   return rows
