@@ -103,4 +103,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.validate_every = 100
     config.train.valid_users = 500
     config.search.beams = 20
+    config.evaluation.search_cost.enabled = False
   return config

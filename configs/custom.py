@@ -90,4 +90,5 @@ def get_config(variant: str = "") -> ConfigDict:
   if variant == "tiny":
     config.train.steps = 100
     config.train.validate_every = 50
+    config.evaluation.search_cost.enabled = False
   return config

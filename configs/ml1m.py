@@ -58,4 +58,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.steps = 300
     config.train.validate_every = 150
     config.train.valid_users = 500
+    config.evaluation.search_cost.enabled = False
   return config

@@ -94,6 +94,7 @@ def shrink_amazon(config: ConfigDict) -> None:
   config.train.steps = 200
   config.train.validate_every = 100
   config.train.valid_users = 500
+  config.evaluation.search_cost.enabled = False
 
 
 def run_name(config_path: str) -> str:

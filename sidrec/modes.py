@@ -10,13 +10,15 @@ from sidrec.parallel import hosts
 from sidrec.report.write import try_report, write_report
 from sidrec.run import recommend
 from sidrec.run.ending import ending
+from sidrec.run.search_cost import measure_run, try_measure
 from sidrec.run.seeds import evaluate_seeds
 from sidrec.run.stages import STAGES, run_to, status_text
 from sidrec.sweep.sweep import sweep
 from sidrec.update.update import update
 
 REDONE = [*STAGES, "cold_start"]  # what --redo may be
-MODES = ["all", *REDONE, "recommend", "report", "export", "status", "update", "sweep"]
+MODES = ["all", *REDONE, "recommend", "report", "search_cost"]
+MODES += ["export", "status", "update", "sweep"]
 
 
 def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
@@ -46,9 +48,13 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
       sweep(config, workdir, flags.search())
     case "report":
       print(f"report: {write_report(workdir, config)}")
+    case "search_cost":
+      measure_run(workdir, config)
+      print(f"report: {write_report(workdir, config)}")
     case "all" | "evaluate":
       evaluate_seeds(config, workdir, flags.FLAGS.seeds, manner=manner)
       if flags.FLAGS.seeds == 1:
+        try_measure(workdir, config)
         try_report(workdir, config)
         if mode == "all":
           recommend.show_first_users(config, workdir)

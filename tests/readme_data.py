@@ -66,6 +66,7 @@ def small_config(name, folder):
     config.model.update(encoder_layers=1, item_negatives=0)
     config.train.update(batch_size=8, steps=2, steps_per_call=2, validate_every=2, valid_users=16)
     config.sasrec.enabled = False
+    config.evaluation.search_cost.enabled = False
     return config
 
   return get_config

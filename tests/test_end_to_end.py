@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 NUM_ITEMS, NUM_USERS, LENGTH = 30, 120, 9
 FOR_TESTS_ALONE = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
 SETTINGS = {
+  "evaluation.search_cost.enabled": False,
   "features.content.weight": 0.0,
   "features.cooccurrence.dim": 8,
   "tokenizer.codebook_size": 8,

@@ -30,6 +30,7 @@ CHECKED_ONLY = {
   r"mesh\.model": "tests/parallel/test_mesh.py",
   r"accumulate": "tests/training",
   r"--mode=export": "tests/export, tests/test_api_recommend.py",
+  r"--mode=search_cost": "tests/report/test_beams.py",
   r"--profile": "tests/training/test_profile.py",
   r"sidrec\.data\.prepare|data\.source=store": "needs the extra 'beam'; tests/data/prepare",
   r"sidrec\.evaluation\.results": "tests/evaluation/test_results.py",

@@ -6,52 +6,34 @@ nothing of the search is used to judge it.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sidrec.bench.decoding_model import AllCodesTiger, MeasuredModel
-from sidrec.bench.overlap import in_common
 from sidrec.bench.unconstrained_beam import unconstrained_search
-from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
-from sidrec.data.dataset import held_out_view
+from sidrec.data.dataset import Histories, held_out_view
+from sidrec.evaluation.overlap import in_common
 from sidrec.models.base import SemanticIDModel
+from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.config_file import load_config
 from sidrec.run.load import trained_of
 from sidrec.run.prepare import load_prepared
 from sidrec.run.stage import find
 from sidrec.run.train import TRAIN
-from sidrec.search import beam
+from sidrec.search.batched import make_recommend_users
+from sidrec.search.exact_ids import make_exact_recommend_users
 from sidrec.search.settings import SearchConfig
 
 RESULTS = 10
 USERS_AT_ONCE = 32
-
-
-def all_log_likelihoods(
-  model: SemanticIDModel, params: dict, trie: Trie, path_NxLp1: jax.Array, history_BxS: jax.Array
-) -> jax.Array:
-  """log p(item | history) of every item: float32 [B, N]."""
-  bound = model.bind({"params": params})
-  states, _ = bound.encode_states(history_BxS, trie.codes_NxL)
-  encoded = bound.encode(history_BxS, trie.codes_NxL)
-  batch, count = history_BxS.shape[0], path_NxLp1.shape[0]
-  item_BxN = jnp.broadcast_to(jnp.arange(count), (batch, count))
-  width, length = encoded.start_BxD.shape[-1], encoded.mask_BxS.shape[-1]
-  start_BxNxD = jnp.broadcast_to(encoded.start_BxD[:, None], (batch, count, width))
-  mask_BxNxS = jnp.broadcast_to(encoded.mask_BxS[:, None], (batch, count, length))
-  codes_BxNxL, path_BxNxLp1 = trie.codes_NxL[item_BxN], path_NxLp1[item_BxN]
-  hidden_BxNxLxD = bound.decode(states, start_BxNxD, codes_BxNxL, mask_BxNxS, False)
-  return bound.level_log_likelihoods(hidden_BxNxLxD, codes_BxNxL, path_BxNxLp1, trie).sum(axis=-1)
 
 
 def measure(
@@ -69,29 +51,25 @@ def measure(
   config = load_config(workdir)
   chain = find(TRAIN, config, as_path(workdir))
   dataset, (_, model, params, trie) = load_prepared(chain), trained_of(config, chain)
-  history_BxS = _draw_histories(dataset, model, num_users)
-  path_NxLp1 = trie_lib.paths(trie)
+  histories = held_out_view(dataset.histories, "test").histories
+  users_R = np.sort(np.random.default_rng(0).permutation(histories.num_users)[:num_users])
+  history_BxS = _histories_of(histories, model, users_R)
+  mesh = mesh_lib.make_mesh()
 
-  @jax.jit
-  def exact(params: dict, trie: Trie, path_NxLp1: jax.Array, history_BxS: jax.Array) -> jax.Array:
-    def best(history_S: jax.Array) -> jax.Array:
-      logp_1xN = all_log_likelihoods(model, params, trie, path_NxLp1, history_S[None])
-      return jax.lax.top_k(logp_1xN[0], RESULTS)[1]
+  def lists(model: SemanticIDModel, count: int) -> np.ndarray:
+    search = SearchConfig(beams=count, item_weight=0.0, batch_size=USERS_AT_ONCE)
+    recommend_users = make_recommend_users(model, trie, search, mesh)
+    return np.asarray(recommend_users(params, histories, users_R).item_BxK)[:, :RESULTS]
 
-    return jax.lax.map(best, history_BxS)  # user by user: every item is a target
-
-  best_BxK = _in_parts(lambda h: exact(params, trie, path_NxLp1, h), history_BxS)
+  levels_alone = SearchConfig(item_weight=0.0)
+  exact = make_exact_recommend_users(model, trie, levels_alone, RESULTS, mesh)
+  best_BxK = exact(params, histories, users_R).item_BxK
   measured: dict[str, Any] = {"recall_users": len(history_BxS), "recall_items": trie.num_items}
   found: dict[int, np.ndarray] = {}
   for count in beams:
-    search = jax.jit(
-      functools.partial(beam.search, model, config=SearchConfig(beams=count, item_weight=0.0))
-    )
-    found_BxK = found[count] = _in_parts(
-      lambda h, s=search: s(params, trie, h).item_BxK, history_BxS
-    )
-    same_B = in_common(found_BxK[:, :RESULTS], best_BxK)
-    equal_B = (found_BxK[:, :RESULTS] == best_BxK).all(axis=1)
+    found_BxK = found[count] = lists(model, count)
+    same_B = in_common(found_BxK, best_BxK)
+    equal_B = (found_BxK == best_BxK).all(axis=1)
     measured |= {
       f"beam_recall_{count}": float(same_B.mean() / RESULTS),
       f"exact_match_{count}": float((same_B == RESULTS).mean()),
@@ -103,46 +81,23 @@ def measure(
       f"{equal_B.mean():.1%}"
     )
   most = max(beams)
-  measured["bf16_overlap"] = _bf16_overlap(model, params, trie, history_BxS, found[most], most)
+  other = "float32" if model.config.dtype == "bfloat16" else "bfloat16"
+  cast = model.clone(config=dataclasses.replace(model.config, dtype=other))
+  measured["bf16_overlap"] = float(in_common(found[most], lists(cast, most)).mean() / RESULTS)
   say(f"bfloat16 finds {measured['bf16_overlap']:.4f} of what float32 finds, {most} beams")
   measured["illegal_share"] = _illegal_share(model, params, trie, history_BxS)
   say(f"without the constraint {measured['illegal_share']:.1%} of results have no item")
   return measured
 
 
-def _draw_histories(dataset, model: SemanticIDModel, num_users: int) -> np.ndarray:
-  histories = held_out_view(dataset.histories, "test").histories
-  num_users = min(num_users, histories.num_users)
-  users = np.sort(np.random.default_rng(0).choice(histories.num_users, num_users, replace=False))
-  history_BxS = last_items(histories, model.config.history_length)[users]
+def _histories_of(histories: Histories, model: SemanticIDModel, users_R: np.ndarray) -> np.ndarray:
+  history_BxS = last_items(histories, model.config.history_length)[users_R]
   if model.config.inputs.any:
     raise ValueError("this benchmark's histories are items alone; turn config.model.inputs off")
   if model.config.user_tokens:
-    token_B = user_tokens(histories.user_ids_U[users], model.config.user_tokens)
+    token_B = user_tokens(histories.user_ids_U[users_R], model.config.user_tokens)
     history_BxS = with_user_tokens(token_B, history_BxS)
   return history_BxS
-
-
-def _bf16_overlap(
-  model: SemanticIDModel,
-  params: dict,
-  trie: Trie,
-  history_BxS: np.ndarray,
-  found_BxK: np.ndarray,
-  beams: int,
-) -> float:
-  """The share of the ten best items that float32 and bfloat16 computations agree on.
-
-  `found_BxK` is what as many beams find in the model's own type.
-  """
-  other = "float32" if model.config.dtype == "bfloat16" else "bfloat16"
-  cast = model.clone(config=dataclasses.replace(model.config, dtype=other))
-  search = jax.jit(
-    functools.partial(beam.search, cast, config=SearchConfig(beams=beams, item_weight=0.0))
-  )
-  other_BxK = _in_parts(lambda h: search(params, trie, h).item_BxK, history_BxS)
-  same_B = in_common(found_BxK[:, :RESULTS], other_BxK[:, :RESULTS])
-  return float(same_B.mean() / RESULTS)
 
 
 def _illegal_share(

@@ -18,9 +18,9 @@ from typing import Any
 from absl import app, flags
 
 from sidrec.bench import beam_recall, growth, layouts, throughput
-from sidrec.bench.timing import hardware
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
+from sidrec.parallel.hardware import hardware
 
 PARTS = ("layouts", "growth", "recall", "throughput")
 _NUMBERS = {

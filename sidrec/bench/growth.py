@@ -29,9 +29,9 @@ from sidrec.bench.decoding_model import (
   random_codes,
   random_histories,
 )
-from sidrec.bench.overlap import in_common
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
+from sidrec.evaluation.overlap import in_common
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
 

@@ -18,10 +18,10 @@ import numpy as np
 from absl import app, flags
 from etils import epath
 
-from sidrec.bench.timing import hardware
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.codes import group
 from sidrec.core.paths import as_path
+from sidrec.parallel.hardware import hardware
 from sidrec.tokenizers.kmeans.hierarchical import hierarchical_kmeans
 
 ROWS_AT_ONCE = 1 << 18

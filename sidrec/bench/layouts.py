@@ -17,10 +17,10 @@ from sidrec.bench.decoding_model import (
   random_histories,
 )
 from sidrec.bench.generate_beam import as_codes, make_generate
-from sidrec.bench.overlap import in_common
 from sidrec.bench.tiled_beam import next_states, tiled_search
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
+from sidrec.evaluation.overlap import in_common
 from sidrec.search import beam
 from sidrec.search.recommend import recommend
 from sidrec.search.settings import SearchConfig

@@ -30,7 +30,6 @@ from etils import epath
 from ml_collections import config_flags
 
 from sidrec.bench.nightly_cost import Cost, CostMeter
-from sidrec.bench.timing import hardware
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.core.settings import to_dict
@@ -39,6 +38,7 @@ from sidrec.data.dataset import Dataset, HeldOut, Histories
 from sidrec.data.parts import interactions_of, with_interactions
 from sidrec.data.settings import DataConfig
 from sidrec.evaluation.bootstrap import bootstrap_difference
+from sidrec.parallel.hardware import hardware
 from sidrec.run.generations import Chain
 from sidrec.run.load import load_prepared, recommender_of, semantic_ids_of
 from sidrec.run.prepare import read

@@ -31,8 +31,8 @@ from absl import app, flags
 from sidrec.bench import scale_table
 from sidrec.bench.scale_training import SIZES
 from sidrec.bench.scale_worker import MARK
-from sidrec.bench.timing import hardware, num_cores
 from sidrec.core.atomic import write_whole_text
+from sidrec.parallel.hardware import hardware, num_cores
 
 
 class Effort(NamedTuple):

@@ -24,9 +24,9 @@ from sidrec.api import TrainedRun
 from sidrec.api import load as load_run
 from sidrec.bench.serve_client import NoWrkError, load, write_script
 from sidrec.bench.serve_process import ServerProcess
-from sidrec.bench.timing import hardware, num_cores
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
+from sidrec.parallel.hardware import hardware, num_cores
 from sidrec.run.ask import wanted_of
 from sidrec.search.questions import Question
 

@@ -1,7 +1,5 @@
-"""How the benchmarks measure: alternately, warm, synchronised; medians, with the machine named."""
+"""How the benchmarks measure: alternately, warm, synchronised; medians."""
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -59,18 +57,3 @@ def _turn(run: Callable[[], Any]) -> float:
     end = time.perf_counter()
     if end - begin >= WARM:
       return end - start
-
-
-def hardware() -> str:
-  """The machine and the versions that a figure depends on, in one line."""
-  device = jax.devices()[0]
-  return (
-    f"{jax.device_count()} {device.device_kind} device(s), {num_cores()} CPU cores "
-    f"({platform.processor() or platform.machine()}), jax {jax.__version__}, "
-    f"Python {platform.python_version()}"
-  )
-
-
-def num_cores() -> int:
-  """CPU cores that this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

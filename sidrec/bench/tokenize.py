@@ -19,11 +19,11 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from sidrec.bench.timing import hardware
 from sidrec.config import run_name
 from sidrec.core.atomic import PathLike, write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.flags import named_plugins
+from sidrec.parallel.hardware import hardware
 from sidrec.plugins import load_plugins
 from sidrec.run import item_vectors
 from sidrec.run.prepare import load_prepared

@@ -28,11 +28,12 @@ from sidrec.bench.decoding_model import (
   random_codes,
   random_histories,
 )
-from sidrec.bench.timing import alternate, hardware
+from sidrec.bench.timing import alternate
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.trie.files import load_trie, load_trie_on_device, save_trie
 from sidrec.catalogue.trie.trie import Trie, build_on_host
 from sidrec.core.atomic import write_whole_text
+from sidrec.parallel.hardware import hardware
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
 

@@ -122,6 +122,15 @@ COMMANDS: dict[str, Command | Program] = {
     ("workdir", "plugin"),
     ("sidrec report runs/demo",),
   ),
+  "search-cost": Command(
+    "search_cost",
+    "Measures recall and speed with several numbers of beams, and draws the report again.",
+    (*EVERYWHERE, *CLUSTER),
+    (
+      "sidrec search-cost runs/demo",
+      "sidrec search-cost runs/demo --evaluation.search_cost.beams=10,30,100",
+    ),
+  ),
   "export": Command(
     "export",
     "Writes a bundle that runs without sidrec, or files for language models.",

@@ -17,6 +17,7 @@ from sidrec.parallel.hosts import from_primary
 from sidrec.report.charts.forest import Point, Row, forest
 from sidrec.report.charts.svg import COLOURS
 from sidrec.report.compare_ids import sizes, tokenizers, what_they_show
+from sidrec.report.compare_speed import speeds
 from sidrec.report.finished import WAY, FinishedRun, read, strongest
 from sidrec.report.html import Html, Part, figure, join, pair, paragraph, section, table, tag
 from sidrec.report.page import page
@@ -69,6 +70,7 @@ def compare_text(runs: Sequence[FinishedRun]) -> str:
     "Their semantic IDs": tokenizers(runs),
     "What they recommend": what_they_show(runs),
     "Quality and size": sizes(runs),
+    "Quality and speed": speeds(runs),
   }
   top = [
     tag("p", f"Runs compared · data set {first.protocol.dataset}", class_="kicker"),

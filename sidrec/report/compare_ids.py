@@ -117,13 +117,12 @@ def sizes(runs: Sequence[FinishedRun]) -> Html:
       [run.name, f"{ndcg:.4f}", f"{params / 1e3:,.0f} kB", f"{trie / 1e3:,.0f} kB", f"{each:,.0f}"]
     )
   label = "NDCG@10 against bytes an item: parameters and trie, by the number of items"
-  chart = points(named, ("bytes an item", "NDCG@10"), label, front=True)
+  chart = points(named, ("bytes an item", "NDCG@10"), label, front="less")
   return section(
     "Quality and size",
     paragraph(
       f"Parameters as they are stored and the trie of the search, divided by the {num_items:,} "
-      "items. The dashed line joins the runs that no other beats in both. Users a second are not "
-      "measured by an evaluation, so they are not here."
+      "items. The dashed line joins the runs that no other beats in both."
     ),
     pair(figure(chart, label + "."), table("Sizes", rows)),
   )

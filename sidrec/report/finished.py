@@ -16,10 +16,12 @@ from sidrec.evaluation.details import KEPT, SPLIT, Details, read_details
 from sidrec.evaluation.intervals import REFERENCE
 from sidrec.evaluation.protocol import Protocol
 from sidrec.evaluation.report import read_evaluation, read_per_user
+from sidrec.evaluation.search_cost import SearchCost
 from sidrec.run.config_file import load_config
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.generations import Chain
 from sidrec.run.prepare import load_prepared
+from sidrec.run.search_cost import read_cost
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 
@@ -41,6 +43,7 @@ class FinishedRun(NamedTuple):
   per_user: Mapping[str, np.ndarray]  # 'system/split/way/metric' → float32 [U]
   details: Details
   quality: Mapping[str, Any]  # of the IDs, see `tokenizers.report.quality`
+  cost: SearchCost | None = None  # what beams find and take, if it was measured
 
   def values(self, system: str, metric: str, way: str = WAY) -> np.ndarray:
     """A metric of every user of the test split: float32 [U]."""
@@ -100,6 +103,7 @@ def read(workdir: PathLike, config: RunConfig | ConfigDict | None = None) -> Fin
     per_user,
     details,
     parse_json(chain["tokenize"].file("tokenizer.json").read_bytes()),
+    read_cost(config, chain, workdir),
   )
 
 

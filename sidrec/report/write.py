@@ -7,7 +7,9 @@ from ml_collections import ConfigDict
 
 from sidrec.core.atomic import PathLike, write_whole_text
 from sidrec.core.paths import as_path, open_bytes
+from sidrec.evaluation.search_cost import SearchCost
 from sidrec.parallel.hosts import from_primary
+from sidrec.report.beams import beams
 from sidrec.report.beyond import beyond
 from sidrec.report.calibration import calibration
 from sidrec.report.codes import codes
@@ -22,11 +24,12 @@ from sidrec.report.slices import slices
 from sidrec.report.tree import tree
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.generations import Chain
+from sidrec.run.search_cost import read_cost
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 
 REPORT = "report.html"
-_VERSION = 1  # of what a page shows
+_VERSION = 2  # of what a page shows
 
 SECTIONS = {
   "Results": results,
@@ -34,6 +37,7 @@ SECTIONS = {
   "For whom it works": slices,
   "Beyond accuracy": beyond,
   "Calibration": calibration,
+  "Beams": beams,
   "Learning curves": curves,
   "Semantic IDs": codes,
   "The tree of IDs": tree,
@@ -41,23 +45,20 @@ SECTIONS = {
   "Lists": lists,
 }
 
-_ABSENT = (
-  "How recall grows with the number of beams is not shown, because a run is searched with one "
-  "number of beams; sidrec.bench.beam_recall measures it. Users a second are not measured by an "
-  "evaluation either. Other seeds are in seeds.txt where --seeds made them."
-)
+_ABSENT = "Other seeds are in seeds.txt where --seeds made them."
 
 
 def report_text(run: FinishedRun) -> str:
   """The page of a run."""
   sections = [(name, draw(run)) for name, draw in SECTIONS.items()]
   sections.append(("What is not here", section("What is not here", paragraph(_ABSENT))))
-  return page(f"{run.name}: sidrec report", top(run), sections, made_of(run.chain))
+  return page(f"{run.name}: sidrec report", top(run), sections, made_of(run.chain, run.cost))
 
 
-def made_of(chain: Chain) -> str:
-  """What the page of a chain of stages begins with."""
-  return f"{_VERSION} {chain['evaluate'].record.identity}"
+def made_of(chain: Chain, cost: SearchCost | None) -> str:
+  """What the page of a chain of stages, and of what its searches cost, begins with."""
+  measured = cost.identity if cost else "-"
+  return f"{_VERSION} {chain['evaluate'].record.identity} {measured}"
 
 
 def write_report(
@@ -93,7 +94,7 @@ def try_report(workdir: PathLike, config: RunConfig | ConfigDict) -> None:
 
   def attempt() -> None:
     try:
-      if _is_current(path, find(EVALUATE, run_config(config), workdir)):
+      if _is_current(path, workdir, run_config(config)):
         print(f"report: unchanged, kept: {path}")
         return
       write_whole_text(path, report_text(read(workdir, config)))
@@ -108,9 +109,11 @@ def try_report(workdir: PathLike, config: RunConfig | ConfigDict) -> None:
   from_primary(attempt)
 
 
-def _is_current(path: epath.Path, chain: Chain) -> bool:
-  """Whether a page shows this evaluation."""
+def _is_current(path: epath.Path, workdir: epath.Path, config: RunConfig) -> bool:
+  """Whether a page shows the newest evaluation, and what was measured after it."""
   if not path.is_file():
     return False
+  chain = find(EVALUATE, config, workdir)
+  cost = read_cost(config, chain, workdir)
   with open_bytes(path) as file:
-    return f'"{made_of(chain)}"'.encode() in file.read(1000)
+    return f'"{made_of(chain, cost)}"'.encode() in file.read(1000)

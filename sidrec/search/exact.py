@@ -40,7 +40,6 @@ def recommend(
   """
   if num_results < 1:
     raise ValueError(f"num_results is {num_results}; give at least 1")
-  num_items = model.config.num_items
   events = history_BxS if isinstance(history_BxS, Events) else Events(history_BxS)
   item_BxS = as_array("histories", events.item_BxS)
   if item_BxS.ndim != 2 or not 1 <= item_BxS.shape[1] <= model.config.history_length:
@@ -53,12 +52,27 @@ def recommend(
   if not history_BxS.shape[0]:
     return nothing(num_results)
   score_BxN = cast(jax.Array, model.apply({"params": params}, history_BxS, method="next_item"))
-  if forbidden_BxJ is not None:
-    forbidden_BxJ = widened(forbidden_BxJ)
-    column_BxJ = jnp.where(forbidden_BxJ < 0, num_items, forbidden_BxJ)
-    row_Bx1 = jnp.arange(column_BxJ.shape[0])[:, None]
-    score_BxN = score_BxN.at[row_Bx1, column_BxJ].set(-jnp.inf, mode="drop")
-  kept = min(num_results, num_items)
+  return best_of_all(without_items(score_BxN, forbidden_BxJ), num_results)
+
+
+def without_items(score_BxN: jax.Array, forbidden_BxJ: jax.Array | None) -> jax.Array:
+  """Scores of all items, -inf for those that are forbidden.
+
+  Args:
+    score_BxN: float [B, N].
+    forbidden_BxJ: int32 item rows, filled up with NO_ITEM; None to allow everything.
+  """
+  if forbidden_BxJ is None:
+    return score_BxN
+  forbidden_BxJ = widened(forbidden_BxJ)
+  column_BxJ = jnp.where(forbidden_BxJ < 0, score_BxN.shape[1], forbidden_BxJ)
+  row_Bx1 = jnp.arange(column_BxJ.shape[0])[:, None]
+  return score_BxN.at[row_Bx1, column_BxJ].set(-jnp.inf, mode="drop")
+
+
+def best_of_all(score_BxN: jax.Array, num_results: int) -> Recommendations:
+  """The K items of the highest scores; of a tie, the lowest row. Items at -inf are left out."""
+  kept = min(num_results, score_BxN.shape[1])
   score_BxK, item_BxK = jax.lax.top_k(score_BxN, kept)
   missing = ((0, 0), (0, num_results - kept))
   score_BxK = jnp.pad(score_BxK, missing, constant_values=-jnp.inf)

@@ -248,7 +248,7 @@ def test_a_page_that_shows_the_evaluation_is_kept_and_another_is_not(trained, mo
   try_report(workdir, config)
   assert (workdir / REPORT).read_bytes() == written
   assert "report: unchanged, kept" in capsys.readouterr().out
-  (workdir / REPORT).write_bytes(written.replace(b'name="made-of" content="1 ', b'content="0 '))
+  (workdir / REPORT).write_bytes(written.replace(b'name="made-of" content="2 ', b'content="0 '))
   try_report(workdir, config)
   assert (workdir / REPORT).read_bytes() == b"drawn again"
 

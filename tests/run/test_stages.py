@@ -186,7 +186,7 @@ def test_printed_recommendations(done, capsys):
 def test_beam_recall_of_a_run(done, monkeypatch):
   """As many beams as items find the exact top ten; ten beams miss some of it."""
   _, workdir = done
-  monkeypatch.setattr(beam_recall, "USERS_AT_ONCE", 4)
+  monkeypatch.setattr(beam_recall, "USERS_AT_ONCE", 8)
   found = beam_recall.measure(workdir, (10, 2414), 4, say=lambda line: None)
   assert (found["recall_users"], found["recall_items"]) == (4, 2414)
   assert found["beam_recall_2414"] == found["exact_match_2414"] == 1.0

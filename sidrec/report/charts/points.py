@@ -1,7 +1,7 @@
 """Systems or runs as labelled points over two axes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sidrec.report.charts.svg import (
   WIDTH,
@@ -18,6 +18,9 @@ from sidrec.report.html import Html, tag
 _LEFT, _TOP, _BOTTOM = 46, 28, 216
 
 
+Better = Literal["", "less", "more"]  # of x; more of y is always better
+
+
 class Named(NamedTuple):
   """A point and its name."""
 
@@ -26,14 +29,14 @@ class Named(NamedTuple):
   y: float
 
 
-def points(named: Sequence[Named], axes: tuple[str, str], label: str, front: bool = False) -> Html:
+def points(named: Sequence[Named], axes: tuple[str, str], label: str, front: Better = "") -> Html:
   """Draws them.
 
   Args:
     named: the points, one series each.
     axes: what x and y measure.
     label: what the chart shows, in words.
-    front: whether to join the points that no other beats: less x, more y.
+    front: of which x is better: points that no other beats are joined. Empty for no line.
   """
   (x_low, x_high), (y_low, y_high) = (
     _span([getattr(point, axis) for point in named], from_zero=not front) for axis in "xy"
@@ -42,7 +45,7 @@ def points(named: Sequence[Named], axes: tuple[str, str], label: str, front: boo
   y = Scale(y_low, y_high, _BOTTOM, _TOP)
   marks = [*bottom_axis(x, _TOP, _BOTTOM, axes[0]), *left_axis(y, _LEFT, WIDTH - 10, axes[1])]
   if front:
-    places = [(x(p.x), y(p.y)) for p in sorted(best(named), key=lambda p: p.x)]
+    places = [(x(p.x), y(p.y)) for p in sorted(best(named, front), key=lambda p: p.x)]
     marks.append(tag("path", d=path(places), class_="zero"))
   taken: list[tuple[float, float]] = []
   for number, point in sorted(enumerate(named), key=lambda pair: pair[1].y):
@@ -67,13 +70,15 @@ def _span(values: Sequence[float], from_zero: bool) -> tuple[float, float]:
   return max(0.0, low - room), high + room
 
 
-def best(named: Sequence[Named]) -> list[Named]:
-  """Those that no other beats: none has more y at no more x, or less x at no less y."""
+def best(named: Sequence[Named], better: Better = "less") -> list[Named]:
+  """Those that no other beats: none has more y at no worse x, or a better x at no less y."""
+  sign = -1 if better == "more" else 1
   return [
     point
     for point in named
     if not any(
-      (other.y > point.y and other.x <= point.x) or (other.y >= point.y and other.x < point.x)
+      (other.y > point.y and sign * other.x <= sign * point.x)
+      or (other.y >= point.y and sign * other.x < sign * point.x)
       for other in named
     )
   ]

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.bench.overlap import in_common
+from sidrec.evaluation.overlap import in_common
 
 
 def test_order_and_length_do_not_matter():
