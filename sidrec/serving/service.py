@@ -202,10 +202,7 @@ class Service:
 
   async def withdraw(self, name: str) -> dict[str, Any]:
     """Takes an item out of all answers from the next request on."""
-    snapshot, withdrawn = self.catalogue.now
-    most = snapshot.search.most_listed() // 2
-    if row_of(self.catalogue.now, name) not in withdrawn and len(withdrawn) >= most:
-      raise RequestError(409, f"{most} items are withdrawn already, and no more can be filtered")
+    row_of(self.catalogue.now, name)
     await asyncio.to_thread(self.catalogue.withdraw, name)
     return self.item(name)
 

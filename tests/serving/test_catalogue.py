@@ -160,6 +160,25 @@ def test_items_come_go_and_come_back(shop):
   assert item == open_shop.client.call("GET", "/v1/items/99").json()
 
 
+def test_new_items_have_their_categories_from_the_swap_on(shop):
+  open_shop = shop()
+
+  def refused():
+    response = open_shop.client.recommend({"items": [1], "categories": ["new"]})
+    return response.status_code == 422 and "no item has the category 'new'" in response.text
+
+  assert refused()
+  open_shop.change(add=[{"id": 99, "categories": ["new", "a"]}, {"id": 98, "categories": ["a"]}])
+  assert open_shop.ids(items=[1], categories=["new"]) == [99]
+  with_a = {99, 98, *range(0, 30, 3)}
+  assert {*open_shop.ids(items=[1], categories=["a"], k=20)} == with_a
+  open_shop.client.call("DELETE", "/v1/items/98")
+  open_shop.change(remove=[0])
+  assert {*open_shop.ids(items=[1], categories=["a"], k=20)} == with_a - {98, 0}
+  assert open_shop.roll_back().status_code == open_shop.roll_back().status_code == 200
+  assert refused()
+
+
 def test_events_of_a_new_item_count_after_the_swap(shop):
   open_shop = shop()
   event = {"events": [{"user": "anna", "item": 3}, {"user": "anna", "item": 99}]}
