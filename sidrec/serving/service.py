@@ -63,7 +63,7 @@ class Service:
         "ready": ("1 while requests are welcome.", lambda: float(self.ready and not self.draining)),
         "withdrawn_items": ("Items out of stock.", lambda: len(self.catalogue.now.withdrawn)),
         "items": ("Items of the catalogue.", lambda: self.catalogue.now.snapshot.num_items),
-        "room": ("New items before a compilation.", lambda: self.catalogue.now.snapshot.room),
+        "room": ("New items before a compilation.", lambda: self.catalogue.room),
       },
       lambda: self.catalogue.now.snapshot.version,
     )
