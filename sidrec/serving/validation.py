@@ -145,7 +145,7 @@ def _check_known(snapshot: Snapshot, before: Snapshot) -> None:
     raise InvalidCatalogueError("items that were there before have other IDs now")
   if (mine.among_N[:shared] & its.among_N[:shared] & ~same_N).any():
     raise InvalidCatalogueError("an item has the row of one that was not removed before")
-  known = np.intersect1d(mine.items.ids_N, its.items.ids_N)
+  known = {*mine.items.ids_N.tolist()} & {*its.items.ids_N.tolist()}
   if len(known) != same_N.sum():
     raise InvalidCatalogueError("items that were there before have other rows now")
 
