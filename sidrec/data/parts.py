@@ -38,7 +38,7 @@ def join_items(parts: Sequence[Items]) -> Items:
     raise ValueError("item ids are numbers in one table and text in the other; give them alike")
   ids_N = np.concatenate([part.ids_N for part in parts])
   seen: set[str | int] = set()
-  for name in ids_N.tolist():  # sorting text in place crashes NumPy 2.4, and so does np.unique
+  for name in ids_N.tolist():  # NumPy 2.4 crashes where it sorts text
     if name in seen:
       raise ValueError(f"item {name!r} is in the catalogue already")
     seen.add(name)

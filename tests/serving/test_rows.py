@@ -31,7 +31,7 @@ TRAINED = 10
 
 
 def first():
-  """The first catalogue; ids are text, which NumPy sorts and picks with less care than numbers."""
+  """The first catalogue; ids are text, which NumPy 2.4 may crash on when it sorts them."""
   items = item_table(
     [str(name) for name in range(TRAINED)],
     [f"title {name}" for name in range(TRAINED)],
