@@ -24,8 +24,8 @@ from sidrec.estimators.estimators import (
 from sidrec.export.hand_over import HandOver
 from sidrec.export.hub import SCHEME, fetched
 from sidrec.models.base import EncoderOutput
-from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted
-from sidrec.run.ask import Asker, wanted_of
+from sidrec.run.answers import Answer, Id, Options, Recommended, Wanted, wanted_of
+from sidrec.run.ask import Asker
 from sidrec.run.config_file import load_config
 from sidrec.run.explanations import Explainer, Explanation
 from sidrec.run.generations import Chain
@@ -125,6 +125,9 @@ class TrainedRun(HandOver):
         exclude_seen: leaves out the items of the history; True by default.
         forbidden: original ids of items not to return.
         allowed: original ids of the only items to return.
+        categories: names of categories; only items that have any of them are returned, and with
+          `allowed` only those of both.
+        forbidden_categories: names of categories; items that have any of them are not returned.
         temperature: that logits are divided by, 0.01 to 100; the run's own by default.
         times, ratings: of `items` and `titles`, one for each; of lists of histories, a list for
           each. A model that reads them (`config.model.inputs`) needs them: seconds since 1970, and
@@ -139,7 +142,8 @@ class TrainedRun(HandOver):
 
     Raises:
       TypeError: for what is no list, no id, or no option.
-      ValueError: for a user whom the run does not know, or numbers that make no sense.
+      ValueError: for a user or a category that the run does not know, or numbers that make no
+        sense.
     """
     name, value, wanted = _asked("recommend", WHOM, request)
     asker = self.asker

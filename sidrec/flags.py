@@ -47,6 +47,10 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_multi_string("ratings", None, "recommend: a rating for each; nothing if unknown.")
   flags.DEFINE_multi_string("allow", None, "recommend: only items of this list, by original id.")
   flags.DEFINE_multi_string("deny", None, "recommend: no item of this list, by original id.")
+  help_text = "recommend: only items of these categories, a list of names."
+  flags.DEFINE_multi_string("categories", None, help_text)
+  help_text = "recommend: no item of these categories, a list of names."
+  flags.DEFINE_multi_string("forbidden_categories", None, help_text)
   flags.DEFINE_integer("draw", None, "recommend: draw items at random, from this seed.", 0)
   flags.DEFINE_integer("request_time", None, "recommend: seconds since 1970; default now.")
   flags.DEFINE_enum("split", "next", recommend.SPLITS, "recommend: the history before what.")
@@ -139,6 +143,8 @@ def request() -> recommend.Request:
     deny=FLAGS.deny,
     times=FLAGS.times,
     ratings=FLAGS.ratings,
+    categories=FLAGS.categories,
+    forbidden_categories=FLAGS.forbidden_categories,
     draw=FLAGS.draw,
     split=FLAGS.split,
     request_time=FLAGS.request_time,

@@ -84,6 +84,25 @@ def test_the_evaluated_ranking_and_the_command_lines(trained, tmp_path):
   assert sorted(allowed.ids) == ["i12", "i3", "i9"]
 
 
+def test_categories_on_the_command_line_and_in_a_program(numbered, tmp_path):
+  _, folder, run = numbered
+  config, path = run.config, tmp_path / "lists.jsonl"
+  options = {"categories": ["a, b"], "forbidden_categories": ["b"], "allow": ["3,4,5,6,9"]}
+  answer(config, folder, Request(user=["7"], output=str(path), exclude_seen=False, **options))
+  found = json.loads(path.read_text())["items"]
+  assert sorted(found) == [3, 6, 9]
+  wanted = {"allowed": [3, 4, 5, 6, 9], "categories": ["a", "b"], "forbidden_categories": ["b"]}
+  assert run.recommend(user=7, exclude_seen=False, **wanted).ids == found
+  with pytest.raises(ValueError, match="--categories: no item has the category 'A'; near: 'a'"):
+    answer(config, folder, Request(user=["7"], categories=["b,A"]))
+  with pytest.raises(ValueError, match="no item of --allow has any of --categories"):
+    answer(config, folder, Request(user=["7"], categories=["a"], allow=["4"]))
+  with pytest.raises(ValueError, match="--categories is empty"):
+    answer(config, folder, Request(user=["7"], categories=[" "]))
+  with pytest.raises(TypeError, match="categories are a str; give a list"):
+    run.recommend(user=7, categories="a")
+
+
 def test_answers_name_items_by_id_title_and_semantic_id(run):
   answered = run.recommend(items=["i1", "i2"], k=5)
   assert len(answered.items) == 5

@@ -27,7 +27,7 @@ from sidrec.bench.serve_process import ServerProcess
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.parallel.hardware import hardware, num_cores
-from sidrec.run.ask import wanted_of
+from sidrec.run.answers import wanted_of
 from sidrec.search.questions import Question
 
 CONNECTIONS = 16

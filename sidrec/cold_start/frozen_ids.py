@@ -7,6 +7,7 @@ what its description lacks.
 import dataclasses
 import functools
 import string
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -137,13 +138,19 @@ def vector_file_blocks(features: FeaturesConfig) -> list[str]:
   return [name for name in names if name != "text" or features.text.path]
 
 
-def with_new_items(ids: SemanticIDManager, inputs_MxF: np.ndarray | None, count: int) -> np.ndarray:
-  """IDs of new items that follow those of a map, free in it: int32 [M, L].
+def with_new_items(
+  ids: SemanticIDManager, inputs_MxF: np.ndarray | None, count: int, unused: Sequence[int] = ()
+) -> np.ndarray:
+  """IDs of new items that a map lacks, free in it: int32 [M, L].
+
+  The IDs of the items in `unused` are free, too.
 
   Raises:
     ValueError: as `SemanticIDManager.add_items` does.
   """
-  return ids.add_items(inputs_MxF, np.arange(ids.num_items, ids.num_items + count)).codes[-count:]
+  new_rows = np.arange(ids.num_items, ids.num_items + count)
+  kept = ids.remove_items(np.array(unused)) if len(unused) else ids
+  return kept.add_items(inputs_MxF, new_rows).codes[-count:]
 
 
 def _known(items: Items, field: str) -> bool:

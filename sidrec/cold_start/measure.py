@@ -175,12 +175,12 @@ def _validation_users(experiment: _Experiment, seed: int, num_known: int) -> np.
 def _grow(config: RunConfig, trained: Chain, whole: Dataset) -> _Experiment:
   """Adds the held-out items to the run that was trained without them."""
   trained_ids_N = load_prepared(trained).items.ids_N
-  new_M = np.flatnonzero(~np.isin(whole.items.ids_N, trained_ids_N))
+  known, names = {*trained_ids_N.tolist()}, whole.items.ids_N.tolist()
+  new_M = np.array([row for row, name in enumerate(names) if name not in known], np.int64)
   grown = grow(config, trained, take_items(whole.items, new_M))
   # The row of each item of the whole catalogue in the grown one, which holds them all.
-  grown_ids_N = grown.dataset.items.ids_N
-  order_N = np.argsort(grown_ids_N)
-  row_N = order_N[np.searchsorted(grown_ids_N, whole.items.ids_N, sorter=order_N)]
+  row_of = {name: row for row, name in enumerate(grown.dataset.items.ids_N.tolist())}
+  row_N = np.array([row_of[name] for name in names])
   num_known = len(trained_ids_N)
   tasks = {split: task_with_new_items(whole.histories, row_N, num_known, split) for split in SPLITS}
   return _Experiment(grown, num_known, tasks)

@@ -6,7 +6,15 @@ EVERYWHERE = ("workdir", "compilation_cache", "plugin")
 STAGES = (*EVERYWHERE, "redo", "wait", "track", "profile")
 CLUSTER = ("coordinator", "num_processes", "process_id", "start_timeout", "heartbeat_timeout")
 ASKING = ("user", "users", "history", "items", "allow", "deny", "k", "exclude_seen", "split")
-ASKING += ("draw", "times", "ratings", "request_time", "output")
+ASKING += (
+  "categories",
+  "forbidden_categories",
+  "draw",
+  "times",
+  "ratings",
+  "request_time",
+  "output",
+)
 
 
 class Command(NamedTuple):

@@ -37,11 +37,15 @@ def join_items(parts: Sequence[Items]) -> Items:
   if len(kinds) > 1:
     raise ValueError("item ids are numbers in one table and text in the other; give them alike")
   ids_N = np.concatenate([part.ids_N for part in parts])
-  distinct, count = np.unique(ids_N, return_counts=True)
-  if (count > 1).any():
-    raise ValueError(f"item {distinct.item(int(count.argmax()))!r} is in the catalogue already")
-  names = np.concatenate([part.categories_C[part.category_E] for part in parts])
-  categories_C, category_E = np.unique(names, return_inverse=True)
+  seen: set[str | int] = set()
+  for name in ids_N.tolist():  # NumPy 2.4 crashes where it sorts text
+    if name in seen:
+      raise ValueError(f"item {name!r} is in the catalogue already")
+    seen.add(name)
+  names = [part.categories_C[part.category_E].tolist() for part in parts]
+  distinct = sorted({name for some in names for name in some})
+  row_of = {name: row for row, name in enumerate(distinct)}
+  category_E = np.array([row_of[name] for some in names for name in some], np.int32)
   lengths_N = np.concatenate([np.diff(part.category_offsets_Np1) for part in parts])
   columns = dict.fromkeys(name for part in parts for name in part.numeric)
 
@@ -51,9 +55,9 @@ def join_items(parts: Sequence[Items]) -> Items:
   return Items(
     ids_N=ids_N,
     titles_N=np.concatenate([part.titles_N for part in parts]),
-    categories_C=categories_C,
+    categories_C=np.array(distinct, TEXT),
     category_offsets_Np1=np.concatenate([[0], np.cumsum(lengths_N)]).astype(np.int64),
-    category_E=category_E.astype(np.int32),
+    category_E=category_E,
     numeric={
       name: np.concatenate([part.numeric.get(name, missing(part)) for part in parts])
       for name in columns

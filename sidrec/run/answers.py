@@ -49,6 +49,8 @@ class Options(TypedDict, total=False):
   exclude_seen: bool
   forbidden: Sequence[Id]
   allowed: Sequence[Id] | None
+  categories: Sequence[str] | None
+  forbidden_categories: Sequence[str]
   temperature: float | None
   times: Sequence[float]
   ratings: Sequence[float | None]
@@ -63,6 +65,10 @@ class Wanted:
   exclude_seen: bool = True  # leaves out all items of the history, those that are not read, too
   forbidden: Sequence[Id] = ()  # items not to return
   allowed: Sequence[Id] | None = None  # the only items to return; None for all
+  # Names of categories: only items with one of these are returned, of the allowed ones; None for
+  # all. And no items with one of those.
+  categories: Sequence[str] | None = None
+  forbidden_categories: Sequence[str] = ()
   temperature: float | None = None  # that logits are divided by; None for the run's own
   # What a model with such inputs reads of the items or titles that are given: seconds since 1970
   # and ratings, None or NaN where unknown; one for each item, or a list for each history.
@@ -90,3 +96,15 @@ class Wanted:
 
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(Wanted))
+
+
+def wanted_of(options: dict[str, Any]) -> Wanted:
+  """The options of a call.
+
+  Raises:
+    TypeError: for an option that there is not.
+  """
+  for name in options:
+    if name not in OPTIONS:
+      raise TypeError(f"there is no option {name!r}; there are {', '.join(sorted(OPTIONS))}")
+  return Wanted(**options)

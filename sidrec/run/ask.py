@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sidrec.catalogue.categories import Categories
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.titles import TitleIndex
 from sidrec.core.item_rows import as_int32
@@ -16,7 +17,7 @@ from sidrec.core.printable import printable
 from sidrec.data.batches import user_tokens
 from sidrec.data.dataset import Dataset, Items
 from sidrec.models.base import SemanticIDModel
-from sidrec.run.answers import OPTIONS, Answer, Id, Recommended, Wanted
+from sidrec.run.answers import Answer, Id, Recommended, Wanted
 from sidrec.run.frames import histories_of_frame, is_frame
 from sidrec.run.given import listed, name_of, numbers_of
 from sidrec.search.beam import item_weight
@@ -79,6 +80,7 @@ class Asker:
     new = {str(name): row for row, name in enumerate(grown._ids_N[known:], known)}
     grown.row_of = {**self.row_of, **new}
     grown.titles = self.titles.with_titles(grown._titles_N)
+    grown.categories = Categories(items)
     return grown
 
   @functools.cached_property
@@ -90,6 +92,11 @@ class Asker:
   def titles(self) -> TitleIndex:
     """The titles of the catalogue."""
     return TitleIndex(self._titles_N)
+
+  @functools.cached_property
+  def categories(self) -> Categories:
+    """The categories of the catalogue."""
+    return Categories(self.dataset.items)
 
   def described(self, row: int) -> tuple[Id, str]:
     """The original id and the title of an item row."""
@@ -236,7 +243,8 @@ class Asker:
       spare: items that the question has before those that the model reads.
 
     Raises:
-      TypeError, ValueError: for lists that are none, or more results than beams.
+      TypeError, ValueError: for lists that are none, more results than beams, or a category that
+        no item has.
     """
     if reading.user is not None and (wanted.times, wanted.ratings) != (None, None):
       raise ValueError("times and ratings go with items or titles; a user of the run has their own")
@@ -244,17 +252,17 @@ class Asker:
       raise ValueError(f"k is {wanted.k}; this run finds at most {self.search.beams} items")
     forbidden, unknown = self.rows_of("forbidden", wanted.forbidden)
     banned = {*forbidden, *withdrawn, *(reading.rows if wanted.exclude_seen else ())}
-    listed_rows, allows = banned, wanted.allowed is not None
-    if allows:
-      allowed, more = self.rows_of("allowed", wanted.allowed)
-      unknown += more
-      listed_rows = {*allowed} - banned
+    banned_J = self._banned(banned, wanted)
+    allowed_J, more = self._allowed(wanted)
+    unknown += more
+    allows = allowed_J is not None
+    listed_J = banned_J if allowed_J is None else np.setdiff1d(allowed_J, banned_J)
     c = self.model.config
     who = np.array([NOBODY if reading.user is None else reading.user])
     latest = slice(-c.history_length - spare, None)
     question = Question(
       as_int32(np.array(reading.rows[latest], np.int64)),
-      as_int32(np.array(sorted(listed_rows), np.int64)),
+      as_int32(listed_J),
       allows,
       self.search.temperature if wanted.temperature is None else wanted.temperature,
       int(user_tokens(who, c.user_tokens)[0]) if c.user_tokens else 0,
@@ -265,6 +273,24 @@ class Asker:
     if c.inputs.any:
       check_question(question, c)  # alone, so that nobody else's request fails with it
     return question, unknown
+
+  def _banned(self, rows: set[int], wanted: Wanted) -> np.ndarray:
+    """These rows, and those of the forbidden categories: int64, sorted, each once."""
+    banned_J, names = np.array(sorted(rows), np.int64), wanted.forbidden_categories
+    if not (names := listed("forbidden_categories", names)):
+      return banned_J
+    return np.union1d(banned_J, self.categories.rows_of("forbidden_categories", names))
+
+  def _allowed(self, wanted: Wanted) -> tuple[np.ndarray | None, list[str]]:
+    """Rows of the only items that may be returned, sorted, each once; and ids that no item has."""
+    allowed_J, unknown = None, []
+    if wanted.allowed is not None:
+      rows, unknown = self.rows_of("allowed", wanted.allowed)
+      allowed_J = np.unique(np.array(rows, np.int64))
+    if wanted.categories is not None:
+      having_J = self.categories.rows_of("categories", listed("categories", wanted.categories))
+      allowed_J = having_J if allowed_J is None else np.intersect1d(allowed_J, having_J)
+    return allowed_J, unknown
 
   def _request_time(self, reading: Reading, wanted: Wanted) -> int | None:
     """When the request is made, where the model reads it: now, unless it says so."""
@@ -320,15 +346,3 @@ class Asker:
 def rows_by_id(ids_N: np.ndarray) -> dict[str, int]:
   """The row of each original id, which is looked for as text."""
   return {str(original): row for row, original in enumerate(ids_N.tolist())}
-
-
-def wanted_of(options: dict[str, Any]) -> Wanted:
-  """The options of a call.
-
-  Raises:
-    TypeError: for an option that there is not.
-  """
-  for name in options:
-    if name not in OPTIONS:
-      raise TypeError(f"there is no option {name!r}; there are {', '.join(sorted(OPTIONS))}")
-  return Wanted(**options)

@@ -117,7 +117,6 @@ class Explainer:
     wanted: Wanted,
     withdrawn: Iterable[int] = (),
     *,
-    listed: int = 0,
     explained: int | None = None,
   ) -> Explanation:
     """Searches for one request, and says how.
@@ -129,7 +128,6 @@ class Explainer:
       reading: the history.
       wanted: the options.
       withdrawn: item rows that nobody gets now.
-      listed: as in `search.explain.explain`.
       explained: results of which it is said what history items add to them; None for all.
 
     Raises:
@@ -145,7 +143,6 @@ class Explainer:
       results,
       model=model,
       search=asker.search,
-      listed=listed,
     )
     answer = asker.answer(reading, found.found, wanted.k, unknown, question.request_time)
     rows = question.history_S[found.first :].tolist()

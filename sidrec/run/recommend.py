@@ -20,6 +20,7 @@ from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.ask import rows_by_id
 from sidrec.run.load import Recommender, load_recommender
+from sidrec.run.named_categories import rows_allowed, rows_of_categories
 from sidrec.run.one_history import check_said, history_of_items, now_after, said_of
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.search.batched import NOTHING_SHARED, Shared
@@ -48,6 +49,8 @@ class Request(NamedTuple):
   output: str | None = None  # a file for JSON lines; None prints
   allow: Sequence[str] | None = None  # lists of the only items to return
   deny: Sequence[str] | None = None  # lists of items not to return
+  categories: Sequence[str] | None = None  # lists of categories; only items of these are returned
+  forbidden_categories: Sequence[str] | None = None  # lists of categories not to return
   # Of history and items, one number for each, if the model reads them; see `one_history.said_of`.
   times: Sequence[str] | None = None
   ratings: Sequence[str] | None = None
@@ -68,7 +71,8 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   asked = {name: getattr(request, name) for name in ("user", "users", "history", "items")}
   if sum(texts is not None for texts in asked.values()) != 1:
     raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
-  for name in (*asked, "allow", "deny", "times", "ratings"):
+  filters = ("allow", "deny", "categories", "forbidden_categories")
+  for name in (*asked, *filters, "times", "ratings"):
     texts = getattr(request, name)
     if texts is not None and not (texts and all(text.strip() for text in texts)):
       raise ValueError(f"--{name} is empty; give what it stands for, or leave it out")
@@ -149,9 +153,15 @@ def _shared(request: Request, recommender: Recommender) -> Shared:
     return np.array(rows_of_ids(texts, recommender.dataset.items.ids_N, "item"), np.int32)
 
   key = None if request.draw is None else jax.random.key(request.draw)
-  if request.allow is None and request.deny is None and key is None:
+  items = recommender.dataset.items
+  allowed_J = rows_allowed(rows(request.allow), request.categories, items)
+  forbidden_J = rows(request.deny)
+  if request.forbidden_categories is not None:
+    having_J = rows_of_categories("forbidden_categories", request.forbidden_categories, items)
+    forbidden_J = having_J if forbidden_J is None else np.union1d(forbidden_J, having_J)
+  if allowed_J is None and forbidden_J is None and key is None:
     return NOTHING_SHARED
-  return Shared(rows(request.allow), rows(request.deny), key)
+  return Shared(allowed_J, forbidden_J, key)
 
 
 def show_first_users(

@@ -29,7 +29,7 @@ from sidrec.models.transfer import are_for
 from sidrec.search import repeats
 from sidrec.search.beam_state import BeamState
 from sidrec.search.checks import check_fit
-from sidrec.search.filters import NO_FILTERS, Filters, checked, make_filter
+from sidrec.search.filters import NO_FILTERS, Filters, RowBits, checked, filter_of, make_filter
 from sidrec.search.levels import Levels, call
 from sidrec.search.results import Recommendations, nothing
 from sidrec.search.settings import SearchConfig
@@ -41,7 +41,7 @@ def search(
   trie: Trie,
   history_BxS: Any,
   config: SearchConfig,
-  filters: Filters = NO_FILTERS,
+  filters: Filters | RowBits = NO_FILTERS,
   key: jax.Array | None = None,
 ) -> Recommendations:
   """The best items for each history, as many as there are beams.
@@ -99,7 +99,7 @@ def best_items(
   trie: Trie,
   encoded: EncoderOutput,
   config: SearchConfig,
-  filters: Filters = NO_FILTERS,
+  filters: Filters | RowBits = NO_FILTERS,
   key: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """The best items from the encoder's output, without the item head.
@@ -112,7 +112,7 @@ def best_items(
   """
   _check(model, params, trie, config)
   batch = jax.tree.leaves(encoded)[0].shape[0]
-  filters = checked(filters, batch)
+  filters = filters if isinstance(filters, RowBits) else checked(filters, batch)
   if not batch:
     return nothing(config.beams)[:2]
   state, again = _descend(model, params, trie, encoded, config, filters, key, trie.num_levels)
@@ -120,7 +120,7 @@ def best_items(
   item_BxK = items_below(trie, state.node_BxK, score_BxK)
   if again is not None:
     found = repeats.Candidates(item_BxK, score_BxK, state.noisy_BxK)
-    rows = make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
+    rows = filter_of(trie, filters)
     old = repeats.of_history(trie, again, rows, key)
     item_BxK, score_BxK = repeats.merged(trie, found, old, config)
   return item_BxK, _unless_of_another_trie(params, trie, score_BxK)
@@ -138,7 +138,7 @@ def descend(
   trie: Trie,
   encoded: EncoderOutput,
   config: SearchConfig,
-  filters: Filters = NO_FILTERS,
+  filters: Filters | RowBits = NO_FILTERS,
   key: jax.Array | None = None,
   length: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -155,9 +155,10 @@ def descend(
   """
   _check(model, params, trie, config)
   batch = jax.tree.leaves(encoded)[0].shape[0]
-  filters, length = checked(filters, batch), length or trie.num_levels
+  filters = filters if isinstance(filters, RowBits) else checked(filters, batch)
   if not batch:
     return nothing(config.beams)[:2]
+  length = length or trie.num_levels
   state, _ = _descend(model, params, trie, encoded, config, filters, key, length)
   return state.node_BxK, _unless_of_another_trie(params, trie, state.score_BxK)
 
@@ -172,7 +173,7 @@ def _descend(
   model, params, trie, encoded, config, filters, key, length
 ) -> tuple[BeamState, Shares | None]:
   """The beams behind so many levels, and what the items of each history have for themselves."""
-  rows = make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
+  rows = filter_of(trie, filters)
   again = had = None
   if model.config.repeats:
     if encoded.again is None:

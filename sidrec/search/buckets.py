@@ -1,7 +1,8 @@
 """Searches of any length through a handful of compiled shapes.
 
 Requests are filled up to a few batch sizes, histories to the model's length, a half of it, a
-quarter …, and lists of items to 64 · 4^n, so that a new length compiles nothing new.
+quarter …, and lists of items to 64 · 4^n, so that a new length compiles nothing new. Longer lists
+become a bit for each item, so that any list fits one shape.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from sidrec.models.histories import check_histories
 from sidrec.search import beam
 from sidrec.search.batched import history_width
 from sidrec.search.checks import check_fit
-from sidrec.search.filters import Filters, list_width
+from sidrec.search.filters import Filters, RowBits, list_width, num_words, row_bits
 from sidrec.search.questions import Question, histories_of
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
@@ -33,8 +34,8 @@ OTHER_BATCHES = (1, 8, 32, 128)
 # batch at once, and fill up any.
 CPU_LEAST_FILL = 0.75
 NARROWEST = 64  # listed items
-MOST_LISTED = 16384  # items that a request may list ahead, where the catalogue has more
-_MIDDLE = 1024
+MOST_LISTED = 16384  # items that a request to a bundle may list, where the catalogue has more
+_MIDDLE = 1024  # where lists are longer, a bit for each item costs less
 
 
 class Shape(NamedTuple):
@@ -44,12 +45,12 @@ class Shape(NamedTuple):
   history: int  # columns, without that of the user's token
   listed: int
   allows: bool
+  bits: bool = False  # whether items are listed by a bit for each, which says both
 
   def holds(self, other: "Shape") -> bool:
     """Whether requests of the other shape can be filled up to this one."""
-    return self.allows == other.allows and all(
-      mine >= its for mine, its in zip(self[:3], other[:3], strict=True)
-    )
+    alike = self.bits or (not other.bits and self.allows == other.allows)
+    return alike and all(mine >= its for mine, its in zip(self[:3], other[:3], strict=True))
 
 
 class Found(NamedTuple):
@@ -77,17 +78,19 @@ def lists_ahead(num_items: int) -> list[tuple[int, bool]]:
 
 
 def bucket_function(
-  model: SemanticIDModel, config: SearchConfig, allows: bool
+  model: SemanticIDModel, config: SearchConfig, allows: bool, bits: bool = False
 ) -> Callable[[dict, Trie, jax.Array | Events, jax.Array, jax.Array], Recommendations]:
   """What is compiled for a shape, here, in a server and in a bundle: one pure function.
 
   Returns:
-    (params, trie, history_BxS, listed_BxJ, temperature_B) → results, as many as there are beams.
-    B may be symbolic.
+    (params, trie, history_BxS, listed_BxJ, temperature_B) → results, as many as there are beams;
+    with bits, they stand in place of the list. B may be symbolic.
   """
 
   def find(params, trie, history_BxS, listed_BxJ, temperature_B):
-    filters = Filters(None, listed_BxJ) if allows else Filters(listed_BxJ)
+    filters = RowBits(listed_BxJ)
+    if not bits:
+      filters = Filters(None, listed_BxJ) if allows else Filters(listed_BxJ)
     traced = dataclasses.replace(config, temperature=temperature_B[:, None, None])
     return beam.search(model, params, trie, history_BxS, traced, filters)
 
@@ -144,8 +147,23 @@ class BucketSearch:
     return sorted(self._compiled)
 
   def most_listed(self) -> int:
-    """Items that a request may list in what is compiled."""
-    return max((shape.listed for shape in self._compiled), default=0)
+    """Items that a request may list in what is compiled, without bits."""
+    return max((shape.listed for shape in self._compiled if not shape.bits), default=0)
+
+  def shapes_ahead(self) -> list[Shape]:
+    """A handful of shapes that hold every request, whatever it lists."""
+    history = self.model.config.history_length
+    few, middle = (min(listed_width(self.trie.num_items), width) for width in (NARROWEST, _MIDDLE))
+    shapes = [Shape(batch, history, few, False) for batch in self.batches]
+    for batch in (self.batches[0], self.batches[-1]):
+      shapes += [Shape(batch, history, middle, allows) for allows in (False, True)]
+      if self.trie.num_items > middle:
+        shapes.append(self.bits_shape(batch, history))
+    return list(dict.fromkeys(shapes))
+
+  def bits_shape(self, batch: int, history: int) -> Shape:
+    """What holds any list."""
+    return Shape(batch, history, self.trie.num_items, allows=False, bits=True)
 
   def compile(self, shape: Shape) -> jax.stages.Compiled:
     """The search for a shape, compiled unless it is already."""
@@ -191,6 +209,8 @@ class BucketSearch:
     listed = max(len(question.listed_J) for question in questions)
     batch = next(batch for batch in self.batches if batch >= len(questions))
     width = history_width(min(longest, length), length)
+    if listed > _MIDDLE:
+      return self.bits_shape(batch, width)
     return Shape(batch, width, listed_width(listed), questions[0].allows)
 
   def shape_for(self, questions: Sequence[Question]) -> Shape:
@@ -225,17 +245,31 @@ class BucketSearch:
     self, questions: Sequence[Question], shape: Shape
   ) -> tuple[np.ndarray | Events, np.ndarray, np.ndarray]:
     """The arrays of a batch; what is left of it is empty histories."""
-    listed_BxJ = np.full((shape.batch, shape.listed), NO_ITEM, np.int32)
+    listed_BxJ = self._listed(questions, shape)
     temperature_B = np.ones(shape.batch, np.float32)
-    for b, question in enumerate(questions):
-      listed_BxJ[b, : len(question.listed_J)] = question.listed_J
-      temperature_B[b] = question.temperature
+    temperature_B[: len(questions)] = [question.temperature for question in questions]
     histories = histories_of(questions, shape.batch, shape.history, self.model.config)
     items = histories.item_BxS if isinstance(histories, Events) else histories
     check_histories(items[:, -shape.history :], self.num_items)  # without the user's token
     return histories, listed_BxJ, temperature_B
 
+  def _listed(self, questions: Sequence[Question], shape: Shape) -> np.ndarray:
+    """Lists, or bits, of a batch."""
+    if shape.bits:
+      empty = shape.batch - len(questions)
+      lists = [question.listed_J for question in questions] + [np.zeros(0, np.int32)] * empty
+      allows = [question.allows for question in questions] + [False] * empty
+      return row_bits(self._row_of_N, num_words(self.trie), lists, allows)
+    listed_BxJ = np.full((shape.batch, shape.listed), NO_ITEM, np.int32)
+    for b, question in enumerate(questions):
+      listed_BxJ[b, : len(question.listed_J)] = question.listed_J
+    return listed_BxJ
+
+  @functools.cached_property
+  def _row_of_N(self) -> np.ndarray:
+    return np.asarray(self.trie.row_of_N)
+
   def _lowered(self, shape: Shape) -> jax.stages.Lowered:
-    find = bucket_function(self.model, self.search_config, shape.allows)
+    find = bucket_function(self.model, self.search_config, shape.allows, shape.bits)
     arrays = self.filled([], shape)
     return jax.jit(find).lower(self.params, self.trie, *arrays)

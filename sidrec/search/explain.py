@@ -15,15 +15,14 @@ import numpy as np
 
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import ROOT, Trie
-from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import check_histories
 from sidrec.search import beam
 from sidrec.search.beam_state import BeamState
-from sidrec.search.buckets import Found, listed_width
+from sidrec.search.buckets import Found
 from sidrec.search.checks import check_fit
-from sidrec.search.filters import any_allowed, make_filter
+from sidrec.search.filters import RowBits, any_allowed, filter_of, num_words, row_bits
 from sidrec.search.levels import Continuations, Levels
 from sidrec.search.questions import Question, histories_of
 from sidrec.search.settings import SearchConfig
@@ -76,7 +75,6 @@ def explain(
   *,
   model: SemanticIDModel,
   search: SearchConfig,
-  listed: int = 0,
 ) -> Explained:
   """Searches for one request, and says how.
 
@@ -90,8 +88,6 @@ def explain(
     results: R, results of which it is said what history items add to them.
     model: the recommender.
     search: how to search.
-    listed: columns that the filter is filled up to at least, so that one function is compiled for
-      all requests that list no more.
 
   Raises:
     ValueError: for histories that are not of item rows, or lack what the model reads; parameters
@@ -100,16 +96,15 @@ def explain(
   check_explained(model)
   check_fit(model, params, trie)
   check_histories(np.asarray(question.history_S)[None], int(trie.used))
-  listed_1xJ = np.full((1, max(listed, listed_width(len(question.listed_J)))), NO_ITEM, np.int32)
-  listed_1xJ[0, : len(question.listed_J)] = question.listed_J
+  row_of_N = np.asarray(trie.row_of_N)
+  word_1xX = row_bits(row_of_N, num_words(trie), [question.listed_J], [question.allows])
   temperature = np.float32(question.temperature)
   levels, found, removed = jax.device_get(
     _trace(
       params,
       trie,
       histories_of([question], 1, model.config.history_length, model.config),
-      listed_1xJ,
-      np.bool_(question.allows),
+      word_1xX,
       temperature,
       model=model,
       search=search,
@@ -189,13 +184,11 @@ def _added(params, trie, question, item_R, *, model, search) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("model", "search"))
-def _trace(params, trie, history_1xS, listed_1xJ, allows, temperature, *, model, search):
+def _trace(params, trie, history_1xS, word_1xX, temperature, *, model, search):
   """The search of one history: the beams behind each level, what is found, what is removed."""
   config = dataclasses.replace(search, temperature=temperature)
   encoded = _encode(model, params, trie, history_1xS, config.beams)
-  rows = make_filter(trie, None, listed_1xJ)
-  assert rows is not None
-  rows = rows._replace(allows=allows)
+  rows = filter_of(trie, RowBits(word_1xX))
   levels = Levels(model, params, trie, encoded, rows, config, None)
   state, kept, removed = levels.start(1), [], []
   for level in range(trie.num_levels):

@@ -4,6 +4,9 @@ Here R counts the rows of the trie.
 
 A node covers a range of the trie's rows, and two binary searches in a request's sorted rows count
 how many of them lie in it. So a prefix without an allowed item never takes a beam.
+
+Lists are sorted in each search. Where they would hold a large part of a catalogue, a bit for each
+row says the same, of any number of items in one shape.
 """
 
 from collections.abc import Sequence
@@ -32,6 +35,12 @@ class Filters(NamedTuple):
 
 
 NO_FILTERS = Filters()
+
+
+class RowBits(NamedTuple):
+  """What each request may get, as a bit for each row of the trie; `row_bits` makes them."""
+
+  word_BxX: jax.Array  # uint32, X words of 32 rows, the first row in the lowest bit
 
 
 def checked(filters: Filters, num_requests: int) -> Filters:
@@ -69,6 +78,21 @@ class RowFilter(NamedTuple):
   allows: bool | jax.Array
 
 
+class BitFilter(NamedTuple):
+  """Counts each request's allowed rows in any range."""
+
+  word_BxX: jax.Array  # as in `RowBits`
+  before_BxX: jax.Array  # int32, allowed rows before each word
+
+
+def filter_of(trie: Trie, filters: Filters | RowBits) -> RowFilter | BitFilter | None:
+  """What a search asks for each node; None where all items are allowed."""
+  if isinstance(filters, Filters):
+    return make_filter(trie, filters.forbidden_BxJ, filters.allowed_BxJ)
+  count_BxX = jax.lax.population_count(filters.word_BxX).astype(jnp.int32)
+  return BitFilter(filters.word_BxX, jnp.cumsum(count_BxX, axis=1) - count_BxX)
+
+
 def make_filter(
   trie: Trie, forbidden_BxJ: jax.Array | None, allowed_BxJ: jax.Array | None
 ) -> RowFilter | None:
@@ -91,11 +115,37 @@ def make_filter(
   return RowFilter(row_BxJ, True)
 
 
-def any_allowed(trie: Trie, node_BxKxC: jax.Array, rows: RowFilter) -> jax.Array:
+def any_allowed(trie: Trie, node_BxKxC: jax.Array, rows: RowFilter | BitFilter) -> jax.Array:
   """Which nodes lead to at least one item that the request may get: bool [B, K, C]."""
   first, stop = rows_below(trie, node_BxKxC)
+  if isinstance(rows, BitFilter):
+    return jax.vmap(_bits_before)(rows, stop) > jax.vmap(_bits_before)(rows, first)
   listed = _count_below(rows.row_BxJ, stop) - _count_below(rows.row_BxJ, first)
   return jnp.where(rows.allows, listed > 0, listed < stop - first)
+
+
+def num_words(trie: Trie) -> int:
+  """X of a trie's row bits; one row more than there are has a bit, which padding of nodes asks."""
+  return (trie.item_N.shape[0] + 1) // 32 + 1
+
+
+def row_bits(
+  row_of_N: np.ndarray, words: int, listed: Sequence[np.ndarray], allows: Sequence[bool]
+) -> np.ndarray:
+  """The bits of some requests, on the host: uint32 [B, X].
+
+  Args:
+    row_of_N: `trie.row_of_N`.
+    words: X, of `num_words`.
+    listed: item rows of each request, in any order; NO_ITEM is none.
+    allows: whether they are the only ones that it may get, or those that it may not.
+  """
+  bit_BxX = np.zeros((len(listed), words * 32), bool)
+  for bit_X, item_J, allowed in zip(bit_BxX, listed, allows, strict=True):
+    bit_X[:] = not allowed
+    row_J = row_of_N[item_J[item_J != NO_ITEM]]
+    bit_X[row_J[row_J < len(bit_X)]] = allowed  # items that the trie lacks are behind its rows
+  return np.packbits(bit_BxX, axis=1, bitorder="little").view("<u4").astype(np.uint32)
 
 
 def padded_lists(lists: Sequence[Sequence[int]]) -> np.ndarray:
@@ -138,3 +188,11 @@ def _sorted_rows(trie: Trie, item_BxJ: jax.Array) -> jax.Array:
 
 def _count_below(sorted_BxJ: jax.Array, row: jax.Array) -> jax.Array:
   return jax.vmap(jnp.searchsorted)(sorted_BxJ, row)
+
+
+def _bits_before(rows: BitFilter, row: jax.Array) -> jax.Array:
+  """The allowed rows below each row, of one request."""
+  at = row >> 5
+  below = (jnp.uint32(1) << (row & 31).astype(jnp.uint32)) - jnp.uint32(1)
+  inside = jax.lax.population_count(rows.word_BxX[at] & below).astype(jnp.int32)
+  return rows.before_BxX[at] + inside

@@ -13,7 +13,7 @@ from sidrec.models.layers import KeyValues
 from sidrec.models.repeats import Shares
 from sidrec.search import repeats, sampling
 from sidrec.search.beam_state import BeamState, keep, with_places
-from sidrec.search.filters import RowFilter, any_allowed
+from sidrec.search.filters import BitFilter, RowFilter, any_allowed
 from sidrec.search.settings import SearchConfig
 
 
@@ -32,7 +32,7 @@ class Levels(NamedTuple):
   params: dict
   trie: Trie
   encoded: EncoderOutput
-  rows: RowFilter | None
+  rows: RowFilter | BitFilter | None
   config: SearchConfig
   key: jax.Array | None
   again: Shares | None = None  # of the items of the histories, where they have shares of their own

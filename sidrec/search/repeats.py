@@ -15,7 +15,7 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.models.repeats import Shares
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search import sampling
-from sidrec.search.filters import RowFilter, any_allowed
+from sidrec.search.filters import BitFilter, RowFilter, any_allowed
 from sidrec.search.settings import SearchConfig
 
 _NEW, _OLD = 1 << 20, 1 << 20 | 1  # draws; levels have the numbers from 0
@@ -39,7 +39,7 @@ def check_settings(model: RecommenderConfig, config: SearchConfig) -> None:
 
 
 def of_history(
-  trie: Trie, again: Shares, rows: RowFilter | None, key: jax.Array | None
+  trie: Trie, again: Shares, rows: RowFilter | BitFilter | None, key: jax.Array | None
 ) -> Candidates:
   """The items of each history that its request may get.
 

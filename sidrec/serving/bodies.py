@@ -168,6 +168,10 @@ def _asked(request: Any, where: str, limits: Limits) -> Asked:
   for option in ("forbidden", "allowed"):
     if option in options and not (option == "allowed" and options[option] is None):
       options[option] = _ids(options[option], f"{where}.{option}", limits.listed, limits)
+  for option in ("categories", "forbidden_categories"):
+    if option in options and not (option == "categories" and options[option] is None):
+      names = _list(options[option], f"{where}.{option}", limits.categories)
+      options[option] = [_text(x, f"{where}.{option}[{at}]", limits) for at, x in enumerate(names)]
   for option, least in (("times", 1), ("ratings", 0)):
     for at, number in enumerate(
       _list(options.get(option, []), f"{where}.{option}", limits.history)

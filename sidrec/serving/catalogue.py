@@ -8,17 +8,17 @@ version before in place; a process that is killed comes back with one of the two
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from sidrec.api import TrainedRun
 from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.catalogue.trie.resize import room_left
 from sidrec.cold_start.frozen_ids import with_new_items
 from sidrec.core.printable import printable
-from sidrec.data.dataset import TEXT, Items
-from sidrec.run.answers import Id
+from sidrec.data.dataset import Items
 from sidrec.serving.bodies import RequestError, Wished
 from sidrec.serving.engine import compile_all
 from sidrec.serving.snapshot import Snapshot, SnapshotMaker
@@ -27,15 +27,19 @@ from sidrec.serving.state import (
   NewItem,
   State,
   after,
+  compacted,
   fingerprint,
   first_state,
   items_of,
   net,
+  unused_rows,
 )
 from sidrec.serving.store import Changed, Store
+from sidrec.serving.told import is_told_anew, new_item
 from sidrec.serving.validation import InvalidCatalogueError, Validator
 
 KEPT = 3  # versions before the one that answers, which it can be rolled back to
+_MOST_CHANGES = 100  # that a start makes one by one; it makes one change of more
 
 
 class NewIDs(Protocol):
@@ -77,8 +81,7 @@ class Catalogue:
     self._first = first_state(run.dataset.items, ids, self._run)
     states = self._replayed()
     self._before = tuple(states[:-1][-KEPT:])
-    new_items = states[-1].items.num_items - run.dataset.items.num_items
-    self._maker = SnapshotMaker(run, new_items, room)
+    self._maker = SnapshotMaker(run, states[-1], room)
     self._validator = Validator()
     self._swapping = threading.Lock()  # held while a change is made
     self._lock = threading.Lock()  # held for the moment in which `now` is replaced
@@ -87,7 +90,7 @@ class Catalogue:
   def start(self) -> None:
     """Compiles everything, and checks what answers."""
     asker = self.now.snapshot.asker
-    _ = asker.titles, asker.user_of
+    _ = asker.titles, asker.user_of, asker.categories
     compile_all(self.now.snapshot.search)
     self._validator.compile(self.now.snapshot)
     if self._new_ids is not None:
@@ -104,8 +107,20 @@ class Catalogue:
       "items": items,
       "removed": now.snapshot.state.items.num_items - items,
       "withdrawn": len(now.withdrawn),
-      "room": now.snapshot.room,
+      "room": self._room_of(now.snapshot),
     }
+
+  @property
+  def room(self) -> int:
+    """New items that fit before other programs have to be compiled."""
+    return self._room_of(self.now.snapshot)
+
+  def _room_of(self, snapshot: Snapshot) -> int:
+    return room_left(snapshot.search.trie, len(self._unused(snapshot.state)))
+
+  def _unused(self, state: State) -> list[int]:
+    """Rows of removed items that the next change may use again."""
+    return unused_rows(state, (*self._before, state)[-KEPT:])
 
   # Items out of stock.
 
@@ -210,20 +225,46 @@ class Catalogue:
       if before.row(name) is not None:
         raise RequestError(422, f"{where}: item {name[:80]!r} is in the catalogue already")
       if name not in before.asker.row_of:
-        new.append(_new_item(item, where, before.state.items))
-      elif len(item) > 1:
+        new.append(new_item(item, where, before.state.items))
+      elif is_told_anew(item, where, before.state.items, before.asker.row_of[name]):
         raise RequestError(
-          422, f"{where} was removed before and comes back as it was; give its id alone"
+          422,
+          f"{where} was removed before and comes back as it was; give its id alone, or describe "
+          "it as before",
         )
       else:
         back.append(name)
     for at, name in enumerate(wished.remove):
       if before.row(name) is None:
         raise RequestError(422, f"remove[{at}]: no item of the catalogue is {name[:80]!r}")
-    return Change((*new,), self._codes(new, before.state), (*back,), (*wished.remove,))
+    codes, rows = self._placed(new, back, before)
+    return Change((*new,), codes, (*back,), (*wished.remove,), rows)
 
-  def _codes(self, new: list[NewItem], state: State) -> tuple[tuple[int, ...], ...]:
-    """IDs of new items."""
+  def _placed(
+    self, new: list[NewItem], back: list[str], before: Snapshot
+  ) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """IDs and rows of new items.
+
+    Rows that were never used come first, so that removed items can come back as they were. Where
+    there are too few, or too few IDs are free, new items take the rows of removed ones.
+    """
+    used, fitting = before.state.items.num_items, before.search.trie.num_items
+    needed = {before.asker.row_of[name] for name in back}
+    unused = [row for row in self._unused(before.state) if row not in needed][: len(new)]
+    again = unused[: max(used + len(new) - fitting, 0)]
+    try:
+      rows = (*range(used, used + len(new) - len(again)), *again)
+      return self._codes(new, before.state, rows), rows
+    except RequestError:
+      if len(again) == len(unused):
+        raise
+    rows = (*range(used, used + len(new) - len(unused)), *unused)
+    return self._codes(new, before.state, rows), rows
+
+  def _codes(
+    self, new: list[NewItem], state: State, rows: Sequence[int] = ()
+  ) -> tuple[tuple[int, ...], ...]:
+    """IDs of new items that take these rows."""
     if not new:
       return ()
     new_ids = self._new_ids
@@ -238,7 +279,8 @@ class Catalogue:
       raise RequestError(
         422, "the vectors of the new items cannot be made; the server's log says why"
       ) from None
-    codes_MxL = _or_refused(lambda: with_new_items(state.ids, inputs, len(new)))
+    again = [row for row in rows if row < state.items.num_items]
+    codes_MxL = _or_refused(lambda: with_new_items(state.ids, inputs, len(new), again))
     return tuple(tuple(code) for code in codes_MxL.tolist())
 
   # A start with changes of earlier times.
@@ -260,6 +302,11 @@ class Catalogue:
           f"the store's changes lead to catalogue {state.version} and not to {changed.version}, as "
           "they were made; give another --store, and make the changes again"
         )
+    if first > _MOST_CHANGES:
+      one = compacted(self._first, changes[:first])
+      if after(self._first, [one], self._run).version == kept[first - 1].version:
+        before = Changed(self._run, kept[first - 1].version, one.as_text())
+        self._store.replace_changes([before, *kept[first:]])
     return states
 
   def _carried_over(self, changes: list[Change]) -> list[State]:
@@ -286,32 +333,3 @@ def _or_refused(make: Callable[[], Any]) -> Any:
     return make()
   except ValueError as error:
     raise RequestError(422, str(error)) from None
-
-
-def _new_item(item: dict[str, Any], where: str, items: Items) -> NewItem:
-  """What is said of an item, in the run's terms."""
-  numbers = tuple(items.numeric)
-  names = ("id", "title", "categories", "text", *numbers)
-  for name in item:
-    if name not in names:
-      raise RequestError(422, f"{where} has {name[:60]!r}; items have {', '.join(names)}")
-  return NewItem(
-    _id_like(item["id"], where, items),
-    item.get("title", ""),
-    tuple(item.get("categories", ())),
-    item.get("text", ""),
-    tuple((name, float(item[name])) for name in numbers if name in item),
-  )
-
-
-def _id_like(value: Id, where: str, items: Items) -> Id:
-  """An id of the type of the run's ids."""
-  text = str(value)
-  if text != text.strip():
-    raise RequestError(422, f"{where}.id has blanks around it")
-  if items.ids_N.dtype == TEXT:
-    return text
-  number = int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else None
-  if number is None or str(number) != text or abs(number) >= 1 << 63:
-    raise RequestError(422, f"{where}.id is no whole number, as the ids of this run are")
-  return number

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from sidrec.search.buckets import BucketSearch, Found, Shape, lists_ahead
+from sidrec.search.buckets import BucketSearch, Found, Shape
 from sidrec.search.questions import Question
 
 
@@ -32,20 +32,10 @@ class _Job(NamedTuple):
   future: Future
 
 
-def shapes_of(search: BucketSearch) -> list[Shape]:
-  """A handful of shapes that hold every request of up to MOST_LISTED items."""
-  # With room for more items.
-  history, (few, *wide) = search.model.config.history_length, lists_ahead(search.trie.num_items)
-  shapes = [Shape(batch, history, *few) for batch in search.batches]
-  for batch in (search.batches[0], search.batches[-1]):
-    shapes += [Shape(batch, history, *lists) for lists in wide]
-  return list(dict.fromkeys(shapes))
-
-
 def compile_all(search: BucketSearch) -> int:
   """Compiles all shapes that are not compiled yet, and no others later: how many it were."""
   before = len(search.shapes)
-  for shape in shapes_of(search):
+  for shape in search.shapes_ahead():
     search.compile(shape)
   search.only_compiled = True
   return len(search.shapes) - before

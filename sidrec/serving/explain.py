@@ -81,10 +81,7 @@ class Explaining:
       check_explained(now.snapshot.search.model)
     except ValueError as error:
       raise RequestError(422, str(error)) from None
-    asked, reading, question = self.read(now, body)
-    most = now.snapshot.search.most_listed()
-    if len(question.listed_J) > most:
-      raise RequestError(422, f"the request lists {len(question.listed_J)} items; list {most}")
+    asked, reading, _ = self.read(now, body)
     if self._waiting >= limits.explaining:
       raise RequestError(
         503, f"{self._waiting} explanations are asked for already", {"Retry-After": "1"}
@@ -112,7 +109,6 @@ class Explaining:
       reading,
       wanted,
       now.withdrawn,
-      listed=search.most_listed(),
       explained=EXPLAINED,
     )
     return {"catalogue": now.snapshot.version, **as_plain(found)}

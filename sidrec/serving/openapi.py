@@ -3,6 +3,7 @@
 from typing import Any
 
 from sidrec.serving.settings import Limits
+from sidrec.serving.v2 import CATEGORIES
 
 _ERRORS = {
   400: "The body is no JSON.",
@@ -164,7 +165,7 @@ def _tensors() -> dict[str, Any]:
   shape = many({"type": "integer", "minimum": 0})
   given = _object(
     ("name", "datatype", "shape", "data"),
-    name={"enum": ["user", "items", "titles", "forbidden", "allowed"]},
+    name={"enum": ["user", "items", "titles", "forbidden", "allowed", *CATEGORIES]},
     datatype={"enum": ["BYTES", "INT64"]},
     shape=shape,
     data={"type": "array"},
@@ -230,6 +231,8 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
     exclude_seen={"type": "boolean", "default": True},
     forbidden=many(identity, limits.listed),
     allowed={"anyOf": [many(identity, limits.listed), {"type": "null"}]},
+    categories={"anyOf": [{**many(text, limits.categories), "minItems": 1}, {"type": "null"}]},
+    forbidden_categories=many(text, limits.categories),
     temperature={"anyOf": [temperature, {"type": "null"}]},
     times=many(time, limits.history),
     ratings=many({"type": ["number", "null"]}, limits.history),

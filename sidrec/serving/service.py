@@ -63,7 +63,7 @@ class Service:
         "ready": ("1 while requests are welcome.", lambda: float(self.ready and not self.draining)),
         "withdrawn_items": ("Items out of stock.", lambda: len(self.catalogue.now.withdrawn)),
         "items": ("Items of the catalogue.", lambda: self.catalogue.now.snapshot.num_items),
-        "room": ("New items before a compilation.", lambda: self.catalogue.now.snapshot.room),
+        "room": ("New items before a compilation.", lambda: self.catalogue.room),
       },
       lambda: self.catalogue.now.snapshot.version,
     )
@@ -202,10 +202,7 @@ class Service:
 
   async def withdraw(self, name: str) -> dict[str, Any]:
     """Takes an item out of all answers from the next request on."""
-    snapshot, withdrawn = self.catalogue.now
-    most = snapshot.search.most_listed() // 2
-    if row_of(self.catalogue.now, name) not in withdrawn and len(withdrawn) >= most:
-      raise RequestError(409, f"{most} items are withdrawn already, and no more can be filtered")
+    row_of(self.catalogue.now, name)
     await asyncio.to_thread(self.catalogue.withdraw, name)
     return self.item(name)
 

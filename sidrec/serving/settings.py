@@ -19,7 +19,7 @@ class Limits:
   listed: int = 16384  # forbidden or allowed items of a request
   text: int = 512  # characters of an id or a title
   changed: int = 10000  # items that a change of the catalogue adds, or removes
-  categories: int = 100  # of a new item
+  categories: int = 100  # of a new item, or that a request names
   described: int = 20000  # characters of a new item's title or text
   shown: int = 50  # items that a search by title returns
   drain_seconds: float = 10.0  # for what was accepted before SIGTERM

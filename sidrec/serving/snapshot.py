@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from sidrec.api import TrainedRun
-from sidrec.catalogue.trie.resize import rebuilt, room_left, with_room
+from sidrec.catalogue.trie.resize import rebuilt, with_room
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.own_models import check_grows
@@ -42,11 +42,6 @@ class Snapshot:
     """Items of the catalogue, without those that were removed."""
     return int(self.state.among_N.sum())
 
-  @functools.cached_property
-  def room(self) -> int:
-    """New items that fit before other programs have to be compiled."""
-    return room_left(self.search.trie)
-
   def has(self, row: int) -> bool:
     """Whether an item row is in the catalogue, and was not removed."""
     return bool(self.state.among_N[row])
@@ -57,12 +52,22 @@ class Snapshot:
     return row if row is not None and self.has(row) else None
 
 
+def rows_for(trained: int, new: int, room: int) -> int:
+  """Item rows for a catalogue in which all items may make way for new ones.
+
+  Trained items that went keep their rows, for histories are made of them.
+  """
+  return trained + max(trained, new) + room
+
+
 class SnapshotMaker:
   """Makes snapshots of one run: parameters as trained, moved to each catalogue's trie."""
 
-  def __init__(self, run: TrainedRun, new_items: int, room: int):
-    """Takes the run, how many items came since, and for how many more there is to be room."""
+  def __init__(self, run: TrainedRun, newest: State, room: int):
+    """Takes the run, its newest catalogue, and for how many more items there is to be room."""
     self._run = run
+    new = int(newest.among_N[newest.trained :].sum())
+    rows = max(rows_for(newest.trained, new, room), newest.items.num_items)
     # Tables that are moved stay on the host, what they share with the model on the device.
     self._params = {
       name: jax.tree.map(
@@ -70,7 +75,7 @@ class SnapshotMaker:
       )
       for name, leaf in run.params.items()
     }
-    self._roomy = with_room(run.trie, new_items + room)
+    self._roomy = with_room(run.trie, new + room, rows)
 
   def first(self, state: State) -> Snapshot:
     """The first snapshot, of which nothing is compiled yet."""

@@ -14,7 +14,8 @@ MODEL = "sidrec"
 MISSING = -3.4028234663852886e38  # score of a place behind the last item: the lowest float32
 _FILL = {"BYTES": "", "INT64": -1}
 _WHOM = {"user": 1, "items": 2, "titles": 2}  # name → dimensions
-_LISTS = ("forbidden", "allowed")
+CATEGORIES = ("categories", "forbidden_categories")  # an empty row names none, and filters nothing
+_LISTS = ("forbidden", "allowed", *CATEGORIES)
 _OPTIONS = ("k", "exclude_seen", "temperature")
 _OUTPUTS = {"ids": "BYTES", "titles": "BYTES", "scores": "FP32", "count": "INT64"}
 
@@ -68,7 +69,8 @@ def to_requests(body: dict[str, Any], limits: Limits) -> dict[str, Any]:
   if len(counts) > 1:
     raise RequestError(422, "inputs differ in their first dimension, the number of requests")
   requests = [
-    {**options, **{name: rows[at] for name, rows in tensors.items()}} for at in range(counts.pop())
+    {**options, **{name: rows[at] for name, rows in tensors.items() if _says(name, rows[at])}}
+    for at in range(counts.pop())
   ]
   return {"requests": requests}
 
@@ -151,7 +153,7 @@ def _rows(tensor: dict[str, Any], where: str, dimensions: int, limits: Limits) -
   if (
     not isinstance(kind, str)
     or kind not in _FILL
-    or (tensor["name"] == "titles" and kind != "BYTES")
+    or (tensor["name"] in ("titles", *CATEGORIES) and kind != "BYTES")
   ):
     raise RequestError(422, f"{where}.datatype is neither BYTES nor, for ids, INT64")
   if not isinstance(shape, list) or not all(type(x) is int and x >= 0 for x in shape):
@@ -175,6 +177,11 @@ def _rows(tensor: dict[str, Any], where: str, dimensions: int, limits: Limits) -
   width, fill = shape[1], _FILL[kind]
   rows = [values[at * width : (at + 1) * width] for at in range(shape[0])]
   return [[value for value in row if value != fill] for row in rows]
+
+
+def _says(name: str, row: Any) -> bool:
+  """Whether a row of a tensor says anything; one of categories may be fillers alone."""
+  return name not in CATEGORIES or bool(row)
 
 
 def _flat(data: Any, where: str) -> list[Any]:

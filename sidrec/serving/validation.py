@@ -135,14 +135,19 @@ def _check_parts(snapshot: Snapshot) -> None:
 
 
 def _check_known(snapshot: Snapshot, before: Snapshot) -> None:
-  """Rows that both have are the same items with the same IDs."""
-  shared = min(snapshot.state.items.num_items, before.state.items.num_items)
-  for mine, its in (
-    (snapshot.state.ids.codes, before.state.ids.codes),
-    (snapshot.state.items.ids_N, before.state.items.ids_N),
-  ):
-    if not np.array_equal(mine[:shared], its[:shared]):
-      raise InvalidCatalogueError("items that were there before have other IDs now")
+  """Items that both know have the same rows and IDs; others have rows that nothing else needs."""
+  mine, its = snapshot.state, before.state
+  shared = min(mine.items.num_items, its.items.num_items)
+  same_N = mine.items.ids_N[:shared] == its.items.ids_N[:shared]
+  if not same_N[: its.trained].all():
+    raise InvalidCatalogueError("items that the run was trained on have other rows now")
+  if not np.array_equal(mine.ids.codes[:shared][same_N], its.ids.codes[:shared][same_N]):
+    raise InvalidCatalogueError("items that were there before have other IDs now")
+  if (mine.among_N[:shared] & its.among_N[:shared] & ~same_N).any():
+    raise InvalidCatalogueError("an item has the row of one that was not removed before")
+  known = {*mine.items.ids_N.tolist()} & {*its.items.ids_N.tolist()}
+  if len(known) != same_N.sum():
+    raise InvalidCatalogueError("items that were there before have other rows now")
 
 
 def _check_new(snapshot: Snapshot, before: Snapshot | None) -> None:

@@ -15,7 +15,15 @@ from sidrec.catalogue.trie.resize import with_room, without_items
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search import beam
-from sidrec.search.filters import Filters, checked, make_filter, padded_lists
+from sidrec.search.filters import (
+  Filters,
+  RowBits,
+  checked,
+  make_filter,
+  num_words,
+  padded_lists,
+  row_bits,
+)
 from sidrec.search.settings import SearchConfig
 
 ALL = np.random.default_rng(5).permutation(all_codes(LEVELS, CODES))
@@ -73,6 +81,33 @@ def test_search_equals_plain_loops(catalogue, forbidden, allowed, beams, every_p
     expected = log_p(TABLE, scale, ALL[rows])[np.searchsorted(rows, found)]
     np.testing.assert_allclose(result.score_BxK[b, : len(found)], expected, atol=1e-4)
     assert np.isneginf(result.score_BxK[b, len(found) :]).all()
+
+
+@functools.partial(jax.jit, static_argnames="beams")
+def search_bits(trie, word_BxX, beams):
+  config = SearchConfig(beams=beams)
+  return beam.search(TableModel(), {"table": TABLE}, trie, SCALES, config, RowBits(word_BxX))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+  catalogues,
+  st.lists(st.integers(-1, len(ALL) - 1), max_size=60),
+  st.booleans(),
+)
+def test_bits_are_what_lists_are(catalogue, listed, every_prefix):
+  """A request that may get some items alone, and one that may get all others."""
+  gone = np.setdiff1d(np.arange(len(ALL)), list(catalogue))
+  trie = without_items(whole_trie(every_prefix), gone)
+  listed = np.array(listed, np.int32)
+  words = row_bits(np.asarray(trie.row_of_N), num_words(trie), [listed, listed], [True, False])
+  found = search_bits(trie, words, beams=5)
+  lists = np.pad(np.tile(listed, (2, 1)), ((0, 0), (0, 60 - len(listed))), constant_values=NO_ITEM)
+  for at, expected in enumerate(
+    (search(trie, None, lists, beams=5), search(trie, lists, None, beams=5))
+  ):
+    for mine, its in zip(found, expected, strict=True):
+      assert mine[at].tolist() == its[at].tolist()
 
 
 def test_a_prefix_without_allowed_items_takes_no_beam():

@@ -87,3 +87,37 @@ def browser():
     started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
     yield started
     started.close()
+
+
+@pytest.fixture
+def compiled(served):
+  """A started catalogue that never changes, whose programs others take."""
+  return served[0].catalogue
+
+
+@pytest.fixture
+def shop(run, compiled, served, tmp_path):
+  """Opens a shop on a store; `open_shop()` again is a new start of the server."""
+  from served_shop import Numbers, Shop
+
+  from sidrec.serving.app import make_app
+  from sidrec.serving.service import Service
+  from sidrec.serving.store import Store
+
+  services = []
+
+  def open_shop(**options):
+    if services:
+      services.pop().stop()
+    options = {"new_ids": Numbers(run), "room": 20, **options}
+    service = Service(options.pop("run", run), Store(tmp_path / "events.sqlite"), **options)
+    services.append(service)
+    mine, like = service.catalogue.now.snapshot.search, compiled.now.snapshot.search
+    mine._compiled, mine._lock, mine.batches = like._compiled, like._lock, like.batches
+    service.catalogue._validator = compiled._validator
+    service.start()
+    return Shop(service, type(served[1])(make_app(service)))
+
+  yield open_shop
+  for service in services:
+    service.stop()

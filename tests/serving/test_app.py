@@ -99,6 +99,46 @@ def test_withdrawn_items_are_in_no_answer(served):
   assert client.call("DELETE", "/v1/items/nothing").status_code == 404
 
 
+FILTERS = [
+  ({"categories": ["a"]}, lambda item: item % 3 == 0),
+  ({"categories": ["a", "c"], "forbidden": [0, 2]}, lambda i: i % 3 != 1 and i not in (0, 2)),
+  ({"forbidden_categories": ["b"]}, lambda item: item % 3 != 1),
+  ({"allowed": [3, 4, 5, 6], "categories": ["a", "b"]}, lambda item: item in (3, 4, 6)),
+  ({"categories": ["a", "b"], "forbidden_categories": ["b"]}, lambda item: item % 3 == 0),
+  ({"categories": ["a"], "forbidden_categories": ["a"]}, lambda item: False),
+  ({"categories": None, "forbidden_categories": []}, lambda item: True),
+]
+
+
+def test_filters_by_category(served, run):
+  """As the library gives them, and as the whole list without them says."""
+  _, client = served
+  whole = {item.id: item.score for item in run.recommend(items=[7], k=20).items}
+  for options, allowed in FILTERS:
+    request = {"items": [7], "k": 20, **options}
+    (found,) = ids(client.recommend(request))
+    expected = run.recommend(**request)
+    assert found == expected.ids
+    assert all(map(allowed, found))
+    assert 7 not in found
+    by_hand = sum(map(allowed, range(30))) - allowed(7)
+    assert len(found) == min(20, by_hand)
+    both = [item for item in whole if allowed(item)]
+    if by_hand <= 20:  # beams lead to all that is allowed, so scores alone decide the order
+      assert [item for item in found if item in whole] == both
+
+
+def test_a_category_that_no_item_has_is_no_empty_list(served):
+  _, client = served
+  for name in ("categories", "forbidden_categories"):
+    response = client.recommend({"items": [1]}, {"items": [1], name: ["a", "d"]})
+    assert response.status_code == 422
+    words = f"requests[1]: {name}: no item has the category 'd'"
+    assert response.json()["error"].startswith(words)
+  assert client.recommend({"items": [1], "categories": []}).status_code == 422
+  assert client.recommend({"items": [1], "categories": [7]}).status_code == 422
+
+
 def test_items_are_found_by_title_and_id(served):
   _, client = served
 

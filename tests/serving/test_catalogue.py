@@ -7,13 +7,14 @@ import threading
 import jax
 import numpy as np
 import pytest
+from served_shop import Numbers, Shop
 from tiny import ROWS
 
-import sidrec
 from sidrec.catalogue.trie.resize import with_room, without_items
 from sidrec.models.settings import CatalogueSizes
 from sidrec.run.answers import Wanted
 from sidrec.serving import catalogue as catalogue_lib
+from sidrec.serving import snapshot as snapshot_lib
 from sidrec.serving import validation
 from sidrec.serving.app import make_app
 from sidrec.serving.catalogue import KEPT
@@ -22,94 +23,10 @@ from sidrec.serving.state import fingerprint
 from sidrec.serving.store import Store
 
 
-class Numbers:
-  """Gives new items the six IDs that the run leaves free, one after another."""
-
-  def __init__(self, run):
-    ids = run.ids
-    self.ids = sidrec.SemanticIDManager.from_codes(ids.codes, 6, generation_method="radix")
-
-  def warm_up(self):
-    pass
-
-  def check(self, items):
-    if "nameless" in items.titles_N.tolist():
-      raise ValueError("an item is nameless; give it a name")
-
-  def inputs(self, items):
-    if "broken" in items.titles_N.tolist():
-      raise ValueError("there is no file /srv/secret/vectors.npy")
-
-
-class Shop:
-  """A service with a catalogue that changes, and a client of it."""
-
-  def __init__(self, service, client):
-    self.service, self.client = service, client
-
-  @property
-  def now(self):
-    return self.client.call("GET", "/v1/catalogue").json()
-
-  def post(self, base=None, path="/v1/catalogue", **body):
-    body["base"] = self.now["version"] if base is None else base
-    return self.client.call("POST", path, json=body)
-
-  def change(self, **body):
-    response = self.post(**body)
-    assert response.status_code == 200, response.text
-    return response.json()
-
-  def roll_back(self, base=None):
-    return self.post(base, "/v1/catalogue/rollback")
-
-  def refused(self, status, words, **body):
-    """Asserts that a change is refused, and that the version before answers."""
-    before, stored = self.now, self.service.store.changes
-    response = self.post(**body)
-    assert (response.status_code, self.now) == (status, before), response.text
-    assert words in response.json()["error"]
-    assert self.service.store.changes == stored
-    assert self.ids(items=[1])
-
-  def ids(self, **request):
-    response = self.client.recommend(request)
-    assert response.status_code == 200, response.text
-    return [item["id"] for item in response.json()["results"][0]["items"]]
-
-
-@pytest.fixture
-def compiled(served):
-  """A started catalogue that never changes, whose programs others take."""
-  return served[0].catalogue
-
-
-@pytest.fixture
-def shop(run, compiled, served, tmp_path):
-  """Opens a shop on a store; `open_shop()` again is a new start of the server."""
-  services = []
-
-  def open_shop(**options):
-    if services:
-      services.pop().stop()
-    options = {"new_ids": Numbers(run), "room": 20, **options}
-    service = Service(options.pop("run", run), Store(tmp_path / "events.sqlite"), **options)
-    services.append(service)
-    mine, like = service.catalogue.now.snapshot.search, compiled.now.snapshot.search
-    mine._compiled, mine._lock, mine.batches = like._compiled, like._lock, like.batches
-    service.catalogue._validator = compiled._validator
-    service.start()
-    return Shop(service, type(served[1])(make_app(service)))
-
-  yield open_shop
-  for service in services:
-    service.stop()
-
-
 def test_room_changes_no_answer(run, compiled):
   """The same items, bit for bit, as the run without room gives."""
   snapshot = compiled.now.snapshot
-  assert snapshot.room >= 20
+  assert compiled.room >= 20
   readings = [snapshot.asker.of_items(row[: at % 9]) for at, row in enumerate(ROWS)]
   found = snapshot.asker.ask(readings, Wanted(k=20), snapshot.search.find)
   for reading, answer in zip(readings, found, strict=True):
@@ -158,6 +75,25 @@ def test_items_come_go_and_come_back(shop):
   assert (back["items"], back["removed"]) == (31, 0)
   assert open_shop.ids(items=[1])[0] == best
   assert item == open_shop.client.call("GET", "/v1/items/99").json()
+
+
+def test_new_items_have_their_categories_from_the_swap_on(shop):
+  open_shop = shop()
+
+  def refused():
+    response = open_shop.client.recommend({"items": [1], "categories": ["new"]})
+    return response.status_code == 422 and "no item has the category 'new'" in response.text
+
+  assert refused()
+  open_shop.change(add=[{"id": 99, "categories": ["new", "a"]}, {"id": 98, "categories": ["a"]}])
+  assert open_shop.ids(items=[1], categories=["new"]) == [99]
+  with_a = {99, 98, *range(0, 30, 3)}
+  assert {*open_shop.ids(items=[1], categories=["a"], k=20)} == with_a
+  open_shop.client.call("DELETE", "/v1/items/98")
+  open_shop.change(remove=[0])
+  assert {*open_shop.ids(items=[1], categories=["a"], k=20)} == with_a - {98, 0}
+  assert open_shop.roll_back().status_code == open_shop.roll_back().status_code == 200
+  assert refused()
 
 
 def test_events_of_a_new_item_count_after_the_swap(shop):
@@ -457,7 +393,10 @@ def test_answers_are_right_for_the_version_they_name_while_versions_change(shop)
 
 
 @pytest.mark.slow  # it compiles two sets of programs
-def test_used_up_room_is_made_anew_while_the_version_before_answers(run, tmp_path, served):
+def test_used_up_room_is_made_anew_while_the_version_before_answers(
+  run, tmp_path, served, monkeypatch
+):
+  monkeypatch.setattr(snapshot_lib, "rows_for", lambda trained, new, room: 0)
   store = Store(tmp_path / "events.sqlite")
   service = Service(run, store, new_ids=Numbers(run), room=1)
   service.catalogue.now.snapshot.search.batches = (1,)

@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 
+from sidrec.search import buckets
 from sidrec.search.buckets import BucketSearch, NotCompiledError, Shape
 from sidrec.search.questions import Question
-from sidrec.serving.engine import Engine, QueueFullError, StoppedError, shapes_of
+from sidrec.serving.engine import Engine, QueueFullError, StoppedError
 
 
 class Slow:
@@ -141,12 +142,42 @@ def test_stopping_answers_what_waits_and_takes_no_more(slow):
 def test_every_request_of_a_small_catalogue_has_a_shape(run):
   search = BucketSearch(run.model, run.params, run.trie, run.search)
   search.batches = (1, 4)
-  shapes = shapes_of(search)
+  shapes = search.shapes_ahead()
   assert len(shapes) == 4
   for allows in (False, True):
     whole = Question(np.arange(20), np.arange(30), allows)
     for count in range(1, 5):
       assert any(shape.holds(search.shape_for([whole] * count)) for shape in shapes)
+
+
+def test_a_list_that_no_list_shape_holds_becomes_bits(served, run, monkeypatch):
+  """Whatever a request lists has a shape ahead; the answers are those of long lists."""
+  whole = served[0].catalogue.now.snapshot.search
+  rng = np.random.default_rng(0)
+  questions = [
+    Question(np.arange(3, dtype=np.int32), rng.permutation(30)[:listed].astype(np.int32), allows)
+    for listed in (0, 5, 9, 29, 30)
+    for allows in (False, True)
+  ]
+  expected = whole.find(questions)
+  monkeypatch.setattr(buckets, "NARROWEST", 2)
+  monkeypatch.setattr(buckets, "_MIDDLE", 8)
+  search = BucketSearch(run.model, run.params, run.trie, run.search)
+  search.batches = (1, 4)
+  shapes = search.shapes_ahead()
+  search._compiled, search.only_compiled = dict.fromkeys(shapes), True  # pyrefly: ignore
+  needed = [search.shape_for([question]) for question in questions]
+  assert [shape.listed for shape in needed] == [2, 8, 8, 8, *[30] * 6]
+  assert [shape.bits for shape in needed] == [False] * 4 + [True] * 6
+  bits = search.bits_shape(4, run.model.config.history_length)
+  assert bits in shapes
+  search._compiled = {}
+  search._compiled = {bits: search.compile(bits)}  # it holds all of them
+  for question, mine, its in zip(questions, search.find(questions), expected, strict=True):
+    assert mine.item_K.tolist() == its.item_K.tolist()
+    np.testing.assert_allclose(mine.score_K, its.score_K, rtol=5e-5, atol=1e-4)
+    listed = len(question.listed_J)
+    assert len(mine.item_K) == min(20, listed if question.allows else 30 - listed)
 
 
 def test_a_cpu_fills_no_batch_up_that_is_less_than_three_quarters_full(run):

@@ -80,6 +80,21 @@ def test_users_titles_and_lists(served):
   assert rows(found["scores"])[1][1] == MISSING
 
 
+def test_categories(served):
+  client = served[1]
+  found = inferred(
+    client,
+    tensor("items", [2, 1], ["7", "7"]),
+    tensor("categories", [2, 2], ["a", "b", "", ""]),
+    tensor("forbidden_categories", [2, 1], ["b", ""]),
+  )
+  by_list = {"items": ["7"], "categories": ["a", "b"], "forbidden_categories": ["b"]}
+  expected = answers(client, by_list, {"items": ["7"]})["results"]
+  found = outputs(found)
+  for mine, count, its in zip(rows(found["ids"]), found["count"]["data"], expected, strict=True):
+    assert mine[:count] == [str(item["id"]) for item in its["items"]]
+
+
 def test_metadata_and_health(served, monkeypatch):
   service, client = served
   assert client.call("GET", "/v2").json()["name"] == "sidrec"

@@ -3,7 +3,7 @@
 A search is compiled for the shapes of a trie's arrays. With room in them, for powers of two of
 items and of nodes, another catalogue fits the same shapes; when it does not, the room grows to the
 next power of two and the search is compiled once more. Item rows never move: new items take the
-next rows, and items that went may still stand in histories.
+next rows, or those of items that went, if nothing names these any more.
 
 Nodes are numbered anew. A model with parameters by node needs them carried over to each trie that
 is made here, by `sidrec.models.transfer`; a search refuses parameters of another numbering.
@@ -20,7 +20,7 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie, build_on_host, numbering_of
 
 
-def with_room(trie: Trie, items: int | None = None) -> Trie:
+def with_room(trie: Trie, items: int | None = None, rows: int = 0) -> Trie:
   """The same trie with room for powers of two of items and nodes, and for more children.
 
   Item rows from the catalogue's size on are free: nothing leads there.
@@ -33,6 +33,8 @@ def with_room(trie: Trie, items: int | None = None) -> Trie:
       need nodes at once. A search looks at all children that there is room for, so that is a
       multiple of 8. None for a power of two of children, and as many items and nodes as powers of
       two give.
+    rows: item rows that there are at least, for catalogues whose items make way for new ones and
+      keep their rows. A row costs its codes and parameters, and no time in a search.
 
   Raises:
     ValueError: for a negative number.
@@ -46,7 +48,7 @@ def with_room(trie: Trie, items: int | None = None) -> Trie:
     for now in trie.fan_outs
   )
   sizes = _Sizes(
-    max(_room(used + new), trie.num_items),
+    max(_room(max(used + new, rows)), trie.num_items),
     _room(trie.first_row_node + new * _nodes_each(trie)),
     tuple(map(max, fan_outs, trie.fan_outs)),
   )
@@ -166,16 +168,17 @@ def _enough(needed: int, given: int) -> int:
   return given if given >= needed else _room(needed)
 
 
-def room_left(trie: Trie) -> int:
+def room_left(trie: Trie, unused: int = 0) -> int:
   """New items that fit in the shapes of a trie with room; see `with_room` for what may need more.
 
-  It counts on new nodes for each of an item's tokens; items that share them need fewer.
+  So many of the rows in use may be used again. It counts on new nodes for each of an item's tokens;
+  items that share them need fewer.
   """
   # What lies behind the last node has no children.
   used = int(np.flatnonzero(np.asarray(trie.child_E)).max(initial=0)) + 1
   nodes_each = _nodes_each(trie)
   of_nodes = (trie.first_row_node - used) // nodes_each if nodes_each else trie.num_items
-  return min(trie.num_items - int(trie.used), of_nodes)
+  return min(trie.num_items - int(trie.used) + unused, of_nodes)
 
 
 def _nodes_each(trie: Trie) -> int:
