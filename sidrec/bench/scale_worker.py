@@ -36,6 +36,7 @@ def make_call(size: str, steps: int) -> Callable[[], float]:
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   run = make_run(training.task, training.optimizer, config, mesh, shardings)
   state = jax.jit(start, out_shardings=shardings)(jax.random.key(0))
+  arrays = mesh_lib.on_all_devices(mesh, training.task.arrays)
   count = itertools.count()
 
   def call() -> float:
@@ -44,7 +45,7 @@ def make_call(size: str, steps: int) -> Callable[[], float]:
     stacked = jax.tree.map(lambda *x: np.stack(x), *parts)
     batches = jax.block_until_ready(mesh_lib.to_global(mesh, stacked, leading=1))
     begin = time.perf_counter()
-    state, metrics = jax.block_until_ready(run(state, batches))
+    state, metrics = jax.block_until_ready(run(state, batches, arrays))
     seconds = time.perf_counter() - begin
     if not np.isfinite(jax.device_get(metrics["loss"])).all():
       raise FloatingPointError("the loss is not finite")

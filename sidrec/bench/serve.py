@@ -5,8 +5,10 @@
 
 Starts `python -m sidrec.serving` on the run twice, with an empty and with a warm compilation cache,
 and asks it by wrk (Debian: apt install wrk) on this machine: as fast as it goes, and at 70% of
-that. Requests are the histories of the run's own users, K = 10. The search alone answers the same
-requests in this process, in batches of every compiled size. Reads /proc, so it needs Linux.
+that, and at 70% while the catalogue changes every two seconds (`serve_swaps`). Requests are the
+histories of the run's own users, K = 10; a model that reads the request's time gets that of the
+last event. The search alone answers the same requests in this process, in batches of every compiled
+size. Reads /proc, so it needs Linux.
 """
 
 import json
@@ -22,10 +24,12 @@ from absl import app, flags
 
 from sidrec.api import TrainedRun
 from sidrec.api import load as load_run
-from sidrec.bench.serve_client import NoWrkError, load, write_script
+from sidrec.bench.serve_client import Load, NoWrkError, load, write_script
 from sidrec.bench.serve_process import ServerProcess
+from sidrec.bench.serve_swaps import Swapping, room_for
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
+from sidrec.data.dataset import Items
 from sidrec.parallel.hardware import hardware, num_cores
 from sidrec.run.answers import wanted_of
 from sidrec.search.questions import Question
@@ -52,7 +56,7 @@ def measure(workdir: str, seconds: float) -> dict[str, Any]:
     OSError, ValueError: as loading the run or starting the server does.
   """
   run = load_run(workdir)
-  users = run.dataset.histories.user_ids_U[:USERS].tolist()
+  requests = requests_of(run)
   found: dict[str, Any] = {
     "hardware": hardware(),
     "cores": num_cores(),
@@ -61,15 +65,22 @@ def measure(workdir: str, seconds: float) -> dict[str, Any]:
     "beams": run.search.beams,
     "k": K,
     "parameters": sum(x.size for x in _leaves(run.params)),
-    **offline(run, users),
+    **offline(run, requests),
   }
   with tempfile.TemporaryDirectory() as folder:
-    script = write_script(Path(folder) / "ask.lua", users, K)
-    found |= over_http(workdir, Path(folder), script, seconds)
+    found |= over_http(workdir, Path(folder), run.dataset.items, requests, seconds)
   found["throughput_of_offline"] = found["requests_per_s"] / found["offline_users_per_s"]
   found["cpu_of_engine"] = found["http_cpu_ms"] / found["engine_cpu_ms"]
   found["p99_of_p50_at_70_percent"] = found["p99_ms_at_70_percent"] / found["p50_ms_at_70_percent"]
   return found
+
+
+def requests_of(run: TrainedRun) -> list[dict[str, Any]]:
+  """What is asked: a request for each user, asked when the data set ends if that is read."""
+  histories, common = run.dataset.histories, {"k": K}
+  if run.model.config.inputs.asks:
+    common["request_time"] = int(histories.time_T.max())
+  return [{"user": user, **common} for user in histories.user_ids_U[:USERS].tolist()]
 
 
 def _leaves(params: Any) -> list[Any]:
@@ -78,14 +89,18 @@ def _leaves(params: Any) -> list[Any]:
   return jax.tree.leaves(params)
 
 
-def offline(run: TrainedRun, users: Sequence[Any], repeats: int = 5) -> dict[str, Any]:
+def offline(
+  run: TrainedRun, requests: Sequence[dict[str, Any]], repeats: int = 5
+) -> dict[str, Any]:
   """The search alone, in this process: users a second and CPU milliseconds for every batch size.
 
   The best of the batch sizes counts.
   """
   search, asker = run.bucket_search, run.asker
-  wanted = wanted_of({"k": K})
-  questions = [asker.question(asker.of_user(user), wanted)[0] for user in users]
+  questions = [
+    asker.question(asker.of_user(user), wanted_of(options))[0]
+    for user, options in ((x["user"], _without_user(x)) for x in requests)
+  ]
   rates, cpu = {}, {}
   for size in search.batches:
     batches = [questions[at : at + size] for at in range(0, len(questions) - size + 1, size)]
@@ -111,12 +126,23 @@ def _timed(find: Any, batches: Sequence[Sequence[Question]]) -> tuple[float, flo
   return time.perf_counter() - wall, time.process_time() - used
 
 
-def over_http(workdir: str, folder: Path, script: Path, seconds: float) -> dict[str, Any]:
+def _without_user(request: dict[str, Any]) -> dict[str, Any]:
+  return {name: value for name, value in request.items() if name != "user"}
+
+
+def over_http(
+  workdir: str,
+  folder: Path,
+  items: Items,
+  requests: Sequence[dict[str, Any]],
+  seconds: float,
+) -> dict[str, Any]:
   """The server: its start, cold and warm, and its answers under load."""
-  cache = folder / "cache"
-  with ServerProcess(workdir, folder / "first.sqlite", cache) as server:
+  script = write_script(folder / "ask.lua", requests)
+  cache, room = folder / "cache", room_for(items.num_items, seconds)
+  with ServerProcess(workdir, folder / "first.sqlite", cache, room) as server:
     cold = server.cpu_seconds()
-  with ServerProcess(workdir, folder / "second.sqlite", cache) as server:
+  with ServerProcess(workdir, folder / "second.sqlite", cache, room) as server:
     warm = server.cpu_seconds()
     load(server.url, script, CONNECTIONS, min(5.0, seconds))  # to warm up
     compiled, rss, used = server.compilations(), server.rss_mib(), server.cpu_seconds()
@@ -126,6 +152,8 @@ def over_http(workdir: str, folder: Path, script: Path, seconds: float) -> dict[
     rest = rest_for(SHARE * peak.per_second, server.url, script, min(5.0, seconds))
     steady = load(server.url, script, CONNECTIONS, seconds, rest)
     under_load = server.compilations() - compiled
+    with Swapping(server.url, items, requests) as swapping:
+      swapped = load(server.url, script, CONNECTIONS, seconds, rest)
   return {
     "seconds": seconds,
     "connections": CONNECTIONS,
@@ -139,9 +167,29 @@ def over_http(workdir: str, folder: Path, script: Path, seconds: float) -> dict[
     "share_of_peak_asked": steady.per_second / peak.per_second,
     "p50_ms_at_70_percent": steady.p50_ms,
     "p99_ms_at_70_percent": steady.p99_ms,
+    **of_swaps(swapping, swapped),
+    "p99_with_swaps_of_without": swapped.p99_ms / steady.p99_ms,
+    "room": room,
     "start_cpu_s_cold": cold,
     "start_cpu_s_warm": warm,
     "warm_of_cold_start": warm / cold,
+  }
+
+
+def of_swaps(swapping: Swapping, load: Load) -> dict[str, Any]:
+  """What the load found while the catalogue changed."""
+  return {
+    "swaps": len(swapping.seconds),
+    "swap_s": sum(swapping.seconds) / max(1, len(swapping.seconds)),
+    "compilations_by_swaps": swapping.compiled,
+    "requests_per_s_with_swaps": load.per_second,
+    "p50_ms_with_swaps": load.p50_ms,
+    "p99_ms_with_swaps": load.p99_ms,
+    "errors_with_swaps": load.errors + len(swapping.errors),
+    "first_error_with_swaps": next(iter(swapping.errors), ""),
+    "answers_checked": len(swapping.answers),
+    "answers_with_items_that_went": swapping.at_risk,
+    "answers_with_gone_items": swapping.wrong,
   }
 
 

@@ -44,10 +44,10 @@ class Load(NamedTuple):
   errors: int  # other statuses than 200, too
 
 
-def write_script(path: Path, users: Sequence[Any], k: int) -> Path:
-  """Writes what wrk asks: one request for each user in turn."""
+def write_script(path: Path, requests: Sequence[dict[str, Any]]) -> Path:
+  """Writes what wrk asks: these requests in turn, each in a call of its own."""
   bodies = path.with_suffix(".txt")
-  lines = [json.dumps({"requests": [{"user": user, "k": k}]}) for user in users]
+  lines = [json.dumps({"requests": [request]}) for request in requests]
   bodies.write_text("\n".join(lines) + "\n", encoding="utf-8")
   path.write_text(_SCRIPT.replace("FILE", json.dumps(str(bodies))), encoding="utf-8")
   return path

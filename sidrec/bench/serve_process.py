@@ -16,10 +16,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class ServerProcess:
   """`python -m sidrec.serving`, ready when the context is entered."""
 
-  def __init__(self, workdir: str, store: Path, cache: Path):
-    """Takes the run, a new file for events, and the folder of compiled programs."""
+  def __init__(self, workdir: str, store: Path, cache: Path, room: int):
+    """Takes the run, a new file for events, the folder of compiled programs, and `--room`."""
     self._command = [sys.executable, "-m", "sidrec.serving", f"--workdir={workdir}", "--port=0"]
     self._command += [f"--store={store}", f"--compilation_cache={cache}"]
+    self._command += [f"--room={room}"]
     self.url = ""
 
   def __enter__(self) -> "ServerProcess":

@@ -27,6 +27,7 @@ from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import item_rows
 from sidrec.models.inputs import events_of
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
+from sidrec.models.layers import MASKED
 from sidrec.models.repeats import (
   Had,
   HistoryScores,
@@ -132,7 +133,7 @@ class Dense(SemanticIDModel):
     self._check_no_repeats()
     states, visible = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
     levels_BxSxL = self.target_log_likelihood(states, visible, target_BxS, trie, path_NxLp1, train)
-    return levels_BxSxL, self._item_log_likelihood(states, target_BxS, train)
+    return levels_BxSxL, self._item_log_likelihood(states, target_BxS, trie, train)
 
   def mixed_log_likelihood(
     self,
@@ -156,7 +157,7 @@ class Dense(SemanticIDModel):
     seconds = _seconds(_asked(events), events.time_BxS)
     logit_BxSxS, new_BxS = self.repeats(states, states, count_BxS, distance_1xSxS, seconds)
     choice_BxS, again_BxS = choice_log_likelihood(
-      logit_BxSxS, new_BxS, latest_BxSxS, item_BxS, target_BxS, self.sizes.num_items
+      logit_BxSxS, new_BxS, latest_BxSxS, item_BxS, target_BxS, trie.used
     )
     had = Had(latest_BxSxS, path_NxLp1[jnp.maximum(item_BxS, 0)])
     levels_BxSxL = self.target_log_likelihood(
@@ -164,7 +165,7 @@ class Dense(SemanticIDModel):
     )
     levels_BxSxL = jnp.where(again_BxS[..., None], 0.0, levels_BxSxL)
     head = self.config.item_head
-    items = self._item_log_likelihood(states, target_BxS, train) if head else None
+    items = self._item_log_likelihood(states, target_BxS, trie, train) if head else None
     return MixedLogLikelihood(levels_BxSxL, choice_BxS, items)
 
   def _history_scores(
@@ -184,14 +185,15 @@ class Dense(SemanticIDModel):
     return HistoryScores(item_BxS, logit_Bx1xS[:, 0], new_Bx1[:, 0])
 
   def _item_log_likelihood(
-    self, states_BxSxD: jax.Array, target_BxS: jax.Array, train: bool
+    self, states_BxSxD: jax.Array, target_BxS: jax.Array, trie: Trie, train: bool
   ) -> jax.Array:
     negative_X, count = None, self.config.item_negatives
     if train and count:
       negative_X = draw_distinct(self.make_rng("negatives"), self.sizes.num_items, count)
-    return item_log_likelihood(
-      states_BxSxD, target_BxS, self.item_NxD, self.item_bias_N, negative_X
-    )
+    # Rows that are room for more are no items; where they are drawn, fewer items compete.
+    row_N = jnp.arange(self.sizes.num_items)
+    bias_N = jnp.where(row_N < trie.used, self.item_bias_N, MASKED)
+    return item_log_likelihood(states_BxSxD, target_BxS, self.item_NxD, bias_N, negative_X)
 
   def item_scores(self, encoded: EncoderOutput, item_BxK: jax.Array) -> jax.Array:
     """The item head's log p of some items, up to a constant of the history: float32 [B, K]."""

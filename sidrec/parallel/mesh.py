@@ -166,6 +166,17 @@ def to_global(mesh: Mesh, batch: PyTree, leading: int = 0) -> PyTree:
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
+def on_all_devices(mesh: Mesh, tree: PyTree) -> PyTree:
+  """Arrays that every process has, in full on each device."""
+  sharding = replicated(mesh)
+
+  def put(x: Any) -> jax.Array:
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+  return jax.tree.map(put, tree)
+
+
 def check_batch_size(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
   """Raises ValueError, naming the nearest sizes that work, if devices cannot share a batch evenly.
 

@@ -126,7 +126,12 @@ def load_recommender(config: RunConfig | ConfigDict, workdir: PathLike) -> Recom
 
 def recommender_of(config: RunConfig, chain: Chain) -> Recommender:
   """The trained recommender, for many users of its data set."""
-  ids, model, params, trie = trained_of(config, chain)
+  return recommender_by(config, chain, trained_of(config, chain))
+
+
+def recommender_by(config: RunConfig, chain: Chain, trained: Trained) -> Recommender:
+  """As `recommender_of`, by its model in the shapes given."""
+  ids, model, params, trie = trained
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), config.search, mesh)
   return Recommender(load_prepared(chain), ids, params, recommend_users)

@@ -1,5 +1,6 @@
 """The loss of the recommender: the negative log-likelihood of every next item."""
 
+import functools
 from typing import Any
 
 import jax
@@ -44,9 +45,19 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
     trie: the catalogue.
     item_loss: weight of the item head's loss, added to the semantic ID's.
   """
-  path_NxLp1 = trie_lib.paths(trie)
+  reading = functools.partial(_task_reading, model, item_loss)
+  arrays = trie, trie_lib.paths(trie)
+  return reading(arrays)._replace(arrays=arrays, reading=reading)
+
+
+def _task_reading(
+  model: SemanticIDModel, item_loss: float, catalogue: tuple[Trie, jax.Array]
+) -> Task:
+  """The task for a trie and the paths of its items, traced or not."""
+  trie, path_NxLp1 = catalogue
   dense, method = model.causal, likelihood_method(model.config)
 
+  @jax.jit  # whoever asks for its shapes, and then for its values, traces it once
   def init(key):
     history_1xS = jnp.zeros((1, model.config.input_length), jnp.int32)
     target = history_1xS if dense else history_1xS[:, :1]

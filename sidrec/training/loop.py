@@ -30,7 +30,8 @@ from sidrec.training.task import Task
 
 PyTree = Any
 Validate = Callable[[PyTree], dict[str, float]]  # params → scores
-Run = Callable[[TrainState, PyTree], tuple[TrainState, dict]]  # (state, batches) → (…, metrics)
+# (state, batches, what the task reads) → (state, metrics)
+Run = Callable[[TrainState, PyTree, PyTree], tuple[TrainState, dict]]
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -133,7 +134,8 @@ def train(
       Progress(),
     )
     reports = _Reports(records.make_logger(int(state.step)), checkpoints)
-    calls = _Calls(task, run, batch_at, mesh, signal_here, records.trace, reports)
+    arrays = mesh_lib.on_all_devices(mesh, task.arrays)
+    calls = _Calls(task, run, arrays, batch_at, mesh, signal_here, records.trace, reports)
     try:
       _train_and_validate(calls, state, progress, validate, config)
     finally:
@@ -178,9 +180,13 @@ def start_from(
     shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (params, wanted)]
     if shapes[0] != shapes[1]:
       raise ValueError("the parameters do not fit the model: other names, shapes or types")
-    given = task._replace(init=lambda key: (params, ()))
-    state = init_state(given, optimizer, key, averaged=averaged)
-    state = jax.device_put(state, mesh_lib.state_shardings(mesh, state))
+
+    def begin(params: PyTree, key: jax.Array) -> TrainState:
+      given = task._replace(init=lambda key: (params, ()))
+      return init_state(given, optimizer, key, averaged=averaged)
+
+    shardings = mesh_lib.state_shardings(mesh, jax.eval_shape(begin, params, key))
+    state = jax.jit(begin, out_shardings=shardings)(params, key)
     # Where training has them, so that its validations find this one's programs.
     score = float(validate(_kept_params(state))[config.metric])
     if not np.isfinite(score):
@@ -258,6 +264,7 @@ class _Calls:
 
   task: Task
   run: Run
+  arrays: PyTree  # what the task reads
   batch_at: Callable[[int], PyTree]
   mesh: jax.sharding.Mesh
   signal_here: Callable[[], int]  # the signal that this process received, or 0
@@ -273,7 +280,7 @@ class _Calls:
       count = min(steps_per_call, until - step)
       batches = _stacked(self.batch_at, step, count, self.mesh)
       self.trace(step, state)
-      state, metrics = self.run(state, batches)
+      state, metrics = self.run(state, batches, self.arrays)
       signals = largest_of_all(self.mesh, self.signal_here())
       if self.reports.meter is None:
         self.reports.meter = meter_lib.make_meter(self.task.loss, state, batches, self.mesh)
@@ -311,23 +318,24 @@ def make_run(
   mesh: jax.sharding.Mesh,
   shardings: PyTree,
 ) -> Run:
-  """Compiles several optimiser steps: (state, batches stacked in axis 0) → (state, metrics).
+  """Compiles several optimiser steps: (state, batches, arrays) → (state, metrics).
 
-  The state is donated and stays where `shardings` say; metrics are stacked alike, on every device.
+  Batches are stacked in axis 0; arrays are `task.arrays`. The state is donated and stays where
+  `shardings` say; metrics are stacked alike, on every device.
   """
-  step = functools.partial(
-    update,
-    task,
-    optimizer,
-    average_decay=config.average_decay,
-    accumulate=config.accumulate,
-    mesh=mesh,
-  )
-  return jax.jit(
-    lambda state, batches: jax.lax.scan(step, state, batches),
-    donate_argnums=0,
-    out_shardings=(shardings, mesh_lib.replicated(mesh)),
-  )
+
+  def run(state: TrainState, batches: PyTree, arrays: PyTree) -> tuple[TrainState, dict]:
+    step = functools.partial(
+      update,
+      task if task.reading is None else task.reading(arrays),
+      optimizer,
+      average_decay=config.average_decay,
+      accumulate=config.accumulate,
+      mesh=mesh,
+    )
+    return jax.lax.scan(step, state, batches)
+
+  return jax.jit(run, donate_argnums=0, out_shardings=(shardings, mesh_lib.replicated(mesh)))
 
 
 def _kept_params(state: TrainState) -> PyTree:

@@ -9,7 +9,7 @@ import tempfile
 import jax
 
 from sidrec.core.atomic import write_whole
-from sidrec.core.paths import absolute, as_path, files_under, open_bytes
+from sidrec.core.paths import absolute, as_path, files_under, is_local, open_bytes
 from sidrec.parallel.hosts import is_primary
 
 
@@ -22,6 +22,10 @@ def enable_compilation_cache(folder: str | os.PathLike[str]) -> None:
   folder = absolute(folder)
   folder.mkdir(parents=True, exist_ok=True)
   jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
+  if is_local(folder):
+    # Small programs, too: there are dozens, which take seconds together. To ask a bucket for each
+    # of them would take longer.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 class Trace:

@@ -23,6 +23,10 @@ class Task(NamedTuple):
       examples, so no example's loss may depend on another example. None where all
       micro-batches have the same weight, or where examples depend on each other.
     tokens: batch → scalar, its real history positions, for the meter; None where it has none.
+    arrays: pytree of what the loss reads next to parameters and batch, such as a catalogue.
+    reading: arrays → the task that reads these instead. Compiled programs take `arrays` as an
+      argument, so that others of the same shapes find the same program in a compilation cache.
+      None where nothing is read; what `loss` holds in its closure is part of the program.
   """
 
   init: Callable[[jax.Array], tuple[PyTree, PyTree]]
@@ -30,3 +34,5 @@ class Task(NamedTuple):
   amend: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]] | None = None
   weight: Callable[[PyTree], jax.Array] | None = None
   tokens: Callable[[PyTree], jax.Array] | None = None
+  arrays: PyTree = ()
+  reading: Callable[[PyTree], "Task"] | None = None

@@ -11,7 +11,7 @@ from sidrec.core.settings import to_dict
 from sidrec.data.dataset import Dataset
 from sidrec.models.transfer import UNKNOWN
 from sidrec.run.generations import Chain, Generation
-from sidrec.run.load import recommender_of
+from sidrec.run.load import recommender_by, recommender_of, trained_of
 from sidrec.run.record import Inputs
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import run
@@ -21,6 +21,7 @@ from sidrec.update.candidates import Candidates
 from sidrec.update.drift import measure_drift
 from sidrec.update.logs import Growth
 from sidrec.update.report import FILES, decide, write_report
+from sidrec.update.shapes import in_equal_shapes
 
 FROM_ZERO = "from_zero"  # folder of the run that is compared, while it is made
 TRAINED = "trained.json"  # what the update was trained on
@@ -93,9 +94,11 @@ def _compared(
   began, results = time.process_time(), config.search.results
   task = compare.newest_task(updated.new, updated.growth, config.nightly.users, config.seed)
   of_before = compare.in_rows_before(task.held_out, updated.growth)
+  chains = updated.before, updated.chain
+  models = in_equal_shapes([trained_of(config, chain) for chain in chains])
   old, made = (
-    recommender._replace(params=compare.placed(config, recommender.params))
-    for recommender in (recommender_of(config, chain) for chain in (updated.before, updated.chain))
+    recommender_by(config, chain, trained._replace(params=compare.placed(config, trained.params)))
+    for chain, trained in zip(chains, models, strict=True)
   )
   of_system: dict[str, np.ndarray] = {
     "updated": compare.metric_of(made, task.held_out, results),

@@ -14,7 +14,7 @@ from sidrec.models.own_models import check_grows
 from sidrec.models.transfer import MARK, marked, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain, Generation
-from sidrec.run.load import trained_of
+from sidrec.run.load import Trained, trained_of
 from sidrec.run.settings import RunConfig
 from sidrec.run.train import make_model, records, search_trie, what_is_trained
 from sidrec.search.batched import make_recommend_users
@@ -22,6 +22,7 @@ from sidrec.trainers.next_item import train_next_item
 from sidrec.training.checkpoint import save_params
 from sidrec.update.compare import of_users, placed
 from sidrec.update.logs import Growth, is_newest, untrained_from
+from sidrec.update.shapes import in_equal_shapes, without_room
 from sidrec.update.windows import windows_to_train
 
 
@@ -56,7 +57,6 @@ def write_updated(
   model, trie = make_model(config, ids)
   check_grows(model)
   params = transfer(old.params, old.trie, trie, growth.old_row_N)
-  params = {name: value for name, value in params.items() if name != MARK}
   windows = windows_to_train(
     new.histories,
     untrained_from(new, growth, config.nightly.recent_share),
@@ -68,21 +68,27 @@ def write_updated(
   is_trained = settings.train.steps > 0 and windows.num_targets > 0
   if is_trained:
     mesh = mesh_lib.make_mesh(model=config.mesh.model)
-    what = what_is_trained(settings, model, trie, mesh)
+    # In the shapes of the comparison, whose search has to be compiled anyway.
+    _, roomy = in_equal_shapes([old, Trained(ids, model, params, trie)])
+    what = what_is_trained(settings, roomy.model, roomy.trie, mesh)
     make = what.make_batches
-    # The search of the comparison, which has to be compiled anyway.
-    search = make_recommend_users(model, search_trie(trie, mesh), config.search, mesh)
+    search = make_recommend_users(roomy.model, search_trie(roomy.trie, mesh), config.search, mesh)
     what = what._replace(
       make_batches=lambda view, *rest: make(windows.source, *rest),
-      recommend_users=lambda params, *asked: search(placed(config, marked(params, trie)), *asked),
+      recommend_users=lambda params, *asked: search(
+        placed(config, marked(params, roomy.trie)), *asked
+      ),
+      num_items=trie.num_items,
     )
     # Users whose last event is new choose the parameters: what they meet before it is recent, too.
     newest_R = np.flatnonzero(is_newest(new, growth))
     users = of_users(new.histories, newest_R) if len(newest_R) else new.histories
-    params = train_next_item(
-      what, settings.train, users, config.seed, mesh, records(settings, folder), params
+    start = {name: value for name, value in roomy.params.items() if name != MARK}
+    trained = train_next_item(
+      what, settings.train, users, config.seed, mesh, records(settings, folder), start
     )
-  save_params(folder / "recommender", marked(params, trie))
+    params = without_room(roomy._replace(params=marked(trained, roomy.trie)), trie)
+  save_params(folder / "recommender", params)
   return {
     "steps": settings.train.steps if is_trained else 0,
     "recent targets": windows.recent_targets,

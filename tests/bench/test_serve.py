@@ -25,16 +25,16 @@ def calls(tmp_path, monkeypatch):
 
 
 def test_requests_are_those_of_the_users_and_figures_those_of_wrk(tmp_path, calls):
-  script = serve_client.write_script(tmp_path / "ask.lua", [7, "anna"], 10)
+  script = serve_client.write_script(tmp_path / "ask.lua", [{"user": 7}, {"user": "anna"}])
   found = serve_client.load("http://localhost:1", script, 16, 2.0, 0.25)
   assert found == serve_client.Load(300, 150.0, 1.5, 9.0, 2)
   bodies = [json.loads(line) for line in (tmp_path / "ask.txt").read_text().splitlines()]
-  assert bodies == [{"requests": [{"user": user, "k": 10}]} for user in (7, "anna")]
+  assert bodies == [{"requests": [{"user": user}]} for user in (7, "anna")]
   assert calls() == [f"250.0 --latency -t1 -c16 -d2s -s{script} http://localhost:1"]
 
 
 def test_the_rest_between_requests_makes_up_for_what_they_take(tmp_path, calls):
-  script = serve_client.write_script(tmp_path / "ask.lua", [7], 10)
+  script = serve_client.write_script(tmp_path / "ask.lua", [{"user": 7}])
   # Sixteen connections that ask 150 times a second, whatever their rest, need more of it to ask
   # 100 times: each try adds the difference.
   rest = serve.rest_for(100.0, "http://localhost:1", script, 1.0)

@@ -15,7 +15,7 @@ from tiny import all_codes, make_histories, make_model
 
 from sidrec.data.batches import packed_batches, shuffled
 from sidrec.parallel import preemption
-from sidrec.parallel.mesh import make_mesh, with_shardings
+from sidrec.parallel.mesh import make_mesh, on_all_devices, with_shardings
 from sidrec.trainers.recommender import recommender_task
 from sidrec.training import loop
 from sidrec.training.checkpoint import open_checkpoints
@@ -62,7 +62,8 @@ def compiled_text(accumulate):
   shardings = jax.tree.map(lambda x: x.sharding, state)
   config = LoopConfig(2, 2, 2, metric="zero", average_decay=0.9, accumulate=accumulate)
   run = loop.make_run(task, optimizer, config, mesh, shardings)
-  text = run.lower(state, loop._stacked(batch_at, 0, 2, mesh)).compile().as_text()
+  arrays = on_all_devices(mesh, task.arrays)
+  text = run.lower(state, loop._stacked(batch_at, 0, 2, mesh), arrays).compile().as_text()
   return text, state.params
 
 

@@ -55,6 +55,28 @@ def with_room(trie: Trie, items: int | None = None, rows: int = 0) -> Trie:
   return jax.tree.map(jnp.asarray, _padded(on_host, sizes, trie.origin, _codes(trie)))
 
 
+def alike(*tries: Trie) -> tuple[Trie, ...]:
+  """The same tries in equal shapes, which tries of about their sizes share.
+
+  Sizes go up in steps of at most a seventh, fan-outs in steps of at most a third. What is compiled
+  for one of these tries fits all of them, whatever catalogue they are of: their `origin` is (0, 0),
+  so only `numbering` tells them apart.
+
+  Args:
+    tries: of IDs of one length and codebook size, all with nodes for tails or all without.
+  """
+  sizes = _Sizes(
+    _in_steps(max(trie.num_items for trie in tries), 8),
+    _in_steps(max(trie.first_row_node for trie in tries), 8),
+    tuple(
+      min(1 << tries[0].codes_NxL.bits, _in_steps(max(fan_outs), 4))
+      for fan_outs in zip(*(trie.fan_outs for trie in tries), strict=True)
+    ),
+  )
+  padded = (_padded(jax.tree.map(np.asarray, trie), sizes, (0, 0), _codes(trie)) for trie in tries)
+  return tuple(jax.tree.map(jnp.asarray, trie) for trie in padded)
+
+
 def with_items(trie: Trie, codes_MxL: np.ndarray) -> Trie:
   """Leads to new items, too, which take the next item rows in use: `trie.used` and on.
 
@@ -161,6 +183,12 @@ def _padded(trie: Trie, sizes: _Sizes, origin: tuple[int, int], codes_NxL: np.nd
 def _room(needed: int) -> int:
   """The next power of two."""
   return 1 << (needed - 1).bit_length()
+
+
+def _in_steps(needed: int, steps: int) -> int:
+  """The next number that has so many steps, or more, between it and twice itself."""
+  step = max(1, (1 << needed.bit_length()) // (2 * steps))
+  return -(-needed // step) * step
 
 
 def _enough(needed: int, given: int) -> int:

@@ -342,9 +342,12 @@ def _stored(xp: Any, trie: Trie, node: AnyArray) -> Any:
 def paths(trie: Trie) -> jax.Array:
   """Each item's node at every depth, root to leaf: int32 [N, L + 1], by item row.
 
-  The trie must lead to all items.
+  The trie must lead to all items in use; rows that are room for more have the root alone.
   """
-  return jnp.asarray(row_paths(trie)[np.asarray(trie.row_of_N)])
+  used = int(trie.used)
+  path_NxLp1 = np.full((trie.num_items, trie.num_levels + 1), ROOT, np.int32)
+  path_NxLp1[:used] = row_paths(trie)[np.asarray(trie.row_of_N)[:used]]
+  return jnp.asarray(path_NxLp1)
 
 
 def row_paths(trie: Trie) -> np.ndarray:
