@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sidrec.api import load
 from sidrec.cold_start.frozen_ids import FrozenIDs
-from sidrec.core.paths import as_path, is_local
+from sidrec.core.paths import as_path
 from sidrec.plugins import load_plugins
+from sidrec.serving.open_store import open_store
 from sidrec.serving.settings import Limits
-from sidrec.serving.store import Store
+from sidrec.serving.store_sqlite import SQLiteStore
 from sidrec.training.profile import enable_compilation_cache
 
 _SHORTEST_TOKEN = 16
@@ -25,7 +26,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
   parser.add_argument("--host", default="127.0.0.1", help="other than this machine: needs a token")
   parser.add_argument("--port", type=int, default=8000, help="0 for any that is free")
   parser.add_argument("--token_file", help="file of the token that every request must bring")
-  parser.add_argument("--store", help="file of events; default WORKDIR/serving/events.sqlite")
+  parser.add_argument(
+    "--store", help="file of events, or redis://host:port/db; default WORKDIR/serving/events.sqlite"
+  )
   parser.add_argument("--compilation_cache", help="folder where later starts find what is compiled")
   parser.add_argument(
     "--plugin", action="append", default=[], help="file that registers parts of yours"
@@ -64,18 +67,6 @@ def read_token(path: str) -> str:
   return token
 
 
-def store_path(workdir: str, store: str | None) -> Path:
-  """Where events are kept.
-
-  Raises:
-    ValueError: for a bucket, where no database can lie.
-  """
-  path = as_path(store) if store else as_path(workdir) / "serving" / "events.sqlite"
-  if not is_local(path):
-    raise ValueError("events lie on a local disk; give --store=FILE")
-  return Path(path)
-
-
 def is_loopback(host: str) -> bool:
   """Whether only this machine can reach it."""
   try:
@@ -111,7 +102,7 @@ def serve(args: argparse.Namespace) -> None:
   load_plugins(args.plugin)
   shows = args.explore or (is_loopback(args.host) if args.explorer is None else args.explorer)
   run = load(args.workdir)
-  store = Store(Path(":memory:") if args.explore else store_path(args.workdir, args.store))
+  store = SQLiteStore(Path(":memory:")) if args.explore else open_store(args.workdir, args.store)
   assert run.chain is not None
   new_ids = FrozenIDs(run.config, run.chain)
   service = Service(run, store, Limits(waiting=args.max_waiting), new_ids, args.room)

@@ -4,6 +4,9 @@ A change is made next to what answers, in the thread that asks for it: new items
 run's tokenizer, parameters move to the new trie, and the result is checked. Then it is written to
 the journal, and then it takes the place of the one before. What fails on the way leaves the
 version before in place; a process that is killed comes back with one of the two.
+
+Several servers may share a journal. Each makes the changes of the others again, from what is
+written there, IDs included, and writes only behind a journal that it has taken over whole.
 """
 
 import sys
@@ -17,10 +20,10 @@ from sidrec.api import TrainedRun
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.cold_start.frozen_ids import with_new_items
 from sidrec.core.printable import printable
-from sidrec.data.dataset import TEXT, Items
-from sidrec.run.answers import Id
+from sidrec.data.dataset import Items
 from sidrec.serving.bodies import RequestError, Wished
 from sidrec.serving.engine import compile_all
+from sidrec.serving.new_item import new_item
 from sidrec.serving.snapshot import Snapshot, SnapshotMaker
 from sidrec.serving.state import (
   Change,
@@ -31,8 +34,9 @@ from sidrec.serving.state import (
   first_state,
   items_of,
   net,
+  replayed,
 )
-from sidrec.serving.store import Changed, Store
+from sidrec.serving.store import Changed, MovedError, Store
 from sidrec.serving.validation import InvalidCatalogueError, Validator
 
 KEPT = 3  # versions before the one that answers, which it can be rolled back to
@@ -75,7 +79,9 @@ class Catalogue:
     if not np.array_equal(ids.codes, run.ids.codes):
       raise ValueError("the tokenizer's IDs are not those of the run; load the run again")
     self._first = first_state(run.dataset.items, ids, self._run)
-    states = self._replayed()
+    self._changes_turn = self._withdrawn_turn = 0  # of what was read last
+    self._passed_turn: int | None = None  # of changes that could not be taken over
+    states = self._first_states()
     self._before = tuple(states[:-1][-KEPT:])
     new_items = states[-1].items.num_items - run.dataset.items.num_items
     self._maker = SnapshotMaker(run, new_items, room)
@@ -122,6 +128,7 @@ class Catalogue:
       self.now = self._as_now(self.now.snapshot)
 
   def _as_now(self, snapshot: Snapshot) -> Now:
+    self._withdrawn_turn = self._store.turns.withdrawn
     rows, _ = snapshot.asker.rows_of("withdrawn", self._store.withdrawn)
     return Now(snapshot, frozenset(rows))
 
@@ -143,7 +150,8 @@ class Catalogue:
       state = _or_refused(lambda: after(before.state, [change], self._run))
 
       def keep(state: State) -> None:
-        self._store.add_change(Changed(self._run, state.version, change.as_text()))
+        changed = Changed(self._run, state.version, change.as_text())
+        self._changes_turn = self._store.add_change(changed, self._changes_turn)
         self._before = (*self._before, before.state)[-KEPT:]
 
       return state, keep
@@ -160,7 +168,7 @@ class Catalogue:
 
       def keep(state: State) -> None:
         del state
-        self._store.drop_change()
+        self._changes_turn = self._store.drop_change(self._changes_turn)
         self._before = self._before[:-1]
 
       return self._before[-1], keep
@@ -185,6 +193,12 @@ class Catalogue:
         keep(state)  # on the disk: from here on, a new start has this version
         self.now = now
       return {**self.described(), "compiled": compiled}
+    except MovedError:
+      if self.behind:
+        raise RequestError(
+          409, "another server made changes that this one cannot take over; its log says why"
+        ) from None
+      raise RequestError(409, "another server changed the catalogue; look again") from None
     finally:
       self._swapping.release()
 
@@ -210,7 +224,7 @@ class Catalogue:
       if before.row(name) is not None:
         raise RequestError(422, f"{where}: item {name[:80]!r} is in the catalogue already")
       if name not in before.asker.row_of:
-        new.append(_new_item(item, where, before.state.items))
+        new.append(new_item(item, where, before.state.items))
       elif len(item) > 1:
         raise RequestError(
           422, f"{where} was removed before and comes back as it was; give its id alone"
@@ -241,33 +255,71 @@ class Catalogue:
     codes_MxL = _or_refused(lambda: with_new_items(state.ids, inputs, len(new)))
     return tuple(tuple(code) for code in codes_MxL.tolist())
 
-  # A start with changes of earlier times.
+  # Changes of earlier times, and of other servers.
 
-  def _replayed(self) -> list[State]:
+  @property
+  def behind(self) -> bool:
+    """Whether another server made changes that this one could not take over."""
+    return self._passed_turn is not None
+
+  def follow(self) -> None:
+    """Takes over what other servers wrote to the store.
+
+    Raises:
+      StoreError: if it cannot be reached.
+    """
+    turns = self._store.turns
+    if turns.withdrawn != self._withdrawn_turn:
+      with self._lock:
+        self.now = self._as_now(self.now.snapshot)
+    if turns.changes in (self._changes_turn, self._passed_turn):
+      return
+    if self._swapping.acquire(blocking=False):  # else a change is being made here; look later
+      try:
+        self._take_over(self._store.turns.changes)
+      finally:
+        self._swapping.release()
+
+  def _take_over(self, turn: int) -> None:
+    kept, before = self._store.changes, self.now.snapshot
+    try:
+      if any(changed.run != self._run for changed in kept):
+        raise ValueError("a server with another run has written its changes there")
+      states = replayed(self._first, kept, self._run, KEPT)
+      if states[-1].version != before.version:
+        snapshot, _ = self._checked(states[-1], before)
+        with self._lock:
+          self.now = self._as_now(snapshot)
+    except (ValueError, RequestError) as error:
+      self._passed_turn = turn
+      print(
+        f"store: catalogue {before.version} stays, for the changes in the store cannot be made "
+        f"here: {printable(error, 2000)}",
+        file=sys.stderr,
+        flush=True,
+      )
+      return
+    self._before = tuple(states[:-1][-KEPT:])
+    self._changes_turn, self._passed_turn = turn, None
+
+  def _first_states(self) -> list[State]:
     """The run's catalogue, the versions that can be rolled back to, and the newest one."""
-    kept = self._store.changes
-    if any(changed.run != self._run for changed in kept):
-      return self._carried_over([Change.of_text(changed.change) for changed in kept])
-    changes, first = [Change.of_text(x.change) for x in kept], max(len(kept) - KEPT, 0)
-    states = [self._first]
-    if first:
-      states = [after(self._first, changes[:first], self._run)]
-    for change in changes[first:]:
-      states.append(after(states[-1], [change], self._run))
-    for state, changed in zip(states[not first :], kept[max(first - 1, 0) :], strict=True):
-      if state.version != changed.version:
-        raise ValueError(
-          f"the store's changes lead to catalogue {state.version} and not to {changed.version}, as "
-          "they were made; give another --store, and make the changes again"
-        )
-    return states
+    while True:
+      self._changes_turn = self._store.turns.changes
+      kept = self._store.changes
+      if all(changed.run == self._run for changed in kept):
+        return replayed(self._first, kept, self._run, KEPT)
+      try:
+        return self._carried_over([Change.of_text(changed.change) for changed in kept])
+      except MovedError:  # another server that starts now was faster
+        continue
 
   def _carried_over(self, changes: list[Change]) -> list[State]:
     """The changes of another run's catalogue, made on this one's."""
     known = {str(name) for name in self._first.items.ids_N.tolist()}
     new, gone = net(changes, known)
     if not new and not gone:
-      self._store.replace_changes([])
+      self._replace_changes([])
       return [self._first]
     try:
       change = Change((*new,), self._codes(new, self._first), (), (*gone,))
@@ -277,8 +329,11 @@ class Catalogue:
         f"the store has changes of another run's catalogue, which this one cannot take: {error}; "
         "give another --store"
       ) from None
-    self._store.replace_changes([Changed(self._run, state.version, change.as_text())])
+    self._replace_changes([Changed(self._run, state.version, change.as_text())])
     return [self._first, state]
+
+  def _replace_changes(self, changes: list[Changed]) -> None:
+    self._changes_turn = self._store.replace_changes(changes, self._changes_turn)
 
 
 def _or_refused(make: Callable[[], Any]) -> Any:
@@ -286,32 +341,3 @@ def _or_refused(make: Callable[[], Any]) -> Any:
     return make()
   except ValueError as error:
     raise RequestError(422, str(error)) from None
-
-
-def _new_item(item: dict[str, Any], where: str, items: Items) -> NewItem:
-  """What is said of an item, in the run's terms."""
-  numbers = tuple(items.numeric)
-  names = ("id", "title", "categories", "text", *numbers)
-  for name in item:
-    if name not in names:
-      raise RequestError(422, f"{where} has {name[:60]!r}; items have {', '.join(names)}")
-  return NewItem(
-    _id_like(item["id"], where, items),
-    item.get("title", ""),
-    tuple(item.get("categories", ())),
-    item.get("text", ""),
-    tuple((name, float(item[name])) for name in numbers if name in item),
-  )
-
-
-def _id_like(value: Id, where: str, items: Items) -> Id:
-  """An id of the type of the run's ids."""
-  text = str(value)
-  if text != text.strip():
-    raise RequestError(422, f"{where}.id has blanks around it")
-  if items.ids_N.dtype == TEXT:
-    return text
-  number = int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else None
-  if number is None or str(number) != text or abs(number) >= 1 << 63:
-    raise RequestError(422, f"{where}.id is no whole number, as the ids of this run are")
-  return number

@@ -54,7 +54,7 @@ class Explaining:
     """Ends the thread."""
     self._pool.shutdown(cancel_futures=True)
 
-  def read(self, now: Now, body: dict[str, Any]) -> tuple[Asked, Reading, Question]:
+  async def read(self, now: Now, body: dict[str, Any]) -> tuple[Asked, Reading, Question]:
     """What the request in a body asks for, of a version of the catalogue.
 
     Raises:
@@ -64,8 +64,9 @@ class Explaining:
     asked = request_of(body, service.limits)
     if not service.ready:
       raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
+    since = await service.since([asked])
     try:
-      reading = service.reading(now.snapshot.asker, asked, "request")
+      reading = service.reading(now.snapshot.asker, asked, "request", since)
       question, _ = now.snapshot.asker.question(reading, asked.wanted, now.withdrawn)
     except (TypeError, ValueError) as error:
       raise RequestError(422, f"request: {error}") from None
@@ -83,7 +84,7 @@ class Explaining:
       check_explained(now.snapshot.search.model)
     except ValueError as error:
       raise RequestError(422, str(error)) from None
-    asked, reading, question = self.read(now, body)
+    asked, reading, question = await self.read(now, body)
     most = now.snapshot.search.most_listed()
     if len(question.listed_J) > most:
       raise RequestError(422, f"the request lists {len(question.listed_J)} items; list {most}")

@@ -216,7 +216,7 @@ class Explorer:
       RequestError: for a request that is not understood.
     """
     now = self._service.catalogue.now
-    asked, reading, question = self._service.explaining.read(now, body)
+    asked, reading, question = await self._service.explaining.read(now, body)
     rows, gone_R = list(reading.rows), np.flatnonzero(~now.snapshot.state.among_N)
     lists = await asyncio.to_thread(self._others.lists, rows, question, asked.wanted.k, gone_R)
     return {

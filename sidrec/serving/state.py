@@ -18,6 +18,7 @@ from sidrec.data.dataset import Items
 from sidrec.data.parts import join_items
 from sidrec.data.sources.build import item_table
 from sidrec.run.answers import Id
+from sidrec.serving.store import Changed
 
 
 class NewItem(NamedTuple):
@@ -106,6 +107,34 @@ def after(state: State, changes: Sequence[Change], run: str) -> State:
   if not among_N.any():
     raise ValueError("nothing would be left of the catalogue; keep at least one item")
   return State(items, ids, among_N, _version(run, items, ids, among_N))
+
+
+def replayed(first: State, kept: Sequence[Changed], run: str, most: int) -> list[State]:
+  """The catalogues that the changes in a store lead to, one after another.
+
+  Args:
+    first: that of the run.
+    kept: all changes, which are of this run.
+    run: its fingerprint.
+    most: how many catalogues before the last one are wanted.
+
+  Returns:
+    At least one, the newest one last.
+
+  Raises:
+    ValueError: if they do not lead to the versions that they name.
+  """
+  changes, start = [Change.of_text(x.change) for x in kept], max(len(kept) - most, 0)
+  states = [after(first, changes[:start], run) if start else first]
+  for change in changes[start:]:
+    states.append(after(states[-1], [change], run))
+  for state, changed in zip(states[not start :], kept[max(start - 1, 0) :], strict=True):
+    if state.version != changed.version:
+      raise ValueError(
+        f"the store's changes lead to catalogue {state.version} and not to {changed.version}, as "
+        "they were made; give another --store, and make the changes again"
+      )
+  return states
 
 
 def items_of(new: Sequence[NewItem], numbers: Sequence[str]) -> Items:

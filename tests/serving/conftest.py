@@ -47,10 +47,21 @@ def served(run, tmp_path_factory):
 
   from sidrec.serving.app import make_app
   from sidrec.serving.service import Service
-  from sidrec.serving.store import Store
+  from sidrec.serving.store_sqlite import SQLiteStore
 
-  service = Service(run, Store(tmp_path_factory.mktemp("store") / "events.sqlite"), room=20)
+  service = Service(run, SQLiteStore(tmp_path_factory.mktemp("store") / "events.sqlite"), room=20)
   service.catalogue.now.snapshot.search.batches = (1, 4)
   service.start()
   yield service, Client(make_app(service))
   service.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory):
+  """A real server for all tests of a process, which give their stores names of their own."""
+  pytest.importorskip("redis")
+  from redis_server import RedisServer
+
+  server = RedisServer(tmp_path_factory.mktemp("redis"))
+  yield server
+  server.kill()

@@ -7,9 +7,9 @@ import threading
 import jax
 import numpy as np
 import pytest
+from live_shop import Numbers, Shop, open_shop_on
 from tiny import ROWS
 
-import sidrec
 from sidrec.catalogue.trie.resize import with_room, without_items
 from sidrec.models.settings import CatalogueSizes
 from sidrec.run.answers import Wanted
@@ -19,63 +19,7 @@ from sidrec.serving.app import make_app
 from sidrec.serving.catalogue import KEPT
 from sidrec.serving.service import Service, usual_room
 from sidrec.serving.state import fingerprint
-from sidrec.serving.store import Store
-
-
-class Numbers:
-  """Gives new items the six IDs that the run leaves free, one after another."""
-
-  def __init__(self, run):
-    ids = run.ids
-    self.ids = sidrec.SemanticIDManager.from_codes(ids.codes, 6, generation_method="radix")
-
-  def warm_up(self):
-    pass
-
-  def check(self, items):
-    if "nameless" in items.titles_N.tolist():
-      raise ValueError("an item is nameless; give it a name")
-
-  def inputs(self, items):
-    if "broken" in items.titles_N.tolist():
-      raise ValueError("there is no file /srv/secret/vectors.npy")
-
-
-class Shop:
-  """A service with a catalogue that changes, and a client of it."""
-
-  def __init__(self, service, client):
-    self.service, self.client = service, client
-
-  @property
-  def now(self):
-    return self.client.call("GET", "/v1/catalogue").json()
-
-  def post(self, base=None, path="/v1/catalogue", **body):
-    body["base"] = self.now["version"] if base is None else base
-    return self.client.call("POST", path, json=body)
-
-  def change(self, **body):
-    response = self.post(**body)
-    assert response.status_code == 200, response.text
-    return response.json()
-
-  def roll_back(self, base=None):
-    return self.post(base, "/v1/catalogue/rollback")
-
-  def refused(self, status, words, **body):
-    """Asserts that a change is refused, and that the version before answers."""
-    before, stored = self.now, self.service.store.changes
-    response = self.post(**body)
-    assert (response.status_code, self.now) == (status, before), response.text
-    assert words in response.json()["error"]
-    assert self.service.store.changes == stored
-    assert self.ids(items=[1])
-
-  def ids(self, **request):
-    response = self.client.recommend(request)
-    assert response.status_code == 200, response.text
-    return [item["id"] for item in response.json()["results"][0]["items"]]
+from sidrec.serving.store_sqlite import SQLiteStore
 
 
 @pytest.fixture
@@ -93,13 +37,10 @@ def shop(run, compiled, served, tmp_path):
     if services:
       services.pop().stop()
     options = {"new_ids": Numbers(run), "room": 20, **options}
-    service = Service(options.pop("run", run), Store(tmp_path / "events.sqlite"), **options)
-    services.append(service)
-    mine, like = service.catalogue.now.snapshot.search, compiled.now.snapshot.search
-    mine._compiled, mine._lock, mine.batches = like._compiled, like._lock, like.batches
-    service.catalogue._validator = compiled._validator
-    service.start()
-    return Shop(service, type(served[1])(make_app(service)))
+    store = SQLiteStore(tmp_path / "events.sqlite")
+    opened = open_shop_on(store, options.pop("run", run), compiled, **options)
+    services.append(opened.service)
+    return opened
 
   yield open_shop
   for service in services:
@@ -342,17 +283,17 @@ def test_a_new_start_has_the_versions_of_the_one_before(shop):
 def test_whatever_kills_a_change_leaves_one_of_two_versions(shop, monkeypatch):
   open_shop = shop()
   first = open_shop.now["version"]
-  add_change = Store.add_change
+  add_change = SQLiteStore.add_change
 
-  def dies_before(self, changed):
+  def dies_before(self, changed, turn):
     raise KeyboardInterrupt
 
-  def dies_after(self, changed):
-    add_change(self, changed)
+  def dies_after(self, changed, turn):
+    add_change(self, changed, turn)
     raise KeyboardInterrupt
 
   for die, items in ((dies_before, 30), (dies_after, 31)):
-    monkeypatch.setattr(Store, "add_change", die)
+    monkeypatch.setattr(SQLiteStore, "add_change", die)
     with pytest.raises(KeyboardInterrupt):
       open_shop.service.catalogue.change(
         catalogue_lib.Wished([{"id": 99}], [], open_shop.now["version"])
@@ -369,7 +310,8 @@ def test_a_journal_that_does_not_fit_is_refused(shop):
   open_shop.change(remove=[3])
   store = open_shop.service.store
   kept = store.changes
-  store.replace_changes([kept[0], kept[1]._replace(change=kept[1].change.replace('"3"', '"4"'))])
+  wrong = kept[1]._replace(change=kept[1].change.replace('"3"', '"4"'))
+  store.replace_changes([kept[0], wrong], store.turns.changes)
   with pytest.raises(ValueError, match=f"and not to {kept[1].version}, as they were made"):
     shop()
 
@@ -458,7 +400,7 @@ def test_answers_are_right_for_the_version_they_name_while_versions_change(shop)
 
 @pytest.mark.slow  # it compiles two sets of programs
 def test_used_up_room_is_made_anew_while_the_version_before_answers(run, tmp_path, served):
-  store = Store(tmp_path / "events.sqlite")
+  store = SQLiteStore(tmp_path / "events.sqlite")
   service = Service(run, store, new_ids=Numbers(run), room=1)
   service.catalogue.now.snapshot.search.batches = (1,)
   service.start()

@@ -13,7 +13,7 @@ from sidrec.run.settings import RunConfig
 from sidrec.search.settings import SearchConfig
 from sidrec.serving.app import make_app
 from sidrec.serving.service import Service, as_json
-from sidrec.serving.store import Store
+from sidrec.serving.store_sqlite import SQLiteStore
 
 NOW = 1_300_000_000
 
@@ -28,7 +28,7 @@ def timed(tmp_path_factory):
   ids = sidrec.SemanticIDManager.from_codes(codes, 6)
   params = init_params(model, trie, path, scale=3.0)
   run = sidrec.TrainedRun(config, make_dataset(), ids, model, params, trie)
-  service = Service(run, Store(tmp_path_factory.mktemp("store") / "events.sqlite"), room=2)
+  service = Service(run, SQLiteStore(tmp_path_factory.mktemp("store") / "events.sqlite"), room=2)
   service.catalogue.now.snapshot.search.batches = (1, 4)
   service.start()
   yield run, service, Client(make_app(service))
