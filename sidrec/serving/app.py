@@ -21,6 +21,7 @@ from sidrec.serving.openapi import document
 from sidrec.serving.openapi_explore import with_explain, with_explorer
 from sidrec.serving.service import Service
 from sidrec.serving.settings import Limits
+from sidrec.serving.store import StoreError
 from sidrec.serving.web import page_files
 from sidrec.serving.web import routes as explorer_routes
 
@@ -79,6 +80,7 @@ def _routes(service: Service, explorer: Explorer | None) -> Starlette:
     routes=routes,
     exception_handlers={
       RequestError: _refuse,
+      StoreError: _no_store,
       404: lambda request, error: JSONText({"error": "there is no such path"}, 404),
       405: _no_method,
       500: lambda request, error: JSONText({"error": "something went wrong in the server"}, 500),
@@ -208,6 +210,11 @@ def _check_ready(service: Service) -> None:
 def _refuse(request: Request, error: Exception) -> Response:
   assert isinstance(error, RequestError)
   return refused(error)
+
+
+def _no_store(request: Request, error: Exception) -> Response:
+  sentence = "the store of events and changes does not answer; ask again later"
+  return JSONText({"error": sentence}, 503, {"Retry-After": "1"})
 
 
 def _no_method(request: Request, error: Exception) -> Response:

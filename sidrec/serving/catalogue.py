@@ -4,6 +4,9 @@ A change is made next to what answers, in the thread that asks for it: new items
 run's tokenizer, parameters move to the new trie, and the result is checked. Then it is written to
 the journal, and then it takes the place of the one before. What fails on the way leaves the
 version before in place; a process that is killed comes back with one of the two.
+
+Several servers may share a journal. Each makes the changes of the others again, from what is
+written there, IDs included, and writes only behind a journal that it has taken over whole.
 """
 
 import sys
@@ -32,9 +35,10 @@ from sidrec.serving.state import (
   first_state,
   items_of,
   net,
+  replayed,
   unused_rows,
 )
-from sidrec.serving.store import Changed, Store
+from sidrec.serving.store import Changed, MovedError, Store
 from sidrec.serving.told import is_told_anew, new_item
 from sidrec.serving.validation import InvalidCatalogueError, Validator
 
@@ -79,7 +83,9 @@ class Catalogue:
     if not np.array_equal(ids.codes, run.ids.codes):
       raise ValueError("the tokenizer's IDs are not those of the run; load the run again")
     self._first = first_state(run.dataset.items, ids, self._run)
-    states = self._replayed()
+    self._changes_turn = self._withdrawn_turn = 0  # of what was read last
+    self._passed_turn: int | None = None  # of changes that could not be taken over
+    states = self._first_states()
     self._before = tuple(states[:-1][-KEPT:])
     self._maker = SnapshotMaker(run, states[-1], room)
     self._validator = Validator()
@@ -137,6 +143,7 @@ class Catalogue:
       self.now = self._as_now(self.now.snapshot)
 
   def _as_now(self, snapshot: Snapshot) -> Now:
+    self._withdrawn_turn = self._store.turns.withdrawn
     rows, _ = snapshot.asker.rows_of("withdrawn", self._store.withdrawn)
     return Now(snapshot, frozenset(rows))
 
@@ -158,7 +165,8 @@ class Catalogue:
       state = _or_refused(lambda: after(before.state, [change], self._run))
 
       def keep(state: State) -> None:
-        self._store.add_change(Changed(self._run, state.version, change.as_text()))
+        changed = Changed(self._run, state.version, change.as_text())
+        self._changes_turn = self._store.add_change(changed, self._changes_turn)
         self._before = (*self._before, before.state)[-KEPT:]
 
       return state, keep
@@ -175,7 +183,7 @@ class Catalogue:
 
       def keep(state: State) -> None:
         del state
-        self._store.drop_change()
+        self._changes_turn = self._store.drop_change(self._changes_turn)
         self._before = self._before[:-1]
 
       return self._before[-1], keep
@@ -200,6 +208,12 @@ class Catalogue:
         keep(state)  # on the disk: from here on, a new start has this version
         self.now = now
       return {**self.described(), "compiled": compiled}
+    except MovedError:
+      if self.behind:
+        raise RequestError(
+          409, "another server made changes that this one cannot take over; its log says why"
+        ) from None
+      raise RequestError(409, "another server changed the catalogue; look again") from None
     finally:
       self._swapping.release()
 
@@ -283,38 +297,83 @@ class Catalogue:
     codes_MxL = _or_refused(lambda: with_new_items(state.ids, inputs, len(new), again))
     return tuple(tuple(code) for code in codes_MxL.tolist())
 
-  # A start with changes of earlier times.
+  # Changes of earlier times, and of other servers.
 
-  def _replayed(self) -> list[State]:
+  @property
+  def behind(self) -> bool:
+    """Whether another server made changes that this one could not take over."""
+    return self._passed_turn is not None
+
+  def follow(self) -> None:
+    """Takes over what other servers wrote to the store.
+
+    Raises:
+      StoreError: if it cannot be reached.
+    """
+    turns = self._store.turns
+    if turns.withdrawn != self._withdrawn_turn:
+      with self._lock:
+        self.now = self._as_now(self.now.snapshot)
+    if turns.changes in (self._changes_turn, self._passed_turn):
+      return
+    if self._swapping.acquire(blocking=False):  # else a change is being made here; look later
+      try:
+        self._take_over(self._store.turns.changes)
+      finally:
+        self._swapping.release()
+
+  def _take_over(self, turn: int) -> None:
+    kept, before = self._store.changes, self.now.snapshot
+    try:
+      if any(changed.run != self._run for changed in kept):
+        raise ValueError("a server with another run has written its changes there")
+      states = replayed(self._first, kept, self._run, KEPT)
+      if states[-1].version != before.version:
+        snapshot, _ = self._checked(states[-1], before)
+        with self._lock:
+          self.now = self._as_now(snapshot)
+    except (ValueError, RequestError) as error:
+      self._passed_turn = turn
+      print(
+        f"store: catalogue {before.version} stays, for the changes in the store cannot be made "
+        f"here: {printable(error, 2000)}",
+        file=sys.stderr,
+        flush=True,
+      )
+      return
+    self._before = tuple(states[:-1][-KEPT:])
+    self._changes_turn, self._passed_turn = turn, None
+
+  def _first_states(self) -> list[State]:
     """The run's catalogue, the versions that can be rolled back to, and the newest one."""
-    kept = self._store.changes
-    if any(changed.run != self._run for changed in kept):
-      return self._carried_over([Change.of_text(changed.change) for changed in kept])
-    changes, first = [Change.of_text(x.change) for x in kept], max(len(kept) - KEPT, 0)
-    states = [self._first]
-    if first:
-      states = [after(self._first, changes[:first], self._run)]
-    for change in changes[first:]:
-      states.append(after(states[-1], [change], self._run))
-    for state, changed in zip(states[not first :], kept[max(first - 1, 0) :], strict=True):
-      if state.version != changed.version:
-        raise ValueError(
-          f"the store's changes lead to catalogue {state.version} and not to {changed.version}, as "
-          "they were made; give another --store, and make the changes again"
-        )
-    if first > _MOST_CHANGES:
-      one = compacted(self._first, changes[:first])
-      if after(self._first, [one], self._run).version == kept[first - 1].version:
-        before = Changed(self._run, kept[first - 1].version, one.as_text())
-        self._store.replace_changes([before, *kept[first:]])
-    return states
+    while True:
+      self._changes_turn = self._store.turns.changes
+      kept = self._store.changes
+      try:
+        if all(changed.run == self._run for changed in kept):
+          states = replayed(self._first, kept, self._run, KEPT)
+          self._compact(kept)
+          return states
+        return self._carried_over([Change.of_text(changed.change) for changed in kept])
+      except MovedError:  # another server that starts now was faster
+        continue
+
+  def _compact(self, kept: Sequence[Changed]) -> None:
+    """Has one change in the store instead of many that cannot be rolled back."""
+    first = max(len(kept) - KEPT, 0)
+    if first <= _MOST_CHANGES:
+      return
+    one = compacted(self._first, [Change.of_text(changed.change) for changed in kept[:first]])
+    if after(self._first, [one], self._run).version == kept[first - 1].version:
+      before = Changed(self._run, kept[first - 1].version, one.as_text())
+      self._replace_changes([before, *kept[first:]])
 
   def _carried_over(self, changes: list[Change]) -> list[State]:
     """The changes of another run's catalogue, made on this one's."""
     known = {str(name) for name in self._first.items.ids_N.tolist()}
     new, gone = net(changes, known)
     if not new and not gone:
-      self._store.replace_changes([])
+      self._replace_changes([])
       return [self._first]
     try:
       change = Change((*new,), self._codes(new, self._first), (), (*gone,))
@@ -324,8 +383,11 @@ class Catalogue:
         f"the store has changes of another run's catalogue, which this one cannot take: {error}; "
         "give another --store"
       ) from None
-    self._store.replace_changes([Changed(self._run, state.version, change.as_text())])
+    self._replace_changes([Changed(self._run, state.version, change.as_text())])
     return [self._first, state]
+
+  def _replace_changes(self, changes: list[Changed]) -> None:
+    self._changes_turn = self._store.replace_changes(changes, self._changes_turn)
 
 
 def _or_refused(make: Callable[[], Any]) -> Any:

@@ -51,7 +51,7 @@ class Explaining:
     """Ends the thread."""
     self._pool.shutdown(cancel_futures=True)
 
-  def read(self, now: Now, body: dict[str, Any]) -> tuple[Asked, Reading, Question]:
+  async def read(self, now: Now, body: dict[str, Any]) -> tuple[Asked, Reading, Question]:
     """What the request in a body asks for, of a version of the catalogue.
 
     Raises:
@@ -61,8 +61,9 @@ class Explaining:
     asked = request_of(body, service.limits)
     if not service.ready:
       raise RequestError(503, "the server is not ready", {"Retry-After": "1"})
+    since = await service.since([asked])
     try:
-      reading = service.reading(now.snapshot.asker, asked, "request")
+      reading = service.reading(now.snapshot.asker, asked, "request", since)
       explainer = self.explainer(now.snapshot)
       question, _ = explainer.question(reading, asked.wanted, now.withdrawn)
     except (TypeError, ValueError) as error:
@@ -81,7 +82,7 @@ class Explaining:
       check_explained(now.snapshot.search.model)
     except ValueError as error:
       raise RequestError(422, str(error)) from None
-    asked, reading, _ = self.read(now, body)
+    asked, reading, _ = await self.read(now, body)
     if self._waiting >= limits.explaining:
       raise RequestError(
         503, f"{self._waiting} explanations are asked for already", {"Retry-After": "1"}

@@ -228,7 +228,7 @@ class Explorer:
       RequestError: for a request that is not understood.
     """
     now = self._service.catalogue.now
-    asked, reading, question = self._service.explaining.read(now, body)
+    asked, reading, question = await self._service.explaining.read(now, body)
     try:
       heard = self._others.heard(reading, question.request_time)
     except ValueError as error:

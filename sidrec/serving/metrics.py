@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+Gauges = dict[str, tuple[str, Callable[[], float]]]  # by name: what it says, and how to read it
 
 
 class Histogram:
@@ -37,7 +38,7 @@ class Metrics:
 
   def __init__(
     self,
-    gauges: dict[str, tuple[str, Callable[[], float]]],
+    gauges: Gauges,
     catalogue: Callable[[], str] = lambda: "",
   ):
     """Takes gauges by name: what they say, and how to read them; and the catalogue's version."""
@@ -48,6 +49,10 @@ class Metrics:
     self._counters: collections.Counter[str] = collections.Counter(
       {"unknown_items": 0, "events": 0, "answers": 0, "explanations": 0}
     )
+
+  def add_gauges(self, gauges: Gauges) -> None:
+    """More of them."""
+    self._gauges = {**self._gauges, **gauges}
 
   def answered(self, route: str, status: int, seconds: float) -> None:
     """Counts an answer to a call."""

@@ -15,7 +15,7 @@ _ERRORS = {
   415: "The body is not application/json.",
   421: "Another host was asked for.",
   422: "The request makes no sense; the sentence says why.",
-  503: "Too much to do, or not ready; ask again after Retry-After seconds.",
+  503: "Too much to do, not ready, or no store; ask again after Retry-After seconds.",
   504: "No answer in time.",
 }
 _EVERY = (401, 408, 413, 421)
@@ -39,7 +39,7 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
         "post": operation(
           "Adds events to users' histories; they are on the disk when the answer comes.",
           "Appended",
-          (400, 415, 422),
+          (400, 415, 422, 503),
           body="Events",
         )
       },
@@ -51,8 +51,8 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
       "/v1/items/{id}": {
         "parameters": [parameter("id", "path", {"type": "string", "minLength": 1})],
         "get": operation("An item.", "Item", (404,)),
-        "delete": operation("Takes an item out of all answers.", "Item", (404, 409)),
-        "put": operation("Puts an item back into answers.", "Item", (404,)),
+        "delete": operation("Takes an item out of all answers.", "Item", (404, 409, 503)),
+        "put": operation("Puts an item back into answers.", "Item", (404, 503)),
       },
       **_catalogue(),
       "/healthz": {"get": operation("Whether the process is alive.", "Status", ())},

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from sidrec.api import TrainedRun
 from sidrec.run.answers import Answer
@@ -21,11 +22,14 @@ from sidrec.serving.catalogue import Catalogue, NewIDs, Now
 from sidrec.serving.compilations import Compilations
 from sidrec.serving.engine import Engine, QueueFullError, StoppedError
 from sidrec.serving.explain import Explaining
-from sidrec.serving.metrics import Metrics
+from sidrec.serving.follow import Follower
+from sidrec.serving.metrics import Gauges, Metrics
 from sidrec.serving.settings import Limits
-from sidrec.serving.store import Store
+from sidrec.serving.store import Event, Store, StoreError
 
 _RETRY = {"Retry-After": "1"}
+_STORE_THREADS = 16  # that may wait for a shared store
+T = TypeVar("T")
 
 
 class Service:
@@ -69,6 +73,10 @@ class Service:
     )
     self.engine = Engine(self.limits.waiting, self.metrics.batch)
     self.explaining = Explaining(self)
+    self._threads = ThreadPoolExecutor(_STORE_THREADS, "sidrec store")
+    self._follower = Follower(self.catalogue) if store.shared else None
+    if self._follower is not None:
+      self.metrics.add_gauges(store_gauges(self._follower, self.catalogue))
     self.before_ready: list[Callable[[], None]] = [self.explaining.start]  # in this order
     self.ready = False  # everything is compiled
     self.draining = False  # the process will end: answers ask clients to connect elsewhere
@@ -84,6 +92,9 @@ class Service:
     self.engine.start()
     for prepare in self.before_ready:
       prepare()
+    if self._follower is not None:
+      self.catalogue.follow()  # what was written while all was compiled
+      self._follower.start()
     self.ready = True
 
   def stop(self) -> None:
@@ -91,6 +102,9 @@ class Service:
     self.ready = False
     self.engine.stop()
     self.explaining.stop()
+    if self._follower is not None:
+      self._follower.stop()
+    self._threads.shutdown()
     self.store.close()
 
   # POST /v1/recommend
@@ -104,12 +118,13 @@ class Service:
     asked = requests_of(body, self.limits)
     if not self.ready:
       raise RequestError(503, "the server is not ready", _RETRY)
+    since = await self.since(asked)
     snapshot, withdrawn = self.catalogue.now  # one version for all requests of a call
     asker = snapshot.asker
     readings, questions, unknown = [], [], []
     for at, one in enumerate(asked):
       try:
-        reading = self.reading(asker, one, f"requests[{at}]")
+        reading = self.reading(asker, one, f"requests[{at}]", since)
         question, more = asker.question(reading, one.wanted, withdrawn)
       except (TypeError, ValueError) as error:
         raise RequestError(422, f"requests[{at}]: {error}") from None
@@ -128,7 +143,32 @@ class Service:
     results = [as_json(answer) for answer in answers]
     return {"catalogue": snapshot.version, "results": results}
 
-  def reading(self, asker: Asker, asked: Asked, where: str) -> Reading:
+  async def since(self, asked: Sequence[Asked]) -> dict[str, list[Event]]:
+    """What happened since the run was trained to the users that requests name.
+
+    Raises:
+      StoreError: if the store cannot be reached.
+    """
+    names = list(dict.fromkeys(str(one.value) for one in asked if one.whom == "user"))
+    if not names:
+      return {}
+    if not self.store.shared:  # at once, without a thread
+      return self.store.events_of_each(names, self.limits.history)
+    return await self._stored(self.store.events_of_each, names, self.limits.history)
+
+  async def _stored(self, call: Callable[..., T], *args: Any) -> T:
+    """Calls the store in a thread; raises StoreError if it is not done in time."""
+    waiting = asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+    if not self.store.shared:
+      return await waiting
+    try:
+      return await asyncio.wait_for(waiting, self.limits.store_seconds)
+    except TimeoutError:
+      raise StoreError(f"no answer within {self.limits.store_seconds:g} seconds") from None
+
+  def reading(
+    self, asker: Asker, asked: Asked, where: str, since_by_user: dict[str, list[Event]]
+  ) -> Reading:
     """The history that a request names, with what happened since the run was trained.
 
     Raises:
@@ -138,7 +178,7 @@ class Service:
     if asked.whom != "user":
       return asker.reading(asked.whom, asked.value, asked.wanted)
     name = str(asked.value)
-    since = self.store.events_of(name, self.limits.history)
+    since = since_by_user[name]
     if name in asker.user_of:
       before = asker.of_user(name)
     elif since:
@@ -179,7 +219,7 @@ class Service:
   async def append(self, body: dict[str, Any]) -> dict[str, Any]:
     """Notes events; they are on the disk, and in the next answer, when this returns."""
     events = events_of(body, self.limits)
-    await asyncio.to_thread(self.store.append, events)
+    await self._stored(self.store.append, events)
     self.metrics.count("events", len(events))
     _, unknown = self.asker.rows_of("events", [event.item for event in events])
     return {"appended": len(events), "unknown": list(dict.fromkeys(unknown))}
@@ -203,13 +243,13 @@ class Service:
   async def withdraw(self, name: str) -> dict[str, Any]:
     """Takes an item out of all answers from the next request on."""
     row_of(self.catalogue.now, name)
-    await asyncio.to_thread(self.catalogue.withdraw, name)
+    await self._stored(self.catalogue.withdraw, name)
     return self.item(name)
 
   async def bring_back(self, name: str) -> dict[str, Any]:
     """Puts a withdrawn item back into answers."""
     row_of(self.catalogue.now, name)
-    await asyncio.to_thread(self.catalogue.bring_back, name)
+    await self._stored(self.catalogue.bring_back, name)
     return self.item(name)
 
   # /v1/catalogue
@@ -232,6 +272,17 @@ class Service:
     made = await asyncio.to_thread(change, wanted)
     self.metrics.count("catalogue_changes")
     return made
+
+
+def store_gauges(follower: Follower, catalogue: Catalogue) -> Gauges:
+  """What /metrics says about a shared store."""
+  return {
+    "store_reached": ("1 while the shared store answers.", lambda: float(follower.reached)),
+    "behind": (
+      "1 if other servers made changes that this one cannot make.",
+      lambda: float(catalogue.behind),
+    ),
+  }
 
 
 def usual_room(num_items: int) -> int:

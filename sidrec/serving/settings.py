@@ -10,6 +10,7 @@ class Limits:
   body_bytes: int = 1 << 20
   read_seconds: float = 5.0  # for the head of a request, and as long again for its body
   answer_seconds: float = 2.0  # from when a request is read to its answer
+  store_seconds: float = 3.0  # for a shared store
   waiting: int = 256  # requests in the queue
   explaining: int = 8  # explanations that wait, the one under way among them
   connections: int = 512

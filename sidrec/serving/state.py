@@ -20,6 +20,7 @@ from sidrec.data.dataset import Items
 from sidrec.data.parts import join_items, take_items
 from sidrec.data.sources.build import item_table
 from sidrec.run.answers import Id
+from sidrec.serving.store import Changed
 
 
 class NewItem(NamedTuple):
@@ -206,6 +207,34 @@ def _with_rows(items: Items, rows: Sequence[int], new: Items) -> Items:
     return join_items([items, new])
   order = np.argsort(np.concatenate([kept, rows]), kind="stable")
   return take_items(join_items([take_items(items, kept), new]), order)
+
+
+def replayed(first: State, kept: Sequence[Changed], run: str, most: int) -> list[State]:
+  """The catalogues that the changes in a store lead to, one after another.
+
+  Args:
+    first: that of the run.
+    kept: all changes, which are of this run.
+    run: its fingerprint.
+    most: how many catalogues before the last one are wanted.
+
+  Returns:
+    At least one, the newest one last.
+
+  Raises:
+    ValueError: if they do not lead to the versions that they name.
+  """
+  changes, start = [Change.of_text(x.change) for x in kept], max(len(kept) - most, 0)
+  states = [after(first, changes[:start], run) if start else first]
+  for change in changes[start:]:
+    states.append(after(states[-1], [change], run))
+  for state, changed in zip(states[not start :], kept[max(start - 1, 0) :], strict=True):
+    if state.version != changed.version:
+      raise ValueError(
+        f"the store's changes lead to catalogue {state.version} and not to {changed.version}, as "
+        "they were made; give another --store, and make the changes again"
+      )
+  return states
 
 
 def items_of(new: Sequence[NewItem], numbers: Sequence[str]) -> Items:

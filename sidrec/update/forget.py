@@ -78,7 +78,11 @@ def forget(
   drop_given(config, workdir)
   with _events(workdir) as database:
     if database is not None:
-      said.append(f"removed {_delete_events(database, users)} rows of them from {EVENTS}")
+      said.append(f"removed {delete_events(database, users)} rows of them from {EVENTS}")
+  said.append(
+    "events in other stores of servers (--store=…) are not touched; delete them with python -m "
+    "sidrec.serving.forget --store=… --forget_users=…"
+  )
   others = [seed_folder(workdir, seed) for seed in range(config.seed, config.seed + 10)]
   others = [folder for folder in others if folder.exists()]
   if others:
@@ -127,7 +131,7 @@ def _events(workdir: epath.Path) -> Generator[sqlite3.Connection | None]:
     yield database
 
 
-def _delete_events(database: sqlite3.Connection, users: Sequence[str]) -> int:
+def delete_events(database: sqlite3.Connection, users: Sequence[str]) -> int:
   """Deletes users' rows from all tables, so that no byte of them stays; how many there were."""
   database.execute("PRAGMA secure_delete=ON")
   tables = [

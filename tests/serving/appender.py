@@ -4,9 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-from sidrec.serving.store import Event, Store
+from sidrec.serving.store import Event
+from sidrec.serving.store_sqlite import SQLiteStore
 
-store = Store(Path(sys.argv[1]))
+store = SQLiteStore(Path(sys.argv[1]))
 for number in range(100_000):
   store.append([Event("anna", f"item {number}", float(number))])
   os.write(1, f"item {number}\n".encode())

@@ -49,9 +49,9 @@ def served(run, tmp_path_factory):
 
   from sidrec.serving.app import make_app
   from sidrec.serving.service import Service
-  from sidrec.serving.store import Store
+  from sidrec.serving.store_sqlite import SQLiteStore
 
-  service = Service(run, Store(tmp_path_factory.mktemp("store") / "events.sqlite"), room=20)
+  service = Service(run, SQLiteStore(tmp_path_factory.mktemp("store") / "events.sqlite"), room=20)
   service.catalogue.now.snapshot.search.batches = (1, 4)
   service.start()
   yield service, Client(make_app(service))
@@ -66,10 +66,10 @@ def timed(tmp_path_factory):
 
   from sidrec.serving.app import make_app
   from sidrec.serving.service import Service
-  from sidrec.serving.store import Store
+  from sidrec.serving.store_sqlite import SQLiteStore
 
   run = make_timed_run()
-  service = Service(run, Store(tmp_path_factory.mktemp("timed") / "events.sqlite"), room=2)
+  service = Service(run, SQLiteStore(tmp_path_factory.mktemp("timed") / "events.sqlite"), room=2)
   service.catalogue.now.snapshot.search.batches = (1, 4)
   service.start()
   yield run, service, Client(make_app(service))
@@ -96,13 +96,11 @@ def compiled(served):
 
 
 @pytest.fixture
-def shop(run, compiled, served, tmp_path):
+def shop(run, compiled, tmp_path):
   """Opens a shop on a store; `open_shop()` again is a new start of the server."""
-  from served_shop import Numbers, Shop
+  from live_shop import Numbers, open_shop_on
 
-  from sidrec.serving.app import make_app
-  from sidrec.serving.service import Service
-  from sidrec.serving.store import Store
+  from sidrec.serving.store_sqlite import SQLiteStore
 
   services = []
 
@@ -110,14 +108,22 @@ def shop(run, compiled, served, tmp_path):
     if services:
       services.pop().stop()
     options = {"new_ids": Numbers(run), "room": 20, **options}
-    service = Service(options.pop("run", run), Store(tmp_path / "events.sqlite"), **options)
-    services.append(service)
-    mine, like = service.catalogue.now.snapshot.search, compiled.now.snapshot.search
-    mine._compiled, mine._lock, mine.batches = like._compiled, like._lock, like.batches
-    service.catalogue._validator = compiled._validator
-    service.start()
-    return Shop(service, type(served[1])(make_app(service)))
+    store = SQLiteStore(tmp_path / "events.sqlite")
+    opened = open_shop_on(store, options.pop("run", run), compiled, **options)
+    services.append(opened.service)
+    return opened
 
   yield open_shop
   for service in services:
     service.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory):
+  """A real server for all tests of a process, which give their stores names of their own."""
+  pytest.importorskip("redis")
+  from redis_server import RedisServer
+
+  server = RedisServer(tmp_path_factory.mktemp("redis"))
+  yield server
+  server.kill()

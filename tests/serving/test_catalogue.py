@@ -7,7 +7,7 @@ import threading
 import jax
 import numpy as np
 import pytest
-from served_shop import Numbers, Shop
+from live_shop import Numbers, Shop
 from tiny import ROWS
 
 from sidrec.catalogue.trie.resize import with_room, without_items
@@ -20,7 +20,7 @@ from sidrec.serving.app import make_app
 from sidrec.serving.catalogue import KEPT
 from sidrec.serving.service import Service, usual_room
 from sidrec.serving.state import fingerprint
-from sidrec.serving.store import Store
+from sidrec.serving.store_sqlite import SQLiteStore
 
 
 def test_room_changes_no_answer(run, compiled):
@@ -278,17 +278,17 @@ def test_a_new_start_has_the_versions_of_the_one_before(shop):
 def test_whatever_kills_a_change_leaves_one_of_two_versions(shop, monkeypatch):
   open_shop = shop()
   first = open_shop.now["version"]
-  add_change = Store.add_change
+  add_change = SQLiteStore.add_change
 
-  def dies_before(self, changed):
+  def dies_before(self, changed, turn):
     raise KeyboardInterrupt
 
-  def dies_after(self, changed):
-    add_change(self, changed)
+  def dies_after(self, changed, turn):
+    add_change(self, changed, turn)
     raise KeyboardInterrupt
 
   for die, items in ((dies_before, 30), (dies_after, 31)):
-    monkeypatch.setattr(Store, "add_change", die)
+    monkeypatch.setattr(SQLiteStore, "add_change", die)
     with pytest.raises(KeyboardInterrupt):
       open_shop.service.catalogue.change(
         catalogue_lib.Wished([{"id": 99}], [], open_shop.now["version"])
@@ -305,7 +305,8 @@ def test_a_journal_that_does_not_fit_is_refused(shop):
   open_shop.change(remove=[3])
   store = open_shop.service.store
   kept = store.changes
-  store.replace_changes([kept[0], kept[1]._replace(change=kept[1].change.replace('"3"', '"4"'))])
+  wrong = kept[1]._replace(change=kept[1].change.replace('"3"', '"4"'))
+  store.replace_changes([kept[0], wrong], store.turns.changes)
   with pytest.raises(ValueError, match=f"and not to {kept[1].version}, as they were made"):
     shop()
 
@@ -397,7 +398,7 @@ def test_used_up_room_is_made_anew_while_the_version_before_answers(
   run, tmp_path, served, monkeypatch
 ):
   monkeypatch.setattr(snapshot_lib, "rows_for", lambda trained, new, room: 0)
-  store = Store(tmp_path / "events.sqlite")
+  store = SQLiteStore(tmp_path / "events.sqlite")
   service = Service(run, store, new_ids=Numbers(run), room=1)
   service.catalogue.now.snapshot.search.batches = (1,)
   service.start()

@@ -25,7 +25,7 @@ from sidrec.serving.explore import extras_of
 from sidrec.serving.others import Others
 from sidrec.serving.server import Server
 from sidrec.serving.settings import Limits
-from sidrec.serving.store import Store
+from sidrec.serving.store_sqlite import SQLiteStore
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_sigterm_answers_what_was_accepted_and_ends_with_0(workdir, tmp_path):
   for client in clients:
     client.join(30)
   assert (process.returncode, output, errors) == (0, "", "")
-  store = Store(path)
+  store = SQLiteStore(path)
   for client in clients:
     assert len(client.statuses) > 3
     assert {*client.statuses} == {200}

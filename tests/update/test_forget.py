@@ -6,7 +6,8 @@ import zipfile
 import pytest
 from shop import GROWN, ITEMS, ROWS_OF_LOG, by_id
 
-from sidrec.serving.store import Event, Store
+from sidrec.serving.store import Event
+from sidrec.serving.store_sqlite import SQLiteStore
 from sidrec.update.forget import read_users
 from sidrec.update.update import UpdateRefusedError
 
@@ -65,7 +66,7 @@ def without(rows):
 def test_users_disappear_from_every_file(shop, users, capsys):
   assert users == (ID, "nobody")
   path = shop.workdir / "serving" / "events.sqlite"
-  store = Store(path)
+  store = SQLiteStore(path)
   store.append([Event(ID, ITEMS[1], 5.0), Event("other", ITEMS[1], 6.0), Event(ID, "x", 7.0)])
   (shop.workdir / "cold_start").mkdir()
   (shop.workdir / "cold_start" / "log.txt").write_text(ID)
@@ -82,7 +83,8 @@ def test_users_disappear_from_every_file(shop, users, capsys):
   assert "removed 3 older outputs of stages" in out
   assert "removed 2 rows of them from serving/events.sqlite" in out
   assert "cold_start" in out
-  assert Store(path).events_of("other", 9) == [Event("other", ITEMS[1], 6.0)]
+  assert "events in other stores of servers (--store=…) are not touched" in out
+  assert SQLiteStore(path).events_of("other", 9) == [Event("other", ITEMS[1], 6.0)]
   after = shop.load()
   assert ID not in after.asker.user_of
   assert "a-user" in after.asker.user_of

@@ -1,6 +1,10 @@
-"""A shop whose catalogue changes, for tests of the server."""
+"""A service with a catalogue that changes, and a client of it; nothing is compiled for it."""
+
+from http_client import Client
 
 import sidrec
+from sidrec.serving.app import make_app
+from sidrec.serving.service import Service
 
 
 class Numbers:
@@ -57,3 +61,13 @@ class Shop:
     response = self.client.recommend(request)
     assert response.status_code == 200, response.text
     return [item["id"] for item in response.json()["results"][0]["items"]]
+
+
+def open_shop_on(store, run, compiled, **options):
+  """A shop whose programs are those of a started catalogue."""
+  service = Service(run, store, **options)
+  mine, like = service.catalogue.now.snapshot.search, compiled.now.snapshot.search
+  mine._compiled, mine._lock, mine.batches = like._compiled, like._lock, like.batches
+  service.catalogue._validator = compiled._validator
+  service.start()
+  return Shop(service, Client(make_app(service)))
