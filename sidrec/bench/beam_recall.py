@@ -52,7 +52,8 @@ def measure(
   chain = find(TRAIN, config, as_path(workdir))
   dataset, (_, model, params, trie) = load_prepared(chain), trained_of(config, chain)
   histories = held_out_view(dataset.histories, "test").histories
-  users_R = np.sort(np.random.default_rng(0).permutation(histories.num_users)[:num_users])
+  num_users = min(num_users, histories.num_users)
+  users_R = np.sort(np.random.default_rng(0).choice(histories.num_users, num_users, replace=False))
   history_BxS = _histories_of(histories, model, users_R)
   mesh = mesh_lib.make_mesh()
 
