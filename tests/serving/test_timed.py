@@ -200,3 +200,5 @@ def test_new_items_are_found_with_times_too(timed):
   (result,) = client.recommend({"user": 3, "k": 10}).json()["results"]
   assert 11 not in [item["id"] for item in result["items"]]
   assert np.isfinite([item["score"] for item in result["items"]]).all()
+  base = {"base": response.json()["version"]}
+  assert client.call("POST", "/v1/catalogue/rollback", json=base).json()["version"] == version
