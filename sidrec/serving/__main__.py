@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sidrec.api import load
+from sidrec.api import TrainedRun, load
 from sidrec.cold_start.frozen_ids import FrozenIDs
 from sidrec.core.paths import as_path
 from sidrec.plugins import load_plugins
 from sidrec.serving.open_store import open_store
+from sidrec.serving.service import Service
 from sidrec.serving.settings import Limits
 from sidrec.serving.store_sqlite import SQLiteStore
 from sidrec.training.profile import enable_compilation_cache
@@ -75,6 +76,40 @@ def is_loopback(host: str) -> bool:
     return False
 
 
+def token_of(args: argparse.Namespace) -> str | None:
+  """The token that requests must bring, if any.
+
+  Raises:
+    ValueError: if there has to be one and is none.
+  """
+  token = read_token(args.token_file) if args.token_file else None
+  if token is None and not is_loopback(args.host):
+    raise ValueError(f"--host={args.host} can be reached from elsewhere; give --token_file, too")
+  return token
+
+
+def open_service(args: argparse.Namespace) -> tuple[TrainedRun, Service]:
+  """Loads the run and opens its store: what serves, which is not started yet.
+
+  Raises:
+    ValueError, OSError, ImportError: with one sentence for what is wrong.
+  """
+  if args.max_waiting < 1:
+    raise ValueError(f"--max_waiting={args.max_waiting}; give at least 1")
+  if args.explore and (args.explorer is False or args.store):
+    raise ValueError("--explore shows the explorer and keeps no events; leave the other flag out")
+  if args.room is not None and args.room < 0:
+    raise ValueError(f"--room={args.room}; give 0 or more")
+  if args.compilation_cache:
+    enable_compilation_cache(args.compilation_cache)
+  load_plugins(args.plugin)
+  run = load(args.workdir)
+  store = SQLiteStore(Path(":memory:")) if args.explore else open_store(args.workdir, args.store)
+  assert run.chain is not None
+  new_ids = FrozenIDs(run.config, run.chain)
+  return run, Service(run, store, Limits(waiting=args.max_waiting), new_ids, args.room)
+
+
 def serve(args: argparse.Namespace) -> None:
   """Serves until a signal.
 
@@ -85,27 +120,11 @@ def serve(args: argparse.Namespace) -> None:
     from sidrec.serving.app import make_app
     from sidrec.serving.explore import Explorer, extras_of
     from sidrec.serving.server import Server, new_event_loop
-    from sidrec.serving.service import Service
   except ModuleNotFoundError as error:
     raise ImportError(f"{error}; install the server with pip install 'sidrec[serve]'") from error
-  token = read_token(args.token_file) if args.token_file else None
-  if token is None and not is_loopback(args.host):
-    raise ValueError(f"--host={args.host} can be reached from elsewhere; give --token_file, too")
-  if args.max_waiting < 1:
-    raise ValueError(f"--max_waiting={args.max_waiting}; give at least 1")
-  if args.explore and (args.explorer is False or args.store):
-    raise ValueError("--explore shows the explorer and keeps no events; leave the other flag out")
-  if args.room is not None and args.room < 0:
-    raise ValueError(f"--room={args.room}; give 0 or more")
-  if args.compilation_cache:
-    enable_compilation_cache(args.compilation_cache)
-  load_plugins(args.plugin)
+  token = token_of(args)
   shows = args.explore or (is_loopback(args.host) if args.explorer is None else args.explorer)
-  run = load(args.workdir)
-  store = SQLiteStore(Path(":memory:")) if args.explore else open_store(args.workdir, args.store)
-  assert run.chain is not None
-  new_ids = FrozenIDs(run.config, run.chain)
-  service = Service(run, store, Limits(waiting=args.max_waiting), new_ids, args.room)
+  run, service = open_service(args)
   explorer = None
   if shows:
     explorer = Explorer(service, extras_of(run, args.workdir), read_only=args.explore)
