@@ -66,6 +66,9 @@ class Explanation(NamedTuple):
   answer: Answer  # as `recommend` gives it
   levels: tuple[LevelExplanation, ...]
   history: tuple[HistoryItem, ...]  # what was read, oldest first
+  # p that an item of the history comes again; the levels lead to something new then. None for a
+  # model without repeats.
+  again_probability: float | None
 
   def __str__(self) -> str:
     """The results, each with the history items that add most to its score or take most away."""
@@ -150,7 +153,7 @@ class Explainer:
       HistoryItem(*asker.described(row), tuple(asker.ids.get_semantic_id(row)), tuple(added_R))
       for row, added_R in zip(rows, found.added_SxR.tolist(), strict=True)
     )
-    return Explanation(answer, self._levels(found), tuple(history))
+    return Explanation(answer, self._levels(found), tuple(history), found.again)
 
   def _levels(self, found: Explained) -> tuple[LevelExplanation, ...]:
     is_probability = not self.asker.search.level_weights

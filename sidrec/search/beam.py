@@ -23,7 +23,7 @@ from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import from_lists, is_known
 from sidrec.models.base import EncoderOutput, SemanticIDModel
-from sidrec.models.repeats import Shares, shares
+from sidrec.models.repeats import shares
 from sidrec.models.settings import RecommenderConfig
 from sidrec.models.transfer import are_for
 from sidrec.search import repeats
@@ -115,15 +115,46 @@ def best_items(
   filters = filters if isinstance(filters, RowBits) else checked(filters, batch)
   if not batch:
     return nothing(config.beams)[:2]
-  state, again = _descend(model, params, trie, encoded, config, filters, key, trie.num_levels)
-  score_BxK = state.score_BxK
-  item_BxK = items_below(trie, state.node_BxK, score_BxK)
-  if again is not None:
-    found = repeats.Candidates(item_BxK, score_BxK, state.noisy_BxK)
-    rows = filter_of(trie, filters)
-    old = repeats.of_history(trie, again, rows, key)
-    item_BxK, score_BxK = repeats.merged(trie, found, old, config)
+  levels = make_levels(model, params, trie, encoded, config, filters, key)
+  item_BxK, score_BxK = items_of(levels, levels.descend(batch, trie.num_levels))
   return item_BxK, _unless_of_another_trie(params, trie, score_BxK)
+
+
+def make_levels(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  filters: Filters | RowBits = NO_FILTERS,
+  key: jax.Array | None = None,
+) -> Levels:
+  """What all levels of a search share.
+
+  Raises:
+    ValueError: for the encoder output of a model without repeats, where this one has them.
+  """
+  again = had = None
+  if model.config.repeats:
+    if encoded.again is None:
+      raise ValueError(
+        "the encoder output does not say what may come again; make it by sidrec.encode with this "
+        "model, which has repeats"
+      )
+    again = shares(encoded.again, trie, config.temperature)
+    had = make_filter(trie, again.item_BxS, None)
+  return Levels(model, params, trie, encoded, filter_of(trie, filters), config, key, again, had)
+
+
+def items_of(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
+  """The best of the finished beams, and of the history where the model has repeats: [B, K] each."""
+  trie, score_BxK = levels.trie, state.score_BxK
+  item_BxK = items_below(trie, state.node_BxK, score_BxK)
+  if levels.again is None:
+    return item_BxK, score_BxK
+  found = repeats.Candidates(item_BxK, score_BxK, state.noisy_BxK)
+  old = repeats.of_history(trie, levels.again, levels.rows, levels.key)
+  return repeats.merged(trie, found, old, levels.config)
 
 
 def items_below(trie: Trie, node_BxK: jax.Array, score_BxK: jax.Array) -> jax.Array:
@@ -158,8 +189,8 @@ def descend(
   filters = filters if isinstance(filters, RowBits) else checked(filters, batch)
   if not batch:
     return nothing(config.beams)[:2]
-  length = length or trie.num_levels
-  state, _ = _descend(model, params, trie, encoded, config, filters, key, length)
+  levels = make_levels(model, params, trie, encoded, config, filters, key)
+  state = levels.descend(batch, length or trie.num_levels)
   return state.node_BxK, _unless_of_another_trie(params, trie, state.score_BxK)
 
 
@@ -167,24 +198,6 @@ def _check(model: SemanticIDModel, params: dict, trie: Trie, config: SearchConfi
   check_fit(model, params, trie)
   config.check_levels(trie.num_levels)
   repeats.check_settings(model.config, config)
-
-
-def _descend(
-  model, params, trie, encoded, config, filters, key, length
-) -> tuple[BeamState, Shares | None]:
-  """The beams behind so many levels, and what the items of each history have for themselves."""
-  rows = filter_of(trie, filters)
-  again = had = None
-  if model.config.repeats:
-    if encoded.again is None:
-      raise ValueError(
-        "the encoder output does not say what may come again; make it by sidrec.encode with this "
-        "model, which has repeats"
-      )
-    again = shares(encoded.again, trie, config.temperature)
-    had = make_filter(trie, again.item_BxS, None)
-  levels = Levels(model, params, trie, encoded, rows, config, key, again, had)
-  return levels.descend(jax.tree.leaves(encoded)[0].shape[0], length), again
 
 
 def _unless_of_another_trie(params: dict, trie: Trie, score_BxK: jax.Array) -> jax.Array:

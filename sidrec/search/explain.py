@@ -22,7 +22,7 @@ from sidrec.search import beam
 from sidrec.search.beam_state import BeamState
 from sidrec.search.buckets import Found
 from sidrec.search.checks import check_fit
-from sidrec.search.filters import RowBits, any_allowed, filter_of, num_words, row_bits
+from sidrec.search.filters import RowBits, any_allowed, num_words, row_bits
 from sidrec.search.levels import Continuations, Levels
 from sidrec.search.questions import Question, histories_of
 from sidrec.search.settings import SearchConfig
@@ -57,6 +57,7 @@ class Explained(NamedTuple):
   # float32, score of each of the first R results, less its score without this history item.
   added_SxR: np.ndarray
   first: int  # history items before those of added_SxR, which the model does not read
+  again: float | None  # p that an item of the history comes again; None without repeats
 
 
 class _Traced(NamedTuple):
@@ -91,15 +92,14 @@ def explain(
 
   Raises:
     ValueError: for histories that are not of item rows, or lack what the model reads; parameters
-      of another catalogue; or a model with repeats.
+      of another catalogue.
   """
-  check_explained(model)
   check_fit(model, params, trie)
   check_histories(np.asarray(question.history_S)[None], int(trie.used))
   row_of_N = np.asarray(trie.row_of_N)
   word_1xX = row_bits(row_of_N, num_words(trie), [question.listed_J], [question.allows])
   temperature = np.float32(question.temperature)
-  levels, found, removed = jax.device_get(
+  levels, found, removed, again = jax.device_get(
     _trace(
       params,
       trie,
@@ -121,16 +121,8 @@ def explain(
     answer,
     added_SxR,
     len(question.history_S) - len(added_SxR),
+    float(again) if model.config.repeats else None,
   )
-
-
-def check_explained(model: SemanticIDModel) -> None:
-  """Raises ValueError for a model whose searches cannot be explained."""
-  if model.config.repeats:
-    raise ValueError(
-      "with model.repeats, items of the history have shares of their own next to the beams, and "
-      "searches are not explained"
-    )
 
 
 def _prefixes(traced: _Traced) -> Prefixes:
@@ -188,17 +180,16 @@ def _trace(params, trie, history_1xS, word_1xX, temperature, *, model, search):
   """The search of one history: the beams behind each level, what is found, what is removed."""
   config = dataclasses.replace(search, temperature=temperature)
   encoded = _encode(model, params, trie, history_1xS, config.beams)
-  rows = filter_of(trie, RowBits(word_1xX))
-  levels = Levels(model, params, trie, encoded, rows, config, None)
+  levels = beam.make_levels(model, params, trie, encoded, config, RowBits(word_1xX))
   state, kept, removed = levels.start(1), [], []
   for level in range(trie.num_levels):
     more = levels.continuations(state, level, trie.fan_outs[level])
     removed.append(_removed(levels, state, more))
     state = levels.best(state, level, more)
     kept.append(_described(trie, state.node_BxK, state.score_BxK))
-  item_BxK = beam.items_below(trie, state.node_BxK, state.score_BxK)
-  found = beam.ranked(model, params, encoded, config, item_BxK, state.score_BxK)
-  return kept, found, removed
+  found = beam.ranked(model, params, encoded, config, *beam.items_of(levels, state))
+  again = 0.0 if levels.again is None else 1 - jnp.exp(levels.again.new_B[0])
+  return kept, found, removed, again
 
 
 def _removed(levels: Levels, state: BeamState, more: Continuations):
@@ -224,7 +215,7 @@ def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
   """The score of each item after each history, as a search with enough beams has it: [B, R]."""
   config = dataclasses.replace(search, temperature=temperature)
   encoded = _encode(model, params, trie, history_BxS, len(item_R))
-  levels = Levels(model, params, trie, encoded, None, config, None)
+  levels = beam.make_levels(model, params, trie, encoded, config)
   item_BxR = jnp.broadcast_to(item_R, (history_BxS.shape[0], len(item_R)))
   row_BxR = trie.row_of_N[item_BxR]
   state = levels.start(history_BxS.shape[0])
@@ -244,6 +235,10 @@ def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
       noisy_BxK=None,
     )
   score_BxR = state.score_BxK
+  if levels.again is not None:  # an item of the history has no path
+    same_BxSxR = levels.again.item_BxS[..., None] == item_BxR[:, None]
+    again_BxSxR = jnp.where(same_BxSxR, levels.again.logp_BxS[..., None], -jnp.inf)
+    score_BxR = jnp.maximum(score_BxR, again_BxSxR.max(axis=1))
   if weight := beam.item_weight(model.config, config):
     item_score_BxR = model.apply({"params": params}, encoded, item_BxR, method="item_scores")
     score_BxR = score_BxR + weight * item_score_BxR

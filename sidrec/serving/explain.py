@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from sidrec.run.answers import Wanted
 from sidrec.run.ask import NOBODY, Reading
 from sidrec.run.explanations import Explainer
-from sidrec.search.explain import check_explained
 from sidrec.search.questions import Question
 from sidrec.serving.bodies import Asked, RequestError, request_of
 from sidrec.serving.catalogue import Now
@@ -41,10 +40,6 @@ class Explaining:
   def start(self) -> None:
     """Compiles both functions; nothing is compiled after that, until the room is used up."""
     now = self._service.catalogue.now
-    try:
-      check_explained(now.snapshot.search.model)
-    except ValueError:
-      return  # requests are refused with this sentence
     self._explain(now, now.snapshot.asker.of_nobody(NOBODY), Wanted(k=1))
 
   def stop(self) -> None:
@@ -78,10 +73,6 @@ class Explaining:
     """
     service, limits = self._service, self._service.limits
     now = service.catalogue.now  # one version for the whole request
-    try:
-      check_explained(now.snapshot.search.model)
-    except ValueError as error:
-      raise RequestError(422, str(error)) from None
     asked, reading, _ = await self.read(now, body)
     if self._waiting >= limits.explaining:
       raise RequestError(

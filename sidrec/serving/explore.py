@@ -86,7 +86,6 @@ class Explorer:
       "item_head": bool(asker.model.config.item_head and asker.search.item_weight),
       "vectors": self._vectors_NxF is not None,
       "read_only": self.read_only,
-      "explained": not asker.model.config.repeats,
       "inputs": self._inputs,
       "example": self._example(now),
     }

@@ -40,6 +40,7 @@ def with_explain(document: dict[str, Any]) -> dict[str, Any]:
       answer=ref("Answer"),
       levels=many(ref("Level")),
       history=many(ref("HistoryItem")),
+      again_probability=_P,
     ),
   }
   return _more(document, paths, schemas)
@@ -104,7 +105,6 @@ def _explorer_schemas() -> dict[str, Any]:
       item_head=boolean,
       vectors=boolean,
       read_only=boolean,
-      explained=boolean,
       inputs=whole(times=boolean, request_time=boolean, ratings=many(_NUMBER)),
       example=many(ID),
     ),

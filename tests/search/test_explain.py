@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from repeats_model import make_repeats
 from tiny import all_codes, init_params, make_model
 
 from sidrec.search import explain as explain_lib
@@ -128,8 +129,27 @@ def test_rows_outside_the_catalogue_are_refused(case):
     explained(case, question([40]))
 
 
-def test_a_model_with_repeats_is_refused():
-  model, trie, path = make_model(CODES, repeats=True)
-  params = init_params(model, trie, path)
-  with pytest.raises(ValueError, match="searches are not explained"):
-    explain_lib.explain(params, trie, question([1]), 3, model=model, search=SearchConfig(beams=8))
+def test_items_that_come_again_compete_with_the_beams():
+  """The list is the search's, and what items add is what they add one by one."""
+  model, params, trie, _ = make_repeats(25, 2, 5, item_head=True)
+  search = SearchConfig(beams=25, item_weight=0.5)
+  every = BucketSearch(model, params, trie, search)
+  every.batches = (8,)
+  history = [3, 1, 4, 1]
+  asked = question(history, [7], temperature=1.25)
+  found = explain_lib.explain(params, trie, asked, 25, model=model, search=search)
+  without = [history[:at] + history[at + 1 :] for at in range(len(history))]
+  expected, *alone = every.find([question(x, [7], temperature=1.25) for x in [history, *without]])
+  np.testing.assert_array_equal(found.found.item_K, expected.item_K)
+  np.testing.assert_allclose(found.found.score_K, expected.score_K, atol=2e-5)
+  assert {1, 3, 4} <= {*expected.item_K.tolist()}  # of the history
+  scores = [dict(zip(*one, strict=True)) for one in alone]
+  added = [[s - some[i] for i, s in zip(*expected, strict=True)] for some in scores]
+  np.testing.assert_allclose(found.added_SxR, added, atol=5e-5)
+
+  last = found.levels[-1].kept  # of something new
+  assert not {1, 3, 4} & {*last.item_K.tolist()}
+  assert np.exp(last.score_K).sum() + found.levels[-1].removed_mass == pytest.approx(
+    1 - found.again, abs=1e-5
+  )
+  assert 0 < found.again < 1

@@ -87,9 +87,7 @@ async function ask(request, key) {
   });
   others.catch(() => {});
   try {
-    const explanation = about.explained
-      ? await api.explain(request, signal)
-      : { answer: await api.recommend(request, signal), levels: [], history: [] };
+    const explanation = await api.explain(request, signal);
     answer = { explanation, others: null };
     names.meet([...explanation.answer.items, ...explanation.history]);
     byId("error").hidden = true;

@@ -7,13 +7,13 @@ const panel = byId("beam");
 const open = new Set(); // levels that show all of their prefixes
 
 export function draw(explanation) {
-  if (!explanation.levels.length) {
-    const why =
-      "This model gives items of the history shares of their own next to its beams (model.repeats), and its searches are not explained.";
-    panel.replaceChildren(make("p", { class: "none", text: why }));
-    return;
+  const levels = explanation.levels.map((level, at) => levelOf(level, at, explanation));
+  const again = explanation.again_probability;
+  if (again !== null) {
+    const text = `An item of the history comes again with p = ${percent(again)}; the beams lead to something new.`;
+    levels.unshift(make("p", { class: "sum", text }));
   }
-  panel.replaceChildren(...explanation.levels.map((level, at) => levelOf(level, at, explanation)));
+  panel.replaceChildren(...levels);
 }
 
 function levelOf(level, at, explanation) {
@@ -35,7 +35,7 @@ function levelOf(level, at, explanation) {
           click: () => {
             if (!open.delete(at)) open.add(at);
             draw(explanation);
-            panel.children[at].querySelector(".quiet").focus();
+            panel.querySelectorAll(".level")[at].querySelector(".quiet").focus();
           },
         })
       : null,
