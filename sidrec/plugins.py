@@ -5,13 +5,13 @@ A package names the module to import as an entry point of the group `sidrec.plug
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sidrec.core.plugged import reason
+from sidrec.core.python_file import module_of
 from sidrec.data.sources.own_readers import OWN as OWN_READERS
 from sidrec.data.sources.registry import READERS, register_reader, register_source
 from sidrec.evaluation.own_baselines import BASELINES, register_baseline
@@ -72,13 +72,10 @@ def _load_file(file: str) -> None:
   name = f"sidrec_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
   if name in sys.modules:
     return
-  spec = importlib.util.spec_from_file_location(name, path)
-  if spec is None or spec.loader is None:
-    raise ValueError(f"{file} is no Python file")
   before = [dict(table) for table in TABLES]
-  module = sys.modules[name] = importlib.util.module_from_spec(spec)
+  sys.modules[name], execute = module_of(name, path)
   try:
-    spec.loader.exec_module(module)
+    execute()
   except Exception as error:
     del sys.modules[name]
     for table, kept in zip(TABLES, before, strict=True):  # what it registered before it failed

@@ -37,6 +37,7 @@ CHECKED_ONLY = {
   r"generate_semantic_ids --config": "tests/test_generate_semantic_ids.py",
   r"configs/(beauty|sports)": "needs other data; as ml1m.py, which runs",
   r"train\.steps|\.py:tiny": "as the same command without",
+  r"sidrec run custom --data\.path": "as README's python -m sidrec.main",
   r"\.py:timed": "tests/run/test_inputs.py trains such a model",
 }
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->")

@@ -1,12 +1,12 @@
 """What a sweep tries: a function `space(trial)` in a Python file, which returns settings."""
 
 import difflib
-import importlib.util
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sidrec.core.python_file import module_of
 from sidrec.core.settings import flatten, from_dict, to_dict
 from sidrec.run.settings import RunConfig
 
@@ -95,12 +95,9 @@ def load_space(file: str, base: RunConfig) -> Space:
   path = Path(file).expanduser()
   if not path.is_file():
     raise FileNotFoundError(f"there is no space {file}")
-  spec = importlib.util.spec_from_file_location(f"sidrec_space_{path.stem}", path)
-  if spec is None or spec.loader is None:
-    raise ValueError(f"{file} is no Python file")
-  module = importlib.util.module_from_spec(spec)
+  module, execute = module_of(f"sidrec_space_{path.stem}", path)
   try:
-    spec.loader.exec_module(module)
+    execute()
   except Exception as error:
     raise ValueError(f"{file} fails: {_reason(error)}") from error
   function = getattr(module, "space", None)

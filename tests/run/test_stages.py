@@ -230,7 +230,8 @@ def test_radix_ids_need_no_digit(tmp_path):
 def test_item_vectors_of_other_settings_do_not_go_on_from_the_checkpoints(tmp_path, monkeypatch):
   found = []
 
-  def train_sasrec(model, config, histories, seed, workdir, name):
+  def train_sasrec(model, config, histories, seed, workdir, name, mesh):
+    del mesh
     folder = workdir / name / "checkpoints"
     found.append(folder.exists())
     folder.mkdir(parents=True, exist_ok=True)
