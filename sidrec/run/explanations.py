@@ -68,7 +68,7 @@ class Explanation(NamedTuple):
   history: tuple[HistoryItem, ...]  # what was read, oldest first
   # p that an item of the history comes again; the levels lead to something new then. None for a
   # model without repeats.
-  again_probability: float | None
+  again_probability: float | None = None
 
   def __str__(self) -> str:
     """The results, each with the history items that add most to its score or take most away."""

@@ -6,6 +6,7 @@ import pytest
 from explorer_page import accessible, after, chips, drawn, listening, picture, results, viewing
 from explorer_run import make_extras
 
+from sidrec.run.explanations import Explainer
 from sidrec.serving.explore import Explorer
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & <b>bold</b>"
@@ -231,14 +232,14 @@ def test_a_server_that_fails_is_said_to_fail(view, served, monkeypatch):
   assert len(results(page)) == 10
 
 
-def test_a_model_whose_searches_are_not_explained_still_has_lists(view, run, monkeypatch):
-  about = Explorer.about
-  monkeypatch.setattr(Explorer, "about", lambda self: {**about(self), "explained": False})
-  page = view("#h=1", beam="#beam .none")
-  assert "its searches are not explained" in page.inner_text("#beam")
+def test_how_likely_an_item_comes_again_is_said(view, run, monkeypatch):
+  explain = Explainer.explain
+  monkeypatch.setattr(
+    Explainer, "explain", lambda *x, **y: explain(*x, **y)._replace(again_probability=0.25)
+  )
+  page = view("#h=1")
+  assert "comes again with p = 25.0%" in page.inner_text("#beam")
   assert results(page) == run.recommend(items=[1]).titles
-  assert page.locator(".why").count() == 0
-  assert page.locator(".others section").count() == 3
 
 
 def test_a_token_is_asked_for_and_sent(view):

@@ -1,5 +1,6 @@
 """Users who asked to be forgotten are in no file of the run's folder."""
 
+import contextlib
 import io
 import zipfile
 
@@ -84,7 +85,8 @@ def test_users_disappear_from_every_file(shop, users, capsys):
   assert "removed 2 rows of them from serving/events.sqlite" in out
   assert "cold_start" in out
   assert "events in other stores of servers (--store=…) are not touched" in out
-  assert SQLiteStore(path).events_of("other", 9) == [Event("other", ITEMS[1], 6.0)]
+  with contextlib.closing(SQLiteStore(path)) as kept:
+    assert kept.events_of("other", 9) == [Event("other", ITEMS[1], 6.0)]
   after = shop.load()
   assert ID not in after.asker.user_of
   assert "a-user" in after.asker.user_of
