@@ -1,6 +1,5 @@
 """Whether a bundle finds what the run finds: its own `run.py` against the search in here."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from sidrec.core.python_file import module_of
 from sidrec.data.dataset import Histories
 from sidrec.export.programs import Searched, Widths, widths_of
 from sidrec.search.buckets import BucketSearch, Shape
@@ -57,16 +57,13 @@ def check_agreement(folder: Path, searched: Searched, histories: Histories) -> d
 
 def consumer_of(folder: Path) -> ModuleType:
   """The bundle's own `run.py`, as a module."""
-  spec = importlib.util.spec_from_file_location("sidrec_bundle_run", folder / "run.py")
-  assert spec is not None
-  assert spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  module, execute = module_of("sidrec_bundle_run", folder / "run.py")
+  execute()
   return module
 
 
 def _events(questions: list[Question]) -> dict[str, Any]:
-  """What a bundle is given beside items."""
+  """What a bundle is given next to items."""
   lists = {
     "times": [question.time_S for question in questions],
     "ratings": [question.rating_S for question in questions],

@@ -9,6 +9,7 @@ import numpy as np
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.evaluation.details import SPLIT
 from sidrec.evaluation.intervals import REFERENCE
+from sidrec.evaluation.overlap import in_common
 from sidrec.report.beyond import exposure
 from sidrec.report.charts.points import Named, points
 from sidrec.report.finished import WAY, FinishedRun
@@ -86,10 +87,8 @@ def what_they_show(runs: Sequence[FinishedRun]) -> Html:
 
 def overlap(one_UxK: np.ndarray, other_UxK: np.ndarray) -> float:
   """The mean share of items that two lists of a user have in common, of the longer one."""
-  one_UxKx1 = one_UxK[:, :, None]
-  common_UxKxK = (one_UxKx1 == other_UxK[:, None, :]) & (one_UxKx1 != NO_ITEM)
   longer_U = np.maximum((one_UxK != NO_ITEM).sum(axis=1), (other_UxK != NO_ITEM).sum(axis=1))
-  return float(np.mean(common_UxKxK.sum(axis=(1, 2)) / np.maximum(longer_U, 1)))
+  return float(np.mean(in_common(one_UxK, other_UxK) / np.maximum(longer_U, 1)))
 
 
 def _matrix(

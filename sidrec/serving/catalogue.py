@@ -23,6 +23,7 @@ from sidrec.cold_start.frozen_ids import with_new_items
 from sidrec.core.printable import printable
 from sidrec.data.dataset import Items
 from sidrec.serving.bodies import RequestError, Wished
+from sidrec.serving.described import describes_otherwise, new_item
 from sidrec.serving.engine import compile_all
 from sidrec.serving.snapshot import Snapshot, SnapshotMaker
 from sidrec.serving.state import (
@@ -39,7 +40,6 @@ from sidrec.serving.state import (
   unused_rows,
 )
 from sidrec.serving.store import Changed, MovedError, Store
-from sidrec.serving.told import is_told_anew, new_item
 from sidrec.serving.validation import InvalidCatalogueError, Validator
 
 KEPT = 3  # versions before the one that answers, which it can be rolled back to
@@ -240,7 +240,7 @@ class Catalogue:
         raise RequestError(422, f"{where}: item {name[:80]!r} is in the catalogue already")
       if name not in before.asker.row_of:
         new.append(new_item(item, where, before.state.items))
-      elif is_told_anew(item, where, before.state.items, before.asker.row_of[name]):
+      elif describes_otherwise(item, where, before.state.items, before.asker.row_of[name]):
         raise RequestError(
           422,
           f"{where} was removed before and comes back as it was; give its id alone, or describe "

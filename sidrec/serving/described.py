@@ -30,8 +30,8 @@ def new_item(item: dict[str, Any], where: str, items: Items) -> NewItem:
   )
 
 
-def is_told_anew(item: dict[str, Any], where: str, items: Items, row: int) -> bool:
-  """Whether something else is said of a removed item than what is known of it."""
+def describes_otherwise(item: dict[str, Any], where: str, items: Items, row: int) -> bool:
+  """Whether a client describes a removed item otherwise than it is known."""
   return len(item) > 1 and not _says_the_same(new_item(item, where, items), items, row)
 
 
