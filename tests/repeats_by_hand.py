@@ -14,18 +14,25 @@ from sidrec.models.positions import buckets
 
 def without_repeats(model):
   """The same model without repeats; it leaves their parameters unused."""
-  return model.clone(config=dataclasses.replace(model.config, repeats=False))
+  inputs = dataclasses.replace(model.config.inputs, earlier=0)
+  return model.clone(config=dataclasses.replace(model.config, repeats=False, inputs=inputs))
 
 
-def probabilities(model, params, trie, path, history_S, seconds=None, temperature=1.0):
+def probabilities(model, params, trie, path, history_S, seconds=None, temperature=1.0, earlier=()):
   """p of every item after one history, none of whose entries is NO_ITEM: float64 [N].
 
   Args:
     seconds: from each event to the request, where times are read; then `history_S` is `Events`.
+    earlier: items that were met before the history, newest first.
   """
   item_S = np.asarray(getattr(history_S, "item_BxS", history_S)).reshape(-1)
   item_S = item_S[item_S != NO_ITEM]
   a, n = scores(model, params, trie, history_S, item_S, seconds)
+  state_D = states_of(model, params, trie, history_S)[max(len(item_S) - 1, 0)]
+  for place, item in enumerate(earlier):  # newest first
+    bucket = np.searchsorted(_LEAST_P, place, side="right") - 1
+    bias = weights(params, "earlier_bias")[bucket]
+    a.setdefault(item, state_D @ weights(params, "earlier") + bias)
   weight = {item: np.exp(x / temperature) for item, x in a.items()}
   new = np.exp(n / temperature) if len(a) < trie.num_items else 0.0
   total = new + sum(weight.values())
@@ -58,7 +65,8 @@ def weights(params, name):
 
 @functools.partial(jax.jit, static_argnums=0)
 def encode_states(model, params, history, codes_NxL):
-  return model.apply({"params": params}, history, codes_NxL, method="encode_states")[0]
+  plain = without_repeats(model)
+  return plain.apply({"params": params}, history, codes_NxL, method="encode_states")[0]
 
 
 def states_of(model, params, trie, history):

@@ -1,6 +1,6 @@
 """Training windows, and batches as a pure function of the step.
 
-Here R counts the rows of batches that windows share.
+Here R counts the rows of batches that windows share, and X the events before a window.
 
 `batch_at(step)` depends on the seed, the step and which share of the batch a
 process takes; the global batch does not depend on the number of processes. So
@@ -19,7 +19,7 @@ import numpy as np
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.columns import columns_read, filler_of, gather, gather_column
 from sidrec.data.dataset import Histories
-from sidrec.data.events import ITEMS_ALONE, InputsConfig
+from sidrec.data.events import ITEMS_ALONE, InputsConfig, newest_first
 
 BatchAt = Callable[[int], dict[str, np.ndarray]]  # step → this process's share of the batch
 
@@ -257,9 +257,29 @@ def packed_batches(
     for name, value_T in columns_read(inputs, columns, stop_W - start_W, at_T).items():
       batch[name] = np.full(shape, filler_of(name), value_T.dtype)
       batch[name][place] = value_T
+    if inputs.earlier:
+      batch["earlier_BxX"] = np.full((len(row_B), inputs.earlier), NO_ITEM, np.int32)
+      at_W, earlier_WxX = _earlier(source, at_W, start_W, inputs.earlier)
+      batch["earlier_BxX"][at_W] = earlier_WxX
     return batch
 
   return batch_at
+
+
+def _earlier(
+  source: Source, at_W: np.ndarray, start_W: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """The rows of those windows before which something happened, and the items of that, [W, X].
+
+  Such a window fills its row.
+  """
+  user_W = np.searchsorted(source.offsets_Up1, start_W, side="right") - 1
+  has = source.offsets_Up1[user_W] < start_W
+  at_W, stop_W = at_W[has], start_W[has]
+  begin_W = np.maximum(stop_W - count, source.offsets_Up1[user_W[has]])
+  (items,) = source.columns_of(begin_W, stop_W, ("item",))
+  end_W = np.cumsum(stop_W - begin_W)
+  return at_W, newest_first(gather(items, end_W - (stop_W - begin_W), end_W, count))
 
 
 def sliding_batches(

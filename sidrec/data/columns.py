@@ -1,4 +1,7 @@
-"""Columns of histories → the arrays that a model reads."""
+"""Columns of histories → the arrays that a model reads.
+
+Here X counts the events before those that are read.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +9,13 @@ import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
-from sidrec.data.events import Events, InputsConfig, checked_ratings, seconds_before_end
+from sidrec.data.events import (
+  Events,
+  InputsConfig,
+  checked_ratings,
+  newest_first,
+  seconds_before_end,
+)
 
 
 def gather(item_T: np.ndarray, start_W: np.ndarray, stop_W: np.ndarray, width: int) -> np.ndarray:
@@ -33,7 +42,9 @@ def filler_of(name: str) -> float:
 def last_events(
   histories: Histories, history_length: int, users_R: np.ndarray, inputs: InputsConfig
 ) -> Events:
-  """The last S events of some users, with what a model of these inputs reads.
+  """The last S events of some users, with what a model of these inputs reads of them.
+
+  What came before them is of `earlier_items`.
 
   Args:
     histories: of all users.
@@ -65,6 +76,15 @@ def last_events(
   if inputs.rating:
     ratings = checked_ratings(column(histories.rating_T, np.nan), inputs)
   return Events.of(item_RxS, times, ratings, request_R)
+
+
+def earlier_items(
+  histories: Histories, history_length: int, users_R: np.ndarray, count: int
+) -> np.ndarray:
+  """The items of the X events before the last S of some users, as in `Events`: int32 [R, X]."""
+  stop_R = histories.offsets_Up1[1:][users_R] - history_length
+  begin_R = histories.offsets_Up1[:-1][users_R]
+  return newest_first(gather(histories.item_T, np.maximum(stop_R - count, begin_R), stop_R, count))
 
 
 def columns_read(

@@ -2,6 +2,8 @@
 
 Times reach a model as seconds before the newest time of their history, since only differences
 count and 32 bits hold 68 years.
+
+Here X counts the events before those that are read.
 """
 
 import dataclasses
@@ -28,11 +30,15 @@ class InputsConfig:
   rating: bool = False  # each event's rating, or its kind as a number
   request_time: Literal["known", "unknown"] = "unknown"  # whether `gap` and `time_bias` read it
   rating_step: float = 1.0  # between two ratings; 0.5 where there are half stars
+  # Of so many events before those that are read, which items they were; needs `model.repeats`.
+  earlier: int = 0
 
   def __post_init__(self) -> None:
     check_choices(self)
     if not self.rating_step > 0:
       raise ValueError(f"inputs.rating_step is {self.rating_step}; give a number above 0")
+    if self.earlier < 0:
+      raise ValueError(f"inputs.earlier is {self.earlier}; give a number of events, 0 for none")
 
   @property
   def times(self) -> bool:
@@ -52,7 +58,7 @@ class InputsConfig:
   @property
   def any(self) -> bool:
     """Whether anything beside items is read."""
-    return self.times or self.rating
+    return self.times or self.rating or self.earlier > 0
 
   @property
   def columns(self) -> tuple[str, ...]:
@@ -75,6 +81,8 @@ class Events(NamedTuple):
   # after the newest one the request's.
   asked_BxS: Any = None
   rating_BxS: Any = None  # float32, NaN where unknown
+  # int32 item rows met before these events, each once, newest first, NO_ITEM after the oldest.
+  earlier_BxX: Any = None
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -88,7 +96,12 @@ class Events(NamedTuple):
 
   @classmethod
   def of(
-    cls, items: Any, times: Any = None, ratings: Any = None, request_time: Any = None
+    cls,
+    items: Any,
+    times: Any = None,
+    ratings: Any = None,
+    request_time: Any = None,
+    earlier: Any = None,
   ) -> "Events":
     """Events from arrays, or from a list for each request.
 
@@ -98,6 +111,7 @@ class Events(NamedTuple):
       ratings: of the same shape, NaN where unknown.
       request_time: when each request is made, one number or one for each; in seconds, not before
         the newest event.
+      earlier: item rows of events before these, oldest first, in any number of columns.
 
     Raises:
       TypeError: for items that are no integers.
@@ -114,7 +128,26 @@ class Events(NamedTuple):
       time_BxS, asked_BxS = _before(time_BxS, real_BxS, request_time)
     if ratings is not None:
       rating_BxS = _filled("ratings", ratings, real_BxS, np.float32)
-    return cls(item_BxS.astype(np.int32), time_BxS, asked_BxS, rating_BxS)
+    earlier_BxX = None if earlier is None else newest_first(as_array("earlier", earlier))
+    return cls(item_BxS.astype(np.int32), time_BxS, asked_BxS, rating_BxS, earlier_BxX)
+
+
+def newest_first(event_BxX: Any) -> np.ndarray:
+  """The items of some events, the newest first, each once: int32 of the same shape.
+
+  Args:
+    event_BxX: integer item rows, oldest first, NO_ITEM anywhere.
+  """
+  item_BxX = np.asarray(event_BxX)[:, ::-1].astype(np.int64)
+  row_BxX = np.broadcast_to(np.arange(len(item_BxX))[:, None], item_BxX.shape)
+  many = item_BxX.max(initial=0) + 2  # a number for each item of each row, NO_ITEM included
+  _, first_X = np.unique((row_BxX * many + item_BxX + 1).ravel(), return_index=True)
+  is_first_BxX = np.zeros(item_BxX.size, bool)
+  is_first_BxX[first_X] = True
+  is_first_BxX = is_first_BxX.reshape(item_BxX.shape) & (item_BxX != NO_ITEM)
+  order_BxX = np.argsort(~is_first_BxX, axis=1, kind="stable")
+  kept_BxX = np.where(is_first_BxX, item_BxX, NO_ITEM)
+  return np.take_along_axis(kept_BxX, order_BxX, axis=1).astype(np.int32)
 
 
 def _filled(what: str, values: Any, real_BxS: np.ndarray, dtype: type) -> np.ndarray:
@@ -215,8 +248,10 @@ def without_idle_inputs(settings: Mapping[str, Any]) -> dict[str, Any]:
   kept = {}
   for name, value in settings.items():
     if isinstance(value, Mapping):
-      if name == "inputs" and not any(value[key] for key in ("gap", "time_bias", "rating")):
-        continue
+      if name == "inputs":
+        value = {key: x for key, x in value.items() if x or key != "earlier"}
+        if not any(value.get(key) for key in ("gap", "time_bias", "rating", "earlier")):
+          continue
       value = without_idle_inputs(value)
     kept[name] = value
   return kept

@@ -79,7 +79,9 @@ def _questions(
   """Requests that no narrower program takes."""
   num_items, inputs = search.num_items, search.model.config.inputs
   users = rng.integers(histories.num_users, size=_REQUESTS - 2)
-  rows = [histories.of(user)[-widths.history :] for user in users.tolist()]
+  config = search.model.config
+  count = widths.history + inputs.earlier * (widths.history == config.history_length)
+  rows = [histories.of(user)[-count:] for user in users.tolist()]
   rows += [rng.integers(num_items, size=widths.history), np.zeros(0, int)]
   most = min(widths.listed // 4 + 1, num_items)
   counts = [most, *rng.integers(most + 1, size=_REQUESTS - 1).tolist()]

@@ -55,6 +55,12 @@ def columns(manifest, rows, shape, times=None, ratings=None, request_times=None)
       latest = [_rating(value, reads["rating_step"]) for value in values[-length:]]
       rating_BxS[b, : len(latest)] = latest
     arrays.append(rating_BxS)
+  if reads["earlier"]:
+    earlier_BxX = np.full((shape[0], reads["earlier"]), -1, np.int32)
+    for b, row in enumerate(rows):
+      before = dict.fromkeys(reversed(row[:-length][-reads["earlier"] :]))  # each once
+      earlier_BxX[b, : len(before)] = list(before)
+    arrays.append(earlier_BxX)
   return arrays
 
 

@@ -124,8 +124,8 @@ def exported(searched: Searched, widths: Widths, sha256: str) -> bytes:
       jax.ShapeDtypeStruct((batch, widths.listed), np.int32),
       jax.ShapeDtypeStruct((batch,), np.float32),
       *(
-        jax.ShapeDtypeStruct((batch, widths.history), dtype)
-        for dtype in columns_read(searched.model).values()
+        jax.ShapeDtypeStruct((batch, columns_of(name, searched.model, widths)), dtype)
+        for name, dtype in columns_read(searched.model).items()
       ),
     )
   return bytes(made.serialize())
@@ -138,8 +138,14 @@ def columns_read(model: SemanticIDModel) -> dict[str, type]:
     "time_BxS": (inputs.times, np.int32),
     "asked_BxS": (inputs.asks, np.int32),
     "rating_BxS": (inputs.rating, np.float32),
+    "earlier_BxX": (inputs.earlier, np.int32),
   }
   return {name: dtype for name, (is_read, dtype) in read.items() if is_read}
+
+
+def columns_of(name: str, model: SemanticIDModel, widths: Widths) -> int:
+  """How many columns an array of `columns_read` has."""
+  return model.config.inputs.earlier if name == "earlier_BxX" else widths.history
 
 
 @contextlib.contextmanager

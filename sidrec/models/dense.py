@@ -34,7 +34,9 @@ from sidrec.models.repeats import (
   MixedLogLikelihood,
   Repeats,
   choice_log_likelihood,
+  items_before,
   latest_places,
+  still_earlier,
 )
 
 
@@ -51,7 +53,8 @@ class Dense(SemanticIDModel):
       num_items = self.sizes.num_items
       self.item_bias_N = self.param("item_bias", nn.initializers.zeros, (num_items,))
     if self.config.repeats:
-      self.repeats = Repeats(self.config.width, self.config.inputs.times)
+      inputs = self.config.inputs
+      self.repeats = Repeats(self.config.width, inputs.times, inputs.earlier > 0)
 
   def encode_states(
     self,
@@ -103,6 +106,10 @@ class Dense(SemanticIDModel):
     events = events_of(history_BxS, self.config.inputs)
     history_BxS = item_rows(events.item_BxS, len(codes_NxL) if num_items is None else num_items)
     events = events._replace(item_BxS=history_BxS)
+    if events.earlier_BxX is not None:
+      known = len(codes_NxL) if num_items is None else num_items
+      is_item_BxX = (events.earlier_BxX >= 0) & (events.earlier_BxX < known)
+      events = events._replace(earlier_BxX=jnp.where(is_item_BxX, events.earlier_BxX, NO_ITEM))
     states, visible = self.encode_states(events, codes_NxL)
     row_B = jnp.arange(history_BxS.shape[0])
     last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
@@ -156,10 +163,19 @@ class Dense(SemanticIDModel):
     distance_1xSxS = jnp.asarray(place_S[:, None] - place_S)[None]
     seconds = _seconds(_asked(events), events.time_BxS)
     logit_BxSxS, new_BxS = self.repeats(states, states, count_BxS, distance_1xSxS, seconds)
-    choice_BxS, again_BxS = choice_log_likelihood(
-      logit_BxSxS, new_BxS, latest_BxSxS, item_BxS, target_BxS, trie.used
-    )
+    logit, met, item_BxP = logit_BxSxS, latest_BxSxS, item_BxS
     had = Had(latest_BxSxS, path_NxLp1[jnp.maximum(item_BxS, 0)])
+    if (earlier_BxX := events.earlier_BxX) is not None:
+      alive_BxSxX, again_BxS = still_earlier(earlier_BxX, item_BxS, visible)
+      earlier_BxSxX = self.repeats.of_earlier(states, earlier_BxX.shape[1])
+      logit = jnp.concatenate([logit, earlier_BxSxX], axis=-1)
+      met = jnp.concatenate([met, alive_BxSxX], axis=-1)
+      item_BxP = jnp.concatenate([item_BxS, earlier_BxX], axis=-1)
+      latest_BxSxS = latest_BxSxS & ~again_BxS[:, None]
+      had = Had(latest_BxSxS, had.path_BxSxLp1, items_before(earlier_BxX, trie))
+    choice_BxS, again_BxS = choice_log_likelihood(
+      logit, new_BxS, met, item_BxP, target_BxS, trie.used
+    )
     levels_BxSxL = self.target_log_likelihood(
       states, visible, target_BxS, trie, path_NxLp1, train, had
     )
@@ -181,8 +197,14 @@ class Dense(SemanticIDModel):
     seconds = _seconds(asked_Bx1, events.time_BxS)
     query_Bx1xD = states[row_B, last_B][:, None]
     logit_Bx1xS, new_Bx1 = self.repeats(query_Bx1xD, states, count_BxS, distance_Bx1xS, seconds)
-    item_BxS = jnp.where(latest_BxSxS[row_B, last_B], item_BxS, NO_ITEM)
-    return HistoryScores(item_BxS, logit_Bx1xS[:, 0], new_Bx1[:, 0])
+    item, logit = jnp.where(latest_BxSxS[row_B, last_B], item_BxS, NO_ITEM), logit_Bx1xS[:, 0]
+    if (earlier_BxX := events.earlier_BxX) is not None:
+      alive_BxSxX, _ = still_earlier(earlier_BxX, item_BxS, visible)
+      earlier_BxX = jnp.where(alive_BxSxX[row_B, last_B], earlier_BxX, NO_ITEM)
+      of_earlier_Bx1xX = self.repeats.of_earlier(query_Bx1xD, earlier_BxX.shape[1])
+      item = jnp.concatenate([item, earlier_BxX], axis=1)
+      logit = jnp.concatenate([logit, of_earlier_Bx1xX[:, 0]], axis=1)
+    return HistoryScores(item, logit, new_Bx1[:, 0])
 
   def _item_log_likelihood(
     self, states_BxSxD: jax.Array, target_BxS: jax.Array, trie: Trie, train: bool

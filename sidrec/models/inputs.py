@@ -47,22 +47,23 @@ def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
     TypeError: for times that are not int32, or ratings that are not float32.
   """
   events = history_BxS if isinstance(history_BxS, Events) else Events(history_BxS)
-  wanted = {"time": inputs.times, "asked": inputs.asks, "rating": inputs.rating}
-  columns = {name: getattr(events, f"{name}_BxS") for name in wanted}
+  names = ("time_BxS", "asked_BxS", "rating_BxS", "earlier_BxX")
+  wanted = dict(zip(names, (inputs.times, inputs.asks, inputs.rating, inputs.earlier), strict=True))
+  columns = {name: getattr(events, name) for name in names}
   for name, column in columns.items():
     if wanted[name] and column is None:
-      what = {"time": "times", "asked": "the request's time", "rating": "ratings"}[name]
+      whats = ("times", "the request's time", "ratings", "items before what it reads")
+      what = dict(zip(names, whats, strict=True))[name]
       raise ValueError(
         f"the model reads {what} and the histories have none; make them with "
-        "sidrec.Events.of(items, times, ratings, request_time)"
+        "sidrec.Events.of(items, times, ratings, request_time, earlier)"
       )
-    dtype = np.float32 if name == "rating" else np.int32
+    dtype = np.float32 if name == "rating_BxS" else np.int32
     if wanted[name] and column.dtype != dtype:  # wider times would lose their upper bits
       raise TypeError(
-        f"{name}_BxS is {column.dtype} and has to be {np.dtype(dtype)}; make it with "
-        "sidrec.Events.of"
+        f"{name} is {column.dtype} and has to be {np.dtype(dtype)}; make it with sidrec.Events.of"
       )
-  return Events(events.item_BxS, *(columns[name] if wanted[name] else None for name in wanted))
+  return Events(events.item_BxS, *(columns[name] if wanted[name] else None for name in names))
 
 
 def example_events(item_BxS: jax.Array, config: Any) -> Events:
@@ -73,7 +74,8 @@ def example_events(item_BxS: jax.Array, config: Any) -> Events:
     config: the model's, with its `history_length` and `inputs`.
   """
   second_BxS = jnp.zeros((item_BxS.shape[0], config.history_length), jnp.int32)
-  events = Events(item_BxS, second_BxS, second_BxS, second_BxS.astype(jnp.float32))
+  earlier_BxX = jnp.full((item_BxS.shape[0], config.inputs.earlier), NO_ITEM, jnp.int32)
+  events = Events(item_BxS, second_BxS, second_BxS, second_BxS.astype(jnp.float32), earlier_BxX)
   return events_of(events, config.inputs)
 
 

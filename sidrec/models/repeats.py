@@ -13,9 +13,12 @@ trained in one pass. a depends on how long ago and how often the item was met, a
 states; n on the state alone. An empty history leaves nothing but new items, and a history of the
 whole catalogue none.
 
-The history is what the model reads: an item that was met before its latest S events is new again.
+The history is what the model reads: an item that was met before its latest S events is new again,
+unless `inputs.earlier` says that it was met. Such items have no states; a depends on the state of
+the history and on how many others were met since.
 
-Here X counts buckets of distances, counts or times.
+Here X counts buckets of distances, counts or times, and the items that were met before the history;
+P counts both what a history holds and these, S + X; R counts rows of the trie.
 """
 
 from typing import NamedTuple
@@ -45,24 +48,25 @@ class MixedLogLikelihood(NamedTuple):
 class HistoryScores(NamedTuple):
   """What competes with each other after a history; `shares` makes probabilities of it."""
 
-  item_BxS: jax.Array  # int32, each distinct item of the history once, NO_ITEM elsewhere
-  logit_BxS: jax.Array  # float32, a
+  item_BxP: jax.Array  # int32, each distinct item that was met once, NO_ITEM elsewhere
+  logit_BxP: jax.Array  # float32, a
   new_B: jax.Array  # float32, n
 
 
 class Shares(NamedTuple):
   """log p of the items of a history, and of something new."""
 
-  item_BxS: jax.Array  # int32, each distinct item once, NO_ITEM elsewhere
-  logp_BxS: jax.Array  # float32, -inf where no item is
+  item_BxP: jax.Array  # int32, each distinct item once, NO_ITEM elsewhere
+  logp_BxP: jax.Array  # float32, -inf where no item is
   new_B: jax.Array  # float32, -inf where the catalogue has nothing new
 
 
 class Had(NamedTuple):
   """What the user of each target has had before it."""
 
-  latest_BxQxS: jax.Array  # bool, the latest position of each distinct item
+  latest_BxQxS: jax.Array  # bool, the latest position of each distinct item, none of them earlier
   path_BxSxLp1: jax.Array  # int32, trie nodes of the history's items, root to leaf
+  earlier_BxRp1: jax.Array | None = None  # int32, of what was met earlier, items before each row
 
 
 class Repeats(nn.Module):
@@ -70,6 +74,7 @@ class Repeats(nn.Module):
 
   width: int
   times: bool  # whether the seconds since an item was met count
+  earlier: bool = False  # whether items from before the history may come again
 
   def setup(self):  # noqa: D102
     zeros = nn.initializers.zeros
@@ -81,6 +86,9 @@ class Repeats(nn.Module):
     self.new_D = self.param("new", zeros, (self.width,))
     # At first a history of ten distinct items comes again with p = 0.1.
     self.new_bias = self.param("new_bias", nn.initializers.constant(4.5), ())
+    if self.earlier:
+      self.earlier_D = self.param("earlier", zeros, (self.width,))
+      self.earlier_bias_X = self.param("earlier_bias", nn.initializers.constant(-2.5), (NUM_GAPS,))
 
   def __call__(
     self,
@@ -110,6 +118,16 @@ class Repeats(nn.Module):
       logit_BxQxS = logit_BxQxS + self.gap_X[gap_buckets(seconds_BxQxS)]
     return logit_BxQxS, query_BxQxD @ self.new_D + self.new_bias
 
+  def of_earlier(self, query_BxQxD: jax.Array, count: int) -> jax.Array:
+    """a of items from before the history, newest first: float32 [B, Q, X].
+
+    Args:
+      query_BxQxD: the states that look back.
+      count: X.
+    """
+    bias_X = self.earlier_bias_X[gap_buckets(jnp.arange(count))]
+    return (query_BxQxD.astype(jnp.float32) @ self.earlier_D)[..., None] + bias_X[None, None]
+
 
 def latest_places(history_BxS: jax.Array, visible_BxSxS: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Where each distinct item was met last, seen from each position, and how often until there.
@@ -130,29 +148,62 @@ def latest_places(history_BxS: jax.Array, visible_BxSxS: jax.Array) -> tuple[jax
   return latest_BxSxS, same_BxSxS.sum(axis=2)
 
 
+def still_earlier(
+  earlier_BxX: jax.Array, history_BxS: jax.Array, visible_BxSxS: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Which items from before a history it has not met again, and which of its own are such items.
+
+  Args:
+    earlier_BxX: int32 item rows, each once; NO_ITEM for none.
+    history_BxS: int32 item rows, whatever was met earlier in one segment.
+    visible_BxSxS: as in `latest_places`.
+
+  Returns:
+    bool [B, S, X], seen from each position, and bool [B, S].
+  """
+  length = history_BxS.shape[1]
+  is_item_BxX, is_visible_BxS = earlier_BxX != NO_ITEM, visible_BxSxS.any(axis=1)
+  same_BxSxX = (history_BxS[:, :, None] == earlier_BxX[:, None]) & is_item_BxX[:, None]
+  same_BxSxX = same_BxSxX & is_visible_BxS[..., None]
+  place_S = jnp.arange(length)
+  first_BxX = jnp.where(same_BxSxX, place_S[None, :, None], length).min(axis=1)
+  alive_BxSxX = (place_S[None, :, None] < first_BxX[:, None]) & is_item_BxX[:, None]
+  return alive_BxSxX, same_BxSxX.any(axis=2)
+
+
+def items_before(item_BxX: jax.Array, trie: Trie) -> jax.Array:
+  """How many of these items, each listed once, are before each row of the trie: [B, R + 1]."""
+  num_rows = trie.item_N.shape[0]
+  row_BxX = trie.row_of_N[jnp.maximum(item_BxX, 0)]
+  row_BxX = jnp.where(item_BxX == NO_ITEM, num_rows, row_BxX)
+  zeros_BxRp1 = jnp.zeros((item_BxX.shape[0], num_rows + 1), jnp.int32)
+  b_Bx1 = jnp.arange(item_BxX.shape[0])[:, None]
+  return jnp.cumsum(zeros_BxRp1.at[b_Bx1, row_BxX + 1].add(1, mode="drop"), axis=1)
+
+
 def choice_log_likelihood(
-  logit_BxQxS: jax.Array,
+  logit_BxQxP: jax.Array,
   new_BxQ: jax.Array,
-  latest_BxQxS: jax.Array,
-  history_BxS: jax.Array,
+  met_BxQxP: jax.Array,
+  item_BxP: jax.Array,
   target_BxQ: jax.Array,
   num_items: jax.Array | int,
 ) -> tuple[jax.Array, jax.Array]:
-  """log p of the target, if its history holds it, or else of something new; and whether it does.
+  """log p of the target, if it was met before, or else of something new; and whether it was.
 
   Args:
-    logit_BxQxS: a.
+    logit_BxQxP: a.
     new_BxQ: n.
-    latest_BxQxS: from `latest_places`.
-    history_BxS: int32 item rows.
+    met_BxQxP: bool, each distinct item once: from `latest_places`, and from `still_earlier`.
+    item_BxP: int32 item rows.
     target_BxQ: int32 item rows; those of no item mean nothing.
     num_items: N.
   """
-  target_BxQxS = latest_BxQxS & (history_BxS[:, None, :] == target_BxQ[:, :, None])
-  again_BxQ = target_BxQxS.any(axis=-1)
-  chosen_BxQ = jnp.where(again_BxQ, jnp.where(target_BxQxS, logit_BxQxS, 0.0).sum(axis=-1), new_BxQ)
-  new_BxQ = jnp.where(latest_BxQxS.sum(axis=-1) < num_items, new_BxQ, -jnp.inf)
-  return chosen_BxQ - _total(jnp.where(latest_BxQxS, logit_BxQxS, -jnp.inf), new_BxQ), again_BxQ
+  target_BxQxP = met_BxQxP & (item_BxP[:, None, :] == target_BxQ[:, :, None])
+  again_BxQ = target_BxQxP.any(axis=-1)
+  chosen_BxQ = jnp.where(again_BxQ, jnp.where(target_BxQxP, logit_BxQxP, 0.0).sum(axis=-1), new_BxQ)
+  new_BxQ = jnp.where(met_BxQxP.sum(axis=-1) < num_items, new_BxQ, -jnp.inf)
+  return chosen_BxQ - _total(jnp.where(met_BxQxP, logit_BxQxP, -jnp.inf), new_BxQ), again_BxQ
 
 
 def shares(scores: HistoryScores, trie: Trie, temperature: jax.Array | float = 1.0) -> Shares:
@@ -164,19 +215,19 @@ def shares(scores: HistoryScores, trie: Trie, temperature: jax.Array | float = 1
     temperature: that scores are divided by; a number, or float32 [B, 1, 1].
   """
   first, stop = rows_below(trie, jnp.int32(ROOT))
-  row_BxS = trie.row_of_N[jnp.maximum(scores.item_BxS, 0)]
-  real_BxS = (scores.item_BxS != NO_ITEM) & (row_BxS < stop)
+  row_BxP = trie.row_of_N[jnp.maximum(scores.item_BxP, 0)]
+  real_BxP = (scores.item_BxP != NO_ITEM) & (row_BxP < stop)
   by = jnp.reshape(jnp.asarray(temperature), (-1, 1))
-  logit_BxS = jnp.where(real_BxS, scores.logit_BxS / by, -jnp.inf)
-  any_new_B = real_BxS.sum(axis=-1) < stop - first
+  logit_BxP = jnp.where(real_BxP, scores.logit_BxP / by, -jnp.inf)
+  any_new_B = real_BxP.sum(axis=-1) < stop - first
   new_B = jnp.where(any_new_B, scores.new_B / by[:, 0], -jnp.inf)
-  total_B = _total(logit_BxS, new_B)
-  item_BxS = jnp.where(real_BxS, scores.item_BxS, NO_ITEM)
-  return Shares(item_BxS, logit_BxS - total_B[:, None], new_B - total_B)
+  total_B = _total(logit_BxP, new_B)
+  item_BxP = jnp.where(real_BxP, scores.item_BxP, NO_ITEM)
+  return Shares(item_BxP, logit_BxP - total_B[:, None], new_B - total_B)
 
 
-def _total(logit_xS: jax.Array, new_x: jax.Array) -> jax.Array:
-  return jnp.logaddexp(jax.nn.logsumexp(logit_xS, axis=-1), new_x)
+def _total(logit_xP: jax.Array, new_x: jax.Array) -> jax.Array:
+  return jnp.logaddexp(jax.nn.logsumexp(logit_xP, axis=-1), new_x)
 
 
 def without_had(
@@ -216,6 +267,12 @@ def without_had(
     q = jnp.arange(at_BxQxS.shape[1])[None, :, None]
     empty_BxQxC = jnp.zeros(logits_BxQxC.shape, jnp.int32)
     count_BxQxC = empty_BxQxC.at[b, q, at_BxQxS].add(1, mode="drop")
+  if had.earlier_BxRp1 is not None:
+    b_Bx1x1 = jnp.arange(count_BxQxC.shape[0])[:, None, None]
+    before_BxQxC, until_BxQxC = (
+      had.earlier_BxRp1[b_Bx1x1, row_BxQxC] for row_BxQxC in (first_BxQxC, stop_BxQxC)
+    )
+    count_BxQxC = count_BxQxC + until_BxQxC - before_BxQxC
   gone_BxQxC = count_BxQxC >= stop_BxQxC - first_BxQxC
   gone_BxQxC = gone_BxQxC & (slot_1x1xC != slot_BxQ[..., None])
   return jnp.where(gone_BxQxC, -jnp.inf, logits_BxQxC)

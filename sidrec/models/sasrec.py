@@ -47,6 +47,8 @@ class SASRecSettings:
       raise ValueError(f"sasrec.width {self.width} must be a multiple of sasrec.heads {self.heads}")
     if self.negatives < 0:
       raise ValueError(f"sasrec.negatives must be 0 or more, not {self.negatives}")
+    if self.inputs.earlier:
+      raise ValueError("SASRec reads nothing before its history; set its inputs.earlier to 0")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

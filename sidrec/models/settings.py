@@ -50,6 +50,11 @@ class RecommenderConfig:
     """Columns of a batch of histories: S, and one for the user's token if there are any."""
     return self.history_length + bool(self.user_tokens)
 
+  @property
+  def known_length(self) -> int:
+    """The latest events that a model knows: those that it reads, and what it met earlier."""
+    return self.history_length + self.inputs.earlier
+
   def __post_init__(self):
     known = (*SETTINGS, *MODELS.known)
     if self.setting not in known:
@@ -67,6 +72,8 @@ class RecommenderConfig:
       raise ValueError("model.inputs.time_bias needs model.setting 'dense'; set it to False")
     if self.repeats and self.setting != "dense":
       raise ValueError("model.repeats needs model.setting 'dense'; set it to False")
+    if self.inputs.earlier and not self.repeats:
+      raise ValueError("model.inputs.earlier needs model.repeats; set it to 0")
     if self.repeats and not self.constrained_softmax:
       raise ValueError("model.repeats needs model.constrained_softmax; set one of them")
     if not self.constrained_softmax and (self.node_bias or self.node_vectors):

@@ -259,7 +259,7 @@ class Asker:
     listed_J = banned_J if allowed_J is None else np.setdiff1d(allowed_J, banned_J)
     c = self.model.config
     who = np.array([NOBODY if reading.user is None else reading.user])
-    latest = slice(-c.history_length - spare, None)
+    latest = slice(-c.known_length - spare, None)
     question = Question(
       as_int32(np.array(reading.rows[latest], np.int64)),
       as_int32(listed_J),

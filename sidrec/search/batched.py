@@ -15,7 +15,7 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import check_dtype
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import user_tokens, with_user_tokens
-from sidrec.data.columns import gather, last_events
+from sidrec.data.columns import earlier_items, gather, last_events
 from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig
 from sidrec.data.seen import SeenItems
 from sidrec.models.base import SemanticIDModel
@@ -133,6 +133,8 @@ def in_batches(
     if not chunks:
       if num_user_tokens:
         events = events._replace(item_BxS=np.zeros((0, history_length + 1), np.int32))
+      if inputs.earlier:
+        events = events._replace(earlier_BxX=np.zeros((0, inputs.earlier), np.int32))
       return jax.device_get(rank(params, events, None, shared))
     together = min(_TOGETHER, 1 << (len(chunks) - 1).bit_length())
     table, results = None, []
@@ -140,6 +142,11 @@ def in_batches(
       padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
       width = history_width(length_R[at_B].max(), history_length)
       history = jax.tree.map(lambda x, at=padded_B, end=width: x[at, :end], events)
+      if inputs.earlier:
+        users_B = users_R[padded_B]
+        earlier_BxX = earlier_items(histories, history_length, users_B, inputs.earlier)
+        check_histories(earlier_BxX, num_items)
+        history = history._replace(earlier_BxX=earlier_BxX)
       if num_user_tokens:
         token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
         history = history._replace(item_BxS=with_user_tokens(token_B, history.item_BxS))

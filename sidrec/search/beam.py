@@ -142,7 +142,7 @@ def make_levels(
         "model, which has repeats"
       )
     again = shares(encoded.again, trie, config.temperature)
-    had = make_filter(trie, again.item_BxS, None)
+    had = make_filter(trie, again.item_BxP, None)
   return Levels(model, params, trie, encoded, filter_of(trie, filters), config, key, again, had)
 
 

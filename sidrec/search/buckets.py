@@ -251,6 +251,8 @@ class BucketSearch:
     histories = histories_of(questions, shape.batch, shape.history, self.model.config)
     items = histories.item_BxS if isinstance(histories, Events) else histories
     check_histories(items[:, -shape.history :], self.num_items)  # without the user's token
+    if isinstance(histories, Events) and histories.earlier_BxX is not None:
+      check_histories(histories.earlier_BxX, self.num_items)
     return histories, listed_BxJ, temperature_B
 
   def _listed(self, questions: Sequence[Question], shape: Shape) -> np.ndarray:

@@ -74,6 +74,8 @@ def checked_histories(model: SemanticIDModel, trie: Trie, history_BxS: Any) -> A
   if is_known(history_BxS) and is_known(trie.used):
     on_host = np.asarray(history_BxS)
     check_histories(on_host[:, first:], int(trie.used))
+    if events.earlier_BxX is not None and is_known(events.earlier_BxX):
+      check_histories(np.asarray(events.earlier_BxX), int(trie.used))
     if ((on_host[:, :first] < 0) | (on_host[:, :first] >= c.user_tokens)).any():
       raise ValueError(f"column 0 of histories holds a user's token, 0 to {c.user_tokens - 1}")
   item_BxS = as_int32(history_BxS) if isinstance(history_BxS, np.ndarray) else history_BxS
@@ -95,15 +97,33 @@ def checked_columns(events: Events, inputs: InputsConfig, first: int = 0) -> Eve
   """
   events = events_of(events, inputs)
   batch, length = events.shape
-  for name, column in zip(Events._fields[1:], events[1:], strict=True):
+  for name, column in zip(Events._fields[1:-1], events[1:-1], strict=True):
     if column is not None and column.shape != (batch, length - first):
       raise ValueError(f"{name} has shape {column.shape}; give {(batch, length - first)}")
+  if events.earlier_BxX is not None:
+    _check_earlier(events.earlier_BxX, batch, inputs.earlier)
   if events.rating_BxS is not None and is_known(events.rating_BxS):
     checked_ratings(np.asarray(events.rating_BxS), inputs)
   times = [x for x in (events.item_BxS, events.time_BxS, events.asked_BxS) if x is not None]
   if inputs.times and all(map(is_known, times)):
     _check_times(events, first)
   return events
+
+
+def _check_earlier(earlier_BxX: Any, batch: int, most: int) -> None:
+  """Raises ValueError for another shape, or items that are listed twice and would count twice."""
+  if earlier_BxX.ndim != 2 or len(earlier_BxX) != batch or earlier_BxX.shape[1] > most:
+    raise ValueError(f"earlier_BxX has shape {earlier_BxX.shape}; give ({batch}, up to {most})")
+  if not is_known(earlier_BxX) or not earlier_BxX.shape[1]:
+    return
+  sorted_BxX = np.sort(np.asarray(earlier_BxX), axis=1)
+  twice_BxX = (np.diff(sorted_BxX, axis=1) == 0) & (sorted_BxX[:, 1:] >= 0)
+  if twice_BxX.any():
+    b, x = np.argwhere(twice_BxX)[0]
+    raise ValueError(
+      f"earlier_BxX of history {b} lists item row {sorted_BxX[b, x]} twice; make it with "
+      "sidrec.Events.of"
+    )
 
 
 def _check_times(events: Events, first: int) -> None:

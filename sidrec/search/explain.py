@@ -236,9 +236,9 @@ def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
     )
   score_BxR = state.score_BxK
   if levels.again is not None:  # an item of the history has no path
-    same_BxSxR = levels.again.item_BxS[..., None] == item_BxR[:, None]
-    again_BxSxR = jnp.where(same_BxSxR, levels.again.logp_BxS[..., None], -jnp.inf)
-    score_BxR = jnp.maximum(score_BxR, again_BxSxR.max(axis=1))
+    same_BxPxR = levels.again.item_BxP[..., None] == item_BxR[:, None]
+    again_BxPxR = jnp.where(same_BxPxR, levels.again.logp_BxP[..., None], -jnp.inf)
+    score_BxR = jnp.maximum(score_BxR, again_BxPxR.max(axis=1))
   if weight := beam.item_weight(model.config, config):
     item_score_BxR = model.apply({"params": params}, encoded, item_BxR, method="item_scores")
     score_BxR = score_BxR + weight * item_score_BxR

@@ -14,7 +14,7 @@ from sidrec.models.settings import RecommenderConfig
 class Question(NamedTuple):
   """One request in item rows, as a search takes it."""
 
-  history_S: np.ndarray  # int32, oldest first; of more than the model reads, it reads the latest
+  history_S: np.ndarray  # int32, oldest first; of more than the model knows, it reads the latest
   listed_J: np.ndarray  # int32, in any order
   allows: bool = False  # whether the listed items are the only ones returned, or never returned
   temperature: float = 1.0  # that logits are divided by
@@ -42,7 +42,7 @@ def histories_of(
 
   Returns:
     int32 item rows [B, S], with a column for the user's token in front where the model has such;
-    `Events` of them for a model that reads times or ratings.
+    `Events` of them for a model that reads more than items.
 
   Raises:
     ValueError: for a request that lacks the times or ratings that the model reads, or whose times
@@ -53,8 +53,11 @@ def histories_of(
   token_Bx1 = np.zeros((batch, 1), np.int32)
   time_BxS, request_B = np.zeros((batch, width), np.int64), np.zeros(batch, np.int64)
   rating_BxS = np.full((batch, width), np.nan, np.float32)
+  earlier_BxX = np.full((batch, inputs.earlier), NO_ITEM, np.int32)
   for b, question in enumerate(questions):
     latest = question.history_S[-length:]
+    before = question.history_S[:-length][-inputs.earlier :] if inputs.earlier else latest[:0]
+    earlier_BxX[b, : len(before)] = before
     item_BxS[b, : len(latest)], token_Bx1[b] = latest, question.token
     if inputs.times:
       time_BxS[b, : len(latest)] = _column("times", question.time_S, question)[-length:]
@@ -71,6 +74,7 @@ def histories_of(
       time_BxS if inputs.times else None,
       checked_ratings(rating_BxS, inputs) if inputs.rating else None,
       request_B if inputs.asks else None,
+      earlier_BxX if inputs.earlier else None,
     )
   if not config.user_tokens:
     return histories

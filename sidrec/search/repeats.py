@@ -3,7 +3,7 @@
 Beams lead to items that the history does not hold, and the history's own items are few: all of them
 are scored, and the best of both are the result. No item is in both, so nothing is counted twice.
 
-Here X counts the items of both.
+Here P counts what was met before, as in `models.repeats`, and X the items of both.
 """
 
 from typing import NamedTuple
@@ -49,15 +49,15 @@ def of_history(
     rows: the filter of the requests.
     key: of a draw; None for the best.
   """
-  score_BxS = again.logp_BxS
+  score_BxP = again.logp_BxP
   if rows is not None:
-    row_BxS = trie.row_of_N[jnp.maximum(again.item_BxS, 0)]
-    allowed_BxS = any_allowed(trie, trie.first_row_node + row_BxS, rows)
-    score_BxS = jnp.where(allowed_BxS, score_BxS, -jnp.inf)
+    row_BxP = trie.row_of_N[jnp.maximum(again.item_BxP, 0)]
+    allowed_BxP = any_allowed(trie, trie.first_row_node + row_BxP, rows)
+    score_BxP = jnp.where(allowed_BxP, score_BxP, -jnp.inf)
   if key is None:
-    return Candidates(again.item_BxS, score_BxS, None)
-  gumbel_BxS = jax.random.gumbel(jax.random.fold_in(key, _OLD), score_BxS.shape)
-  return Candidates(again.item_BxS, score_BxS, score_BxS + gumbel_BxS)
+    return Candidates(again.item_BxP, score_BxP, None)
+  gumbel_BxP = jax.random.gumbel(jax.random.fold_in(key, _OLD), score_BxP.shape)
+  return Candidates(again.item_BxP, score_BxP, score_BxP + gumbel_BxP)
 
 
 def perturb_new(key: jax.Array, logp_Bx1: jax.Array) -> jax.Array:

@@ -107,7 +107,10 @@ def open_service(args: argparse.Namespace) -> tuple[TrainedRun, Service]:
   store = SQLiteStore(Path(":memory:")) if args.explore else open_store(args.workdir, args.store)
   assert run.chain is not None
   new_ids = FrozenIDs(run.config, run.chain)
-  return run, Service(run, store, Limits(waiting=args.max_waiting), new_ids, args.room)
+  history = max(Limits.history, run.model.config.known_length)
+  return run, Service(
+    run, store, Limits(waiting=args.max_waiting, history=history), new_ids, args.room
+  )
 
 
 def serve(args: argparse.Namespace) -> None:

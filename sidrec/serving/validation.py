@@ -92,7 +92,7 @@ class Validator:
 
 def sample(snapshot: Snapshot) -> list[Question]:
   """Stored histories of users of the run, spread over all, without what they have seen."""
-  histories, length = snapshot.asker.dataset.histories, snapshot.search.model.config.history_length
+  histories, length = snapshot.asker.dataset.histories, snapshot.search.model.config.known_length
   filled_U = np.flatnonzero(histories.lengths_U)
   users = filled_U[np.linspace(0, len(filled_U) - 1, min(SAMPLE, len(filled_U))).astype(int)]
   most, inputs = snapshot.search.most_listed(), snapshot.search.model.config.inputs

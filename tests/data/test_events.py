@@ -6,13 +6,14 @@ from tiny import make_dataset, make_histories
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data import batches
-from sidrec.data.columns import last_events
+from sidrec.data.columns import earlier_items, last_events
 from sidrec.data.dataset import NO_TIMES, ORDER_FOR_TIME, held_out_view, training_view
 from sidrec.data.events import (
   ITEMS_ALONE,
   Events,
   InputsConfig,
   check_inputs,
+  newest_first,
   without_idle_inputs,
 )
 
@@ -113,9 +114,51 @@ def test_events_are_made_of_lists_and_of_arrays_alike():
     assert made.time_BxS.tolist() == [[-10, -8], [0, 0], [0, 0]]
     assert made.asked_BxS.tolist() == [[-8, 0], [0, 0], [0, 0]]
     np.testing.assert_array_equal(made.rating_BxS, [[1, np.nan], [0, 0], [2, 0]])
-    assert [x.dtype for x in made] == [np.int32, np.int32, np.int32, np.float32]
+    assert [x.dtype for x in made[:4]] == [np.int32, np.int32, np.int32, np.float32]
   assert Events.of([[3, 1]], [[10, 12]]).time_BxS.tolist() == [[-2, 0]]
-  assert Events.of([[3, 1]])[1:] == (None, None, None)
+  assert Events.of([[3, 1]])[1:] == (None, None, None, None)
+
+
+def test_earlier_items_come_newest_first_and_once():
+  made = Events.of([[3], [3], [4]], earlier=[[7, 3, 7, 9, 3], [], [5, 5]])
+  assert made.earlier_BxX.tolist() == [[3, 9, 7, -1, -1], [-1] * 5, [5, -1, -1, -1, -1]]
+  rng = np.random.default_rng(0)
+  event_BxX = rng.integers(-1, 6, (40, 9)).astype(np.int32)
+  for row, found in zip(event_BxX.tolist(), newest_first(event_BxX).tolist(), strict=True):
+    expected = [*dict.fromkeys(item for item in reversed(row) if item != NO_ITEM)]
+    assert found == expected + [NO_ITEM] * (9 - len(expected))
+  assert newest_first(np.zeros((3, 0), np.int32)).shape == (3, 0)
+
+
+def test_users_and_training_windows_know_what_they_met_earlier():
+  inputs = InputsConfig(earlier=4)
+  for user in range(LOG.num_users):
+    before = LOG.of(user)[:-3][-4:].tolist()
+    found = earlier_items(LOG, 3, np.array([user]), 4)[0]
+    assert [item for item in found.tolist() if item != NO_ITEM] == [*dict.fromkeys(before[::-1])]
+  batch_at, met = batches.packed_batches(LOG, 3, 4, 0, inputs=inputs), 0
+  starts = {}  # of windows, by their items and target
+  for user in range(LOG.num_users):
+    row = LOG.of(user).tolist()
+    for stop in range(len(row), 1, -3):
+      begin = max(stop - 4, 0)
+      starts.setdefault((*row[begin:stop],), []).append(row[:begin][-4:])
+  for step in range(30):
+    batch = batch_at(step)
+    for history, target, earlier in zip(
+      batch["history_BxS"].tolist(),
+      batch["target_BxS"].tolist(),
+      batch["earlier_BxX"].tolist(),
+      strict=True,
+    ):
+      earlier = [item for item in earlier if item != NO_ITEM]
+      if not earlier:
+        continue
+      assert NO_ITEM not in history  # one window
+      befores = starts[(*history, target[-1])]
+      assert earlier in [[*dict.fromkeys(before[::-1])] for before in befores]
+      met += 1
+  assert met > 10
 
 
 @pytest.mark.parametrize(
@@ -144,7 +187,7 @@ def test_users_may_live_further_apart_than_one_history_may_last():
 def test_histories_without_a_request_are_refused_where_it_is_read():
   with pytest.raises(ValueError, match=r"reads the request's time .* give histories\._replace"):
     last_events(LOG, 4, np.arange(2), KNOWN)
-  assert last_events(LOG, 4, np.arange(2), ITEMS_ALONE)[1:] == (None, None, None)
+  assert last_events(LOG, 4, np.arange(2), ITEMS_ALONE)[1:] == (None,) * 4
 
 
 @pytest.mark.parametrize("rating", [3.25, -1.0, 7.5])

@@ -25,12 +25,14 @@ from sidrec.search.settings import SearchConfig
 
 NOW = 1_300_000_000
 ALL = InputsConfig(gap=True, time_bias=True, rating=True, request_time="known", rating_step=0.5)
-KINDS = [ALL, InputsConfig(gap=True), InputsConfig(rating=True)]
+KINDS = [ALL, InputsConfig(gap=True), InputsConfig(rating=True), InputsConfig(earlier=5)]
 
 
 def model_of(inputs):
   """What is asked of a model here; no parameters are made."""
-  return SimpleNamespace(config=RecommenderConfig(history_length=6, inputs=inputs))
+  return SimpleNamespace(
+    config=RecommenderConfig(history_length=6, inputs=inputs, repeats=inputs.earlier > 0)
+  )
 
 
 def manifest_of(model):
@@ -94,9 +96,10 @@ def test_a_program_takes_them_for_any_number_of_requests():
 @pytest.mark.parametrize("inputs", KINDS)
 def test_without_sidrec_it_answers_as_the_run_does(tmp_path, inputs):
   pytest.importorskip("flatbuffers")
-  run = make_run(inputs=inputs)
+  run = make_run(inputs=inputs, repeats=inputs.earlier > 0)
   run.export(tmp_path / "bundle")
   histories = [ROWS[n % 60][: n % 9] for n in range(20)]
+  histories[0] = ROWS[1] + ROWS[2]  # more than is read
   times = [[NOW + 5000 * n * n for n, _ in enumerate(row)] for row in histories]
   ratings = [[None if item % 4 == 0 else item % 5 for item in row] for row in histories]
   given = {"times": times} if inputs.times else {}

@@ -20,7 +20,7 @@ EVALUATION = {
 }
 
 
-READS = {"times": False, "request_time": False, "ratings": False, "rating_step": 0.5}
+READS = {"times": False, "request_time": False, "ratings": False, "rating_step": 0.5, "earlier": 0}
 
 
 def make_card(evaluation=EVALUATION, **changes):

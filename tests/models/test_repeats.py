@@ -59,6 +59,31 @@ def test_times_count_where_they_are_read():
   assert expected.sum() == pytest.approx(1.0, abs=1e-5)
 
 
+EARLIER = [[6, 1, 20, 3, NO_ITEM, NO_ITEM], [NO_ITEM] * 6]  # 1 and 3 are met again
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_items_from_before_the_history_are_met_before_as_well(row):
+  model, params, trie, path = make(inputs=InputsConfig(earlier=6))
+  earlier = [item for item in EARLIER[row] if item != NO_ITEM]
+  events = Events(HISTORY[row : row + 1], earlier_BxX=np.array([EARLIER[row]], np.int32))
+  logp_NxS = of_all_items(model, params, trie, path, events)
+  for q in range(LENGTH):
+    expected = probabilities(model, params, trie, path, HISTORY[row, : q + 1], earlier=earlier)
+    np.testing.assert_allclose(np.exp(logp_NxS[:, q]), expected, rtol=2e-4, atol=1e-7)
+    assert expected.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_earlier_items_of_one_row_leave_the_other_as_it_was():
+  model, params, trie, path = make(inputs=InputsConfig(earlier=6))
+  target = np.roll(HISTORY, 1, axis=1)
+  events = Events(HISTORY, earlier_BxX=np.array(EARLIER, np.int32))
+  more = events._replace(earlier_BxX=np.array([EARLIER[0], [9, 4, 8, 1, 0, 5]], np.int32))
+  one, two = (mixed(model, params, x, target, trie, path).choice_BxQ for x in (events, more))
+  np.testing.assert_array_equal(one[0], two[0])
+  assert (np.asarray(one[1]) != np.asarray(two[1])).any()
+
+
 def test_histories_that_share_a_row_do_not_know_each_others_items():
   model, params, trie, path = make()
   row = np.array([[3, 1, 4, 1, 4, NO_ITEM]], np.int32)

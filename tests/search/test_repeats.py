@@ -71,6 +71,59 @@ def test_all_items_come_out_once_and_their_probabilities_sum_to_one(beams):
   check(found, by_hand(), beams=beams)
 
 
+EARLIER = [[7, 3, 9], [1], [2, 0], []]  # newest first
+EARLIER_INPUTS = InputsConfig(earlier=4)
+
+
+def test_items_from_before_the_history_have_their_share():
+  model, params, trie, path = make(inputs=EARLIER_INPUTS)
+  earlier = np.array([row + [NO_ITEM] * (4 - len(row)) for row in EARLIER], np.int32)
+  p_BxN = np.stack(
+    [
+      probabilities(model, params, trie, path, row, earlier=before)
+      for row, before in zip(HISTORIES, EARLIER, strict=True)
+    ]
+  )
+  history = Events(padded(HISTORIES), earlier_BxX=earlier)
+  found = search(model, params, trie, history, SearchConfig(beams=NUM_ITEMS))
+  np.testing.assert_allclose(np.exp(found.score_BxK).sum(axis=1), 1.0, atol=1e-5)
+  check(found, p_BxN)
+  # A request's history holds both, oldest first; the model reads the last six.
+  pairs = zip(HISTORIES, EARLIER, strict=True)
+  rows = [before[::-1] + [5] * (LENGTH - len(row)) + row for row, before in pairs]
+  buckets = BucketSearch(model, params, trie, SearchConfig(beams=NUM_ITEMS))
+  nothing = np.zeros(0, np.int32)
+  asked = buckets.find([Question(np.array(row, np.int32), nothing) for row in rows])
+  for row, one in zip(rows, asked, strict=True):
+    before = [*dict.fromkeys(row[:-LENGTH][-4:][::-1])]
+    p_N = probabilities(model, params, trie, path, row[-LENGTH:], earlier=before)
+    np.testing.assert_array_equal(one.item_K, np.argsort(-p_N, kind="stable"))
+    np.testing.assert_allclose(np.exp(one.score_K), p_N[one.item_K], rtol=3e-4)
+  log = make_histories(rows)
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=NUM_ITEMS), make_mesh())
+  of_users = recommend(params, log, np.arange(log.num_users))
+  for user, one in enumerate(asked):
+    np.testing.assert_array_equal(of_users.item_BxK[user], one.item_K)
+    np.testing.assert_allclose(of_users.score_BxK[user], one.score_K, rtol=1e-4, atol=1e-5)
+
+
+def test_earlier_items_that_cannot_be_are_refused():
+  model, params, trie, _ = make(inputs=EARLIER_INPUTS)
+  for earlier, message in (
+    ([[1, 1]], "lists item row 1 twice"),
+    ([[1] * 5], "has shape"),
+    ([[NUM_ITEMS]], f"item row {NUM_ITEMS}"),
+    (None, "reads items before what it reads and"),
+  ):
+    events = Events(
+      padded([[3]]), earlier_BxX=None if earlier is None else np.array(earlier, np.int32)
+    )
+    with pytest.raises(ValueError, match=message):
+      sidrec.recommend(params, trie, events, 3, model=model)
+  with pytest.raises(ValueError, match=r"needs model\.repeats"):
+    make_repeats(NUM_ITEMS, 2, 5, inputs=EARLIER_INPUTS, repeats=False)
+
+
 def test_filters_leave_probabilities_as_they_are():
   model, params, trie, _ = make()
   rng = np.random.default_rng(2)
