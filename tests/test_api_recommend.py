@@ -110,7 +110,7 @@ def test_answers_name_items_by_id_title_and_semantic_id(run):
     row = run.dataset.items.ids_N.tolist().index(item.id)
     assert item.title == TITLES[int(item.id[1:])]
     assert item.semantic_id == tuple(run.ids.get_semantic_id(row))
-    assert item.probability is None  # the item head's scores are in the sum
+    assert item.probability == pytest.approx(np.exp(item.score))
   assert answered == run.recommend(titles=[TITLES[1], TITLES[2]], k=5)
   assert run.recommend(histories=[["i1", "i2"]], k=5) == [answered]
   assert run.recommend(histories=[], k=5) == []

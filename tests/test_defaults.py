@@ -42,6 +42,7 @@ INPUTS = {
   "rating": False,
   "request_time": "unknown",
   "rating_step": 1.0,
+  "earlier": 0,
 }
 DEFAULTS = {
   **{

@@ -28,7 +28,6 @@ from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 from sidrec.run.train import TRAIN
 from sidrec.search.batched import RecommendUsers, make_recommend_users
-from sidrec.search.beam import item_weight
 from sidrec.search.results import Recommendations
 
 
@@ -97,15 +96,6 @@ def recommend_both(
   return known, by_similarity(known, new, histories, users_R, grown.unit_NxF)
 
 
-def normalised(result: Recommendations) -> Recommendations:
-  """The results with scores as log probabilities over the valid ones."""
-  item_BxK, score_BxK, valid_BxK = map(np.asarray, result)
-  score_BxK = np.where(valid_BxK, score_BxK, -np.inf)
-  total_Bx1 = np.logaddexp.reduce(score_BxK, axis=1, keepdims=True)
-  score_BxK = score_BxK - np.where(np.isfinite(total_Bx1), total_Bx1, 0.0)
-  return Recommendations(item_BxK, score_BxK.astype(np.float32), valid_BxK)  # pyrefly: ignore
-
-
 def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   """Gives new items IDs and parameters, and makes the searches; see `with_new_items`."""
   dataset = load_prepared(chain)
@@ -125,14 +115,7 @@ def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   def search_in(trie: Trie) -> Search:
     resized = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))
     found = make_recommend_users(resized, trie, search, mesh_lib.make_mesh())
-    adds_item_scores = item_weight(model.config, search) != 0
-
-    def recommend_users(params, histories, users_R, seen=None):
-      result = found(params, histories, users_R, seen)
-      # Scores that contain the item head's are not log probabilities.
-      return normalised(result) if adds_item_scores else result
-
-    return Search(recommend_users, transfer(params, trained, trie, trained_row_N))
+    return Search(found, transfer(params, trained, trie, trained_row_N))
 
   return Grown(
     dataset._replace(items=join_items([dataset.items, new_items])),

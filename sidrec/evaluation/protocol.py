@@ -69,9 +69,9 @@ REQUEST_TIMES = {
 NO_PROBABILITIES = "sidrec has none either, because its scores are weighted sums that only rank"
 
 
-def are_probabilities(item_weight: float, level_weights: Sequence[float]) -> bool:
+def are_probabilities(level_weights: Sequence[float]) -> bool:
   """Whether a search with these weights scores items by log p(item | history)."""
-  return not item_weight and all(weight == 1 for weight in level_weights)
+  return all(weight == 1 for weight in level_weights)
 
 
 def request_times(of_system: Mapping[str, str]) -> str:
@@ -96,7 +96,7 @@ def protocol_of(
     num_results: length of each list.
     num_beams: width of the search.
     tie_seed: of the order of equal times, see `shuffle_ties`; -1 for the order of the file.
-    item_weight: of the item head's scores, see `beam.search`.
+    item_weight: of the item head's log p, see `beam.search`.
     level_weights: of the levels' log p in scores; empty for 1 each.
     sasrec: whether SASRec is among the systems.
 
@@ -121,9 +121,11 @@ def protocol_of(
   if tie_seed >= 0:
     facts["time_ties"] = f"interactions at the same time stand in random order (seed {tie_seed})"
   if item_weight:
-    of_beams = f"{item_weight:g} × the item head's score of each item that the beams found"
+    of_beams = f"{item_weight:g} × the item head's log p of each item that the beams found"
     facts["scores"] = f"{defaults['scores']} + {of_beams}"
-  if not are_probabilities(item_weight, level_weights):
+    if are_probabilities(level_weights):
+      facts["scores"] += ", as their geometric mean"
+  if not are_probabilities(level_weights):
     facts["calibration"] = f"{defaults['calibration']}; {NO_PROBABILITIES}"
   return Protocol(
     dataset.name,

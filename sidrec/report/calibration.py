@@ -9,7 +9,6 @@ from sidrec.evaluation.intervals import REFERENCE
 from sidrec.report.charts.lines import Axes, Line, lines
 from sidrec.report.finished import WAY, FinishedRun
 from sidrec.report.html import Html, figure, folded, pair, paragraph, section, table
-from sidrec.search.beam import item_weight
 
 _BINS = 10
 
@@ -68,14 +67,7 @@ def calibration(run: FinishedRun) -> Html:
 
 def no_probabilities(run: FinishedRun) -> str:
   """Why scores are no probabilities; empty if they are."""
-  search = run.config.search
-  if weight := item_weight(run.config.model, search):
-    return (
-      f"Scores of this run are no probabilities: the search adds {weight:g} × the item head's "
-      "score to log p(semantic ID | history). They rank, and say nothing about how sure a result "
-      "is, so no calibration curve is drawn."
-    )
-  if search.level_weights:
+  if not run.config.search.gives_probabilities:
     return (
       "Scores of this run are no probabilities, because search.level_weights weighs the levels, so "
       "no calibration curve is drawn."

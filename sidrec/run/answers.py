@@ -12,7 +12,7 @@ class Recommended(NamedTuple):
 
   id: Id  # original
   title: str  # '' where unknown
-  score: float  # log probability, except where the search adds the item head: then it only ranks
+  score: float  # log probability; with search.level_weights a sum that only ranks
   probability: float | None  # None where scores are no log probabilities
   semantic_id: tuple[int, ...]
 

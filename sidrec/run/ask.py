@@ -20,7 +20,6 @@ from sidrec.models.base import SemanticIDModel
 from sidrec.run.answers import Answer, Id, Recommended, Wanted
 from sidrec.run.frames import histories_of_frame, is_frame
 from sidrec.run.given import listed, name_of, numbers_of
-from sidrec.search.beam import item_weight
 from sidrec.search.buckets import Found
 from sidrec.search.questions import Question, check_question
 from sidrec.search.settings import SearchConfig
@@ -313,9 +312,7 @@ class Asker:
     asked_at: int | None = None,
   ) -> Answer:
     """The answer to a request."""
-    is_probability = not item_weight(self.model.config, self.search) and not (
-      self.search.level_weights
-    )
+    is_probability = self.search.gives_probabilities
 
     def item(row: int, score: float) -> Recommended:
       semantic_id = tuple(self.ids.get_semantic_id(row))

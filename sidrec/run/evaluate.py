@@ -28,7 +28,6 @@ from sidrec.evaluation.protocol import (
   SPLITS,
   WAYS,
   Protocol,
-  are_probabilities,
   protocol_of,
   request_times,
 )
@@ -119,8 +118,7 @@ def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluati
     trained["sasrec"] = sasrec_of(config, chain)
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   num_items, num_results = dataset.items.num_items, config.search.results
-  weights = item_weight(config.model, config.search), config.search.level_weights
-  calibrated = {"sidrec": are_probabilities(*weights), "sasrec": True}
+  calibrated = {"sidrec": config.search.gives_probabilities, "sasrec": True}
   metrics = chosen_metrics(config)
   found: Evaluations = {}
   for name, (recommend_users, params) in trained.items():

@@ -156,7 +156,7 @@ class Explainer:
     return Explanation(answer, self._levels(found), tuple(history), found.again)
 
   def _levels(self, found: Explained) -> tuple[LevelExplanation, ...]:
-    is_probability = not self.asker.search.level_weights
+    is_probability = self.asker.search.gives_probabilities
 
     def level(depth: int, one: search_explain.Level) -> LevelExplanation:
       kept_probability = float(np.exp(one.kept.score_K).sum()) if is_probability else None

@@ -19,10 +19,12 @@ from sidrec.data.events import check_inputs, without_idle_inputs
 from sidrec.models import own_models
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
+from sidrec.models.memory import described, memory_of
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
 from sidrec.models.transfer import marked
 from sidrec.parallel import mesh as mesh_lib
+from sidrec.parallel.hosts import is_primary
 from sidrec.run.generations import Chain
 from sidrec.run.prepare import load_prepared, samples_users
 from sidrec.run.settings import RunConfig
@@ -52,6 +54,10 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
     own_models.check_agrees(chosen, model, trie)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   what = what_is_trained(config, model, trie, mesh)
+  shapes, _ = jax.eval_shape(what.task.init, jax.random.key(0))
+  memory = memory_of(shapes, trie, model.sizes, averaged=config.train.average_decay > 0)
+  if is_primary():
+    print(f"recommender: {described(memory)}", flush=True)
   params = train_next_item(
     what, config.train, dataset.histories, config.seed, mesh, records(config, folder)
   )

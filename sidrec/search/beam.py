@@ -30,6 +30,7 @@ from sidrec.search import repeats
 from sidrec.search.beam_state import BeamState
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import NO_FILTERS, Filters, RowBits, checked, filter_of, make_filter
+from sidrec.search.joint import pooled
 from sidrec.search.levels import Levels, call
 from sidrec.search.results import Recommendations, nothing
 from sidrec.search.settings import SearchConfig
@@ -52,8 +53,8 @@ def search(
     trie: the catalogue.
     history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; or `Events`. Under jit a
       history ends before the first entry that is no item row; outside, such entries are refused.
-    config: static. With an item head and a weight above 0, the item head's scores of the items
-      found are added, which re-orders the results.
+    config: static. With an item head and a weight above 0, the items found are ranked by both, and
+      scores are as in `joint.pooled`; with level weights, too, they are a sum that only ranks.
     filters: what each request may get.
     key: to draw items without replacement instead, each level by the probabilities of the
       continuations that filters leave; results come in the order of the draw. None for the best.
@@ -84,11 +85,16 @@ def ranked(
   item_BxK: jax.Array,
   score_BxK: jax.Array,
 ) -> Recommendations:
-  """The items found, in the order of their scores with the item head's, if the model has one."""
+  """The items found, in the order of log p and the item head's scores, if the model has one."""
   valid_BxK = jnp.isfinite(score_BxK)
   if weight := item_weight(model.config, config):
     item_score_BxK = call(model, params, "item_scores", encoded, item_BxK)
-    score_BxK, order_BxK = jax.lax.top_k(score_BxK + weight * item_score_BxK, config.beams)
+    sum_BxK = score_BxK + weight * item_score_BxK
+    pooled_BxK = sum_BxK
+    if config.gives_probabilities:
+      pooled_BxK = pooled(score_BxK, item_score_BxK, weight)
+    _, order_BxK = jax.lax.top_k(sum_BxK, config.beams)
+    score_BxK = jnp.take_along_axis(pooled_BxK, order_BxK, axis=1)
     item_BxK, valid_BxK = (jnp.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, valid_BxK))
   return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
 

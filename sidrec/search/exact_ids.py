@@ -18,6 +18,7 @@ from sidrec.search.batched import RecommendUsers, in_batches
 from sidrec.search.beam import item_weight
 from sidrec.search.checks import check_fit
 from sidrec.search.exact import best_of_all, without_items
+from sidrec.search.joint import pooled
 from sidrec.search.likelihood import item_paths
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
@@ -44,7 +45,7 @@ def all_scores(
   path_NxLp1: jax.Array,
   history_BxS: jax.Array | Events,
 ) -> jax.Array:
-  """The score of every item for each history: float32 [B, N].
+  """The score of every item for each history: float32 [B, N], -inf for rows that are no items.
 
   Args:
     model: static under jit, as is `search`.
@@ -67,8 +68,13 @@ def all_scores(
   logp_BxNxL = bound.level_log_likelihoods(hidden_BxNxLxD, codes_BxNxL, path_BxNxLp1, trie)
   weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
   score_BxN = (logp_BxNxL * weight_L[None, None]).sum(axis=-1)
+  is_there_N = jnp.arange(num_items) < trie.used
+  score_BxN = jnp.where(is_there_N[None], score_BxN, -jnp.inf)
   if weight := item_weight(model.config, search):
-    score_BxN = score_BxN + weight * cast(jax.Array, bound.item_scores(encoded, item_BxN))
+    item_score_BxN = cast(jax.Array, bound.item_scores(encoded, item_BxN))
+    if search.gives_probabilities:
+      return pooled(score_BxN, item_score_BxN, weight)
+    return score_BxN + weight * item_score_BxN
   return score_BxN
 
 
@@ -100,8 +106,6 @@ def make_exact_recommend_users(
 
   def best(params, trie, path_NxLp1, history_BxS, seen_BxJ) -> Recommendations:
     score_BxN = all_scores(model, config, params, trie, path_NxLp1, history_BxS)
-    is_there_N = jnp.arange(trie.num_items) < trie.used
-    score_BxN = jnp.where(is_there_N[None], score_BxN, -jnp.inf)
     return best_of_all(without_items(score_BxN, seen_BxJ), num_results)
 
   compiled = jax.jit(best, out_shardings=mesh_lib.replicated(mesh))

@@ -241,7 +241,9 @@ def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
     score_BxR = jnp.maximum(score_BxR, again_BxPxR.max(axis=1))
   if weight := beam.item_weight(model.config, config):
     item_score_BxR = model.apply({"params": params}, encoded, item_BxR, method="item_scores")
-    score_BxR = score_BxR + weight * item_score_BxR
+    # Up to a number that all results share, as in `joint.pooled`.
+    share = 1 + weight if config.gives_probabilities else 1.0
+    score_BxR = (score_BxR + weight * item_score_BxR) / share
   return score_BxR
 
 

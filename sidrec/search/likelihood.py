@@ -38,7 +38,7 @@ def likelihood_scores(
 ) -> jax.Array:
   """The score of one item for each history, at temperature 1: float32 [B].
 
-  Of a model with an item head, it differs from the search's by a number that all items of a history
+  Of a model with an item head, it differs from the search's by a number that all items of a list
   share.
 
   Args:
@@ -64,10 +64,17 @@ def likelihood_scores(
     mixed = model.apply({"params": params}, *inputs, method="mixed_log_likelihood")
     levels, choice, items = cast(MixedLogLikelihood, mixed)
     score_B = (levels.sum(axis=-1) + choice)[row_B, at_B]
-    return score_B if items is None or not joint else score_B + joint * items[row_B, at_B]
+    return score_B if items is None else _joined(score_B, items[row_B, at_B], search, joint)
   method = "joint_log_likelihood" if joint else "log_likelihood"
   made = model.apply({"params": params}, history_BxS, target_BxQ, trie, path_NxLp1, method=method)
   logp_BxQxL, item_BxQ = cast(tuple, made if joint else (made, 0.0))
   weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
   score_B = (logp_BxQxL[row_B, at_B] * weight_L[None]).sum(axis=-1)
-  return score_B + joint * item_BxQ[row_B, at_B] if joint else score_B
+  return _joined(score_B, item_BxQ[row_B, at_B], search, joint) if joint else score_B
+
+
+def _joined(
+  score_B: jax.Array, item_score_B: jax.Array, search: SearchConfig, weight: float
+) -> jax.Array:
+  """As `joint.pooled`, up to a number that all items of a list share."""
+  return (score_B + weight * item_score_B) / (1 + weight if search.gives_probabilities else 1.0)

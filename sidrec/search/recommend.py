@@ -55,8 +55,8 @@ def recommend(
       call; None for all, but 16 on a CPU. A random draw takes all of them. Static.
 
   Returns:
-    (item_BxK int32 rows, -1 where there are fewer; score_BxK float32 log p(item | history), with
-    the item head's score added where the model has one, best first; valid_BxK bool).
+    (item_BxK int32 rows, -1 where there are fewer; score_BxK float32 log p(item | history), best
+    first, with an item head as in `joint.pooled`; valid_BxK bool).
 
   Raises:
     TypeError: for histories or filters that are no signed integers, such as masks, and for times

@@ -12,7 +12,7 @@ class SearchConfig:
 
   beams: int = 50  # prefixes kept at each level; more find more of the true top K
   results: int = 20  # of each list, that are evaluated and written
-  item_weight: float = 1.0  # of the item head's scores, which are added where the model has one
+  item_weight: float = 1.0  # of the item head's log p next to that of IDs, where the model has one
   batch_size: int = 0  # users at once; 0 for 16 a CPU device, 128 another device
   # That logits are divided by; scores are log p at that temperature. Under a jit of the caller's it
   # may be a float32 [B, 1, 1] of its own for each request.
@@ -28,8 +28,15 @@ class SearchConfig:
       raise ValueError(
         f"search.beams {self.beams} and search.results {self.results} must be at least 1"
       )
+    if self.item_weight < 0:
+      raise ValueError(f"search.item_weight is {self.item_weight}; give 0 or more")
     if isinstance(self.temperature, (int, float)) and not self.temperature > 0:
       raise ValueError(f"search.temperature is {self.temperature}; give a number above 0")
+
+  @property
+  def gives_probabilities(self) -> bool:
+    """Whether scores are log p(item | history), and not a weighted sum that only ranks."""
+    return all(weight == 1 for weight in self.level_weights)
 
   def check_levels(self, num_levels: int) -> None:
     """Raises ValueError for what does not fit semantic IDs of so many levels."""

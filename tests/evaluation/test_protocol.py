@@ -69,7 +69,7 @@ def test_rescoring_by_the_item_head_is_named_with_its_weight():
   dataset = make_dataset(ROWS, 6)
   assert "item head" not in describe(protocol_of(dataset, 20, 30))
   text = " ".join(describe(protocol_of(dataset, 20, 30, item_weight=0.5)).split())
-  assert "sidrec: log p(semantic ID | history) + 0.5 × the item head's score" in text
+  assert "sidrec: log p(semantic ID | history) + 0.5 × the item head's log p" in text
 
 
 def test_json_holds_every_field():
@@ -86,7 +86,7 @@ def test_the_protocol_says_why_there_is_no_calibration_error():
   for changes, lacks in [
     ({}, False),
     ({"level_weights": (1.0, 1.0)}, False),
-    ({"item_weight": 0.5}, True),
+    ({"item_weight": 0.5}, False),
     ({"level_weights": (1.0, 2.0)}, True),
   ]:
     text = " ".join(describe(protocol_of(dataset, 20, 30, **changes)).split())

@@ -219,10 +219,10 @@ def test_baselines_that_only_repeat_are_measured_in_one_way(run):
   assert headline(more) == headline(run)
 
 
-def test_an_item_head_has_no_calibration_curve(run):
-  model = dataclasses.replace(run.config.model, item_head=True)
-  headed = run._replace(config=dataclasses.replace(run.config, model=model))
-  assert "Scores of this run are no probabilities: the search adds 1 ×" in report_text(headed)
+def test_weighted_levels_have_no_calibration_curve(run):
+  search = dataclasses.replace(run.config.search, level_weights=(1.0, 1.0, 0.5))
+  weighted = run._replace(config=dataclasses.replace(run.config, search=search))
+  assert "Scores of this run are no probabilities, because" in report_text(weighted)
   assert "Scores of this run are no probabilities" not in report_text(run)
 
 

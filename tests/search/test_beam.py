@@ -195,7 +195,7 @@ def test_a_prefix_whose_items_are_all_forbidden_takes_no_beam():
 
 
 def test_item_head_reorders_what_the_search_found():
-  """A full beam with the item head is the exact ranking by the sum of both scores."""
+  """A full beam with the item head is the exact ranking by both, and their geometric mean."""
   codes = np.random.default_rng(0).permutation(all_codes(2, 5))[:20]
   shape = {"history_length": LENGTH, "width": 16, "encoder_layers": 1, "decoder_layers": 1}
   model, trie, path = make_model(codes, item_head=True, **shape)
@@ -209,13 +209,21 @@ def test_item_head_reorders_what_the_search_found():
     result = run(model, params, trie, known, 20, none, item_weight=weight)
     order_BxK = np.argsort(-(by_ids + weight * by_items), axis=1)
     np.testing.assert_array_equal(result.item_BxK, order_BxK)
-    assert (np.diff(result.score_BxK, axis=1) <= 0).all()
+    np.testing.assert_allclose(np.exp(result.score_BxK).sum(axis=1), 1.0, atol=1e-5)
+    p_BxN = np.exp(by_ids) * np.exp(by_items) ** weight  # both are distributions
+    p_BxN = p_BxN ** (1 / (1 + weight))
+    p_BxN /= p_BxN.sum(axis=1, keepdims=True)
+    p_BxK = np.take_along_axis(p_BxN, order_BxK, axis=1)
+    np.testing.assert_allclose(np.exp(result.score_BxK), p_BxK, rtol=1e-4)
   # What is missing or forbidden stays last and invalid.
   forbidden = np.tile(np.arange(0, 20, 2, dtype=np.int32), (2, 1))
   result = run(model, params, trie, known, 20, forbidden, item_weight=3.0)
   np.testing.assert_array_equal(result.valid_BxK, np.tile(np.arange(20) < 10, (2, 1)))
   assert (result.item_BxK[:, :10] % 2 == 1).all()
   assert (result.item_BxK[:, 10:] == -1).all()
+  # What is left shares out what it has together by its IDs.
+  mass_B = np.exp(by_ids[:, 1::2]).sum(axis=1)
+  np.testing.assert_allclose(np.exp(result.score_BxK).sum(axis=1), mass_B, rtol=1e-4)
 
 
 def all_items_jointly(model, params, trie, path, history):

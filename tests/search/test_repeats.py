@@ -222,7 +222,7 @@ def test_a_draw_takes_items_by_their_probabilities_without_replacement():
   )  # scores are log p, not what was drawn
 
 
-def test_the_item_head_adds_its_scores_to_both():
+def test_the_item_head_is_joined_with_both():
   model, params, trie, path = make(item_head=True)
   p_N = probabilities(model, params, trie, path, HISTORIES[0])
   history = padded(HISTORIES[:1])
@@ -236,7 +236,8 @@ def test_the_item_head_adds_its_scores_to_both():
   head_N = np.asarray(item_scores(params))
   config = SearchConfig(beams=NUM_ITEMS, item_weight=3.0)
   found = search(model, params, trie, history, config)
-  total_N = np.log(p_N) + 3 * head_N
+  total_N = (np.log(p_N) + 3 * head_N) / 4
+  total_N -= np.log(np.exp(total_N).sum())
   np.testing.assert_array_equal(found.item_BxK[0], np.argsort(-total_N))
   np.testing.assert_allclose(found.score_BxK[0], np.sort(total_N)[::-1], atol=1e-3)
 

@@ -136,13 +136,14 @@ def beam_search(name, row, items, beams):
 
 
 @pytest.mark.parametrize("item_weight", [1.0, 0.3])
-def test_the_item_heads_scores_are_added_by_their_weight(item_weight):
+def test_the_item_head_has_its_weight_in_a_geometric_mean(item_weight):
   model, trie, _, params = made("dense")
   history = requests(model, HISTORIES)
   settings = {"model": model, "beams": NUM_ITEMS, "item_weight": item_weight}
   found = find(params, trie, history, **settings)
   for row, items in enumerate(HISTORIES):
-    score_N = expected_scores("dense", row, items, item_weight)
+    score_N = expected_scores("dense", row, items, item_weight) / (1 + item_weight)
+    score_N -= np.log(np.exp(score_N).sum())  # with a beam for each item, all of them
     np.testing.assert_allclose(found.score_BxK[row], np.sort(score_N)[::-1], rtol=1e-5, atol=1e-5)
     reached_K = score_N[np.asarray(found.item_BxK[row])]
     np.testing.assert_allclose(found.score_BxK[row], reached_K, rtol=1e-5, atol=1e-5)

@@ -120,7 +120,7 @@ function report(explanation, milliseconds) {
   if (state.history.length > read + unknown.length) parts.push("older ones are not read");
   if (unknown.length) parts.push(`no item has the id ${unknown.slice(0, 3).join(", ")}`);
   if (asked_at !== null) parts.push(`asked at ${moments.inWords(asked_at)}`);
-  if (about.item_head) parts.push("results are ranked by log p and the item head together");
+  if (about.item_head) parts.push("p joins that of semantic IDs and that of the item head");
   byId("status").textContent = `${parts.join(" · ")}.`;
 }
 
