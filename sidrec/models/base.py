@@ -78,6 +78,8 @@ class SemanticIDModel(NextItemModel):
     if c.node_vectors:
       self.node_ExD = self.param("node", TABLE_INIT, (sizes.num_nodes, c.width))
     self._make_blocks()
+    if c.unseen:
+      self._make_unseen()
 
   def _make_blocks(self) -> None:
     c, dtype = self.config, jnp.dtype(self.config.dtype)
@@ -97,6 +99,18 @@ class SemanticIDModel(NextItemModel):
       self.inputs = EventInputs(c.inputs, c.width, c.heads, c.encoder_layers)
     self.encoder_drop = Dropout(c.encoder_dropout)
     self.decoder_drop = Dropout(c.decoder_dropout)
+
+  def _make_unseen(self) -> None:
+    """The rows that `unseen.hide` and `transfer` put in place of others."""
+    c, zeros, levels = self.config, nn.initializers.zeros, self.sizes.num_levels
+    if c.node_vectors:
+      self.unseen_node_LxD = self.param("unseen_node", zeros, (levels, c.width))
+    if c.node_bias:
+      self.unseen_node_bias_L = self.param("unseen_node_bias", zeros, (levels,))
+    if c.item_embedding:
+      self.unseen_item_D = self.param("unseen_item", TABLE_INIT, (c.width,))
+    if c.item_head:
+      self.unseen_item_bias = self.param("unseen_item_bias", zeros, ())
 
   # What `Dense` and `Tiger` define.
 

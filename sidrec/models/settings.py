@@ -40,6 +40,8 @@ class RecommenderConfig:
   constrained_softmax: bool = True  # over real continuations; False: over all codes
   dtype: str = "float32"  # or 'bfloat16'; softmax and parameters stay float32
   repeats: bool = False  # a learnt share of p is for items of the history; dense setting only
+  # The probability that a batch hides all but the semantic ID of an item, so that new ones do well.
+  unseen: float = 0.0
   remat: bool = False  # blocks are computed again in the backward pass, to save memory
   inputs: InputsConfig = ITEMS_ALONE  # what is read beside items
   # Of registered models: name → its own settings.
@@ -72,6 +74,14 @@ class RecommenderConfig:
       raise ValueError("model.inputs.time_bias needs model.setting 'dense'; set it to False")
     if self.repeats and self.setting != "dense":
       raise ValueError("model.repeats needs model.setting 'dense'; set it to False")
+    if not 0 <= self.unseen < 1:
+      raise ValueError(f"model.unseen is {self.unseen}; give a share of items from 0, below 1")
+    tables = self.node_bias or self.node_vectors or self.item_embedding
+    if self.unseen and not (tables and self.setting in SETTINGS):
+      raise ValueError(
+        "model.unseen hides rows of tables by item and by trie node, and this model has none; set "
+        "it to 0"
+      )
     if self.inputs.earlier and not self.repeats:
       raise ValueError("model.inputs.earlier needs model.repeats; set it to 0")
     if self.repeats and not self.constrained_softmax:

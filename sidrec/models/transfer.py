@@ -14,6 +14,7 @@ from sidrec.catalogue.trie import packed_codes
 from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.catalogue.trie.trie import Trie, child_range, row_paths, rows_below
 from sidrec.core.item_rows import is_known
+from sidrec.models.unseen import OF_ITEMS, OF_NODES, levels_of
 
 UNKNOWN = -1
 NODE_TABLES = ("node", "node_bias")  # parameters with a row per trie node
@@ -67,7 +68,8 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
   Nodes keep what was trained for their prefix of tokens, items what was trained for them. A
   node of unknown prefix gets a vector of zeros and the mean bias of its trained siblings, so
   that only its token tells it from them. An unknown item's rows are the means of the trained
-  items that share the longest prefix with it.
+  items that share the longest prefix with it. Where the model was trained with `config.unseen`,
+  both get the rows that it learnt for what it has not seen.
 
   Where the trie leads to some of the items only, a trained node's probability is theirs by their
   share of the items below it: the logarithm of the share is added to its bias.
@@ -105,12 +107,15 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
   params = dict(params)
   if "node" in params or "node_bias" in params:
     node_E, parent_E = match_nodes(trained, trie)
+    level_E = levels_of(row_paths(trie), trie.num_nodes)
     first, stop = map(np.asarray, child_range(trained, np.maximum(parent_E, 0)))
     siblings = np.where(parent_E == UNKNOWN, 0, first), np.where(parent_E == UNKNOWN, 0, stop)
     for name in {"node", "node_bias"} & set(params):
       rows = np.asarray(params[name])
       fill = np.zeros((len(node_E), *rows.shape[1:]), rows.dtype)
-      if name == "node_bias":
+      if OF_NODES[name] in params:
+        fill = np.asarray(params[OF_NODES[name]])[level_E]
+      elif name == "node_bias":
         fill = _mean_of_ranges(rows, *siblings)
       params[name] = _known_or(rows, node_E, fill)
     if "node_bias" in params:
@@ -123,6 +128,8 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
     for name in {"item", "item_bias"} & set(params):
       rows = np.asarray(params[name])
       fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
+      if OF_ITEMS[name] in params:
+        fill = np.broadcast_to(np.asarray(params[OF_ITEMS[name]]), fill.shape)
       params[name] = _known_or(rows, trained_row_N, fill)
   return marked(params, trie)
 

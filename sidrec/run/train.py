@@ -40,7 +40,7 @@ from sidrec.training.loop import Records
 from sidrec.training.profile import Trace
 
 _HOW = ("accumulate", "remat")  # settings that save memory
-_SWITCHES = ("repeats",)  # settings that decide nothing while they are off
+_SWITCHES = ("repeats", "unseen")  # settings that decide nothing while they are off
 
 
 def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:

@@ -13,6 +13,7 @@ from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.inputs import example_events
 from sidrec.models.settings import RecommenderConfig
+from sidrec.models.unseen import hide
 from sidrec.training.task import Task
 
 
@@ -65,6 +66,8 @@ def _task_reading(
     return model.init(key, events, target, trie, path_NxLp1, method=method)["params"], ()
 
   def loss(params, aux, batch, key):
+    if share := model.config.unseen:
+      params = hide(params, trie, path_NxLp1, share, jax.random.fold_in(key, 2))
     target_BxQ = batch["target_BxS"] if dense else batch["target_Bx1"]
     found = model.apply(
       {"params": params},
