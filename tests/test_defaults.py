@@ -136,7 +136,8 @@ DEFAULTS = {
   "model.positions": "absolute",
   "model.user_tokens": 0,
   "model.constrained_softmax": True,
-  "model.repeats": False,  # off until measured for a config
+  "model.repeats": False,
+  "model.unseen": 0.0,  # off until measured for a config
   "model.dtype": "float32",
   "train.batch_size": 16,
   "train.accumulate": 1,
