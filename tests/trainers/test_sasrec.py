@@ -115,7 +115,7 @@ def test_states_that_see_ahead_are_not_trained_where_they_see_targets(tmp_path):
 def test_the_loss_of_prefixes_is_the_mean_over_their_targets():
   histories = make_histories([[1, 2, 3, 4, 5], [6, 7], [8, 9, 10], [11]])
   model = small_model(**{**BSAREC, "dropout": 0.0})
-  batch = prefix_batches(histories, 6, 3, seed=0)(0)
+  batch = prefix_batches(histories, 6, 4, seed=0)(0)
   task = sasrec_task(model)
   params, aux = task.init(jax.random.key(0))
   params = jax.tree.map(lambda x: 3 * x, params)
@@ -126,7 +126,7 @@ def test_the_loss_of_prefixes_is_the_mean_over_their_targets():
     for t in range(1, len(history)):
       row = jnp.asarray([history[:t] + [NO_ITEM] * (6 - t)], jnp.int32)
       logps.append(float(run(row)[0, history[t]]))
-  assert int(task.weight(batch)) == len(logps)  # three rows are all there are
+  assert int(task.weight(batch)) == len(logps)  # four rows are all there are
   assert float(loss) == pytest.approx(-np.mean(logps), rel=1e-5)
 
 
