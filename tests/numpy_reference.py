@@ -294,3 +294,33 @@ def sasrec_states(params, config, items, drop=keep_all, events=None):
     bias, site = None if biases is None else biases[number], f"{name}/drop"
     x_SxD = encoder_block(layer, config.heads, x_SxD, causal_SxS, bias, drop, site)
   return rms_norm(params["norm"], x_SxD)
+
+
+# BSARec.
+
+
+def low_pass(x_SxD, length, frequencies):
+  """The lowest frequencies of a history, zeros before it, over `length` positions."""
+  spectrum = np.fft.rfft(np.pad(x_SxD, ((length - len(x_SxD), 0), (0, 0))), axis=0)
+  spectrum[frequencies:] = 0.0
+  return np.fft.irfft(spectrum, n=length, axis=0)[length - len(x_SxD) :]
+
+
+def bsarec_states(params, config, items, drop=keep_all):
+  """States [S, D] of a history (Shin et al., AAAI 2024), places counted from the newest item."""
+  S, D, c = len(items), config.width, config.filter
+  x_SxD = params["item"][items] * np.sqrt(D) + params["position"][:S][::-1]
+  x_SxD = drop("drop", rms_norm(params["norm"], x_SxD))
+  for name, layer in stack(params, "blocks"):
+
+    def added(part, x_SxD, y_SxD, name=name, layer=layer):
+      return rms_norm(layer[f"{part}_norm"], x_SxD + drop(f"{name}/{part}_drop", y_SxD))
+
+    causal_SxS = np.tril(np.ones((S, S), bool))
+    attended_SxD = attention(layer["attention"], config.heads, x_SxD, x_SxD, causal_SxS)
+    low_SxD = low_pass(x_SxD, config.history_length, c.frequencies)
+    filtered_SxD = low_SxD + layer["filter"]["scale"] ** 2 * (x_SxD - low_SxD)
+    mixed_SxD = (1 - c.share) * added("attention", x_SxD, attended_SxD)
+    mixed_SxD = mixed_SxD + c.share * added("filter", x_SxD, filtered_SxD)
+    x_SxD = added("feed", mixed_SxD, feed_forward(layer["feed"], mixed_SxD))
+  return x_SxD

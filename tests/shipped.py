@@ -9,7 +9,8 @@ FREE = (
   *("mesh.", "profile_steps", "track", "data.source", "data.path", "data.amazon.", "data.store."),
   *("data.table.", "search.batch_size", "model.remat", "cold_start.held_out"),
   *("tokenizer.file.", "tokenizer.rqvae.steps_per_call"),
-  *("train.steps_per_call", "sasrec.train.steps_per_call", "nightly.", "evaluation.search_cost."),
+  *("train.steps_per_call", "sasrec.train.steps_per_call", "bsarec.train.steps_per_call"),
+  *("nightly.", "evaluation.search_cost."),
 )
 FILES = tuple(
   f"features.{block}.{name}"

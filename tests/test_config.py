@@ -40,6 +40,7 @@ def test_a_typo_names_the_nearest_setting():
 def test_every_setting_of_sasrec_stands_in_the_config_with_its_default():
   c = default_config().sasrec
   assert c.enabled is False
+  assert default_config().bsarec.enabled is False
   assert c.model.to_dict() == {
     name: value
     for name, value in dataclasses.asdict(SASRecConfig(num_items=1)).items()

@@ -47,7 +47,7 @@ INPUTS = {
 DEFAULTS = {
   **{
     f"{model}.inputs.{name}": value
-    for model in ("model", "sasrec.model", "features.sasrec")
+    for model in ("model", "sasrec.model", "bsarec.model", "features.sasrec")
     for name, value in INPUTS.items()
   },
   # Protocol: leave-last-out of SASRec and TIGER; no user with fewer than 3 can be split.
@@ -163,6 +163,11 @@ DEFAULTS = {
   "sasrec.model.item_bias": False,
   "sasrec.model.negatives": 0,
   "sasrec.model.dtype": "float32",
+  "sasrec.model.norms": "before",
+  "sasrec.model.counted_from": "oldest",
+  "sasrec.model.filter.share": 0.0,
+  "sasrec.model.filter.frequencies": 3,
+  "sasrec.model.filter.ahead": True,
   "sasrec.train.batch_size": 16,
   "sasrec.train.accumulate": 1,
   "sasrec.train.steps": 5000,
@@ -175,6 +180,36 @@ DEFAULTS = {
   "sasrec.train.validate_every": 500,
   "sasrec.train.valid_users": 1500,
   "sasrec.train.patience": 3,
+  "sasrec.train.targets": "every",
+  # BSARec: arXiv:2312.10325 and its code for Amazon Beauty, as far as nothing else is said.
+  "bsarec.enabled": False,
+  "bsarec.model.history_length": 50,
+  "bsarec.model.width": 64,
+  "bsarec.model.heads": 1,
+  "bsarec.model.layers": 2,
+  "bsarec.model.hidden": 256,
+  "bsarec.model.dropout": 0.5,
+  "bsarec.model.item_bias": False,
+  "bsarec.model.negatives": 0,
+  "bsarec.model.dtype": "float32",
+  "bsarec.model.norms": "after",
+  "bsarec.model.counted_from": "newest",
+  "bsarec.model.filter.share": 0.7,
+  "bsarec.model.filter.frequencies": 3,
+  "bsarec.model.filter.ahead": True,
+  "bsarec.train.targets": "last",
+  "bsarec.train.batch_size": 48,  # rows that hold about its 256 prefixes
+  "bsarec.train.accumulate": 1,
+  "bsarec.train.steps": 5000,
+  "bsarec.train.learning_rate": 1e-3,  # theirs is constant, 5e-4; ours falls
+  "bsarec.train.warmup_steps": 200,
+  "bsarec.train.schedule": "cosine",
+  "bsarec.train.weight_decay": 0.0,
+  "bsarec.train.clip_norm": 1.0,
+  "bsarec.train.average_decay": 0.999,
+  "bsarec.train.validate_every": 500,
+  "bsarec.train.valid_users": 1500,
+  "bsarec.train.patience": 3,
   # Every results table is of 50 beams: they find 99.8% of the exact top ten (README).
   "search.beams": 50,
   "search.results": 20,  # Recall@20 and NDCG@20 are the deepest metrics

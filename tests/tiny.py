@@ -171,6 +171,9 @@ def tiny_config(folder):
   config.sasrec.model.update(history_length=8, width=8, heads=1, layers=1, hidden=8)
   config.sasrec.train.update(batch_size=8, steps=6, steps_per_call=2, validate_every=6)
   config.sasrec.train.valid_users = 16
+  config.bsarec.model.update(history_length=8, width=8, layers=1, hidden=8)
+  config.bsarec.train.update(batch_size=8, steps=6, steps_per_call=2, validate_every=6)
+  config.bsarec.train.valid_users = 16
   config.search.update(beams=20, batch_size=64)
   return config
 

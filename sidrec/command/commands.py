@@ -70,6 +70,12 @@ COMMANDS: dict[str, Command | Program] = {
     (*STAGES, *CLUSTER),
     ("sidrec sasrec ml1m",),
   ),
+  "bsarec": Command(
+    "bsarec",
+    "Trains BSARec, the stronger embedding baseline.",
+    (*STAGES, *CLUSTER),
+    ("sidrec bsarec beauty",),
+  ),
   "evaluate": Command(
     "evaluate",
     "Ranks all items for all users, next to the baselines.",

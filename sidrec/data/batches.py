@@ -95,7 +95,7 @@ def last_position(
   return int(targets_U.sum()), windows_at
 
 
-def _with_target(source: Source) -> np.ndarray | None:
+def targets_of(source: Source) -> np.ndarray | None:
   """The numbers of those windows of `last_position` whose target may be one; None for all."""
   if source.target_T is None:
     return None
@@ -214,8 +214,11 @@ def packed_batches(
   process_index: int = 0,
   process_count: int = 1,
   inputs: InputsConfig = ITEMS_ALONE,
+  packed: tuple[Windows, PackedRows] | None = None,
 ) -> BatchAt:
   """Batches in which every history position is followed by its target.
+
+  With `packed`, rows hold those windows in place of `all_positions`, each packed by best fit.
 
   Returns:
     step → int32 [B, S] each: 'history_BxS' and 'target_BxS', filled up with NO_ITEM,
@@ -223,8 +226,10 @@ def packed_batches(
     other columns of `Events` by their names, too; what follows an event is asked for at its time.
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
-  windows = all_positions(source.offsets_Up1, history_length)
-  rows = pack(windows, history_length)
+  if packed is None:
+    windows = all_positions(source.offsets_Up1, history_length)
+    packed = windows, pack(windows, history_length)
+  windows, rows = packed
   count_R = np.diff(rows.offsets_Rp1)
   indices_at = shuffled(len(count_R), batch_size, seed, process_index, process_count)
 
@@ -301,7 +306,7 @@ def sliding_batches(
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
   count, windows_at = last_position(source.offsets_Up1, history_length)
-  number_W = _with_target(source)
+  number_W = targets_of(source)
   count = count if number_W is None else len(number_W)
   indices_at = shuffled(count, batch_size, seed, process_index, process_count)
 

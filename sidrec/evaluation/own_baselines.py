@@ -12,7 +12,7 @@ from sidrec.data.dataset import Histories, Items
 Gives = Literal["scores", "lists"]
 
 # Systems that sidrec measures itself; the names of the others have a '-', which no plugin's has.
-BUILT_IN = ("sidrec", "sasrec", "popular")
+BUILT_IN = ("sidrec", "sasrec", "bsarec", "popular")
 
 BASELINES = Register(
   "baseline",

@@ -52,11 +52,12 @@ class Protocol(NamedTuple):
   own_baselines: Mapping[str, Mapping[str, str]] = {}
 
 
-# What SASRec adds, which is neither a search nor one of the counting baselines.
-SASREC = {
-  "exact": "sasrec: every item is scored",
-  "score_ties": "sasrec: the item with the lowest row wins",
-  "cold": "sasrec may find them, but has learnt no more of them than that they never came next",
+# What models add that score all items, such as SASRec: they are neither a search nor one of the
+# counting baselines.
+EXACT = {
+  "exact": "{names}: every item is scored",
+  "score_ties": "{names}: the item with the lowest row wins",
+  "cold": "{names} may find them, but {have} learnt no more of them than that they never came next",
 }
 
 
@@ -87,7 +88,7 @@ def protocol_of(
   item_weight: float = 0.0,
   *,
   level_weights: Sequence[float] = (),
-  sasrec: bool = False,
+  exact: Sequence[str] = (),
 ) -> Protocol:
   """The protocol of an evaluation on a data set, with its cold and its tied targets counted.
 
@@ -98,7 +99,7 @@ def protocol_of(
     tie_seed: of the order of equal times, see `shuffle_ties`; -1 for the order of the file.
     item_weight: of the item head's log p, see `beam.search`.
     level_weights: of the levels' log p in scores; empty for 1 each.
-    sasrec: whether SASRec is among the systems.
+    exact: the systems that are models which score all items, such as 'sasrec'.
 
   Raises:
     ValueError: if num_results is below 1 or above num_beams, or a user has fewer than 3
@@ -115,8 +116,9 @@ def protocol_of(
     for split in SPLITS
   }
   defaults = Protocol._field_defaults
+  words = {"names": " and ".join(exact), "have": "have" if len(exact) > 1 else "has"}
   facts: dict[str, Any] = {
-    field: f"{defaults[field]}; {text}" for field, text in SASREC.items() if sasrec
+    field: f"{defaults[field]}; {text.format(**words)}" for field, text in EXACT.items() if exact
   }
   if tie_seed >= 0:
     facts["time_ties"] = f"interactions at the same time stand in random order (seed {tie_seed})"

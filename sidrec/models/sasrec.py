@@ -7,19 +7,25 @@ Unlike there, the loss is the softmax over the whole catalogue (or over many
 sampled items), which does much better than one binary negative (Klenitskiy and
 Vasilev, RecSys 2023, arXiv:2309.07602), and the blocks are this package's own.
 
+With a frequency filter next to attention the model is BSARec; see `frequency`.
+
 Here X counts sampled items.
 """
 
 import dataclasses
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sidrec.core.settings import check_choices
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig
 from sidrec.models.dropout import Dropout
 from sidrec.models.encoder import EncoderBlock
+from sidrec.models.filtered_block import FilteredBlock, taken
+from sidrec.models.frequency import BSAREC_FILTER, NO_FILTER, FilterConfig
 from sidrec.models.histories import item_rows
 from sidrec.models.inputs import EventInputs, events_of
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood, item_scores
@@ -40,6 +46,9 @@ class SASRecSettings:
   item_bias: bool = False  # each item's popularity
   negatives: int = 0  # sampled items of the softmax in training; 0 for all items
   dtype: str = "float32"  # of the computation; parameters and softmax stay float32
+  norms: Literal["before", "after"] = "before"  # of what a block adds, or of the sum
+  counted_from: Literal["oldest", "newest"] = "oldest"  # item, the places in a history
+  filter: FilterConfig = NO_FILTER  # with a share above 0 this is BSARec
   inputs: InputsConfig = ITEMS_ALONE  # what is read beside items
 
   def __post_init__(self):
@@ -49,6 +58,26 @@ class SASRecSettings:
       raise ValueError(f"sasrec.negatives must be 0 or more, not {self.negatives}")
     if self.inputs.earlier:
       raise ValueError("SASRec reads nothing before its history; set its inputs.earlier to 0")
+    if self.filter.share and self.norms == "before":
+      raise ValueError("sasrec.filter.share needs sasrec.norms='after', as BSARec has them")
+    check_choices(self)
+
+  @property
+  def one_target(self) -> bool:
+    """Whether a position's state depends on what comes later, so that only the last may predict."""
+    return self.filter.sees_ahead or self.counted_from == "newest"
+
+
+@dataclasses.dataclass(frozen=True)
+class BSARecSettings(SASRecSettings):
+  """The settings of `config.bsarec.model`: those of BSARec's paper for Amazon Beauty."""
+
+  history_length: int = 50
+  heads: int = 1
+  dropout: float = 0.5
+  norms: Literal["before", "after"] = "after"
+  counted_from: Literal["oldest", "newest"] = "newest"
+  filter: FilterConfig = BSAREC_FILTER
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +101,11 @@ class SASRec(nn.Module):
     if c.item_bias:
       self.bias_N = self.param("item_bias", nn.initializers.zeros, (c.num_items,))
     shape = (c.heads, c.width // c.heads, c.width, c.hidden)
-    self.blocks = [EncoderBlock(*shape, c.dropout, dtype) for _ in range(c.layers)]
+    if c.norms == "before":
+      self.blocks = [EncoderBlock(*shape, c.dropout, dtype) for _ in range(c.layers)]
+    else:
+      block = FilteredBlock(c.heads, c.hidden, c.history_length, c.dropout, c.filter, dtype)
+      self.blocks = [block.clone() for _ in range(c.layers)]
     if c.inputs.any:
       self.inputs = EventInputs(c.inputs, c.width, c.heads, c.layers)
     self.norm, self.drop = Norm(dtype), Dropout(c.dropout)
@@ -82,6 +115,7 @@ class SASRec(nn.Module):
     history_BxS: jax.Array | Events,
     segment_BxS: jax.Array | None = None,
     train: bool = False,
+    at_BxQ: jax.Array | None = None,
   ) -> jax.Array:
     """What each position knows of its history, itself included.
 
@@ -91,9 +125,10 @@ class SASRec(nn.Module):
       segment_BxS: int32, where several histories share a row, which one each position
         belongs to; non-decreasing along a row. None for one history a row.
       train: whether to drop; needs the random stream 'dropout'.
+      at_BxQ: int32, the positions to return; None for all.
 
     Returns:
-      states_BxSxD in the config's dtype.
+      states_BxSxD or states_BxQxD in the config's dtype.
     """
     c = self.config
     events = events_of(history_BxS, c.inputs)
@@ -103,43 +138,67 @@ class SASRec(nn.Module):
     real_BxS = row_BxS != NO_ITEM
     place_S = jnp.arange(row_BxS.shape[1])
     visible_BxSxS = real_BxS[:, None, :] & (place_S[:, None] >= place_S[None])[None]
-    visible_BxSxS = visible_BxSxS & (segment_BxS[:, :, None] == segment_BxS[:, None, :])
+    same_BxSxS = segment_BxS[:, :, None] == segment_BxS[:, None, :]
+    visible_BxSxS = visible_BxSxS & same_BxSxS
     item_BxSxD = jnp.where(real_BxS[..., None], self.item_NxD[jnp.maximum(row_BxS, 0)], 0.0)
     # The table is as small as an output layer wants it; as an input it has to outweigh positions.
-    x_BxSxD = item_BxSxD * c.width**0.5 + self.position_SxD[positions(segment_BxS)]
+    x_BxSxD = item_BxSxD * c.width**0.5 + self.position_SxD[self._places(segment_BxS, real_BxS)]
     biases = [None] * c.layers
     if c.inputs.any:
       x_BxSxD = x_BxSxD + self.inputs.embed(events, segment_BxS)
       biases = self.inputs.biases(events)
     x_BxSxD = x_BxSxD.astype(c.dtype)
+    if c.norms == "after":
+      x_BxSxD = self.norm(x_BxSxD)
     x_BxSxD = self.drop(x_BxSxD, deterministic=not train)
+    if c.norms == "after":
+      filtered_BxSxS = same_BxSxS & real_BxS[:, None, :] if c.filter.ahead else visible_BxSxS
+      for block, bias in zip(self.blocks, biases, strict=True):
+        at = at_BxQ if block is self.blocks[-1] else None
+        x_BxSxD = block(x_BxSxD, visible_BxSxS, filtered_BxSxS, train, bias, at)
+      return x_BxSxD
     for block, bias in zip(self.blocks, biases, strict=True):
       x_BxSxD = block(x_BxSxD, visible_BxSxS, train, bias, causal=True)
-    return self.norm(x_BxSxD)
+    return self.norm(x_BxSxD if at_BxQ is None else taken(x_BxSxD, at_BxQ))
+
+  def _places(self, segment_BxS: jax.Array, real_BxS: jax.Array) -> jax.Array:
+    """Where each position stands in its history: int32 [B, S]."""
+    if self.config.counted_from == "oldest":
+      return positions(segment_BxS)
+    # What follows the newest item is not of its history.
+    apart_BxS = jnp.where(real_BxS, segment_BxS, segment_BxS.shape[1])
+    return positions(apart_BxS[:, ::-1])[:, ::-1]
 
   def log_likelihood(
     self,
     history_BxS: jax.Array | Events,
-    target_BxS: jax.Array,
+    target_BxQ: jax.Array,
     segment_BxS: jax.Array | None = None,
+    at_BxQ: jax.Array | None = None,
     train: bool = False,
   ) -> jax.Array:
-    """log p(target | history up to its position): float32 [B, S], 0 where there is no target.
+    """log p(target | history up to its position): float32 [B, Q], 0 where there is no target.
 
     Args:
       history_BxS: as in `states`.
-      target_BxS: int32 item rows, NO_ITEM where there is none.
+      target_BxQ: int32 item rows, NO_ITEM where there is none.
       segment_BxS: as in `states`.
+      at_BxQ: int32, the positions that the targets follow; None for each in turn, where Q is S.
       train: whether to drop, and to run the softmax over the target and the
         `negatives` alone; needs the random streams 'dropout' and 'negatives'.
     """
     c = self.config
-    states_BxSxD = self.states(history_BxS, segment_BxS, train)
+    if c.one_target and at_BxQ is None:
+      raise ValueError(
+        "states that depend on later positions would see their targets: give one target for each "
+        "prefix of a history (train.targets='last')"
+      )
+    states_BxQxD = self.states(history_BxS, segment_BxS, train, at_BxQ)
     if train and c.negatives:
       negative_X = draw_distinct(self.make_rng("negatives"), c.num_items, c.negatives)
     else:
       negative_X = None
-    return item_log_likelihood(states_BxSxD, target_BxS, self.item_NxD, self._bias(), negative_X)
+    return item_log_likelihood(states_BxQxD, target_BxQ, self.item_NxD, self._bias(), negative_X)
 
   def _bias(self):
     return self.bias_N if self.config.item_bias else None
@@ -153,7 +212,6 @@ class SASRec(nn.Module):
     """
     events = events_of(history_BxS, self.config.inputs)
     history_BxS = item_rows(events.item_BxS, self.config.num_items)
-    states_BxSxD = self.states(events._replace(item_BxS=history_BxS))
-    last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
-    last_BxD = states_BxSxD[jnp.arange(len(last_B)), last_B]
+    last_Bx1 = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1, keepdims=True) - 1, 0)
+    last_BxD = self.states(events._replace(item_BxS=history_BxS), at_BxQ=last_Bx1)[:, 0]
     return jax.nn.log_softmax(item_scores(last_BxD, self.item_NxD, self._bias()))

@@ -16,7 +16,12 @@ from sidrec.report.html import Html, figure, pair, paragraph, section, tag
 _MOST = 6  # lines of one chart
 
 # Log's name → training.
-_TRAININGS = {"recommender": "Recommender", "sasrec": "SASRec", "tokenizer": "Tokenizer"}
+_TRAININGS = {
+  "recommender": "Recommender",
+  "sasrec": "SASRec",
+  "bsarec": "BSARec",
+  "tokenizer": "Tokenizer",
+}
 
 Log = Mapping[str, list[tuple[float, float]]]  # name → (step, value), in order of steps
 
@@ -47,7 +52,7 @@ _PANELS = (
 def curves(run: FinishedRun) -> Html:
   """A chart of losses and one of validations for each training that left a log."""
   parts = []
-  for stage in ("tokenize", "train", "sasrec"):
+  for stage in ("tokenize", "train", "sasrec", "bsarec"):
     if stage in run.chain:
       for name, log in read_log(run.chain[stage].folder / "metrics.jsonl").items():
         charts = [made for panel in _PANELS if (made := _chart(panel, log, name))]

@@ -39,8 +39,8 @@ def config_text(config: RunConfig, workdir: epath.Path) -> str:
 def load_config(workdir: epath.PathLike) -> RunConfig:
   """The settings that a run was built with: those of its newest trained recommender.
 
-  The settings of search, evaluation and SASRec are those that this recommender was evaluated with,
-  if it was.
+  The settings of search, evaluation and baselines are those that this recommender was evaluated
+  with, if it was.
 
   Raises:
     FileNotFoundError: if no stage is done.
@@ -55,9 +55,8 @@ def load_config(workdir: epath.PathLike) -> RunConfig:
       for evaluated in reversed(generations(workdir, "evaluate")):
         if evaluated.is_finished and evaluated.record.inputs.built_on.get(stage) == identity:
           asked = _read(evaluated, workdir)
-          return dataclasses.replace(
-            config, search=asked.search, evaluation=asked.evaluation, sasrec=asked.sasrec
-          )
+          parts = ("search", "evaluation", "sasrec", "bsarec")
+          return dataclasses.replace(config, **{part: getattr(asked, part) for part in parts})
       return config
   raise FileNotFoundError(f"there is no run in {workdir}: no stage is done there")
 

@@ -35,7 +35,7 @@ from sidrec.evaluation.summary import summary_text
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.generations import Chain, Generation
 from sidrec.run.load import recommender_of, sasrec_of
-from sidrec.run.sasrec import SASREC
+from sidrec.run.sasrec import trained_baselines
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.train import TRAIN
@@ -45,7 +45,7 @@ Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it do
 
 
 def write_evaluations(config: RunConfig, folder: epath.Path, before: Chain) -> None:
-  """Measures the recommender, SASRec if enabled, and the baselines, on both splits.
+  """Measures the recommender, SASRec and BSARec if enabled, and the baselines, on both splits.
 
   Writes `evaluation.json`, `per_user.npz` and the table, `evaluation.txt`.
   """
@@ -80,17 +80,16 @@ def write_files(
 
 def protocol_for(config: RunConfig, dataset: Dataset) -> Protocol:
   """The protocol of a run's evaluation."""
-  c, sasrec = config.search, config.sasrec.enabled
+  c, exact = config.search, [stage.name for stage in trained_baselines(config)]
   tie_seed, weight = config.data.shuffle_ties, item_weight(config.model, c)
   protocol = protocol_of(
-    dataset, c.results, c.beams, tie_seed, weight, level_weights=c.level_weights, sasrec=sasrec
+    dataset, c.results, c.beams, tie_seed, weight, level_weights=c.level_weights, exact=exact
   )
   if config.model.repeats:
     more = " of something new, or log p(this item of the history comes again)"
     protocol = protocol._replace(scores=protocol.scores + more)
   asked = {"sidrec": config.model.inputs.asked}
-  if sasrec:
-    asked["sasrec"] = config.sasrec.model.inputs.asked
+  asked |= {name: getattr(config, name).model.inputs.asked for name in exact}
   baselines, metrics = chosen_baselines(config), chosen_metrics(config)
   return protocol._replace(
     request_time=request_times(asked),
@@ -114,11 +113,11 @@ def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluati
   recommender = recommender_of(config, chain)
   dataset = recommender.dataset
   trained = {"sidrec": (recommender.recommend_users, recommender.params)}
-  if config.sasrec.enabled:
-    trained["sasrec"] = sasrec_of(config, chain)
+  exact = [stage.name for stage in trained_baselines(config)]
+  trained |= {name: sasrec_of(config, chain, name) for name in exact}
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   num_items, num_results = dataset.items.num_items, config.search.results
-  calibrated = {"sidrec": config.search.gives_probabilities, "sasrec": True}
+  calibrated = {"sidrec": config.search.gives_probabilities, **dict.fromkeys(exact, True)}
   metrics = chosen_metrics(config)
   found: Evaluations = {}
   for name, (recommend_users, params) in trained.items():
@@ -173,7 +172,7 @@ def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-  sasrec = {"sasrec": {"enabled": True}} if config.sasrec.enabled else {}
+  exact = {stage.name: {"enabled": True} for stage in trained_baselines(config)}
   plugged: dict[str, Any] = {}
   for register, chosen in (
     (BASELINES, chosen_baselines(config)),
@@ -182,7 +181,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     if chosen:
       plugged[register.section] = {one.name: one.values for one in chosen}
       plugged[f"code of {register.section}"] = register.code_of(chosen)
-  return {"search": to_dict(config.search), **sasrec, **plugged}
+  return {"search": to_dict(config.search), **exact, **plugged}
 
 
 def _files(config: RunConfig) -> dict[str, Any]:
@@ -198,7 +197,7 @@ def shown(done: Generation) -> str:
 
 EVALUATE = Stage(
   "evaluate",
-  after=lambda config: (TRAIN, SASREC) if config.sasrec.enabled else (TRAIN,),
+  after=lambda config: (TRAIN, *trained_baselines(config)),
   settings=_settings,
   files=_files,
   outputs=lambda config: ("per_user.npz", "evaluation.json", "evaluation.txt"),

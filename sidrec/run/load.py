@@ -143,10 +143,10 @@ def load_sasrec(config: RunConfig | ConfigDict, workdir: PathLike) -> tuple[Reco
   return sasrec_of(config, find(SASREC, config, as_path(workdir)))
 
 
-def sasrec_of(config: RunConfig, chain: Chain) -> tuple[RecommendUsers, dict]:
-  """The trained SASRec: its exact ranking, and its parameters."""
-  model, c = make_sasrec(config, load_prepared(chain).items.num_items), config.search
+def sasrec_of(config: RunConfig, chain: Chain, name: str = "sasrec") -> tuple[RecommendUsers, dict]:
+  """The trained SASRec, or 'bsarec': its exact ranking, and its parameters."""
+  model, c = make_sasrec(config, load_prepared(chain).items.num_items, name), config.search
   recommend_users = make_sasrec_recommend_users(
     model, c.results, c.batch_size, mesh_lib.make_mesh()
   )
-  return recommend_users, load_params(chain["sasrec"].file("sasrec/params"))
+  return recommend_users, load_params(chain[name].file(f"{name}/params"))

@@ -1,54 +1,72 @@
-"""Stage 4, if wanted: dataset.npz → the parameters of SASRec, the baseline that is trained."""
+"""Stages 4 and 5, if wanted: dataset.npz → the parameters of SASRec and BSARec.
 
+Both are the baselines that are trained, and the same model with other settings.
+"""
+
+import functools
 from typing import Any
 
 from etils import epath
 
-from sidrec.data.batches import packed_batches
 from sidrec.data.events import check_inputs
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.run.generations import Chain
 from sidrec.run.prepare import PREPARE, load_prepared
-from sidrec.run.settings import RunConfig
+from sidrec.run.settings import BSARecRunConfig, RunConfig, SASRecRunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.train import deciding, training_users
 from sidrec.trainers import sasrec as trainer
 from sidrec.training.checkpoint import check_can_save, save_params
 
 
-def train_sasrec(config: RunConfig, folder: epath.Path, before: Chain) -> None:
-  """Trains SASRec and writes its parameters."""
+def train_sasrec(name: str, config: RunConfig, folder: epath.Path, before: Chain) -> None:
+  """Trains the model of the section `name` and writes its parameters."""
   check_can_save(folder)
   if config.mesh.model > 1:
-    print("sasrec: every device holds SASRec whole; mesh.model spreads the recommender alone")
-  dataset = load_prepared(before)
-  check_inputs(config.sasrec.model.inputs, dataset, "config.sasrec.model.inputs")
+    print(f"{name}: every device holds it whole; mesh.model spreads the recommender alone")
+  dataset, c = load_prepared(before), _section(config, name)
+  check_inputs(c.model.inputs, dataset, f"config.{name}.model.inputs")
+  trainer.check_targets(c.model, c.train, f"config.{name}")
   params = trainer.train_sasrec(
-    make_sasrec(config, dataset.items.num_items),
-    config.sasrec.train,
+    make_sasrec(config, dataset.items.num_items, name),
+    c.train,
     dataset.histories,
     config.seed,
     folder,
-    make_batches=training_users(config, packed_batches),
-    users_at_once=config.search.batch_size,
+    name,
+    training_users(config, trainer.BATCHES[c.train.targets]),
+    config.search.batch_size,
   )
-  save_params(folder / "sasrec" / "params", params)
+  save_params(folder / name / "params", params)
 
 
-def make_sasrec(config: RunConfig, num_items: int) -> SASRec:
-  """The SASRec that the recommender is compared with."""
-  return SASRec(SASRecConfig(num_items=num_items, **vars(config.sasrec.model)))
+def make_sasrec(config: RunConfig, num_items: int, name: str = "sasrec") -> SASRec:
+  """The SASRec that the recommender is compared with, or 'bsarec'."""
+  return SASRec(SASRecConfig(num_items=num_items, **vars(_section(config, name).model)))
 
 
-def _settings(config: RunConfig) -> dict[str, Any]:
-  c = config.sasrec
-  return {"seed": config.seed, "sasrec": {"model": deciding(c.model), "train": deciding(c.train)}}
+def _section(config: RunConfig, name: str) -> SASRecRunConfig | BSARecRunConfig:
+  return config.bsarec if name == "bsarec" else config.sasrec
 
 
-SASREC = Stage(
-  "sasrec",
-  after=lambda config: (PREPARE,),
-  settings=_settings,
-  outputs=lambda config: ("sasrec",),
-  build=train_sasrec,
-)
+def _settings(name: str, config: RunConfig) -> dict[str, Any]:
+  c = _section(config, name)
+  return {"seed": config.seed, name: {"model": deciding(c.model), "train": deciding(c.train)}}
+
+
+def _stage(name: str) -> Stage:
+  return Stage(
+    name,
+    after=lambda config: (PREPARE,),
+    settings=functools.partial(_settings, name),
+    outputs=lambda config: (name,),
+    build=functools.partial(train_sasrec, name),
+  )
+
+
+SASREC, BSAREC = _stage("sasrec"), _stage("bsarec")
+
+
+def trained_baselines(config: RunConfig) -> tuple[Stage, ...]:
+  """The stages of those that the settings enable."""
+  return tuple(stage for stage in (SASREC, BSAREC) if _section(config, stage.name).enabled)

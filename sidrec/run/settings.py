@@ -9,12 +9,12 @@ from sidrec.core.settings import check_choices, from_dict
 from sidrec.data.settings import DataConfig
 from sidrec.evaluation.settings import EvaluationConfig
 from sidrec.features.settings import FeaturesConfig
-from sidrec.models.sasrec import SASRecSettings
+from sidrec.models.sasrec import BSARecSettings, SASRecSettings
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search.settings import SearchConfig
 from sidrec.tokenizers.settings import TokenizerConfig
 from sidrec.tracking.points import TrackerName
-from sidrec.trainers.settings import RecommenderTrainConfig, SASRecTrainConfig
+from sidrec.trainers.settings import BSARecTrainConfig, RecommenderTrainConfig, SASRecTrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,15 @@ class SASRecRunConfig:
   enabled: bool = False  # whether evaluations train it and show it
   model: SASRecSettings = dataclasses.field(default_factory=SASRecSettings)
   train: SASRecTrainConfig = dataclasses.field(default_factory=SASRecTrainConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class BSARecRunConfig:
+  """A stronger baseline of the same kind."""
+
+  enabled: bool = False  # whether evaluations train it and show it
+  model: BSARecSettings = dataclasses.field(default_factory=BSARecSettings)
+  train: BSARecTrainConfig = dataclasses.field(default_factory=BSARecTrainConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +115,7 @@ class RunConfig:
   model: RecommenderConfig = dataclasses.field(default_factory=RecommenderConfig)
   train: RecommenderTrainConfig = dataclasses.field(default_factory=RecommenderTrainConfig)
   sasrec: SASRecRunConfig = dataclasses.field(default_factory=SASRecRunConfig)
+  bsarec: BSARecRunConfig = dataclasses.field(default_factory=BSARecRunConfig)
   search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
   evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
   cold_start: ColdStartConfig = dataclasses.field(default_factory=ColdStartConfig)

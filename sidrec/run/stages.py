@@ -12,13 +12,13 @@ from sidrec.run.evaluate import EVALUATE
 from sidrec.run.generations import Chain, generations
 from sidrec.run.prepare import PREPARE
 from sidrec.run.record import as_json
-from sidrec.run.sasrec import SASREC
+from sidrec.run.sasrec import BSAREC, SASREC
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.run.track import tracked
 from sidrec.run.train import TRAIN
 
-STAGES = {stage.name: stage for stage in (PREPARE, TOKENIZE, TRAIN, SASREC, EVALUATE)}
+STAGES = {stage.name: stage for stage in (PREPARE, TOKENIZE, TRAIN, SASREC, BSAREC, EVALUATE)}
 
 
 def run_to(

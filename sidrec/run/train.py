@@ -40,7 +40,13 @@ from sidrec.training.loop import Records
 from sidrec.training.profile import Trace
 
 _HOW = ("accumulate", "remat")  # settings that save memory
-_SWITCHES = ("repeats", "unseen")  # settings that decide nothing while they are off
+_OFF = {  # settings that decide nothing while they have these values
+  "repeats": False,
+  "unseen": 0.0,
+  "norms": "before",
+  "counted_from": "oldest",
+  "targets": "every",
+}
 
 
 def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
@@ -123,7 +129,9 @@ def training_users(config: RunConfig, batches: Callable[..., BatchAt]) -> Callab
 def deciding(section: RecommenderConfig | SASRecSettings | TrainConfig) -> dict[str, Any]:
   """The settings that decide what is trained, without those that save memory or are off."""
   values = without_idle_inputs(to_dict(section))
-  idle = {name for name in _SWITCHES if not values.get(name)} | {"plugins"}
+  idle = {name for name, off in _OFF.items() if values.get(name) == off} | {"plugins"}
+  if not values.get("filter", {}).get("share"):
+    idle.add("filter")
   return {name: value for name, value in values.items() if name not in (*_HOW, *idle)}
 
 

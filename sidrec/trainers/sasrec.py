@@ -14,8 +14,9 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import BatchAt, packed_batches
 from sidrec.data.dataset import Histories
 from sidrec.data.events import Events
+from sidrec.data.prefix_batches import prefix_batches
 from sidrec.models.inputs import example_events
-from sidrec.models.sasrec import SASRec
+from sidrec.models.sasrec import SASRec, SASRecSettings
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search.exact import make_sasrec_recommend_users
 from sidrec.trainers.next_item import NextItem, train_next_item
@@ -26,9 +27,22 @@ from sidrec.training.task import Task
 
 _VALID_RESULTS = 20
 
+# Batches for each `SASRecTrainConfig.targets`.
+BATCHES: dict[str, Callable[..., BatchAt]] = {"every": packed_batches, "last": prefix_batches}
+
+
+def check_targets(model: SASRecSettings, train: SASRecTrainConfig, section: str) -> None:
+  """Raises ValueError for settings with which positions would see their targets."""
+  if model.one_target and train.targets != "last":
+    raise ValueError(
+      f"{section}.train.targets is {train.targets!r}, and with filter.ahead or "
+      f"counted_from='newest' positions would know what follows; set {section}.train.targets "
+      f"to 'last'"
+    )
+
 
 def sasrec_task(model: SASRec) -> Task:
-  """Maximum likelihood of the targets of `packed_batches`; the loss is nats per item."""
+  """Maximum likelihood of the targets of `packed_batches` or `prefix_batches`: nats per item."""
 
   def init(key):
     history_1xS = jnp.zeros((1, model.config.history_length), jnp.int32)
@@ -37,27 +51,34 @@ def sasrec_task(model: SASRec) -> Task:
 
   def loss(params, aux, batch, key):
     dropout_key, negatives_key = jax.random.split(key)
-    logp_BxS = cast(
+    target_BxQ = _targets(batch)
+    logp_BxQ = cast(
       jax.Array,
       model.apply(
         {"params": params},
         Events.in_batch(batch),
-        batch["target_BxS"],
+        target_BxQ,
         batch["segment_BxS"],
+        batch.get("at_BxQ"),
         train=True,
         rngs={"dropout": dropout_key, "negatives": negatives_key},
         method="log_likelihood",
       ),
     )
-    count = jnp.maximum((batch["target_BxS"] != NO_ITEM).sum(), 1)
-    return -logp_BxS.sum() / count, (aux, {})
+    count = jnp.maximum((target_BxQ != NO_ITEM).sum(), 1)
+    return -logp_BxQ.sum() / count, (aux, {})
 
   return Task(
     init,
     loss,
-    weight=lambda batch: (batch["target_BxS"] != NO_ITEM).sum(),
+    weight=lambda batch: (_targets(batch) != NO_ITEM).sum(),
     tokens=lambda batch: (batch["history_BxS"] != NO_ITEM).sum(),
   )
+
+
+def _targets(batch):
+  """int32 [B, Q]: some of a row's positions, or all."""
+  return batch["target_BxQ"] if "target_BxQ" in batch else batch["target_BxS"]
 
 
 def train_sasrec(
@@ -67,7 +88,7 @@ def train_sasrec(
   seed: int,
   workdir: epath.Path,
   name: str = "sasrec",
-  make_batches: Callable[..., BatchAt] = packed_batches,
+  make_batches: Callable[..., BatchAt] | None = None,
   users_at_once: int = 0,
   mesh: Mesh | None = None,
 ) -> dict:
@@ -83,7 +104,7 @@ def train_sasrec(
     seed: of parameters, dropout, batches and the sample.
     workdir: takes `<name>/checkpoints` and the logs.
     name: of the folder, and in the logs.
-    make_batches: `packed_batches`, perhaps of other users than those in memory.
+    make_batches: those of BATCHES, perhaps of other users than those in memory; None for those.
     users_at_once: ranked in one batch of the validation; 0 for a size by the devices.
     mesh: devices that share the batches; None for all.
 
@@ -91,10 +112,13 @@ def train_sasrec(
     The best parameters.
 
   Raises:
-    ValueError: if devices or processes cannot share a batch evenly.
+    ValueError: if devices or processes cannot share a batch evenly, or positions would see their
+      targets.
     TrainingDivergedError: if the loss is not finite.
   """
+  check_targets(model.config, config, name)
   mesh = mesh or mesh_lib.make_mesh()
+  make_batches = make_batches or BATCHES[config.targets]
   what = NextItem(
     sasrec_task(model),
     functools.partial(make_batches, inputs=model.config.inputs),

@@ -1,6 +1,9 @@
 """How the recommender and SASRec are trained."""
 
 import dataclasses
+from typing import Literal
+
+from sidrec.core.settings import check_choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,3 +38,20 @@ class SASRecTrainConfig(TrainConfig):
 
   steps: int = 5000
   validate_every: int = 500
+  # 'every': all positions of a history predict what follows, in one pass. 'last': each prefix of a
+  # history is an example of its own, and its last position predicts.
+  targets: Literal["every", "last"] = "every"
+
+  def __post_init__(self):
+    """Raises ValueError for another word."""
+    check_choices(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class BSARecTrainConfig(SASRecTrainConfig):
+  """The settings of `config.bsarec.train`."""
+
+  batch_size: int = 48  # rows, that prefixes share
+  learning_rate: float = 1e-3
+  weight_decay: float = 0.0
+  targets: Literal["every", "last"] = "last"

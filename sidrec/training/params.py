@@ -27,7 +27,7 @@ PyTree = Any
 
 REMEDY = (
   "bring back a copy, or make it again: --redo=tokenize for a tokenizer, --redo=train for a"
-  " recommender, --redo=sasrec for SASRec"
+  " recommender, --redo=sasrec or --redo=bsarec for these baselines"
 )
 
 

@@ -38,7 +38,7 @@ from sidrec.run.generations import Chain, Generation
 from sidrec.run.lock import locked
 from sidrec.run.prepare import PREPARE, load_prepared, read, samples_users, write
 from sidrec.run.record import UPDATE, Inputs
-from sidrec.run.sasrec import SASREC
+from sidrec.run.sasrec import BSAREC, SASREC
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import Stage, find, inputs_of
 from sidrec.run.tokenize import TOKENIZE
@@ -216,7 +216,8 @@ def _tidy(config: RunConfig, workdir: epath.Path, chain: Chain, report: Generati
   identity = chain["train"].record.identity
   evaluated = [g.record.inputs.built_on for g in folders.generations(workdir, EVALUATE.name)]
   if not any(built_on.get("train") == identity for built_on in evaluated):
-    folders.unlink(workdir, (*EVALUATE.outputs(config), *SASREC.outputs(config)))
+    stale = [name for stage in (EVALUATE, SASREC, BSAREC) for name in stage.outputs(config)]
+    folders.unlink(workdir, stale)
   if report is not None:
     folders.prune(workdir)
     drop_given(config, workdir)

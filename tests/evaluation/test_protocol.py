@@ -5,7 +5,7 @@ import pytest
 from tiny import make_histories
 
 from sidrec.data.dataset import Dataset, Items
-from sidrec.evaluation.protocol import SASREC, describe, protocol_of
+from sidrec.evaluation.protocol import EXACT, describe, protocol_of
 
 
 def make_dataset(rows, num_items):
@@ -52,16 +52,16 @@ def test_the_description_names_every_fact_and_policy():
 
 def test_what_sasrec_adds_is_said_only_where_it_takes_part():
   dataset = make_dataset(ROWS, 6)
-  without, with_sasrec = (protocol_of(dataset, 20, 30, sasrec=there) for there in (False, True))
+  without, with_sasrec = (protocol_of(dataset, 20, 30, exact=exact) for exact in ((), ["sasrec"]))
   assert "sasrec" not in describe(without)
   text = " ".join(describe(with_sasrec).split())
   assert "from 30 beams; baselines: every item is scored; sasrec: every item is scored" in text
   assert "sasrec: the item with the lowest row wins" in text
   assert "a baseline misses all of them; sasrec may find them" in text
   # What was said of the others stands.
-  for field in SASREC:
+  for field in EXACT:
     assert getattr(with_sasrec, field).startswith(getattr(without, field))
-  same = [field for field in with_sasrec._fields if field not in SASREC]
+  same = [field for field in with_sasrec._fields if field not in EXACT]
   assert [getattr(with_sasrec, f) for f in same] == [getattr(without, f) for f in same]
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy_reference import (
+  bsarec_states,
   bucket,
   dense_log_likelihood,
   item_scores,
@@ -36,6 +37,7 @@ from reference_models import (
 from sidrec.data.batches import NO_ITEM
 from sidrec.data.events import Events, InputsConfig
 from sidrec.models import layers
+from sidrec.models.frequency import FilterConfig
 from sidrec.models.positions import buckets
 from sidrec.search.exact import recommend
 from sidrec.trainers.recommender import recommender_task
@@ -229,6 +231,58 @@ def test_sasrec(item_bias):
     np.testing.assert_array_equal(np.sort(found.item_BxK[row]), np.arange(NUM_ITEMS))
     assert_close(found.score_BxK[row], logp_N[found.item_BxK[row]])
     assert_close(found.score_BxK[row], np.sort(logp_N)[::-1])
+
+
+BSAREC = {
+  "norms": "after",
+  "counted_from": "newest",
+  "filter": FilterConfig(share=0.6, frequencies=2),
+}
+PARTS = ("attention", "filter", "feed")
+
+
+def test_bsarec():
+  """The last position of each history predicts as the history alone does, packed or padded."""
+  model = make_sasrec(**BSAREC)
+  params = draw_sasrec(model)
+  reference = as_float64(params)
+  history, _, segment = packed()
+  target_2xQ, at_2xQ = np.array(TARGETS).reshape(2, 2), np.array([[0, 3], [4, 12]])
+  args = history, target_2xQ, segment, at_2xQ
+  logp_2xQ = apply(model, params, *map(jnp.asarray, args), method="log_likelihood")
+  found = recommend(model, params, jnp.asarray(padded(HISTORIES, 8)), NUM_ITEMS)
+  for row, (items, target) in enumerate(zip(HISTORIES, TARGETS, strict=True)):
+    states_SxD = bsarec_states(reference, model.config, items)
+    logp_N = log_softmax(item_scores(reference, states_SxD[-1]))
+    assert_close(logp_2xQ.reshape(-1)[row], logp_N[target])
+    assert_close(found.score_BxK[row], logp_N[found.item_BxK[row]])
+    assert_close(found.score_BxK[row], np.sort(logp_N)[::-1])
+
+
+def test_bsarec_training_drops(monkeypatch):
+  model, dropout = make_sasrec(dropout=0.35, **BSAREC), RecordedDropout()
+  params = draw_sasrec(model)
+  dropout.install(monkeypatch)
+  batch = {"history_BxS": jnp.array(HISTORIES[-1:]), "segment_BxS": jnp.zeros((1, 8), jnp.int32)}
+  batch |= {"target_BxQ": jnp.array([TARGETS[-1:]]), "at_BxQ": jnp.array([[7]])}
+  loss, _ = jax.jit(sasrec_task(model).loss)(params, (), batch, jax.random.key(0))
+  parts = [f"blocks_{layer}/{part}_drop" for layer in (0, 1) for part in PARTS]
+  assert dropout.sites() == {"drop": (1, 0.35), **dict.fromkeys(parts, (1, 0.35))}
+  drop = last_of(dropout.for_row(0))
+  states_SxD = bsarec_states(as_float64(params), model.config, HISTORIES[-1], drop)
+  logp_N = log_softmax(item_scores(as_float64(params), states_SxD[-1]))
+  assert_close(loss, -logp_N[TARGETS[-1]])
+
+
+def last_of(drop):
+  """`drop` for a reference that computes all positions where the model computes the last one."""
+
+  def at_last(site, x_SxD):
+    if not site.startswith("blocks_1"):
+      return drop(site, x_SxD)
+    return np.concatenate([x_SxD[:-1], drop(site, x_SxD[-1:])])
+
+  return at_last
 
 
 def draw_sasrec_all(model):

@@ -9,6 +9,7 @@ import pytest
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models import item_softmax
+from sidrec.models.frequency import FilterConfig
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.search.exact import recommend
 
@@ -191,6 +192,83 @@ def test_an_empty_history_is_no_item_in_particular():
   np.testing.assert_array_equal(run(params), run(other))
 
 
+AT = np.array([[2, 5], [1, 3]], np.int32)  # the last position of each history
+AHEAD = {"norms": "after", "counted_from": "newest", "filter": FilterConfig(0.7), "layers": 2}
+CAUSAL = {**AHEAD, "counted_from": "oldest", "filter": FilterConfig(0.7, ahead=False)}
+
+
+def ends(model, params, history=HISTORY, position_SxD=None):
+  """log p of all items after the last position of each history: [2, 2, N]."""
+  changed = params if position_SxD is None else {**params, "position": position_SxD}
+  args = {"params": changed}, history, SEGMENT, False, AT
+  return model.apply(*args, method="states") @ params["item"].T
+
+
+def test_a_causal_filter_sees_what_attention_sees():
+  model, params = make(**CAUSAL)
+
+  def by_position(position_SxD):
+    changed = {**params, "position": position_SxD}
+    return states(model, changed, HISTORY[:1], jnp.zeros((1, LENGTH), jnp.int32))[0]
+
+  gradient_SxSxD = jax.jit(jax.jacrev(by_position))(params["position"]).swapaxes(1, 2)
+  seen_SxS = np.abs(np.asarray(gradient_SxSxD)).sum(axis=(2, 3)) > 0
+  np.testing.assert_array_equal(seen_SxS, np.tril(np.ones((LENGTH, LENGTH), bool)))
+
+
+def test_a_filter_that_looks_ahead_stays_within_its_prefix():
+  """So where batches end a prefix before its target, nothing that predicts has seen it."""
+  model, params = make(**AHEAD)
+  run = jax.jit(lambda history: ends(model, params, history))
+  before = np.asarray(run(HISTORY))
+  segments = {(0, 0): slice(0, 3), (0, 1): slice(3, 6), (1, 0): slice(0, 2), (1, 1): slice(2, 4)}
+  for row, number in segments:
+    part = segments[row, number]
+    for place in range(LENGTH):
+      if HISTORY[row, place] == NO_ITEM:
+        continue
+      changed = HISTORY.copy()
+      changed[row, place] = 10
+      moved = np.abs(np.asarray(run(changed)) - before).max(axis=2)
+      assert (moved[row, number] > 1e-4) == (part.start <= place < part.stop)
+      assert moved[1 - row].max() == 0
+
+
+def test_earlier_positions_of_a_prefix_see_later_ones_through_the_filter():
+  """As in the paper, and the reason why each prefix has a single target."""
+  model, params = make(**{**AHEAD, "layers": 1, "counted_from": "oldest"})
+  alone = jnp.zeros((1, LENGTH), jnp.int32)
+  changed = HISTORY[:1].copy()
+  changed[0, 5] = 10
+  moved = np.abs(np.asarray(states(model, params, changed, alone)))
+  moved = np.abs(moved - np.abs(np.asarray(states(model, params, HISTORY[:1], alone))))
+  assert (moved[0].max(axis=1) > 1e-4).all()
+  with pytest.raises(ValueError, match=r"give one target for each prefix .*targets='last'"):
+    likelihood(model, params)
+
+
+@pytest.mark.parametrize("settings", [{"layers": 2}, AHEAD, CAUSAL])
+def test_positions_that_are_asked_for_are_those_of_all(settings):
+  model, params = make(**settings)
+  run = jax.jit(
+    lambda at: model.apply({"params": params}, HISTORY, SEGMENT, False, at, method="states")
+  )
+  whole = np.asarray(states(model, params))
+  np.testing.assert_allclose(run(AT), whole[np.arange(2)[:, None], AT], atol=1e-5)
+
+
+def test_places_are_counted_from_the_newest_item_of_each_history():
+  model, params = make(**AHEAD)
+  shifted = {**params, "position": jnp.roll(params["position"], 1, axis=0)}
+  padded = np.full((1, LENGTH), NO_ITEM, np.int32)
+  padded[0, :2] = HISTORY[1, :2]
+  run = jax.jit(lambda params, row: model.apply({"params": params}, row, method="next_item"))
+  found = run(params, padded)
+  logits = jax.jit(lambda: ends(model, params))()
+  np.testing.assert_allclose(found[0], jax.nn.log_softmax(logits[1, 0]), atol=1e-5)
+  assert np.abs(np.asarray(run(shifted, padded) - found)).max() > 1e-3
+
+
 def test_dropout_drops_in_training_only():
   model, params = make(dropout=0.5)
   still = likelihood(model, params)
@@ -211,6 +289,10 @@ def test_settings_that_make_no_sense_are_refused():
     SASRecConfig(num_items=NUM_ITEMS, width=8, heads=3)
   with pytest.raises(ValueError, match=r"sasrec\.negatives must be 0 or more, not -1"):
     SASRecConfig(num_items=NUM_ITEMS, negatives=-1)
+  with pytest.raises(ValueError, match=r"filter\.share needs sasrec\.norms='after'"):
+    SASRecConfig(num_items=NUM_ITEMS, filter=FilterConfig(0.5))
+  with pytest.raises(ValueError, match="unknown norms 'both'"):
+    SASRecConfig(num_items=NUM_ITEMS, norms="both")
 
 
 @pytest.mark.parametrize(

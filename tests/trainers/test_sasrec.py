@@ -11,8 +11,10 @@ from tiny import make_histories
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items, packed_batches
 from sidrec.data.dataset import held_out_view
+from sidrec.data.prefix_batches import prefix_batches
 from sidrec.data.seen import seen_items
 from sidrec.evaluation.evaluate import evaluate
+from sidrec.models.frequency import FilterConfig
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.parallel.mesh import make_mesh
 from sidrec.search.exact import make_sasrec_recommend_users, recommend
@@ -83,6 +85,49 @@ def test_a_planted_pattern_is_learnt(tmp_path):
   assert metrics["unmasked"]["recall@1"] > 0.95
   assert (tmp_path / "metrics.jsonl").read_text().count('"stage": "sasrec"') >= 3
   assert (tmp_path / "sasrec/checkpoints/best").is_dir()
+
+
+BSAREC = {"norms": "after", "counted_from": "newest", "filter": FilterConfig(0.7), "dropout": 0.5}
+
+
+def test_one_device_trains_bsarec_like_eight(tmp_path):
+  histories = cyclic_histories(40, 9)
+  config = short_training(targets="last", valid_users=16)
+  one, eight = (
+    train_sasrec(
+      small_model(**BSAREC),
+      *(config, histories, 0, tmp_path / str(count)),
+      mesh=make_mesh(jax.devices()[:count]),
+    )
+    for count in (1, 8)
+  )
+  start, _ = sasrec_task(small_model(**BSAREC)).init(jax.random.key(0))
+  assert np.abs(one["item"] - start["item"]).max() > 1e-5  # it learnt
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-6), one, eight)
+
+
+def test_states_that_see_ahead_are_not_trained_where_they_see_targets(tmp_path):
+  for changes in (BSAREC, {"counted_from": "newest"}):
+    with pytest.raises(ValueError, match=r"sasrec\.train\.targets is 'every'.* to 'last'"):
+      train_sasrec(small_model(**changes), short_training(), cyclic_histories(8, 5), 0, tmp_path)
+
+
+def test_the_loss_of_prefixes_is_the_mean_over_their_targets():
+  histories = make_histories([[1, 2, 3, 4, 5], [6, 7], [8, 9, 10], [11]])
+  model = small_model(**{**BSAREC, "dropout": 0.0})
+  batch = prefix_batches(histories, 6, 4, seed=0)(0)
+  task = sasrec_task(model)
+  params, aux = task.init(jax.random.key(0))
+  params = jax.tree.map(lambda x: 3 * x, params)
+  loss, _ = jax.jit(task.loss)(params, aux, batch, jax.random.key(1))
+  run = jax.jit(lambda row: model.apply({"params": params}, row, method="next_item"))
+  logps = []
+  for history in ([1, 2, 3, 4, 5], [6, 7], [8, 9, 10]):
+    for t in range(1, len(history)):
+      row = jnp.asarray([history[:t] + [NO_ITEM] * (6 - t)], jnp.int32)
+      logps.append(float(run(row)[0, history[t]]))
+  assert int(task.weight(batch)) == len(logps)  # four rows are all there are
+  assert float(loss) == pytest.approx(-np.mean(logps), rel=1e-5)
 
 
 def test_two_sasrecs_of_a_run_keep_apart(tmp_path):
