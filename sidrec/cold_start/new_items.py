@@ -1,5 +1,6 @@
 """A trained recommender over a catalogue that has grown, without training."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -103,11 +104,15 @@ def recommend_both(
   for start in range(0, len(users_R), _USERS_AT_ONCE):
     at_B = np.arange(start, min(start + _USERS_AT_ONCE, len(users_R)))
     filled_B = np.resize(at_B, _USERS_AT_ONCE)  # repeats users, so that one shape is compiled
-    lists = jax.tree.map(lambda x, at=filled_B: np.asarray(x)[at], (known, new))
+    lists = jax.tree.map(functools.partial(np.take, indices=filled_B, axis=0), (known, new))
     found = _by_similarity(*lists, latest_RxS[filled_B], vectors)
-    parts.append(jax.tree.map(lambda x, count=len(at_B): np.asarray(x)[:count], found))
+    parts.append(jax.tree.map(functools.partial(_first, len(at_B)), found))
   ranked = jax.tree.map(lambda *x: np.concatenate(x), *parts) if parts else new
   return known, ranked
+
+
+def _first(count: int, x_BxK: jax.Array) -> np.ndarray:
+  return np.asarray(x_BxK)[:count]
 
 
 _by_similarity = jax.jit(by_similarity)

@@ -109,7 +109,7 @@ def with_new(
 
   def both() -> Recommendations:
     found = among_new(model, params, encoded, config, new, filters)
-    latest_BxS = latest_items(_items(model, history_BxS))
+    latest_BxS = latest_items(items_of(model, history_BxS))
     if is_log_p(model, config):
       ranked = by_similarity(known, found, latest_BxS, new.vectors)
       return merge(known, ranked, new.share, choose)
@@ -143,7 +143,7 @@ def is_log_p(model: SemanticIDModel, config: SearchConfig) -> bool:
   return not beam.item_weight(model.config, config) and not config.level_weights
 
 
-def _items(model: SemanticIDModel, history_BxS: jax.Array | Events) -> jax.Array:
+def items_of(model: SemanticIDModel, history_BxS: jax.Array | Events) -> jax.Array:
   """The items of histories, without the user's token."""
   item_BxS = history_BxS.item_BxS if isinstance(history_BxS, Events) else history_BxS
   return item_BxS[:, model.config.input_length - model.config.history_length :]
