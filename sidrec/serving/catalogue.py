@@ -92,6 +92,9 @@ class Catalogue:
         items that were added cannot be made.
     """
     serving = serving or run.config.serving
+    self._vectors: NewVectors | None = None
+    if serving.new_items == "similarity" and new_ids and new_ids.vectors_NxF is not None:
+      self._vectors = NewVectors(new_ids, new_ids.vectors_NxF)
     self._store, self._new_ids = store, new_ids
     self._run = fingerprint(run.params, run.ids.codes)
     ids = run.ids if new_ids is None else new_ids.ids
@@ -102,9 +105,6 @@ class Catalogue:
     self._passed_turn: int | None = None  # of changes that could not be taken over
     states = self._first_states()
     self._before = tuple(states[:-1][-KEPT:])
-    self._vectors: NewVectors | None = None
-    if serving.new_items == "similarity" and new_ids and new_ids.vectors_NxF is not None:
-      self._vectors = NewVectors(new_ids, new_ids.vectors_NxF)
     self._maker = SnapshotMaker(run, states[-1], room, self._vectors, serving.new_share)
     self._validator = Validator()
     self._swapping = threading.Lock()  # held while a change is made
