@@ -8,10 +8,12 @@ import jax
 from ml_collections import ConfigDict
 
 from sidrec.catalogue.trie.trie import build_trie
+from sidrec.cold_start.frozen_ids import FrozenIDs
+from sidrec.cold_start.grown_run import with_new
 from sidrec.config import custom_config
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
-from sidrec.data.dataset import Dataset
+from sidrec.data.dataset import Dataset, Items
 from sidrec.data.events import Events
 from sidrec.estimators.category_rule import CategoryRule
 from sidrec.estimators.estimators import (
@@ -89,7 +91,7 @@ class TrainedRun(HandOver):
   @functools.cached_property
   def bucket_search(self) -> BucketSearch:
     """The compiled search behind `recommend`; a handful of shapes, compiled when first needed."""
-    return BucketSearch(self.model, self.params, self.trie, self.search)
+    return BucketSearch(self.model, self.params, self.trie, self.search, self.new)
 
   @functools.cached_property
   def explainer(self) -> Explainer:
@@ -175,7 +177,8 @@ class TrainedRun(HandOver):
     """
     name, value, wanted = _asked("explain", WHOM[:3], request)
     reading = self.asker.reading(name, value, wanted)
-    return self.explainer.explain(self.model, self.params, self.trie, reading, wanted)
+    parts = self.model, self.params, self.trie
+    return self.explainer.explain(*parts, reading, wanted, new=self.new)
 
   def recommend_rows(
     self,
@@ -208,6 +211,34 @@ class TrainedRun(HandOver):
       model=self.model,
       search=self.search,
       key=key,
+      new=self.new,
+    )
+
+  def with_new_items(self, items: Items, share: float | None = None) -> "TrainedRun":
+    """This run with items that it was not trained on, in memory; nothing is trained or written.
+
+    New items get IDs by the run's tokenizer. They are ranked by their similarity to the history,
+    as a server does: see `search.new_items`.
+
+    Args:
+      items: their ids, titles, categories, numbers and text, as `data.sources.build.item_table`
+        makes them.
+      share: the probability that the next item is a new one, before anything is known of the user;
+        None for `config.serving.new_share`.
+
+    Raises:
+      ValueError: if an item is in the catalogue already, says nothing that IDs are made of, or
+        finds no free ID; if the run was not loaded from a folder.
+    """
+    if self.chain is None or self.workdir is None or self.new is not None:
+      raise ValueError("new items come to what sidrec.load returns, all of them at once")
+    share = self.config.serving.new_share if share is None else share
+    ids = FrozenIDs(self.config, self.chain)
+    grown = with_new(self.dataset.items, ids, (self.model, self.params, self.trie), items, share)
+    dataset = self.dataset._replace(items=grown.items)
+    model, params, trie, new = grown.parts
+    return TrainedRun(
+      *(self.config, dataset, grown.ids, model, params, trie, self.workdir, self.chain, new)
     )
 
   def encode(self, history_BxS: Any) -> EncoderOutput:

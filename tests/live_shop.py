@@ -10,6 +10,8 @@ from sidrec.serving.service import Service
 class Numbers:
   """Gives new items the six IDs that the run leaves free, one after another."""
 
+  vectors_NxF = None
+
   def __init__(self, run):
     ids = run.ids
     self.ids = sidrec.SemanticIDManager.from_codes(ids.codes, 6, generation_method="radix")

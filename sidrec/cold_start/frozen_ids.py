@@ -21,7 +21,7 @@ from sidrec.features.vector_file import file_vectors
 from sidrec.run.fitted_catalogue import load_fitted_catalogue
 from sidrec.run.generations import Chain
 from sidrec.run.item_vectors import Known, known_parts, new_item_vectors
-from sidrec.run.load import semantic_ids_of
+from sidrec.run.load import item_vectors_of, semantic_ids_of
 from sidrec.run.settings import RunConfig
 from sidrec.run.tokenize_items import category_labels, new_item_inputs
 from sidrec.training.checkpoint import load_params
@@ -43,6 +43,10 @@ class FrozenIDs:
     self._items, self._vectors_NxF = load_fitted_catalogue(config, chain)
     self._fields = described_by(config.features, self._items)
     self._files = vector_file_blocks(config.features)
+    # Of the run's items, which new ones can be compared with; None where these have none.
+    self.vectors_NxF: np.ndarray | None = None
+    if not self._are_numbers and (self._fields or self._files):
+      self.vectors_NxF = item_vectors_of(chain)
 
   @functools.cached_property
   def _known(self) -> Known:

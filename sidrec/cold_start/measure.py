@@ -22,7 +22,6 @@ from sidrec.cold_start.evaluation import (
   report_text,
   task_with_new_items,
 )
-from sidrec.cold_start.merge import merge
 from sidrec.cold_start.new_items import Grown, grow, params_of_both, recommend_both
 from sidrec.core.atomic import PathLike, write_whole_text
 from sidrec.core.paths import as_path
@@ -37,6 +36,7 @@ from sidrec.run.prepare import PREPARE, load_prepared
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import AS_NEEDED, Manner, Stage, run
 from sidrec.run.stages import run_to
+from sidrec.search.merge import merge
 
 Metrics = dict[str, dict[str, float]]  # see `metrics_by_target`
 

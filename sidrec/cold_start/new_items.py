@@ -1,17 +1,18 @@
 """A trained recommender over a catalogue that has grown, without training."""
 
+import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie, build_trie
-from sidrec.cold_start.merge import merge
-from sidrec.cold_start.similarity import by_similarity
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
+from sidrec.data.batches import last_items
 from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.parts import join_items
 from sidrec.data.seen import SeenItems
@@ -28,7 +29,11 @@ from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 from sidrec.run.train import TRAIN
 from sidrec.search.batched import RecommendUsers, make_recommend_users
+from sidrec.search.merge import merge, normalised
 from sidrec.search.results import Recommendations
+from sidrec.search.similarity import LATEST, UnitVectors, by_similarity
+
+_USERS_AT_ONCE = 128
 
 
 class Search(NamedTuple):
@@ -44,6 +49,7 @@ class Grown(NamedTuple):
   dataset: Dataset  # known items keep their rows; new ones follow and are in no history
   ids: SemanticIDManager
   unit_NxF: np.ndarray  # vectors of all items, of length 1; float32
+  latest: int  # items of a history that similarity counts
   known: Search  # among the items that were trained on, as before
   new: Search  # among the new items
   all: Search  # among all items, in one trie
@@ -87,13 +93,28 @@ def recommend_both(
 ) -> tuple[Recommendations, Recommendations]:
   """The best known and the best new items of each user, with scores that `merge` compares.
 
-  The model knows neither how popular a new item is nor what it is consumed with: the semantic ID
-  says which part of the catalogue a user wants, and the vector says which item of it. So a new
-  item is scored by its similarity to the history, compared with that of the best known items.
+  They are those of a served catalogue, but in the vectors' float32; see `search.new_items`.
   """
   known = grown.known.recommend_users(params["known"], histories, users_R, seen)
   new = grown.new.recommend_users(params["new"], histories, users_R, seen)
-  return known, by_similarity(known, new, histories, users_R, grown.unit_NxF)
+  latest_RxS = last_items(histories, grown.latest)[users_R]
+  vectors = UnitVectors(jnp.asarray(grown.unit_NxF), jnp.zeros((0, grown.unit_NxF.shape[1])))
+  parts = []
+  for start in range(0, len(users_R), _USERS_AT_ONCE):
+    at_B = np.arange(start, min(start + _USERS_AT_ONCE, len(users_R)))
+    filled_B = np.resize(at_B, _USERS_AT_ONCE)  # repeats users, so that one shape is compiled
+    lists = jax.tree.map(functools.partial(np.take, indices=filled_B, axis=0), (known, new))
+    found = _by_similarity(*lists, latest_RxS[filled_B], vectors)
+    parts.append(jax.tree.map(functools.partial(_first, len(at_B)), found))
+  ranked = jax.tree.map(lambda *x: np.concatenate(x), *parts) if parts else new
+  return known, ranked
+
+
+def _first(count: int, x_BxK: jax.Array) -> np.ndarray:
+  return np.asarray(x_BxK)[:count]
+
+
+_by_similarity = jax.jit(by_similarity)
 
 
 def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
@@ -115,12 +136,20 @@ def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   def search_in(trie: Trie) -> Search:
     resized = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))
     found = make_recommend_users(resized, trie, search, mesh_lib.make_mesh())
-    return Search(found, transfer(params, trained, trie, trained_row_N))
+
+    def recommend_users(params, histories, users_R, seen=None):
+      result = found(params, histories, users_R, seen)
+      if search.gives_probabilities:
+        return result
+      return jax.tree.map(np.asarray, normalised(result)[0])
+
+    return Search(recommend_users, transfer(params, trained, trie, trained_row_N))
 
   return Grown(
     dataset._replace(items=join_items([dataset.items, new_items])),
     grown_ids,
     unit_rows(vectors_NxF),
+    min(LATEST, model.config.history_length),
     search_in(build_trie(grown_ids.codes, known_N)),
     search_in(build_trie(grown_ids.codes, ~known_N)),
     search_in(build_trie(grown_ids.codes)),

@@ -15,6 +15,7 @@ from sidrec.export.programs import Searched
 from sidrec.models.base import SemanticIDModel
 from sidrec.run.generations import Chain
 from sidrec.run.settings import RunConfig
+from sidrec.search.new_items import NewItems
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -29,6 +30,8 @@ class HandOver:
   trie: Trie
   workdir: epath.Path | None = None  # the folder that it was loaded from
   chain: Chain | None = None  # the stages that it was loaded from
+  # Items that the model was not trained on; `trie` and `params` are then those of the others.
+  new: NewItems | None = None
 
   def export(self, folder: PathLike) -> None:
     """Writes a bundle: the search for cpu, cuda and tpu, which runs without sidrec.
@@ -38,7 +41,7 @@ class HandOver:
 
     Raises:
       FileExistsError, ValueError: as `export.bundle.write_bundle` does; or if the run's folder has
-        changed since it was loaded.
+        changed since it was loaded, or the run has items that it was not trained on.
     """
     write_bundle(folder, self._finished())
 
@@ -63,6 +66,11 @@ class HandOver:
 
   def _finished(self) -> Finished:
     """The run, with its tokenizer and its evaluation where it was loaded from a folder."""
+    if self.new is not None:
+      raise ValueError(
+        "a bundle has no search for items that the model was not trained on; hand over the run "
+        "without them, or update it first"
+      )
     searched = Searched(self.model, self.params, self.trie, self.config.search)
     in_memory = Finished(self.config, self.dataset, self.ids, searched)
     return in_memory if self.workdir is None else load_same(in_memory, self.workdir)

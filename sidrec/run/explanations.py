@@ -14,6 +14,7 @@ from sidrec.run.answers import Answer, Id, Wanted
 from sidrec.run.ask import Asker, Reading
 from sidrec.search import explain as search_explain
 from sidrec.search.explain import Explained, Prefixes
+from sidrec.search.new_items import NewItems
 from sidrec.search.questions import Question
 from sidrec.tokenizers.report.prefixes import Mark, PrefixIndex
 
@@ -56,7 +57,8 @@ class HistoryItem(NamedTuple):
   title: str
   semantic_id: tuple[int, ...]
   # For each result, its score less its score after the same history without this item: how much
-  # the item speaks for it.
+  # the item speaks for it. Where new items are ranked by similarity, for a known result that of
+  # the search among known items, for a new one that by which new items are ranked.
   added: tuple[float, ...]
 
 
@@ -64,7 +66,7 @@ class Explanation(NamedTuple):
   """An answer, and how it came about."""
 
   answer: Answer  # as `recommend` gives it
-  levels: tuple[LevelExplanation, ...]
+  levels: tuple[LevelExplanation, ...]  # among known items, where new ones have their own search
   history: tuple[HistoryItem, ...]  # what was read, oldest first
   # p that an item of the history comes again; the levels lead to something new then. None for a
   # model without repeats.
@@ -120,6 +122,7 @@ class Explainer:
     wanted: Wanted,
     withdrawn: Iterable[int] = (),
     *,
+    new: NewItems | None = None,
     explained: int | None = None,
   ) -> Explanation:
     """Searches for one request, and says how.
@@ -131,6 +134,7 @@ class Explainer:
       reading: the history.
       wanted: the options.
       withdrawn: item rows that nobody gets now.
+      new: the new items, if they have a trie of their own.
       explained: results of which it is said what history items add to them; None for all.
 
     Raises:
@@ -146,6 +150,7 @@ class Explainer:
       results,
       model=model,
       search=asker.search,
+      new=new,
     )
     answer = asker.answer(reading, found.found, wanted.k, unknown, question.request_time)
     rows = question.history_S[found.first :].tolist()

@@ -102,6 +102,27 @@ class UpdateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ServingConfig:
+  """How a trained run answers over a catalogue that has changed since; decides no training."""
+
+  # How items are ranked that the model was not trained on. 'similarity': by that of their vectors
+  # to the history, in a search of their own. 'model': by their neighbours in one trie of all items.
+  new_items: Literal["similarity", "model"] = "similarity"
+  # Of 'similarity': the probability that the next item is a new one, before anything is known of
+  # the user. More shows more new items; the mode 'cold_start' measures what that gains and costs.
+  new_share: float = 0.02
+
+  def __post_init__(self) -> None:
+    """Raises ValueError for another word or a share that makes no sense."""
+    check_choices(self)
+    if not 0 < self.new_share < 1:
+      raise ValueError(
+        f"serving.new_share is {self.new_share}; give a number between 0 and 1, or "
+        "serving.new_items=model"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
   """Every setting there is."""
 
@@ -119,6 +140,7 @@ class RunConfig:
   search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
   evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
   cold_start: ColdStartConfig = dataclasses.field(default_factory=ColdStartConfig)
+  serving: ServingConfig = dataclasses.field(default_factory=ServingConfig)
   nightly: UpdateConfig = UpdateConfig()  # 'update' is a method of ml_collections' ConfigDict
 
   def __post_init__(self) -> None:

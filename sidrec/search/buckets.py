@@ -3,6 +3,8 @@
 Requests are filled up to a few batch sizes, histories to the model's length, a half of it, a
 quarter …, and lists of items to 64 · 4^n, so that a new length compiles nothing new. Longer lists
 become a bit for each item, so that any list fits one shape.
+
+Where new items have a trie of their own (`new_items.py`), the same programs search both.
 """
 
 import dataclasses
@@ -19,10 +21,11 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import check_histories
-from sidrec.search import beam
+from sidrec.search import beam, new_items
 from sidrec.search.batched import history_width
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import Filters, RowBits, list_width, num_words, row_bits
+from sidrec.search.new_items import BothBits, NewItems
 from sidrec.search.questions import Question, histories_of
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
@@ -79,20 +82,25 @@ def lists_ahead(num_items: int) -> list[tuple[int, bool]]:
 
 def bucket_function(
   model: SemanticIDModel, config: SearchConfig, allows: bool, bits: bool = False
-) -> Callable[[dict, Trie, jax.Array | Events, jax.Array, jax.Array], Recommendations]:
+) -> Callable[..., Recommendations]:
   """What is compiled for a shape, here, in a server and in a bundle: one pure function.
 
   Returns:
     (params, trie, history_BxS, listed_BxJ, temperature_B) → results, as many as there are beams;
-    with bits, they stand in place of the list. B may be symbolic.
+    with bits, they stand in place of the list. B may be symbolic. With `NewItems` as one argument
+    more, these are searched, too; then there are bits for either trie, in a pair.
   """
 
-  def find(params, trie, history_BxS, listed_BxJ, temperature_B):
-    filters = RowBits(listed_BxJ)
-    if not bits:
-      filters = Filters(None, listed_BxJ) if allows else Filters(listed_BxJ)
+  def find(params, trie, history_BxS, listed_BxJ, temperature_B, new=None):
     traced = dataclasses.replace(config, temperature=temperature_B[:, None, None])
+    if new is not None:
+      filters = BothBits(*map(RowBits, listed_BxJ)) if bits else of_lists(listed_BxJ)
+      return new_items.search(model, params, trie, history_BxS, traced, new, filters)
+    filters = RowBits(listed_BxJ) if bits else of_lists(listed_BxJ)
     return beam.search(model, params, trie, history_BxS, traced, filters)
+
+  def of_lists(listed_BxJ):
+    return Filters(None, listed_BxJ) if allows else Filters(listed_BxJ)
 
   return find
 
@@ -103,24 +111,37 @@ class BucketSearch:
   It may be used by several threads. `only_compiled` refuses what would need another compilation.
   """
 
-  def __init__(self, model: SemanticIDModel, params: dict, trie: Trie, search: SearchConfig):
+  def __init__(
+    self,
+    model: SemanticIDModel,
+    params: dict,
+    trie: Trie,
+    search: SearchConfig,
+    new: NewItems | None = None,
+  ):
     """Takes the model and how to search, which are static, and what is put on the device.
+
+    With `new`, `trie` and `params` are those of the known items.
 
     Raises:
       ValueError: for parameters or a trie of another catalogue.
     """
     check_fit(model, params, trie)
+    if new is not None:
+      check_fit(new.model_of(model), {**params, **new.tables}, new.trie)
     self.model, self.search_config = model, search
     self.num_items = int(trie.used)
     device = jax.local_devices()[0]
     self.batches = CPU_BATCHES if device.platform == "cpu" else OTHER_BATCHES
     self.least_fill = CPU_LEAST_FILL if device.platform == "cpu" else 0.0
     self.only_compiled = False
-    self.params, self.trie = jax.device_put((params, trie), device)
+    self.params, self.trie, self.new = jax.device_put((params, trie, new), device)
     self._compiled: dict[Shape, jax.stages.Compiled] = {}
     self._lock = threading.Lock()
 
-  def over(self, model: SemanticIDModel, params: dict, trie: Trie) -> "BucketSearch":
+  def over(
+    self, model: SemanticIDModel, params: dict, trie: Trie, new: NewItems | None = None
+  ) -> "BucketSearch":
     """The search of what the catalogue has become, by the same programs where they fit.
 
     They do if all shapes, types and static parts of model, parameters and trie are the same; see
@@ -129,7 +150,7 @@ class BucketSearch:
     Raises:
       ValueError: as the class does.
     """
-    other = BucketSearch(model, params, trie, self.search_config)
+    other = BucketSearch(model, params, trie, self.search_config, new)
     other.batches, other.only_compiled = self.batches, self.only_compiled
     if other.program_key == self.program_key:
       other._compiled, other._lock = self._compiled, self._lock
@@ -138,8 +159,12 @@ class BucketSearch:
   @functools.cached_property
   def program_key(self) -> tuple[object, ...]:
     """All that a compiled search depends on: what is static, and shapes and types of the rest."""
-    leaves, structure = jax.tree.flatten((self.params, self.trie))
+    leaves, structure = jax.tree.flatten(self._arrays)
     return self.model, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+
+  @property
+  def _arrays(self) -> tuple[dict, Trie, NewItems | None]:
+    return self.params, self.trie, self.new
 
   @property
   def shapes(self) -> list[Shape]:
@@ -233,7 +258,7 @@ class BucketSearch:
   def _run(self, questions: Sequence[Question]) -> list[Found]:
     shape = self.shape_for(questions)
     item_BxK, score_BxK, valid_BxK = jax.device_get(
-      self.compile(shape)(self.params, self.trie, *self.filled(questions, shape))
+      self.compile(shape)(*self._arguments(questions, shape))
     )
     kept = [np.flatnonzero(valid_K) for valid_K in valid_BxK[: len(questions)]]
     return [
@@ -243,7 +268,7 @@ class BucketSearch:
 
   def filled(
     self, questions: Sequence[Question], shape: Shape
-  ) -> tuple[np.ndarray | Events, np.ndarray, np.ndarray]:
+  ) -> tuple[np.ndarray | Events, np.ndarray | tuple[np.ndarray, ...], np.ndarray]:
     """The arrays of a batch; what is left of it is empty histories."""
     listed_BxJ = self._listed(questions, shape)
     temperature_B = np.ones(shape.batch, np.float32)
@@ -255,23 +280,35 @@ class BucketSearch:
       check_histories(histories.earlier_BxX, self.num_items)
     return histories, listed_BxJ, temperature_B
 
-  def _listed(self, questions: Sequence[Question], shape: Shape) -> np.ndarray:
-    """Lists, or bits, of a batch."""
+  def _arguments(self, questions: Sequence[Question], shape: Shape) -> tuple:
+    new = () if self.new is None else (self.new,)
+    return self.params, self.trie, *self.filled(questions, shape), *new
+
+  def _listed(
+    self, questions: Sequence[Question], shape: Shape
+  ) -> np.ndarray | tuple[np.ndarray, ...]:
+    """Lists, or bits, of a batch; bits for each trie where there are two."""
     if shape.bits:
       empty = shape.batch - len(questions)
       lists = [question.listed_J for question in questions] + [np.zeros(0, np.int32)] * empty
       allows = [question.allows for question in questions] + [False] * empty
-      return row_bits(self._row_of_N, num_words(self.trie), lists, allows)
+      tries = (self.trie,) if self.new is None else (self.trie, self.new.trie)
+      made = [
+        row_bits(row_of_N, num_words(trie), lists, allows)
+        for row_of_N, trie in zip(self._rows_of_N, tries, strict=True)
+      ]
+      return made[0] if self.new is None else tuple(made)
     listed_BxJ = np.full((shape.batch, shape.listed), NO_ITEM, np.int32)
     for b, question in enumerate(questions):
       listed_BxJ[b, : len(question.listed_J)] = question.listed_J
     return listed_BxJ
 
   @functools.cached_property
-  def _row_of_N(self) -> np.ndarray:
-    return np.asarray(self.trie.row_of_N)
+  def _rows_of_N(self) -> list[np.ndarray]:
+    """Item row → row, of each trie."""
+    tries = (self.trie,) if self.new is None else (self.trie, self.new.trie)
+    return [np.asarray(trie.row_of_N) for trie in tries]
 
   def _lowered(self, shape: Shape) -> jax.stages.Lowered:
     find = bucket_function(self.model, self.search_config, shape.allows, shape.bits)
-    arrays = self.filled([], shape)
-    return jax.jit(find).lower(self.params, self.trie, *arrays)
+    return jax.jit(find).lower(*self._arguments([], shape))

@@ -18,14 +18,16 @@ from sidrec.catalogue.trie.trie import ROOT, Trie
 from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import check_histories
-from sidrec.search import beam
+from sidrec.search import beam, new_items
 from sidrec.search.beam_state import BeamState
 from sidrec.search.buckets import Found
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import RowBits, any_allowed, num_words, row_bits
 from sidrec.search.levels import Continuations, Levels
+from sidrec.search.new_items import NewItems, items_of
 from sidrec.search.questions import Question, histories_of
 from sidrec.search.settings import SearchConfig
+from sidrec.search.similarity import SEARCH_WEIGHT, latest_items, log_similarity
 
 SHOWN = 10  # prefixes that a filter removed, of each level
 HISTORIES = 16  # scored at once
@@ -54,7 +56,8 @@ class Explained(NamedTuple):
 
   levels: tuple[Level, ...]
   found: Found  # as `BucketSearch.find` returns it
-  # float32, score of each of the first R results, less its score without this history item.
+  # float32, score of each of the first R results, less its score without this history item; but for
+  # what lists of known and new items share.
   added_SxR: np.ndarray
   first: int  # history items before those of added_SxR, which the model does not read
   again: float | None  # p that an item of the history comes again; None without repeats
@@ -76,6 +79,7 @@ def explain(
   *,
   model: SemanticIDModel,
   search: SearchConfig,
+  new: NewItems | None = None,
 ) -> Explained:
   """Searches for one request, and says how.
 
@@ -89,6 +93,7 @@ def explain(
     results: R, results of which it is said what history items add to them.
     model: the recommender.
     search: how to search.
+    new: the new items, if they have a trie of their own.
 
   Raises:
     ValueError: for histories that are not of item rows, or lack what the model reads; parameters
@@ -96,8 +101,10 @@ def explain(
   """
   check_fit(model, params, trie)
   check_histories(np.asarray(question.history_S)[None], int(trie.used))
-  row_of_N = np.asarray(trie.row_of_N)
-  word_1xX = row_bits(row_of_N, num_words(trie), [question.listed_J], [question.allows])
+  word_1xX, *more = (
+    row_bits(np.asarray(one.row_of_N), num_words(one), [question.listed_J], [question.allows])
+    for one in ((trie,) if new is None else (trie, new.trie))
+  )
   temperature = np.float32(question.temperature)
   levels, found, removed, again = jax.device_get(
     _trace(
@@ -106,13 +113,20 @@ def explain(
       histories_of([question], 1, model.config.history_length, model.config),
       word_1xX,
       temperature,
+      None if new is None else (new, *more),
       model=model,
       search=search,
     )
   )
   kept_K = np.flatnonzero(found.valid_BxK[0])
   answer = Found(found.item_BxK[0][kept_K], found.score_BxK[0][kept_K])
-  added_SxR = _added(params, trie, question, answer.item_K[:results], model=model, search=search)
+  item_R = answer.item_K[:results]
+  added_SxR = _added(params, trie, question, item_R, model=model, search=search)
+  if new is not None:
+    of_new = {**params, **new.tables}, new.trie, question, item_R, new
+    added_new_SxR = _added(*of_new, model=new.model_of(model), search=search)
+    is_new_1xR = (item_R >= new.vectors.known_NxF.shape[0])[None]
+    added_SxR = np.where(is_new_1xR, added_new_SxR, added_SxR)
   return Explained(
     tuple(
       Level(_prefixes(level), _prefixes(best), int(count), float(mass))
@@ -154,8 +168,11 @@ def check_left_out(question: Question, model: SemanticIDModel) -> None:
   histories_of(questions, len(questions), config.history_length, config)
 
 
-def _added(params, trie, question, item_R, *, model, search) -> np.ndarray:
-  """The score of each item, less its score without each history item that is read: [S, R]."""
+def _added(params, trie, question, item_R, new=None, *, model, search) -> np.ndarray:
+  """The score of each item, less its score without each history item that is read: [S, R].
+
+  With `new`, of its items; those that the trie lacks get NaN.
+  """
   config, temperature = model.config, np.float32(question.temperature)
   questions = left_out(question, config.history_length)
   score_BxR = np.empty((len(questions), len(item_R)), np.float32)
@@ -167,16 +184,20 @@ def _added(params, trie, question, item_R, *, model, search) -> np.ndarray:
       lot = questions[at : at + HISTORIES]
       history_BxS = histories_of(lot, HISTORIES, config.history_length, config)
       scores = _score(
-        params, trie, history_BxS, item_R_full, temperature, model=model, search=search
+        *(params, trie, history_BxS, item_R_full, temperature),
+        None if new is None else new.vectors,
+        model=model,
+        search=search,
       )
       score_BxR[at : at + len(lot), start : start + len(some)] = np.asarray(scores)[
         : len(lot), : len(some)
       ]
-  return score_BxR[0] - score_BxR[1:]
+  with np.errstate(invalid="ignore"):  # items of another trie score -inf
+    return score_BxR[0] - score_BxR[1:]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "search"))
-def _trace(params, trie, history_1xS, word_1xX, temperature, *, model, search):
+def _trace(params, trie, history_1xS, word_1xX, temperature, new=None, *, model, search):
   """The search of one history: the beams behind each level, what is found, what is removed."""
   config = dataclasses.replace(search, temperature=temperature)
   encoded = _encode(model, params, trie, history_1xS, config.beams)
@@ -188,8 +209,20 @@ def _trace(params, trie, history_1xS, word_1xX, temperature, *, model, search):
     state = levels.best(state, level, more)
     kept.append(_described(trie, state.node_BxK, state.score_BxK))
   found = beam.ranked(model, params, encoded, config, *beam.items_of(levels, state))
+  if new is not None:
+    bits = RowBits(new[1])
+    found = new_items.with_new(model, params, encoded, history_1xS, config, found, new[0], bits)
+    # A trie of no known items leads to one nevertheless.
+    kept, removed = jax.tree.map(
+      lambda x: jnp.where(new[0].any_known, x, _nothing(x)), (kept, removed)
+    )
   again = 0.0 if levels.again is None else 1 - jnp.exp(levels.again.new_B[0])
   return kept, found, removed, again
+
+
+def _nothing(x: jax.Array) -> jax.Array:
+  """What is in place of scores, numbers and items where nothing is."""
+  return jnp.full_like(x, -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) and x.ndim else 0)
 
 
 def _removed(levels: Levels, state: BeamState, more: Continuations):
@@ -211,8 +244,11 @@ def _described(trie: Trie, node_BxK: jax.Array, score_BxK: jax.Array) -> _Traced
 
 
 @functools.partial(jax.jit, static_argnames=("model", "search"))
-def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
-  """The score of each item after each history, as a search with enough beams has it: [B, R]."""
+def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, model, search):
+  """The score of each item after each history, as a search with enough beams has it: [B, R].
+
+  With vectors, the items are new ones, and their similarity counts, too.
+  """
   config = dataclasses.replace(search, temperature=temperature)
   encoded = _encode(model, params, trie, history_BxS, len(item_R))
   levels = beam.make_levels(model, params, trie, encoded, config)
@@ -244,6 +280,9 @@ def _score(params, trie, history_BxS, item_R, temperature, *, model, search):
     # Up to a number that all results share, as in `joint.pooled`.
     share = 1 + weight if config.gives_probabilities else 1.0
     score_BxR = (score_BxR + weight * item_score_BxR) / share
+  if vectors is not None:
+    latest_BxS = latest_items(items_of(model, history_BxS))
+    score_BxR = SEARCH_WEIGHT * score_BxR + log_similarity(latest_BxS, item_BxR, vectors)
   return score_BxR
 
 

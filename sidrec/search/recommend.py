@@ -12,9 +12,10 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
-from sidrec.search import beam
+from sidrec.search import beam, new_items
 from sidrec.search.checks import check_fit, checked_histories
 from sidrec.search.filters import NO_FILTERS, Filters, checked
+from sidrec.search.new_items import NewItems
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 
@@ -32,6 +33,7 @@ def recommend(
   search: SearchConfig | None = None,
   key: jax.Array | None = None,
   at_once: int | None = None,
+  new: NewItems | None = None,
 ) -> Recommendations:
   """The K best items for each history.
 
@@ -53,6 +55,8 @@ def recommend(
     key: for a random draw of items instead of the best; see `beam.search`.
     at_once: requests searched side by side, the others one lot after another within the same
       call; None for all, but 16 on a CPU. A random draw takes all of them. Static.
+    new: items that the model was not trained on, to be ranked by similarity; `params` and `trie`
+      are then those of the items that it was trained on.
 
   Returns:
     (item_BxK int32 rows, -1 where there are fewer; score_BxK float32 log p(item | history), best
@@ -63,7 +67,7 @@ def recommend(
       and ratings of other types than `Events.of` makes.
     ValueError: for shapes or numbers that do not fit, for a history with NO_ITEM before an item or
       a row outside the catalogue, for times or ratings that the model reads and the histories lack,
-      or for parameters of another catalogue. Under a jit of the
+      for parameters of another catalogue, or for a random draw with `new`. Under a jit of the
       caller's, where no values are known, a history ends before the first entry that is no item
       row, and parameters of another trie of the same sizes find nothing.
   """
@@ -77,18 +81,25 @@ def recommend(
   if at_once < 1:
     raise ValueError(f"at_once is {at_once}; give at least 1")
   check_fit(model, params, trie)
+  if new is not None and key is not None:
+    raise ValueError(
+      "new items that are ranked by similarity are not drawn at random; leave the key out"
+    )
   filters = checked(filters, batch)
   return _recommend(
-    params, trie, history_BxS, filters, key, k=k, model=model, config=config, at_once=at_once
+    params, trie, history_BxS, filters, key, new, k=k, model=model, config=config, at_once=at_once
   )
 
 
 @functools.partial(jax.jit, static_argnames=("k", "model", "config", "at_once"))
-def _recommend(params, trie, history_BxS, filters, key, *, k, model, config, at_once):
+def _recommend(params, trie, history_BxS, filters, key, new, *, k, model, config, at_once):
   """`recommend`, of arguments that were checked."""
 
   def find(history_BxS: Events, filters: Filters) -> Recommendations:
-    found = beam.search(model, params, trie, history_BxS, config, filters, key)
+    if new is None:
+      found = beam.search(model, params, trie, history_BxS, config, filters, key)
+    else:
+      found = new_items.search(model, params, trie, history_BxS, config, new, filters)
     return jax.tree.map(lambda x_BxK: x_BxK[:, :k], found)
 
   if key is not None or history_BxS.shape[0] <= at_once:

@@ -74,21 +74,7 @@ def merged(
   value_BxX = score_BxX
   if found.noisy_BxX is not None and old.noisy_BxX is not None:
     value_BxX = jnp.concatenate([found.noisy_BxX, old.noisy_BxX], axis=1)
-  if config.most_per_prefix:
-    alive_BxX = jnp.isfinite(value_BxX)
-    group_BxX = _prefixes(trie, jnp.where(alive_BxX, item_BxX, 0), config.prefix_levels)
-    value_BxK, at_BxK = sampling.best_per_group(
-      value_BxX[..., None], group_BxX, config.most_per_prefix, config.beams
-    )
-  else:
-    value_BxK, at_BxK = sampling.best(value_BxX[..., None], config.beams)
+  value_BxK, at_BxK = sampling.best_items(trie, item_BxX, value_BxX, config)
   score_BxK = jnp.take_along_axis(score_BxX, at_BxK, axis=1)
   score_BxK = jnp.where(jnp.isfinite(value_BxK), score_BxK, -jnp.inf)
   return jnp.take_along_axis(item_BxX, at_BxK, axis=1), score_BxK
-
-
-def _prefixes(trie: Trie, item_BxX: jax.Array, levels: int) -> jax.Array:
-  """A number for the first tokens of each item, equal for equal tokens: int32 [B, X]."""
-  token_BxXxL = trie.codes_NxL[jnp.maximum(item_BxX, 0)][..., :levels]
-  same_BxXxX = (token_BxXxL[:, :, None] == token_BxXxL[:, None, :]).all(axis=-1)
-  return jnp.argmax(same_BxXxX, axis=-1).astype(jnp.int32)

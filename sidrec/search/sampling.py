@@ -6,6 +6,9 @@ Here X counts candidates or those that are chosen.
 import jax
 import jax.numpy as jnp
 
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.search.settings import SearchConfig
+
 
 def best(value_BxKxC: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
   """The largest values, and where they stand in [K · C]: [B, X ≤ count] each, largest first."""
@@ -34,6 +37,34 @@ def best_per_group(
   keep_BxX = _rank_in_group(_take(_flat(group_BxKxG), order_BxX)) < most
   value_BxX, at_BxX = best(jnp.where(keep_BxX, value_BxX, -jnp.inf)[:, None], count)
   return value_BxX, _take(_take(_flat(index_BxKxG), order_BxX), at_BxX)
+
+
+def best_items(
+  trie: Trie, item_BxX: jax.Array, value_BxX: jax.Array, config: SearchConfig
+) -> tuple[jax.Array, jax.Array]:
+  """The items of the largest values, as many as there are beams, at most some of one prefix.
+
+  Args:
+    trie: knows the codes of all items.
+    item_BxX: int32 item rows; any where the value is -inf.
+    value_BxX: float32.
+    config: how many, and the limit.
+
+  Returns:
+    The values, -inf for none, and where they stand in X: [B, K ≤ beams] each, largest first.
+  """
+  if not config.most_per_prefix:
+    return best(value_BxX[..., None], config.beams)
+  item_BxX = jnp.where(jnp.isfinite(value_BxX), item_BxX, 0)
+  group_BxX = _prefixes(trie, item_BxX, config.prefix_levels)
+  return best_per_group(value_BxX[..., None], group_BxX, config.most_per_prefix, config.beams)
+
+
+def _prefixes(trie: Trie, item_BxX: jax.Array, levels: int) -> jax.Array:
+  """A number for the first tokens of each item, equal for equal tokens: int32 [B, X]."""
+  token_BxXxL = trie.codes_NxL[item_BxX][..., :levels]
+  same_BxXxX = (token_BxXxL[:, :, None] == token_BxXxL[:, None, :]).all(axis=-1)
+  return jnp.argmax(same_BxXxX, axis=-1).astype(jnp.int32)
 
 
 def _flat(x_BxKxG: jax.Array) -> jax.Array:

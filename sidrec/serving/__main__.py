@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import dataclasses
 import ipaddress
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from sidrec.api import TrainedRun, load
 from sidrec.cold_start.frozen_ids import FrozenIDs
 from sidrec.core.paths import as_path
 from sidrec.plugins import load_plugins
+from sidrec.run.settings import ServingConfig
 from sidrec.serving.open_store import open_store
 from sidrec.serving.service import Service
 from sidrec.serving.settings import Limits
@@ -44,6 +46,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
   )
   parser.add_argument("--max_waiting", type=int, default=Limits.waiting, help="requests that wait")
   parser.add_argument("--room", type=int, help="new items before a compilation; default 256 or 5%%")
+  parser.add_argument(
+    "--new_items", help="how they are ranked: similarity, or model; as the run says"
+  )
+  parser.add_argument(
+    "--new_share", type=float, help="p that the next item is new; as the run says"
+  )
   return parser.parse_args(argv)
 
 
@@ -88,6 +96,18 @@ def token_of(args: argparse.Namespace) -> str | None:
   return token
 
 
+def serving_of(args: argparse.Namespace, run: TrainedRun) -> ServingConfig:
+  """The run's settings with those of the command line.
+
+  Raises:
+    ValueError: for one that makes no sense.
+  """
+  given = {"new_items": args.new_items, "new_share": args.new_share}
+  return dataclasses.replace(
+    run.config.serving, **{name: value for name, value in given.items() if value is not None}
+  )
+
+
 def open_service(args: argparse.Namespace) -> tuple[TrainedRun, Service]:
   """Loads the run and opens its store: what serves, which is not started yet.
 
@@ -108,9 +128,8 @@ def open_service(args: argparse.Namespace) -> tuple[TrainedRun, Service]:
   assert run.chain is not None
   new_ids = FrozenIDs(run.config, run.chain)
   history = max(Limits.history, run.model.config.known_length)
-  return run, Service(
-    run, store, Limits(waiting=args.max_waiting, history=history), new_ids, args.room
-  )
+  limits = Limits(waiting=args.max_waiting, history=history)
+  return run, Service(run, store, limits, new_ids, args.room, serving_of(args, run))
 
 
 def serve(args: argparse.Namespace) -> None:

@@ -20,8 +20,10 @@ from sidrec.api import TrainedRun
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.resize import room_left
 from sidrec.cold_start.frozen_ids import with_new_items
+from sidrec.cold_start.new_vectors import NewVectors
 from sidrec.core.printable import printable
 from sidrec.data.dataset import Items
+from sidrec.run.settings import ServingConfig
 from sidrec.serving.bodies import RequestError, Wished
 from sidrec.serving.described import describes_otherwise, new_item
 from sidrec.serving.engine import compile_all
@@ -50,6 +52,7 @@ class NewIDs(Protocol):
   """What gives new items IDs: `cold_start.frozen_ids.FrozenIDs`."""
 
   ids: SemanticIDManager
+  vectors_NxF: np.ndarray | None  # of the run's items, which new ones can be compared with
 
   def warm_up(self) -> None:
     """Compiles what it needs."""
@@ -71,12 +74,27 @@ class Now(NamedTuple):
 class Catalogue:
   """What answers now, the versions before, and how it changes."""
 
-  def __init__(self, run: TrainedRun, store: Store, new_ids: NewIDs | None, room: int):
+  def __init__(
+    self,
+    run: TrainedRun,
+    store: Store,
+    new_ids: NewIDs | None,
+    room: int,
+    serving: ServingConfig | None = None,
+  ):
     """Takes the run, where changes are kept, what gives IDs, and room for how many new items.
 
+    New items are ranked as `serving` says, that of the run by default; by the model where they
+    have no vectors.
+
     Raises:
-      ValueError: if the store's changes do not lead to the versions that they name.
+      ValueError: if the store's changes do not lead to the versions that they name, or vectors of
+        items that were added cannot be made.
     """
+    serving = serving or run.config.serving
+    self._vectors: NewVectors | None = None
+    if serving.new_items == "similarity" and new_ids and new_ids.vectors_NxF is not None:
+      self._vectors = NewVectors(new_ids, new_ids.vectors_NxF)
     self._store, self._new_ids = store, new_ids
     self._run = fingerprint(run.params, run.ids.codes)
     ids = run.ids if new_ids is None else new_ids.ids
@@ -87,7 +105,7 @@ class Catalogue:
     self._passed_turn: int | None = None  # of changes that could not be taken over
     states = self._first_states()
     self._before = tuple(states[:-1][-KEPT:])
-    self._maker = SnapshotMaker(run, states[-1], room)
+    self._maker = SnapshotMaker(run, states[-1], room, self._vectors, serving.new_share)
     self._validator = Validator()
     self._swapping = threading.Lock()  # held while a change is made
     self._lock = threading.Lock()  # held for the moment in which `now` is replaced
@@ -106,12 +124,14 @@ class Catalogue:
   def described(self) -> dict[str, Any]:
     """What answers now."""
     now, before = self.now, [state.version for state in reversed(self._before)]
-    items = now.snapshot.num_items
+    items, state = now.snapshot.num_items, now.snapshot.state
     return {
       "version": now.snapshot.version,
       "previous": before,
       "items": items,
-      "removed": now.snapshot.state.items.num_items - items,
+      "new": int(state.among_N[state.trained :].sum()),
+      "new_items": "model" if self._vectors is None else "similarity",
+      "removed": state.items.num_items - items,
       "withdrawn": len(now.withdrawn),
       "room": self._room_of(now.snapshot),
     }
@@ -122,7 +142,9 @@ class Catalogue:
     return self._room_of(self.now.snapshot)
 
   def _room_of(self, snapshot: Snapshot) -> int:
-    return room_left(snapshot.search.trie, len(self._unused(snapshot.state)))
+    search = snapshot.search
+    trie = search.trie if search.new is None else search.new.trie
+    return room_left(trie, len(self._unused(snapshot.state)))
 
   def _unused(self, state: State) -> list[int]:
     """Rows of removed items that the next change may use again."""
@@ -287,7 +309,7 @@ class Catalogue:
     items = items_of(new, list(state.items.numeric))
     _or_refused(lambda: new_ids.check(items))
     try:
-      inputs = new_ids.inputs(items)
+      inputs = (self._vectors or new_ids).inputs(items)
     except (ValueError, OSError, ImportError) as error:  # may name files of the server
       print(f"catalogue: {printable(error, 2000)}", file=sys.stderr)
       raise RequestError(

@@ -101,6 +101,7 @@ class Explaining:
       reading,
       wanted,
       now.withdrawn,
+      new=search.new,
       explained=EXPLAINED,
     )
     return {"catalogue": now.snapshot.version, **as_plain(found)}

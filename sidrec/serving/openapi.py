@@ -275,8 +275,9 @@ def _changes(identity: dict[str, Any], text: dict[str, Any], limits: Limits) -> 
 def _answers(limits: Limits) -> dict[str, Any]:
   codes, probability = many({"type": "integer"}), {"type": ["number", "null"]}
   about = {"id": ID, "title": TEXT, "semantic_id": codes}
-  counts = ("items", "removed", "withdrawn", "room")
+  counts = ("items", "new", "removed", "withdrawn", "room")
   catalogue = {"version": TEXT, "previous": many(TEXT)}
+  catalogue["new_items"] = {"type": "string", "enum": ["similarity", "model"]}
   catalogue |= {name: {"type": "integer", "minimum": 0} for name in counts}
   return {
     "Error": whole(error=TEXT),

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sidrec.api import TrainedRun
 from sidrec.run.answers import Answer
 from sidrec.run.ask import Asker, Reading, followed_by
+from sidrec.run.settings import ServingConfig
 from sidrec.search.buckets import BucketSearch, NotCompiledError
 from sidrec.search.questions import Question
 from sidrec.serving.bodies import (
@@ -42,6 +43,7 @@ class Service:
     limits: Limits | None = None,
     new_ids: NewIDs | None = None,
     room: int | None = None,
+    serving: ServingConfig | None = None,
   ):
     """Takes the run and its store.
 
@@ -51,6 +53,7 @@ class Service:
       limits: what clients may ask.
       new_ids: what gives new items IDs; without, none can be added.
       room: for how many new items nothing has to be compiled; `usual_room` by default.
+      serving: how new items are ranked; what the run's settings say by default.
 
     Raises:
       ValueError: if the store's changes of the catalogue do not fit the run.
@@ -58,7 +61,7 @@ class Service:
     self.limits = limits or Limits()
     self.store, self.dataset = store, run.dataset  # what the run was trained on
     room = usual_room(run.dataset.items.num_items) if room is None else room
-    self.catalogue = Catalogue(run, store, new_ids, room)
+    self.catalogue = Catalogue(run, store, new_ids, room, serving)
     self.compilations = Compilations()
     self.metrics = Metrics(
       {

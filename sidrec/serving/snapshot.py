@@ -13,8 +13,11 @@ import jax
 import numpy as np
 
 from sidrec.api import TrainedRun
-from sidrec.catalogue.trie.resize import rebuilt, with_room
+from sidrec.catalogue.trie.resize import rebuilt, with_room, with_room_apart
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.cold_start.known_and_new import Catalogue, Known, Parts, known_and_new
+from sidrec.cold_start.new_vectors import NewVectors
+from sidrec.data.parts import take_items
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
@@ -61,11 +64,21 @@ def rows_for(trained: int, new: int, room: int) -> int:
 
 
 class SnapshotMaker:
-  """Makes snapshots of one run: parameters as trained, moved to each catalogue's trie."""
+  """Makes snapshots of one run: parameters as trained, moved to each catalogue's trie or tries."""
 
-  def __init__(self, run: TrainedRun, newest: State, room: int):
-    """Takes the run, its newest catalogue, and for how many more items there is to be room."""
-    self._run = run
+  def __init__(
+    self,
+    run: TrainedRun,
+    newest: State,
+    room: int,
+    vectors: NewVectors | None = None,
+    share: float = 0.0,
+  ):
+    """Takes the run, its newest catalogue, and for how many more items there is to be room.
+
+    With `vectors`, new items are ranked by similarity and have the share; see `search.new_items`.
+    """
+    self._run, self._vectors, self._share = run, vectors, share
     new = int(newest.among_N[newest.trained :].sum())
     rows = max(rows_for(newest.trained, new, room), newest.items.num_items)
     # Tables that are moved stay on the host, what they share with the model on the device.
@@ -75,11 +88,24 @@ class SnapshotMaker:
       )
       for name, leaf in run.params.items()
     }
-    self._roomy = with_room(run.trie, new + room, rows)
+    if vectors is None:
+      self._roomy = with_room(run.trie, new + room, rows)
+      return
+    unit_NxF = jax.device_put(vectors.unit_NxF, jax.local_devices()[0])
+    self._known = Known(run.model, self._params, run.trie, unit_NxF)
+    self._apart = with_room_apart(run.trie, new + room, rows)
 
   def first(self, state: State) -> Snapshot:
-    """The first snapshot, of which nothing is compiled yet."""
-    run, trie = self._run, self._roomy
+    """The first snapshot, of which nothing is compiled yet.
+
+    Raises:
+      ValueError: if vectors of its new items cannot be made.
+    """
+    run = self._run
+    if self._vectors is not None:
+      *parts, new = self._parted(state, self._apart, self._vectors)
+      return Snapshot(state, self._asker(state), BucketSearch(*parts, run.search, new))
+    trie = self._roomy
     if state.items.num_items > run.trie.num_items or not state.among_N.all():
       trie = rebuilt(trie, state.ids.codes, state.among_N)
     model, params = self._moved(trie)
@@ -89,11 +115,24 @@ class SnapshotMaker:
     """A snapshot that runs the programs of the one before, if it fits their shapes.
 
     Raises:
-      ValueError: if two items share an ID, or parts do not belong together.
+      ValueError: if two items share an ID, or parts do not belong together; or if vectors of its
+        new items cannot be made.
     """
+    if self._vectors is not None and before.search.new is not None:
+      parts = self._parted(state, (before.search.trie, before.search.new.trie), self._vectors)
+      return Snapshot(state, self._asker(state), before.search.over(*parts))
     trie = rebuilt(before.search.trie, state.ids.codes, state.among_N)
     model, params = self._moved(trie)
     return Snapshot(state, self._asker(state), before.search.over(model, params, trie))
+
+  def _parted(self, state: State, tries: tuple[Trie, Trie], vectors: NewVectors) -> Parts:
+    """The parts of a search that ranks new items by similarity."""
+    new_rows = np.arange(state.trained, state.items.num_items)
+    unit_MxF = vectors.of(take_items(state.items, new_rows)) if len(new_rows) else None
+    if unit_MxF is None:
+      unit_MxF = vectors.unit_NxF[:0]
+    catalogue = Catalogue(state.ids.codes, state.among_N, unit_MxF)
+    return known_and_new(self._known, tries, catalogue, self._share)
 
   def _moved(self, trie: Trie) -> tuple[SemanticIDModel, dict]:
     """The model and the parameters for a trie."""

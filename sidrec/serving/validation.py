@@ -2,14 +2,20 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.models.base import SemanticIDModel
 from sidrec.search.beam import item_weight
-from sidrec.search.buckets import Found, Shape
+from sidrec.search.buckets import BucketSearch, Found, Shape
 from sidrec.search.likelihood import item_paths, likelihood_scores
+from sidrec.search.new_items import items_of
 from sidrec.search.questions import Question
+from sidrec.search.settings import SearchConfig
+from sidrec.search.similarity import SEARCH_WEIGHT, UnitVectors, latest_items, log_similarity
 from sidrec.serving.snapshot import Snapshot
 
 SAMPLE = 16  # stored histories that are searched
@@ -23,24 +29,48 @@ class InvalidCatalogueError(ValueError):
   """A version that would answer wrongly."""
 
 
+class _Side(NamedTuple):
+  """A trie with the model and the parameters for it: of all items, of known ones, or of new."""
+
+  model: SemanticIDModel
+  params: dict
+  trie: Trie
+  vectors: UnitVectors | None  # that new items are ranked by
+
+  def has(self, item_K: np.ndarray, trained: int, *, apart: bool) -> np.ndarray:
+    """Which items it leads to: bool [K]."""
+    if not apart:
+      return np.ones(len(item_K), bool)
+    return item_K < trained if self.vectors is None else item_K >= trained
+
+
+def _sides(search: BucketSearch) -> list[_Side]:
+  sides, new = [_Side(search.model, search.params, search.trie, None)], search.new
+  if new is not None:
+    params = {**search.params, **new.tables}
+    sides.append(_Side(new.model_of(search.model), params, new.trie, new.vectors))
+  return sides
+
+
 class Validator:
-  """Checks versions; its own program is compiled with those of a search."""
+  """Checks versions; its own programs are compiled with those of a search."""
 
   def __init__(self) -> None:
     """Has compiled nothing yet."""
     self._key: tuple[object, ...] = ()  # of the search that it was compiled for
-    self._scores: jax.stages.Compiled | None = None
+    self._scores: list[jax.stages.Compiled] = []  # of each side
 
   def compile(self, snapshot: Snapshot) -> None:
     """Compiles what checks such a snapshot, unless it was compiled for one of the same shapes."""
     search = snapshot.search
     if self._key == search.program_key:
       return
-    scores = functools.partial(likelihood_scores, search.model, search.search_config)
     history_BxS = search.filled([], _shape(snapshot))[0]
-    path_NxLp1 = np.zeros((search.trie.num_items, search.trie.num_levels + 1), np.int32)
-    arguments = search.params, search.trie, path_NxLp1, history_BxS, np.zeros(SAMPLE, np.int32)
-    self._scores = jax.jit(scores).lower(*arguments).compile()
+    self._scores = []
+    for side in _sides(search):
+      scores = functools.partial(_ranking_scores, side.model, search.search_config)
+      arguments = _arguments(side, history_BxS, np.zeros(SAMPLE, np.int32))
+      self._scores.append(jax.jit(scores).lower(*arguments).compile())
     self._key = search.program_key
 
   def check(self, snapshot: Snapshot, before: Snapshot | None = None) -> None:
@@ -65,29 +95,71 @@ class Validator:
   def _check_scores(
     self, snapshot: Snapshot, questions: Sequence[Question], found: Sequence[Found]
   ) -> None:
-    """The first and the last item of each list: scores by the search, and by the likelihood."""
+    """The first and the last item of each kind: scores by the search, and by the likelihood."""
     self.compile(snapshot)
-    search = snapshot.search
-    assert self._scores is not None
-    pairs = [(q, f) for q, f in zip(questions, found, strict=True) if len(f.item_K)]
-    if not pairs:
-      return
-    bare = [question._replace(listed_J=np.zeros(0, np.int32)) for question, _ in pairs]
-    history_BxS = search.filled(bare, _shape(snapshot))[0]
-    table, apart, size_B = item_paths(search.trie), [], np.ones(len(pairs))
-    for at in (0, -1):
-      item_B, score_B = (np.array([getattr(f, x)[at] for _, f in pairs]) for x in Found._fields)
-      filled_B = np.zeros(SAMPLE, np.int32)
-      filled_B[: len(pairs)] = item_B
-      made_B = self._scores(search.params, search.trie, table, history_BxS, filled_B)
-      apart.append(np.asarray(made_B)[: len(pairs)] - score_B)
-      size_B = np.maximum(size_B, np.abs(score_B))
-    if item_weight(search.model.config, search.search_config):
-      apart = [apart[1] - apart[0]]  # scores of the item head have any zero
-    worst = float(np.max(np.abs(apart) / size_B))
+    search, trained = snapshot.search, snapshot.state.trained
+    apart, mixed = search.new is not None, search.new is not None and bool(search.new.any_new)
+    worst = 0.0
+    for side, scores in zip(_sides(search), self._scores, strict=True):
+      kept = [side.has(f.item_K, trained, apart=apart) for f in found]
+      lists = [Found(f.item_K[has], f.score_K[has]) for f, has in zip(found, kept, strict=True)]
+      pairs = [(q, f) for q, f in zip(questions, lists, strict=True) if len(f.item_K)]
+      if pairs:
+        # Scores of the item head have any zero, and those of mixed lists one that all share.
+        shifted = mixed or bool(item_weight(search.model.config, search.search_config))
+        worst = max(worst, _apart(snapshot, side, scores, pairs, shifted=shifted))
     dtype, on_cpu = search.model.config.dtype, jax.default_backend() == "cpu"
     if not worst <= (_APART[dtype] if on_cpu else max(_APART[dtype], _APART_ELSEWHERE)):
       raise InvalidCatalogueError(f"scores of the search are {worst:.3g} from the likelihood")
+
+
+def _apart(
+  snapshot: Snapshot,
+  side: _Side,
+  scores: jax.stages.Compiled,
+  pairs: Sequence[tuple[Question, Found]],
+  *,
+  shifted: bool,
+) -> float:
+  """How far the scores of lists are from what they should be, in nats and in parts of themselves.
+
+  Where they may be shifted, their difference within a list is compared.
+  """
+  bare = [question._replace(listed_J=np.zeros(0, np.int32)) for question, _ in pairs]
+  history_BxS = snapshot.search.filled(bare, _shape(snapshot))[0]
+  apart, size_B = [], np.ones(len(pairs))
+  for at in (0, -1):
+    item_B, score_B = (np.array([getattr(f, x)[at] for _, f in pairs]) for x in Found._fields)
+    filled_B = np.full(SAMPLE, item_B[0], np.int32)
+    filled_B[: len(pairs)] = item_B
+    made_B = scores(*_arguments(side, history_BxS, filled_B))
+    apart.append(np.asarray(made_B)[: len(pairs)] - score_B)
+    size_B = np.maximum(size_B, np.abs(score_B))
+  if shifted:
+    apart = [apart[1] - apart[0]]
+  return float(np.max(np.abs(apart) / size_B))
+
+
+def _ranking_scores(
+  model: SemanticIDModel,
+  config: SearchConfig,
+  params: dict,
+  trie: Trie,
+  vectors: UnitVectors | None,
+  path_NxLp1: jax.Array,
+  history_BxS: Any,
+  item_B: jax.Array,
+) -> jax.Array:
+  """The score of one item for each history, but for a number that all new ones share: [B]."""
+  score_B = likelihood_scores(model, config, params, trie, path_NxLp1, history_BxS, item_B)
+  if vectors is None:
+    return score_B
+  latest_BxS = latest_items(items_of(model, history_BxS))
+  return SEARCH_WEIGHT * score_B + log_similarity(latest_BxS, item_B[:, None], vectors)[:, 0]
+
+
+def _arguments(side: _Side, history_BxS: Any, item_B: np.ndarray) -> tuple:
+  return side.params, side.trie, side.vectors, item_paths(side.trie), history_BxS, item_B
 
 
 def sample(snapshot: Snapshot) -> list[Question]:
@@ -124,14 +196,31 @@ def _check_parts(snapshot: Snapshot) -> None:
     raise InvalidCatalogueError("items, IDs and trie differ in number")
   if not np.array_equal(np.asarray(search.trie.codes_NxL)[:count], state.ids.codes):
     raise InvalidCatalogueError("the trie has other IDs than the map")
-  reached = np.sort(np.asarray(search.trie.item_N)[: int(search.trie.row_E[1])])
-  if not np.array_equal(reached, np.flatnonzero(state.among_N)):
+  if not np.array_equal(np.sort(_reached(search)), np.flatnonzero(state.among_N)):
     raise InvalidCatalogueError("the trie leads to other items than the catalogue has")
-  for path, leaf in jax.tree.leaves_with_path(search.params):
+  if search.new is not None and not np.array_equal(
+    np.asarray(search.new.trie.codes_NxL)[:count], state.ids.codes
+  ):
+    raise InvalidCatalogueError("the trie of new items has other IDs than the map")
+  for path, leaf in jax.tree.leaves_with_path((search.params, _floats_of(search))):
     values = np.asarray(leaf)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
       name = jax.tree_util.keystr(path)
       raise InvalidCatalogueError(f"parameters {name} hold NaN or infinity")
+
+
+def _reached(search: BucketSearch) -> np.ndarray:
+  """The items that the tries lead to."""
+  tries = [search.trie]
+  if search.new is not None:  # a trie of no items leads to one nevertheless
+    sides = (search.trie, search.new.any_known), (search.new.trie, search.new.any_new)
+    tries = [trie for trie, any_item in sides if any_item]
+  return np.concatenate([np.asarray(trie.item_N)[: int(trie.row_E[1])] for trie in tries])
+
+
+def _floats_of(search: BucketSearch) -> Any:
+  """What is known of new items, but for the vectors of others, which never change."""
+  return () if search.new is None else (search.new.tables, search.new.vectors.new_MxF)
 
 
 def _check_known(snapshot: Snapshot, before: Snapshot) -> None:

@@ -47,12 +47,40 @@ def with_room(trie: Trie, items: int | None = None, rows: int = 0) -> Trie:
     _room(now) if items is None else min(most, math.ceil(now * (1 + more) / 8) * 8)
     for now in trie.fan_outs
   )
+  count = max(_room(max(used + new, rows)), trie.num_items)
   sizes = _Sizes(
-    max(_room(max(used + new, rows)), trie.num_items),
+    count,
+    count,
     _room(trie.first_row_node + new * _nodes_each(trie)),
     tuple(map(max, fan_outs, trie.fan_outs)),
   )
   return jax.tree.map(jnp.asarray, _padded(on_host, sizes, trie.origin, _codes(trie)))
+
+
+def with_room_apart(trie: Trie, items: int, rows: int = 0) -> tuple[Trie, Trie]:
+  """The same trie without room, and one with room for new items alone, of one catalogue.
+
+  Args:
+    trie: of the items that are there, without room.
+    items: so many new ones fit at least, as in `with_room`.
+    rows: item rows that there are at least, as in `with_room`.
+
+  Returns:
+    The trie, in which items may go and come back, and which knows the codes of new ones; and the
+    trie for these, which leads to the first item until it is `rebuilt`.
+  """
+  roomy, used = with_room(trie, items, rows), int(trie.used)
+  on_host = jax.tree.map(np.asarray, trie)
+  of_known = _Sizes(roomy.num_items, len(on_host.item_N), trie.first_row_node, trie.fan_outs)
+  count = roomy.num_items - used
+  of_new = _Sizes(roomy.num_items, count, roomy.first_row_node, roomy.fan_outs)
+  first = build_on_host(_codes(trie), np.arange(used) < 1, trie.every_prefix, _codebook_size(trie))
+  padded = (
+    _padded(on_host, of_known, trie.origin, _codes(trie)),
+    _padded(first, of_new, trie.origin, _codes(trie)),
+  )
+  known, new = (jax.tree.map(jnp.asarray, one) for one in padded)
+  return known, new
 
 
 def alike(*tries: Trie) -> tuple[Trie, ...]:
@@ -65,8 +93,10 @@ def alike(*tries: Trie) -> tuple[Trie, ...]:
   Args:
     tries: of IDs of one length and codebook size, all with nodes for tails or all without.
   """
+  count = _in_steps(max(trie.num_items for trie in tries), 8)
   sizes = _Sizes(
-    _in_steps(max(trie.num_items for trie in tries), 8),
+    count,
+    count,
     _in_steps(max(trie.first_row_node for trie in tries), 8),
     tuple(
       min(1 << tries[0].codes_NxL.bits, _in_steps(max(fan_outs), 4))
@@ -128,21 +158,27 @@ def rebuilt(trie: Trie, codes_NxL: np.ndarray, among_N: np.ndarray) -> Trie:
   Raises:
     ValueError: if two of the items that it leads to share an ID, or it leads to none.
   """
-  codebook_size = max(1 << trie.codes_NxL.bits, int(codes_NxL.max()) + 1)
+  codebook_size = max(_codebook_size(trie), int(codes_NxL.max()) + 1)
   built = build_on_host(codes_NxL, among_N, trie.every_prefix, codebook_size)
   fan_outs = zip(built.fan_outs, trie.fan_outs, strict=True)
   sizes = _Sizes(
     _enough(built.num_items, trie.num_items),
+    _enough(len(built.item_N), trie.item_N.shape[0]),
     _enough(built.first_row_node, trie.first_row_node),
     tuple(_enough(needed, given) for needed, given in fan_outs),
   )
   return jax.tree.map(jnp.asarray, _padded(built, sizes, trie.origin, codes_NxL))
 
 
+def _codebook_size(trie: Trie) -> int:
+  return 1 << trie.codes_NxL.bits
+
+
 class _Sizes(NamedTuple):
   """Room for so many."""
 
   items: int
+  rows: int  # items that the trie leads to
   nodes: int
   fan_outs: tuple[int, ...]
 
@@ -171,7 +207,7 @@ def _padded(trie: Trie, sizes: _Sizes, origin: tuple[int, int], codes_NxL: np.nd
     token_E=pad(trie.token_E, sizes.nodes),
     child_E=pad(child_E, sizes.nodes),
     row_E=pad(trie.row_E, sizes.nodes, trie.row_E[1]),
-    item_N=pad(trie.item_N, sizes.items, -1),
+    item_N=pad(trie.item_N, sizes.rows, -1),
     fan_outs=sizes.fan_outs,
     # Any trie may come to be: rows under any node, unless every prefix is one.
     kinds=(*[(True, not trie.every_prefix)] * (trie.num_levels - 1), (False, True)),

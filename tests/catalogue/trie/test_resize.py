@@ -7,7 +7,14 @@ from table_model import TableModel, log_p, make_table
 from tiny import all_codes
 
 from sidrec.catalogue.trie import trie as trie_lib
-from sidrec.catalogue.trie.resize import room_left, with_items, with_room, without_items
+from sidrec.catalogue.trie.resize import (
+  rebuilt,
+  room_left,
+  with_items,
+  with_room,
+  with_room_apart,
+  without_items,
+)
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
@@ -53,6 +60,31 @@ def test_added_and_removed_items_with_one_compilation(every_prefix):
     assert rest.item_BxK[b].tolist() == ranking(ALL, left, scale)
   # Items that went may stand in histories.
   np.testing.assert_array_equal(np.asarray(fewer.codes_NxL)[:60], ALL[:60])
+
+
+@pytest.mark.parametrize("every_prefix", [True, False])
+def test_known_and_new_items_come_and_go_in_tries_of_their_own(every_prefix):
+  """Two tries, one compilation each; both know the IDs of all items."""
+  search, compiled = counted_search()
+  trie = build_trie(ALL[:40], every_prefix=every_prefix, codebook_size=4)
+  known, new = with_room_apart(trie, 12)
+  assert (known.first_row_node, known.fan_outs) == (trie.first_row_node, trie.fan_outs)
+  assert (known.num_items, known.item_N.shape[0]) == (64, 40)
+  assert (new.num_items, new.item_N.shape[0]) == (64, 24)
+  jax.tree.map(np.testing.assert_array_equal, search(known), search(trie))
+  assert room_left(new) >= 12
+  for gone, came in (([], range(40, 43)), (range(0, 40, 3), range(40, 52)), ([7], [41])):
+    among = np.arange(52)
+    left, there = np.isin(among, np.delete(among[:40], list(gone))), np.isin(among, list(came))
+    of_known, of_new = rebuilt(known, ALL[:52], left), rebuilt(new, ALL[:52], there)
+    for one, rows in ((of_known, np.flatnonzero(left)), (of_new, np.flatnonzero(there))):
+      np.testing.assert_array_equal(np.asarray(one.codes_NxL)[:52], ALL[:52])
+      found = search(one)
+      for b, scale in enumerate((1, -2)):
+        expected = ranking(ALL, rows, scale)
+        assert found.item_BxK[b, : len(expected)].tolist() == expected
+        assert found.valid_BxK[b].sum() == len(expected)
+  assert len(compiled) == 3  # of the trie without room, and of either with
 
 
 def test_room_doubles_when_it_is_used_up():

@@ -1,23 +1,30 @@
 """Similarity to the latest items, against the formula written out."""
 
 import numpy as np
+import pytest
 from tiny import make_histories
 
-from sidrec.cold_start.similarity import (
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.batches import last_items
+from sidrec.search.results import Recommendations
+from sidrec.search.similarity import (
   AMONG,
   DECAY,
   LATEST,
   SEARCH_WEIGHT,
   TEMPERATURE,
+  UnitVectors,
   by_similarity,
+  latest_items,
   log_similarity,
 )
-from sidrec.search.results import Recommendations
 
 rng = np.random.default_rng(0)
-VECTORS = rng.normal(size=(40, 5)).astype(np.float32)
-UNIT = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
-HISTORIES = make_histories([[3, 1, 4], list(range(20)), []])
+DRAWN = rng.normal(size=(40, 5)).astype(np.float32)
+UNIT = DRAWN / np.linalg.norm(DRAWN, axis=1, keepdims=True)
+VECTORS = UnitVectors(UNIT[:25], UNIT[25:])
+HISTORIES = [[3, 1, 4], list(range(20)), []]
+LATEST_ITEMS = last_items(make_histories(HISTORIES), LATEST)
 
 
 def by_hand(history, item):
@@ -28,25 +35,38 @@ def by_hand(history, item):
 
 
 def test_it_is_the_formula():
-  users = np.array([1, 0])
-  items = np.array([[30, 5, 39], [2, 4, 35]])
-  got = log_similarity(HISTORIES, users, items, UNIT)
+  users, items = [1, 0], np.array([[30, 5, 39], [2, 4, 35]])
+  got = log_similarity(LATEST_ITEMS[users], items, VECTORS)
   expected = [
-    [by_hand(HISTORIES.of(user).tolist(), item) for item in row]
-    for user, row in zip(users, items, strict=True)
+    [by_hand(HISTORIES[user], item) for item in row] for user, row in zip(users, items, strict=True)
   ]
   np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_where_the_tables_part_changes_nothing():
+  items = np.array([[30, 5, 24, 25, 39]] * 3)
+  for parted in (UnitVectors(UNIT[:39], UNIT[39:]), UnitVectors(UNIT, UNIT[:0])):
+    np.testing.assert_array_equal(
+      log_similarity(LATEST_ITEMS, items, parted), log_similarity(LATEST_ITEMS, items, VECTORS)
+    )
+
+
+@pytest.mark.parametrize("width", [3, 10, 25])
+def test_the_latest_items_of_padded_histories(width):
+  rows = [HISTORIES[0][-width:], [*range(width)], [], [7]]
+  padded = np.array([row + [NO_ITEM] * (width - len(row)) for row in rows], np.int32)
+  expected = last_items(make_histories(rows), LATEST)
+  np.testing.assert_array_equal(latest_items(padded), expected)
+
+
 def test_the_newest_item_of_a_history_is_the_most_similar():
-  got = log_similarity(HISTORIES, np.array([0]), np.array([[3, 1, 4]]), UNIT)
+  got = np.asarray(log_similarity(LATEST_ITEMS[:1], np.array([[3, 1, 4]]), VECTORS))
   assert got.argmax() == 2
   assert (got <= 1e-5).all()
 
 
 def test_an_empty_history_prefers_no_item():
-  assert (log_similarity(HISTORIES, np.array([2]), np.array([[0, 1, -1]]), UNIT) == 0).all()
-  assert log_similarity(HISTORIES, np.zeros(0, int), np.zeros((0, 3), int), UNIT).shape == (0, 3)
+  assert (np.asarray(log_similarity(LATEST_ITEMS[2:], np.array([[0, 1, -1]]), VECTORS)) == 0).all()
 
 
 def results(items, scores):
@@ -57,8 +77,8 @@ def results(items, scores):
 def test_new_items_are_compared_with_the_best_known_ones():
   known = results([list(range(AMONG + 5))], [-np.arange(AMONG + 5.0)])
   new = results([[30, 35, 31, -1]], [[-1.0, -2.0, -3.0, -np.inf]])
-  result = by_similarity(known, new, HISTORIES, np.array([1]), UNIT)
-  history = HISTORIES.of(1).tolist()
+  result = by_similarity(known, new, LATEST_ITEMS[1:2], VECTORS)
+  history = HISTORIES[1]
   against = np.logaddexp.reduce([by_hand(history, item) for item in range(AMONG)])
   expected = {
     item: SEARCH_WEIGHT * score + by_hand(history, item) - against
@@ -74,6 +94,6 @@ def test_new_items_are_compared_with_the_best_known_ones():
 
 def test_without_any_known_item_the_similarity_alone_counts():
   known, new = results([[-1, -1]], [[-np.inf] * 2]), results([[30, 35]], [[0.0, 0.0]])
-  result = by_similarity(known, new, HISTORIES, np.array([0]), UNIT)
-  similarity = [by_hand([3, 1, 4], item) for item in result.item_BxK[0]]
+  result = by_similarity(known, new, LATEST_ITEMS[:1], VECTORS)
+  similarity = [by_hand([3, 1, 4], item) for item in np.asarray(result.item_BxK[0])]
   np.testing.assert_allclose(result.score_BxK[0], similarity, rtol=1e-3, atol=1e-3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sidrec.cold_start.merge import merge
+from sidrec.search.merge import merge, normalised
 from sidrec.search.results import Recommendations
 
 rng = np.random.default_rng(0)
@@ -59,3 +59,33 @@ def test_missing_results_stay_missing():
   )
   merged = merge(known, NEW, 0.3)
   assert (np.asarray(merged.valid_BxK).sum(axis=1) == 11).all()
+
+
+def test_probabilities_sum_to_one_whatever_the_scores_of_new_items_sum_to():
+  for more in (-5.0, 0.0, 3.0):
+    new = NEW._replace(score_BxK=NEW.score_BxK + np.float32(more))
+    merged = merge(KNOWN._replace(score_BxK=KNOWN.score_BxK), new, 0.2)
+    weight = 0.2 * np.exp(new.score_BxK)
+    total = 0.8 + weight.sum(axis=1, keepdims=True)
+    every = np.concatenate([0.8 * np.exp(KNOWN.score_BxK), weight], axis=1) / total
+    np.testing.assert_allclose(every.sum(axis=1), 1.0, rtol=1e-5)
+    best = -np.sort(-every, axis=1)[:, :12]
+    np.testing.assert_allclose(np.exp(merged.score_BxK), best, rtol=1e-4)
+
+
+def test_where_nothing_new_is_found_known_items_keep_their_scores():
+  none = NEW._replace(
+    score_BxK=np.full((20, 8), -np.inf, np.float32), valid_BxK=np.zeros((20, 8), bool)
+  )
+  for share in (0.0, 0.02, 0.9):
+    merged = merge(KNOWN, none, share)
+    np.testing.assert_array_equal(merged.item_BxK, KNOWN.item_BxK)
+    np.testing.assert_array_equal(merged.score_BxK, KNOWN.score_BxK)
+  assert not np.isnan(merge(none, none, 1.0).score_BxK).any()
+
+
+def test_normalised_scores_are_log_probabilities_and_say_what_was_taken_off():
+  shifted = KNOWN._replace(score_BxK=KNOWN.score_BxK + 7)
+  result, total = normalised(shifted)
+  np.testing.assert_allclose(np.exp(result.score_BxK).sum(axis=1), 1.0, rtol=1e-5)
+  np.testing.assert_allclose(result.score_BxK + total, shifted.score_BxK, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,75 @@
+"""The vectors of items that came after the training, each made once.
+
+A catalogue that changes needs those of all its new items for every version. They are made of what
+is said about the items, by what the run has learnt, so that equal descriptions have equal vectors
+in every server and after every start.
+"""
+
+from collections.abc import Hashable
+from typing import Protocol
+
+import numpy as np
+
+from sidrec.cold_start.known_and_new import VECTOR_TYPE, searchable
+from sidrec.data.dataset import Items
+from sidrec.data.parts import take_items
+
+
+class Inputs(Protocol):
+  """What describes new items: `frozen_ids.FrozenIDs`."""
+
+  def inputs(self, items: Items) -> np.ndarray | None:
+    """What `SemanticIDManager.add_items` takes: vectors, after paths where there are."""
+
+
+class NewVectors:
+  """Makes vectors of new items and remembers them."""
+
+  def __init__(self, source: Inputs, vectors_NxF: np.ndarray):
+    """Takes what describes new items, and the vectors of the run's own."""
+    self._source, self.unit_NxF = source, searchable(vectors_NxF)
+    self._made: dict[Hashable, np.ndarray] = {}
+
+  def inputs(self, items: Items) -> np.ndarray | None:
+    """What the source returns, after a note of the vectors in it; raises as the source does."""
+    inputs = self._source.inputs(items)
+    if inputs is not None:
+      unit_MxF = searchable(inputs[:, -self.unit_NxF.shape[1] :])
+      self._made.update(zip(_descriptions(items), unit_MxF, strict=True))
+    return inputs
+
+  def of(self, items: Items) -> np.ndarray:
+    """The vectors of all new items of a catalogue: of length 1, float16 [M, F].
+
+    Raises:
+      ValueError: if some cannot be made.
+    """
+    described = _descriptions(items)
+    missing = [row for row, one in enumerate(described) if one not in self._made]
+    if missing:
+      try:
+        made = self.inputs(take_items(items, np.array(missing)))
+      except (ValueError, OSError, ImportError) as error:
+        raise ValueError(f"the vectors of new items cannot be made: {error}") from None
+      if made is None:
+        raise ValueError("the vectors of new items cannot be made: nothing describes them")
+    unit_MxF = np.zeros((items.num_items, self.unit_NxF.shape[1]), VECTOR_TYPE)
+    for row, one in enumerate(described):
+      unit_MxF[row] = self._made[one]
+    self._made = {one: self._made[one] for one in described}  # of items that went, none is kept
+    return unit_MxF
+
+
+def _descriptions(items: Items) -> list[Hashable]:
+  """All that is said of each item."""
+  numbers = [column.tolist() for column in items.numeric.values()]
+  return [
+    (
+      str(items.ids_N[row]),
+      str(items.titles_N[row]),
+      str(items.text_N[row]),
+      tuple(items.categories_of(row)),
+      tuple(repr(column[row]) for column in numbers),  # NaN equals itself
+    )
+    for row in range(items.num_items)
+  ]

@@ -1,0 +1,144 @@
+"""New items in a search: what the model was never trained on is ranked by similarity.
+
+A model that never saw an item knows nothing of its trie nodes. In one trie with the known items,
+new siblings would take their probability, and be as likely as an average sibling themselves. So
+known and new items have a trie each. Both are searched from one encoded history. The new items
+found are scored by their similarity to the history (`similarity.py`), and the best of both lists
+are the result (`merge.py`): among themselves, known items keep their order and their odds.
+
+Where the catalogue has no new items, the second search is not run.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.data.events import Events
+from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.settings import CatalogueSizes
+from sidrec.search import beam, sampling
+from sidrec.search.checks import check_fit
+from sidrec.search.filters import NO_FILTERS, Filters, RowBits
+from sidrec.search.levels import call
+from sidrec.search.merge import merge, normalised
+from sidrec.search.results import Recommendations, nothing
+from sidrec.search.settings import SearchConfig
+from sidrec.search.similarity import UnitVectors, by_similarity, latest_items
+
+
+class NewItems(NamedTuple):
+  """What a search needs to know of new items; of one shape, however many there are."""
+
+  trie: Trie  # leads to them alone; to any item where there are none
+  tables: dict  # of the parameters, those with a row per node of this trie, and their mark
+  vectors: UnitVectors  # of all items
+  share: jax.Array  # float32 [], p that the next item is new, before anything is known of the user
+  any_known: jax.Array  # bool [], whether the other trie leads to items of the catalogue
+  any_new: jax.Array  # bool [], whether this one does
+
+  def model_of(self, model: SemanticIDModel) -> SemanticIDModel:
+    """The model for this trie."""
+    return model.clone(sizes=CatalogueSizes.of(self.trie, model.sizes.codebook_size))
+
+
+class BothBits(NamedTuple):
+  """What each request may get, as bits of the rows of both tries."""
+
+  known: RowBits
+  new: RowBits
+
+
+def search(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  history_BxS: jax.Array | Events,
+  config: SearchConfig,
+  new: NewItems,
+  filters: Filters | BothBits = NO_FILTERS,
+) -> Recommendations:
+  """The best items of both tries for each history, as many as there are beams.
+
+  Args:
+    model: the recommender.
+    params: its parameters, for the trie of known items.
+    trie: leads to the known items.
+    history_BxS: as in `beam.search`; new items may be in it.
+    config: static. `most_per_prefix` holds for both kinds of items together.
+    new: the new items.
+    filters: what each request may get.
+
+  Returns:
+    Recommendations with K = `config.beams` results. Scores are log p(item), which sums to one over
+    the known items and the new ones found; see `merge`. Where the search weighs levels, they are
+    no log p, and new items have scores of the same zero point.
+
+  Raises:
+    ValueError: as `beam.search` does.
+  """
+  check_fit(model, params, trie)
+  if not history_BxS.shape[0]:
+    return nothing(config.beams)
+  encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
+  of_known = filters.known if isinstance(filters, BothBits) else filters
+  of_new = filters.new if isinstance(filters, BothBits) else filters
+  best = beam.best_items(model, params, trie, encoded, config, of_known)
+  known = beam.ranked(model, params, encoded, config, *best)
+  return with_new(model, params, encoded, history_BxS, config, known, new, of_new)
+
+
+def with_new(
+  model: SemanticIDModel,
+  params: dict,
+  encoded: EncoderOutput,
+  history_BxS: jax.Array | Events,
+  config: SearchConfig,
+  known: Recommendations,
+  new: NewItems,
+  filters: Filters | RowBits,
+) -> Recommendations:
+  """What was found among known items, with the new ones that belong into the list."""
+  valid_BxK = known.valid_BxK & new.any_known
+  known = Recommendations(
+    jnp.where(valid_BxK, known.item_BxK, -1),
+    jnp.where(valid_BxK, known.score_BxK, -jnp.inf),
+    valid_BxK,
+  )
+
+  def both() -> Recommendations:
+    found = among_new(model, params, encoded, config, new, filters)
+    latest_BxS = latest_items(items_of(model, history_BxS))
+    if config.gives_probabilities:
+      ranked = by_similarity(known, found, latest_BxS, new.vectors)
+      return merge(known, ranked, new.share, choose)
+    of_known, total_Bx1 = normalised(known)
+    ranked = by_similarity(of_known, normalised(found)[0], latest_BxS, new.vectors)
+    merged = merge(of_known, ranked, new.share, choose)
+    return merged._replace(score_BxK=merged.score_BxK + total_Bx1)
+
+  def choose(item_BxX: jax.Array, score_BxX: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return sampling.best_items(new.trie, item_BxX, score_BxX, config)
+
+  return jax.lax.cond(new.any_new, both, lambda: known)
+
+
+def among_new(
+  model: SemanticIDModel,
+  params: dict,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  new: NewItems,
+  filters: Filters | RowBits,
+) -> Recommendations:
+  """The best of the new items by the model alone, scores log p(item | new)."""
+  mine, params = new.model_of(model), {**params, **new.tables}
+  best = beam.best_items(mine, params, new.trie, encoded, config, filters)
+  return beam.ranked(mine, params, encoded, config, *best)
+
+
+def items_of(model: SemanticIDModel, history_BxS: jax.Array | Events) -> jax.Array:
+  """The items of histories, without the user's token."""
+  item_BxS = history_BxS.item_BxS if isinstance(history_BxS, Events) else history_BxS
+  return item_BxS[:, model.config.input_length - model.config.history_length :]

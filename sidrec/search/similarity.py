@@ -1,0 +1,99 @@
+"""How similar items are to the latest items of a history, by their vectors.
+
+The model knows neither how popular a new item is nor what it is consumed with: the semantic ID says
+which part of the catalogue a user wants, and the vector says which item of it. So a new item is
+scored by its similarity to the history, compared with that of the best known items.
+
+Here X counts items whose similarity is needed, and M rows of new items.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.search.results import Recommendations
+
+LATEST = 10  # items of a history that count
+DECAY = 0.7  # weight of an item relative to the next one in the history
+TEMPERATURE = 0.05  # of a cosine
+AMONG = 10  # known items that a new one is compared with
+SEARCH_WEIGHT = 0.4  # of the search's log probability; the similarity has weight 1
+
+
+class UnitVectors(NamedTuple):
+  """The vectors of a catalogue's items, of length 1, in two tables: only the second one changes."""
+
+  known_NxF: jax.Array | np.ndarray  # floating point of any width, of the first N item rows
+  new_MxF: jax.Array | np.ndarray  # of the rows behind them
+
+  def of(self, item_BxX: jax.Array) -> jax.Array:
+    """The vectors of item rows, which are clipped to those that there are: float32 [B, X, F]."""
+    known, new = self.known_NxF.shape[0], self.new_MxF.shape[0]
+    vector_BxXxF = jnp.asarray(self.known_NxF)[jnp.clip(item_BxX, 0, known - 1)]
+    if new:
+      new_BxXxF = jnp.asarray(self.new_MxF)[jnp.clip(item_BxX - known, 0, new - 1)]
+      vector_BxXxF = jnp.where(item_BxX[..., None] < known, vector_BxXxF, new_BxXxF)
+    return vector_BxXxF.astype(jnp.float32)
+
+
+def latest_items(history_BxS: jax.Array, most: int = LATEST) -> jax.Array:
+  """The last items of histories that are filled up with NO_ITEM: int32 [B, most], as these."""
+  count_Bx1 = (history_BxS >= 0).sum(axis=1, keepdims=True)
+  at_BxS = jnp.maximum(count_Bx1 - most, 0) + jnp.arange(most)[None]
+  within_BxS = jnp.minimum(at_BxS, history_BxS.shape[1] - 1)
+  item_BxS = jnp.take_along_axis(history_BxS, within_BxS, axis=1)
+  return jnp.where(at_BxS < count_Bx1, item_BxS, NO_ITEM)
+
+
+def by_similarity(
+  known: Recommendations, new: Recommendations, latest_BxS: jax.Array, vectors: UnitVectors
+) -> Recommendations:
+  """Ranks new items by their similarity to the history, compared with the known items found.
+
+  Args:
+    known: results [B, K] among known items, best first.
+    new: results among new items, scores in nats; its K may differ.
+    latest_BxS: of `latest_items`.
+    vectors: of all items.
+
+  Returns:
+    The results of `new`, best first. The score is SEARCH_WEIGHT times the search's, plus the log
+    of the item's similarity divided by the sum of those of the first AMONG known items.
+  """
+  known_item_BxX, known_valid_BxX = known.item_BxK[:, :AMONG], known.valid_BxK[:, :AMONG]
+  count = new.item_BxK.shape[1]
+  item_BxX = jnp.concatenate([new.item_BxK, known_item_BxX], axis=1)
+  similarity_BxX = log_similarity(latest_BxS, item_BxX, vectors)
+  known_BxX = jnp.where(known_valid_BxX, similarity_BxX[:, count:], -jnp.inf)
+  total_Bx1 = jax.nn.logsumexp(known_BxX, axis=1, keepdims=True)
+  total_Bx1 = jnp.where(jnp.isfinite(total_Bx1), total_Bx1, 0.0)  # without any known item
+  score_BxK = SEARCH_WEIGHT * new.score_BxK + similarity_BxX[:, :count] - total_Bx1
+  score_BxK, order_BxK = jax.lax.top_k(jnp.where(new.valid_BxK, score_BxK, -jnp.inf), count)
+  item_BxK, valid_BxK = (
+    jnp.take_along_axis(x_BxK, order_BxK, axis=1) for x_BxK in (new.item_BxK, new.valid_BxK)
+  )
+  return Recommendations(item_BxK, score_BxK, valid_BxK)
+
+
+def log_similarity(latest_BxS: jax.Array, item_BxX: jax.Array, vectors: UnitVectors) -> jax.Array:
+  """log of the weighted mean of exp((cos(item, s) - 1) / TEMPERATURE) over the latest items s.
+
+  Args:
+    latest_BxS: int32 item rows, oldest first, NO_ITEM after the newest, which weighs most.
+    item_BxX: int32 item rows; a negative one counts as row 0.
+    vectors: of all items.
+
+  Returns:
+    float32 [B, X], at most 0 but for rounding; 0 throughout for an empty history.
+  """
+  real_BxS = latest_BxS >= 0
+  age_BxS = real_BxS.sum(axis=1, keepdims=True) - 1 - jnp.arange(latest_BxS.shape[1])[None]
+  log_weight_BxS = jnp.where(real_BxS, age_BxS * np.log(DECAY), -jnp.inf)
+  total_Bx1 = jax.nn.logsumexp(log_weight_BxS, axis=1, keepdims=True)
+  cosine_BxXxS = jnp.einsum("bxf,bsf->bxs", vectors.of(item_BxX), vectors.of(latest_BxS))
+  near_BxXxS = (cosine_BxXxS - 1) / TEMPERATURE + log_weight_BxS[:, None]
+  similarity_BxX = jax.nn.logsumexp(near_BxXxS, axis=2) - total_Bx1
+  return jnp.where(real_BxS.any(axis=1, keepdims=True), similarity_BxX, 0.0)

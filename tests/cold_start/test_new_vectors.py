@@ -1,0 +1,74 @@
+"""Vectors of new items are made once for each description."""
+
+import numpy as np
+import pytest
+
+from sidrec.cold_start.known_and_new import searchable
+from sidrec.cold_start.new_vectors import NewVectors
+from sidrec.data.sources.build import item_table
+
+KNOWN = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+
+
+class Source:
+  """Describes items by a path in front and numbers of their titles; notes which it is asked for."""
+
+  def __init__(self):
+    self.asked = []
+
+  def inputs(self, items):
+    titles = items.titles_N.tolist()
+    self.asked += titles
+    return np.array([[7, len(title), ord(title[0]), 1] for title in titles], np.float32)
+
+
+def items(*titles, years=None):
+  return item_table(
+    list(range(len(titles))),
+    list(titles),
+    [[] for _ in titles],
+    {"year": years or [np.nan] * len(titles)},
+  )
+
+
+def expected(title):
+  return searchable(np.array([[len(title), ord(title[0]), 1]]))[0]
+
+
+def test_each_description_is_made_once():
+  source = Source()
+  vectors = NewVectors(source, KNOWN)
+  np.testing.assert_allclose(np.linalg.norm(vectors.unit_NxF.astype(float), axis=1), 1, atol=1e-3)
+  assert vectors.inputs(items("a", "bb")).shape == (2, 4)
+  found = vectors.of(items("a", "bb", "ccc"))
+  assert source.asked == ["a", "bb", "ccc"]
+  assert found.dtype == np.float16
+  np.testing.assert_array_equal(found, [expected("a"), expected("bb"), expected("ccc")])
+  np.testing.assert_array_equal(vectors.of(items("a")), [expected("a")])
+  assert source.asked == ["a", "bb", "ccc"]
+  vectors.of(items("a", "bb"))  # went meanwhile, and was forgotten
+  assert source.asked[3:] == ["bb"]
+
+
+def test_an_item_that_is_described_otherwise_is_another_one():
+  source = Source()
+  vectors = NewVectors(source, KNOWN)
+  vectors.of(items("a", "b"))
+  vectors.of(items("a", "c"))
+  vectors.of(items("a", "c", years=[1990.0, np.nan]))
+  assert source.asked == ["a", "b", "c", "a"]
+
+
+def test_what_cannot_be_made_is_said():
+  class Broken(Source):
+    def inputs(self, items):
+      raise OSError("no such file")
+
+  class Undescribed(Source):
+    def inputs(self, items):
+      return None
+
+  with pytest.raises(ValueError, match="cannot be made: no such file"):
+    NewVectors(Broken(), KNOWN).of(items("a"))
+  with pytest.raises(ValueError, match="nothing describes them"):
+    NewVectors(Undescribed(), KNOWN).of(items("a"))
