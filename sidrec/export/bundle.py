@@ -173,7 +173,7 @@ def _token_of_nobody(model: SemanticIDModel) -> list[int]:
   return user_tokens(np.array([NOBODY]), count).tolist() if count else []
 
 
-def _reads(model: SemanticIDModel) -> dict[str, bool | float]:
+def _reads(model: SemanticIDModel) -> dict[str, Any]:
   """What requests have to give beside items."""
   inputs = model.config.inputs
   return {
@@ -181,6 +181,7 @@ def _reads(model: SemanticIDModel) -> dict[str, bool | float]:
     "request_time": inputs.asks,
     "ratings": inputs.rating,
     "rating_step": inputs.rating_step,
+    **({"actions": list(inputs.actions)} if inputs.actions else {}),
   }
 
 

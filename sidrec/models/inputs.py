@@ -1,9 +1,9 @@
-"""What models read beside items: times and ratings of events, and the time of the request.
+"""What models read beside items: times, ratings and actions of events, and the request's time.
 
 A gap is seconds between two events, in buckets of ⌊2.5 · ln(1 + seconds)⌋. Attention gets a bias by
 the bucket of the time from an event to the request that the looking position answers, as in HSTU
 (Zhai et al., ICML 2024, arXiv:2402.17152). In training a position answers the request at the time
-of its target; it sees no rating of the target, and nothing later.
+of its target; it sees no rating or action of the target, and nothing later.
 
 Here X counts buckets of times.
 """
@@ -44,17 +44,22 @@ def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
 
   Raises:
     ValueError: if it lacks what the model reads.
-    TypeError: for times that are not int32, or ratings that are not float32.
+    TypeError: for times or actions that are not int32, or ratings that are not float32.
   """
   events = history_BxS if isinstance(history_BxS, Events) else Events(history_BxS)
-  wanted = {"time": inputs.times, "asked": inputs.asks, "rating": inputs.rating}
+  wanted = {
+    "time": inputs.times,
+    "asked": inputs.asks,
+    "rating": inputs.rating,
+    "action": bool(inputs.actions),
+  }
   columns = {name: getattr(events, f"{name}_BxS") for name in wanted}
   for name, column in columns.items():
     if wanted[name] and column is None:
-      what = {"time": "times", "asked": "the request's time", "rating": "ratings"}[name]
+      what = "the request's time" if name == "asked" else f"{name}s"
       raise ValueError(
         f"the model reads {what} and the histories have none; make them with "
-        "sidrec.Events.of(items, times, ratings, request_time)"
+        "sidrec.Events.of(items, times, ratings, request_time, actions, inputs)"
       )
     dtype = np.float32 if name == "rating" else np.int32
     if wanted[name] and column.dtype != dtype:  # wider times would lose their upper bits
@@ -73,7 +78,7 @@ def example_events(item_BxS: jax.Array, config: Any) -> Events:
     config: the model's, with its `history_length` and `inputs`.
   """
   second_BxS = jnp.zeros((item_BxS.shape[0], config.history_length), jnp.int32)
-  events = Events(item_BxS, second_BxS, second_BxS, second_BxS.astype(jnp.float32))
+  events = Events(item_BxS, second_BxS, second_BxS, second_BxS.astype(jnp.float32), second_BxS)
   return events_of(events, config.inputs)
 
 
@@ -91,6 +96,8 @@ class EventInputs(nn.Module):
       self.gap_XxD = self.param("gap", table, (NUM_GAPS, self.width))
     if c.rating:
       self.rating_XxD = self.param("rating", table, (NUM_RATINGS, self.width))
+    if c.actions:
+      self.action_XxD = self.param("action", table, (1 + len(c.actions), self.width))
     if c.time_bias:
       shape = (self.layers, self.heads, NUM_GAPS)
       self.bias = self.param("time_bias", nn.initializers.zeros, shape)
@@ -108,6 +115,8 @@ class EventInputs(nn.Module):
       x_BxSxD = x_BxSxD + self.gap_XxD[self._gaps(events, segment_BxS)]
     if self.config.rating:
       x_BxSxD = x_BxSxD + self.rating_XxD[_rating_rows(events.rating_BxS, self.config.rating_step)]
+    if self.config.actions:
+      x_BxSxD = x_BxSxD + self.action_XxD[events.action_BxS]
     return jnp.where(real_BxS[..., None], x_BxSxD, 0.0)
 
   def _gaps(self, events: Events, segment_BxS: jax.Array | None) -> jax.Array:

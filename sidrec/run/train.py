@@ -24,7 +24,7 @@ from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
 from sidrec.models.transfer import marked
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain
-from sidrec.run.prepare import load_prepared, samples_users
+from sidrec.run.prepare import load_prepared, samples_users, targets_of
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
@@ -39,6 +39,7 @@ from sidrec.training.profile import Trace
 
 _HOW = ("accumulate", "remat")  # settings that save memory
 _SWITCHES = ("repeats",)  # settings that decide nothing while they are off
+_OF_DATA = ("targets", "least_rating")  # settings that decide the stage 'prepare'
 
 
 def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
@@ -111,14 +112,16 @@ def make_batches(config: RunConfig) -> Callable[..., BatchAt]:
 
 def training_users(config: RunConfig, batches: Callable[..., BatchAt]) -> Callable[..., BatchAt]:
   """The batches of all users: from shards where only a sample of the users is in memory."""
-  return store.from_shards(batches, config.data.path) if samples_users(config) else batches
+  if not samples_users(config):
+    return batches
+  return store.from_shards(batches, config.data.path, targets=targets_of(config))
 
 
 def deciding(section: RecommenderConfig | SASRecSettings | TrainConfig) -> dict[str, Any]:
   """The settings that decide what is trained, without those that save memory or are off."""
   values = without_idle_inputs(to_dict(section))
   idle = {name for name in _SWITCHES if not values.get(name)} | {"plugins"}
-  return {name: value for name, value in values.items() if name not in (*_HOW, *idle)}
+  return {name: value for name, value in values.items() if name not in (*_HOW, *_OF_DATA, *idle)}
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from sidrec.data.targets import check_targets
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -27,6 +29,13 @@ class RecommenderTrainConfig(TrainConfig):
   """The settings of `config.train`."""
 
   item_loss: float = 1.0  # weight of the item head's loss, added to the semantic ID's
+  # What is predicted, by all models of the run, in training and evaluation; other events are read.
+  targets: tuple[str, ...] = ()  # names of actions, such as ("buy",); () for all
+  least_rating: float = 0.0  # of a target; above 0, events without a rating are none
+
+  def __post_init__(self) -> None:
+    """Raises ValueError for what names no action, or a rating that cannot be."""
+    check_targets(self.targets, self.least_rating)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,9 +113,9 @@ def test_events_are_made_of_lists_and_of_arrays_alike():
     assert made.time_BxS.tolist() == [[-10, -8], [0, 0], [0, 0]]
     assert made.asked_BxS.tolist() == [[-8, 0], [0, 0], [0, 0]]
     np.testing.assert_array_equal(made.rating_BxS, [[1, np.nan], [0, 0], [2, 0]])
-    assert [x.dtype for x in made] == [np.int32, np.int32, np.int32, np.float32]
+    assert [x.dtype for x in made[:4]] == [np.int32, np.int32, np.int32, np.float32]
   assert Events.of([[3, 1]], [[10, 12]]).time_BxS.tolist() == [[-2, 0]]
-  assert Events.of([[3, 1]])[1:] == (None, None, None)
+  assert Events.of([[3, 1]])[1:] == (None,) * 4
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_users_may_live_further_apart_than_one_history_may_last():
 def test_histories_without_a_request_are_refused_where_it_is_read():
   with pytest.raises(ValueError, match=r"reads the request's time .* give histories\._replace"):
     last_events(LOG, 4, np.arange(2), KNOWN)
-  assert last_events(LOG, 4, np.arange(2), ITEMS_ALONE)[1:] == (None, None, None)
+  assert last_events(LOG, 4, np.arange(2), ITEMS_ALONE)[1:] == (None,) * 4
 
 
 @pytest.mark.parametrize("rating", [3.25, -1.0, 7.5])
