@@ -9,7 +9,7 @@ import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import TEXT, Dataset, Histories, training_view
-from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig, checked_ratings
+from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig, action_rows, checked_ratings
 from sidrec.evaluation.baselines import ScoreBlock, item_knn, popularity, top_items
 from sidrec.models.sasrec import SASRec
 from sidrec.run.reading import Reading
@@ -45,7 +45,7 @@ class Others:
 
   def __init__(self, dataset: Dataset, sasrec: Trained | str, inputs: InputsConfig = ITEMS_ALONE):
     """Takes the data that all learnt from, SASRec or why there is none, what requests give."""
-    self._dataset, self._sasrec = dataset, sasrec
+    self._dataset, self._sasrec, self._given = dataset, sasrec, inputs
     if isinstance(sasrec, Trained) and (lacking := _lacking(sasrec.model.config.inputs, inputs)):
       self._sasrec = f"this run's SASRec reads {lacking}, and requests have none"
 
@@ -76,7 +76,9 @@ class Others:
       rating_1xS = _filled(reading.ratings or (), latest, config.history_length, np.float32, np.nan)
       rating_1xS = checked_ratings(rating_1xS, inputs)
     if inputs.actions:
-      action_1xS = _filled(reading.actions or (), latest, config.history_length, np.int32, 0)
+      row_of = action_rows(self._given.actions, inputs)  # behind the first, which is unknown
+      known = row_of[np.array(reading.actions or (), np.int64) - 1].tolist()
+      action_1xS = _filled(known, latest, config.history_length, np.int32, 0)
     asked = request_time if inputs.asks else None
     return Heard(rows, Events.of(history_1xS, time_1xS, rating_1xS, asked, action_1xS))
 
@@ -135,8 +137,8 @@ def _lacking(read: InputsConfig, given: InputsConfig) -> str:
     return "times"
   if read.rating and not given.rating:
     return "ratings"
-  if read.actions and read.actions != given.actions:  # which number them
-    return f"the actions {', '.join(read.actions)}"
+  if not set(read.actions) <= set(given.actions):
+    return "other actions"
   return "the request's time" if read.asks and not given.asks else ""
 
 

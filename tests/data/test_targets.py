@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+
 from sidrec.data import batches, cache, store
 from sidrec.data.dataset import held_out_view, leave_last_out, training_view
 from sidrec.data.events import InputsConfig

@@ -146,7 +146,7 @@ def test_rows_of_no_action_are_refused():
     checked_columns(Events.of([[3]], actions=[[3]]), inputs)
   with pytest.raises(ValueError, match="the model reads actions and the histories have none"):
     checked_columns(Events.of([[3]]), inputs)
-  with pytest.raises(ValueError, match="give inputs=config.model.inputs"):
+  with pytest.raises(ValueError, match=r"give inputs=config\.model\.inputs"):
     Events.of([[3]], actions=[["buy"]])
   with pytest.raises(ValueError, match="knows no action 'bye'; there are view, buy, and None"):
     Events.of([[3]], actions=[["bye"]], inputs=inputs)

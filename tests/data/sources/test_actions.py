@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from sidrec.data.prepare.command import prepare
 from sidrec.data.settings import DataConfig, TableConfig
 from sidrec.data.sources.actions import checked
