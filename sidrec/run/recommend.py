@@ -88,7 +88,7 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   if count > config.search.beams:
     raise ValueError(f"--k={count} needs as many beams: add --config.search.beams={count}")
   recommender = load_recommender(config, workdir)
-  histories, users_R = _whom(request, recommender)
+  histories, users_R = _whom(request, recommender, config.model.inputs)
   histories = _asked_at(histories, request, config.model.inputs)
   shared = _shared(request, recommender)
   if request.output is None:
@@ -98,7 +98,9 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
     write_lists(recommender, histories, users_R, count, request.exclude_seen, path, shared)
 
 
-def _whom(request: Request, recommender: Recommender) -> tuple[Histories, np.ndarray]:
+def _whom(
+  request: Request, recommender: Recommender, inputs: InputsConfig
+) -> tuple[Histories, np.ndarray]:
   """Histories, and which of their users to recommend for."""
   dataset = recommender.dataset
   if request.history is not None or request.items is not None:
@@ -107,7 +109,6 @@ def _whom(request: Request, recommender: Recommender) -> tuple[Histories, np.nda
     else:
       needs_all = (request.times, request.ratings, request.actions) != (None, None, None)
       rows = rows_of_titles(request.history or (), recommender, needs_all=needs_all)
-    inputs = recommender.model.config.inputs
     known = {*inputs.actions, *(dataset.histories.actions or ())}
     said = said_of(request.times, request.ratings, len(rows), request.actions, known)
     return history_of_items(rows, said), np.array([0])
