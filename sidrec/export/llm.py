@@ -61,8 +61,8 @@ def write_for_llm(folder: PathLike, dataset: Dataset, ids: SemanticIDManager) ->
   """
   if dataset.histories.target_T is not None:
     raise ValueError(
-      "files for language models take each user's last two events as targets, and this run predicts "
-      "others (train.targets, train.least_rating)"
+      "files for language models take each user's last two events as targets, and this run "
+      "predicts others (train.targets, train.least_rating)"
     )
   num_ids, num_items = len(ids.codes), dataset.items.num_items
   if num_ids != num_items:
