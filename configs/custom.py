@@ -28,6 +28,9 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
   columns.user, .item    'user_id', 'item_id'
   columns.time           'timestamp'; empty: the order of the file stands for time
   columns.rating         empty: none; a rating of any value counts as an interaction
+  columns.action         empty: none; what the event was, such as view, cart or buy. The names that
+                         config.model.inputs.actions lists are told apart, and those of
+                         config.train.targets are predicted
   time_unit              's', 'ms', 'us' or 'ns' since 1970, or 'iso' for dates like 2024-05-01 and
                          2024-05-01T12:30:00+02:00; Parquet's own timestamps need none
   time_format            of other dates: '%m/%d/%Y %H:%M' for 12/1/2010 8:26; empty: the unit

@@ -131,9 +131,10 @@ class TrainedRun(HandOver):
           `allowed` only those of both.
         forbidden_categories: names of categories; items that have any of them are not returned.
         temperature: that logits are divided by, 0.01 to 100; the run's own by default.
-        times, ratings: of `items` and `titles`, one for each; of lists of histories, a list for
-          each. A model that reads them (`config.model.inputs`) needs them: seconds since 1970, and
-          None or NaN for an unknown rating. Users of the run, and tables, have their own.
+        times, ratings, actions: of `items` and `titles`, one for each; of lists of histories, a
+          list for each. A model that reads them (`config.model.inputs`) needs them: seconds since
+          1970, None or NaN for an unknown rating, and names of actions, None where unknown. Users
+          of the run, and tables, have their own.
         request_time: seconds since 1970, where the model reads it; now by default. The answer says
           it as `asked_at`.
 
@@ -154,7 +155,7 @@ class TrainedRun(HandOver):
         readings = [asker.reading("user", user, wanted) for user in listed("users", value)]
       case "histories":
         columns = dict(self.config.data.table.columns)
-        readings = asker.of_histories(value, columns, wanted.times, wanted.ratings)
+        readings = asker.of_histories(value, columns, wanted)
       case _:
         readings = [asker.reading(name, value, wanted)]
     answers = asker.ask(readings, wanted, self.bucket_search.find)
@@ -191,7 +192,7 @@ class TrainedRun(HandOver):
 
     Args:
       history_BxS: int32 item rows, oldest first, -1 after the newest; or lists of item rows; or
-        `sidrec.Events.of(…)`, which a model that reads times or ratings needs.
+        `sidrec.Events.of(…)`, which a model that reads more than items needs.
       k: K, at most the run's number of beams.
       filters: what each request may get.
       key: for a random draw of items instead of the best; see `search.beam.search`.

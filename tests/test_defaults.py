@@ -180,7 +180,7 @@ DEFAULTS = {
   "sasrec.train.validate_every": 500,
   "sasrec.train.valid_users": 1500,
   "sasrec.train.patience": 3,
-  "sasrec.train.targets": "every",
+  "sasrec.train.predicts": "every",
   # BSARec: arXiv:2312.10325 and its code for Amazon Beauty, as far as nothing else is said.
   "bsarec.enabled": False,
   "bsarec.model.history_length": 50,
@@ -197,7 +197,7 @@ DEFAULTS = {
   "bsarec.model.filter.share": 0.7,
   "bsarec.model.filter.frequencies": 3,
   "bsarec.model.filter.ahead": True,
-  "bsarec.train.targets": "last",
+  "bsarec.train.predicts": "last",
   "bsarec.train.batch_size": 48,  # rows that hold about its 256 prefixes
   "bsarec.train.accumulate": 1,
   "bsarec.train.steps": 5000,

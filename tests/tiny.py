@@ -72,7 +72,10 @@ def assert_same(found, expected):
   """Asserts that two data sets are equal in every bit, types of arrays included."""
   assert (found.name, found.notes) == (expected.name, expected.notes)
   assert found.histories.request_time_U is expected.histories.request_time_U is None
-  stored = lambda data: {k: v for k, v in data.histories._asdict().items() if v is not None}
+  assert found.histories.actions == expected.histories.actions
+  stored = lambda data: {
+    k: v for k, v in data.histories._asdict().items() if isinstance(v, np.ndarray)
+  }
   columns = lambda data: stored(data) | data.items._asdict() | data.items.numeric
   assert list(columns(found)) == list(columns(expected))
   for name, column in columns(expected).items():

@@ -46,11 +46,9 @@ def task_with_new_items(
   keep_T = row_T < num_known
   length_U = np.bincount(user_T[keep_T], minlength=before.num_users)
   left_U = length_U > 0
-  left = Histories(
-    offsets_Up1=np.concatenate([[0], np.cumsum(length_U[left_U])]).astype(np.int64),
-    item_T=row_T[keep_T],
-    time_T=before.time_T[keep_T],
-    rating_T=before.rating_T[keep_T],
+  offsets_Up1 = np.concatenate([[0], np.cumsum(length_U[left_U])]).astype(np.int64)
+  left = before._replace(item_T=row_T).taken(offsets_Up1, keep_T)
+  left = left._replace(
     user_ids_U=before.user_ids_U[left_U],
     request_time_U=None if before.request_time_U is None else before.request_time_U[left_U],
   )

@@ -12,6 +12,7 @@ ASKING += (
   "draw",
   "times",
   "ratings",
+  "actions",
   "request_time",
   "output",
 )

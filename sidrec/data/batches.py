@@ -38,19 +38,28 @@ class Source(NamedTuple):
   ids_of: Callable[[np.ndarray], np.ndarray]  # user rows [R] → their original ids
   # bool [T], which interactions may be targets; the others are only read. None for all.
   target_T: np.ndarray | None = None
+  actions: tuple[str, ...] = ()  # names that the column 'action' numbers
 
 
 def in_memory(histories: Histories) -> Source:
   """The source of histories that are in memory."""
 
   columns = {"item": histories.item_T, "time": histories.time_T, "rating": histories.rating_T}
+  if histories.action_T is not None:
+    columns["action"] = histories.action_T
 
   def columns_of(start_W: np.ndarray, stop_W: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
     of_T, within_T = ragged_arange(stop_W - start_W)
     at_T = start_W[of_T] + within_T
     return [columns[name][at_T] for name in names]
 
-  return Source(histories.offsets_Up1, columns_of, lambda user_R: histories.user_ids_U[user_R])
+  return Source(
+    histories.offsets_Up1,
+    columns_of,
+    lambda user_R: histories.user_ids_U[user_R],
+    histories.target_T,
+    histories.actions or (),
+  )
 
 
 class Windows(NamedTuple):
@@ -72,6 +81,12 @@ def all_positions(offsets_Up1: np.ndarray, history_length: int) -> Windows:
   back_W = np.arange(len(user_W)) - np.repeat(first_W, per_user_U)
   stop_W = offsets_Up1[user_W + 1] - back_W * history_length
   return Windows(np.maximum(stop_W - history_length - 1, offsets_Up1[user_W]), stop_W)
+
+
+def num_targets(windows: Windows, target_T: np.ndarray) -> np.ndarray:
+  """How many targets each window has behind its first event: int64 [W]."""
+  before_Tp1 = np.concatenate([[0], np.cumsum(target_T)])
+  return before_Tp1[windows.stop_W] - before_Tp1[windows.start_W + 1]
 
 
 def last_position(
@@ -140,7 +155,9 @@ def shuffled(
     ValueError: if there is no example or the processes cannot share the batch evenly.
   """
   if size < 1:
-    raise ValueError("there is no training example; are all histories shorter than 4 items?")
+    raise ValueError(
+      "there is no training example; are all histories shorter than 4 items, or without a target?"
+    )
   if batch_size % process_count:
     raise ValueError(f"a batch of {batch_size} cannot be shared by {process_count} processes")
   share = batch_size // process_count
@@ -228,6 +245,9 @@ def packed_batches(
   source = in_memory(histories) if isinstance(histories, Histories) else histories
   if packed is None:
     windows = all_positions(source.offsets_Up1, history_length)
+    if source.target_T is not None:
+      has_W = num_targets(windows, source.target_T) > 0
+      windows = Windows(windows.start_W[has_W], windows.stop_W[has_W])
     packed = windows, pack(windows, history_length)
   windows, rows = packed
   count_R = np.diff(rows.offsets_Rp1)
@@ -259,7 +279,8 @@ def packed_batches(
     # Fillers form a segment of their own, so that segments never decrease along a row.
     segment_BxS[history_BxS == NO_ITEM] = history_length
     batch = {"history_BxS": history_BxS, "target_BxS": target_BxS, "segment_BxS": segment_BxS}
-    for name, value_T in columns_read(inputs, columns, stop_W - start_W, at_T).items():
+    read = columns_read(inputs, columns, stop_W - start_W, at_T, source.actions)
+    for name, value_T in read.items():
       batch[name] = np.full(shape, filler_of(name), value_T.dtype)
       batch[name][place] = value_T
     if inputs.earlier:
@@ -318,7 +339,8 @@ def sliding_batches(
     end_B = np.cumsum(size_B)
     history_BxS = gather(items, end_B - size_B, end_B - 1, history_length)
     of_T, within_T = ragged_arange(size_B - 1)
-    more = columns_read(inputs, columns, size_B, within_T + (end_B - size_B)[of_T])
+    at_T = within_T + (end_B - size_B)[of_T]
+    more = columns_read(inputs, columns, size_B, at_T, source.actions)
     if num_user_tokens:
       user_B = np.searchsorted(source.offsets_Up1, start_B, side="right") - 1
       token_B = user_tokens(source.ids_of(user_B), num_user_tokens)

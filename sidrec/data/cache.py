@@ -17,6 +17,7 @@ from sidrec.data.sources.shown import brief
 
 _FORMAT = 2  # 1 had text of fixed width
 _HISTORIES = ("offsets_Up1", "item_T", "time_T", "rating_T", "user_ids_U")
+_OPTIONAL = ("action_T", "target_T")  # of histories: where there are any
 
 Column = Callable[[str], np.ndarray]  # name → the column of that name
 
@@ -25,7 +26,11 @@ def save_dataset(path: str | os.PathLike, data: dataset.Dataset) -> None:
   """Writes a data set to `path`, which afterwards holds all of it or, on failure, what it held."""
   header = {"name": data.name, "notes": data.notes, "numeric": list(data.items.numeric)}
   header |= {"users": list(data.users)}
-  columns = {name: getattr(data.histories, name) for name in _HISTORIES}
+  histories = data.histories
+  optional = [name for name in _OPTIONAL if getattr(histories, name) is not None]
+  header |= {"optional": optional} if optional else {}
+  header |= {"actions": histories.actions} if histories.actions is not None else {}
+  columns = {name: getattr(histories, name) for name in (*_HISTORIES, *optional)}
   columns |= _item_columns(data.items) | _user_columns(data.users)
   _save(path, header, columns)
 
@@ -42,7 +47,12 @@ def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
     return dataset.validate(
       dataset.Dataset(
         name=header["name"],
-        histories=dataset.Histories(*map(column, _HISTORIES)),
+        histories=dataset.Histories(
+          *map(column, _HISTORIES),
+          # Most data sets, and all of earlier versions, have none of these.
+          **{name: column(name) for name in header.get("optional", [])},
+          actions=tuple(header["actions"]) if "actions" in header else None,
+        ),
         items=_items(header, column),
         notes=tuple(header["notes"]),
         users=_users(header, column),

@@ -12,6 +12,7 @@ from sidrec.data.dataset import Histories
 from sidrec.data.events import (
   Events,
   InputsConfig,
+  action_rows,
   checked_ratings,
   newest_first,
   seconds_before_end,
@@ -75,7 +76,20 @@ def last_events(
     request_R = np.asarray(histories.request_time_U)[users_R]
   if inputs.rating:
     ratings = checked_ratings(column(histories.rating_T, np.nan), inputs)
-  return Events.of(item_RxS, times, ratings, request_R)
+  actions = None
+  if inputs.actions:
+    actions = action_rows(histories.actions or (), inputs)[column(actions_of(histories), -1)]
+  return Events.of(item_RxS, times, ratings, request_R, actions)
+
+
+def actions_of(histories: Histories) -> np.ndarray:
+  """The action of each event: int16 [T], all unknown where the histories have none.
+
+  A model of actions may be asked about histories that name none.
+  """
+  if histories.action_T is None:
+    return np.full(len(histories.item_T), -1, np.int16)
+  return histories.action_T
 
 
 def earlier_items(
@@ -88,7 +102,11 @@ def earlier_items(
 
 
 def columns_read(
-  inputs: InputsConfig, columns: Sequence[np.ndarray], size_W: np.ndarray, at_T: np.ndarray
+  inputs: InputsConfig,
+  columns: Sequence[np.ndarray],
+  size_W: np.ndarray,
+  at_T: np.ndarray,
+  actions: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
   """What is read of the events at these places beside their items, by the names of `Events`.
 
@@ -97,6 +115,7 @@ def columns_read(
     columns: `inputs.columns` of windows, one window after another.
     size_W: events of each window.
     at_T: the events that are positions: all of a window but its last.
+    actions: names of those that the log has.
   """
   of_windows, more = dict(zip(inputs.columns, columns, strict=True)), {}
   if inputs.times:
@@ -106,4 +125,6 @@ def columns_read(
       more["asked_BxS"] = second_T[at_T + 1]
   if inputs.rating:
     more["rating_BxS"] = checked_ratings(of_windows["rating"], inputs)[at_T]
+  if inputs.actions:
+    more["action_BxS"] = action_rows(actions, inputs)[of_windows["action"][at_T]]
   return more

@@ -30,6 +30,10 @@ class Histories(NamedTuple):
   # int64 [U], seconds: when what follows each history is asked for; None where nobody says. It is
   # of a task, such as that of a split, and no part of a data set.
   request_time_U: np.ndarray | None = None
+  # int16 [T], rows of `actions`, -1 where unknown; None where the log has no actions.
+  action_T: np.ndarray | None = None
+  actions: tuple[str, ...] | None = None  # their names, sorted
+  target_T: np.ndarray | None = None  # bool [T], which events may be predicted; None for all
 
   @property
   def num_users(self) -> int:
@@ -44,6 +48,21 @@ class Histories(NamedTuple):
   def of(self, user: int) -> np.ndarray:
     """The item rows of user row `user`, oldest first: int32 [length]."""
     return self.item_T[self.offsets_Up1[user] : self.offsets_Up1[user + 1]]
+
+  def taken(self, offsets_Up1: np.ndarray, at_T: np.ndarray | slice) -> "Histories":
+    """Some events, by their places and in this order, as the histories that these offsets say."""
+
+    def column(value_T: np.ndarray | None) -> np.ndarray | None:
+      return None if value_T is None else value_T[at_T]
+
+    return self._replace(
+      offsets_Up1=offsets_Up1,
+      item_T=self.item_T[at_T],
+      time_T=self.time_T[at_T],
+      rating_T=self.rating_T[at_T],
+      action_T=column(self.action_T),
+      target_T=column(self.target_T),
+    )
 
 
 class Items(NamedTuple):
@@ -98,24 +117,51 @@ class HeldOut(NamedTuple):
   target_U: np.ndarray  # int32 [U], rows of Items
 
 
-def without_last(histories: Histories, count: int) -> Histories:
-  """Histories without each user's last `count` interactions (users may become empty)."""
-  keep_U = np.maximum(histories.lengths_U - count, 0)
-  offsets_Up1 = np.concatenate([[0], np.cumsum(keep_U)]).astype(np.int64)
-  start_T = np.repeat(histories.offsets_Up1[:-1] - offsets_Up1[:-1], keep_U)
-  kept_T = start_T + np.arange(offsets_Up1[-1])
-  return histories._replace(
-    offsets_Up1=offsets_Up1,
-    item_T=histories.item_T[kept_T],
-    time_T=histories.time_T[kept_T],
-    rating_T=histories.rating_T[kept_T],
-    request_time_U=None,
-  )
+def first_events(histories: Histories, user_R: np.ndarray, count_R: np.ndarray) -> Histories:
+  """The histories of some users, of each its first so many events; asked at no time."""
+  offsets_Rp1 = np.concatenate([[0], np.cumsum(count_R)]).astype(np.int64)
+  start_T = np.repeat(histories.offsets_Up1[:-1][user_R] - offsets_Rp1[:-1], count_R)
+  first = histories.taken(offsets_Rp1, start_T + np.arange(offsets_Rp1[-1]))
+  return first._replace(user_ids_U=histories.user_ids_U[user_R], request_time_U=None)
+
+
+class Split(NamedTuple):
+  """Leave-last-out: who is evaluated, and on which of their events."""
+
+  user_R: np.ndarray  # int64 [R], user rows, ascending
+  valid_R: np.ndarray  # int64 [R], places of these users' targets among the T interactions
+  test_R: np.ndarray  # int64 [R]
+
+
+def leave_last_out(histories: Histories) -> Split:
+  """Each user's last two events; where `target_T` says what may be one, the last two targets.
+
+  Then users with fewer than two targets, or with nothing before the earlier one, are not
+  evaluated: all of their events train.
+  """
+  if histories.target_T is None:
+    end_U = histories.offsets_Up1[1:]
+    return Split(np.arange(histories.num_users), end_U - 2, end_U - 1)
+  at_X = np.flatnonzero(histories.target_T)
+  first_U, stop_U = np.searchsorted(at_X, [histories.offsets_Up1[:-1], histories.offsets_Up1[1:]])
+  user_R = np.flatnonzero(stop_U - first_U >= 2)
+  valid_R, test_R = at_X[stop_U[user_R] - 2], at_X[stop_U[user_R] - 1]
+  follows_R = valid_R > histories.offsets_Up1[:-1][user_R]
+  return Split(user_R[follows_R], valid_R[follows_R], test_R[follows_R])
+
+
+def training_lengths(histories: Histories) -> np.ndarray:
+  """How many of each user's events may be learnt from, those before both targets: int64 [U]."""
+  if histories.target_T is None:
+    return np.maximum(histories.lengths_U - 2, 0)
+  split, length_U = leave_last_out(histories), histories.lengths_U
+  length_U[split.user_R] = split.valid_R - histories.offsets_Up1[:-1][split.user_R]
+  return length_U
 
 
 def training_view(histories: Histories) -> Histories:
-  """Everything that may be learnt from: all but each user's last two interactions."""
-  return without_last(histories, 2)
+  """Everything that may be learnt from: what each user met before both targets."""
+  return first_events(histories, np.arange(histories.num_users), training_lengths(histories))
 
 
 def held_out_view(histories: Histories, split: str) -> HeldOut:
@@ -123,23 +169,28 @@ def held_out_view(histories: Histories, split: str) -> HeldOut:
 
   Args:
     histories: users with at least 3 interactions each.
-    split: 'valid' (target: last but one) or 'test' (target: last).
+    split: 'valid' (target: last but one) or 'test' (target: last); see `leave_last_out`.
 
   Returns:
-    Each user's history before the target, asked for at the target's time, and the target.
+    Each user's history before the target, asked for at the target's time, and the target. Where
+    `target_T` says what may be a target, of users who have enough of them alone.
 
   Raises:
-    ValueError: for another split, or a user with fewer than 3 interactions.
+    ValueError: for another split, a user with fewer than 3 interactions, or if nobody has enough
+      targets.
   """
-  back = {"valid": 2, "test": 1}.get(split)
-  if back is None:
+  if split not in ("valid", "test"):
     raise ValueError(f"split must be 'valid' or 'test', not {split!r}")
   if len(histories.lengths_U) and histories.lengths_U.min() < 3:
     user = histories.user_ids_U.item(int(histories.lengths_U.argmin()))
     raise ValueError(f"user {user!r} has fewer than 3 interactions; leave-last-out needs 3")
-  at_U = histories.offsets_Up1[1:] - back
-  before = without_last(histories, back)._replace(request_time_U=histories.time_T[at_U])
-  return HeldOut(before, histories.item_T[at_U])
+  found = leave_last_out(histories)
+  if histories.target_T is not None and not len(found.user_R):
+    raise ValueError("no user has two targets with an event before them; see config.train.targets")
+  at_R = found.valid_R if split == "valid" else found.test_R
+  count_R = at_R - histories.offsets_Up1[:-1][found.user_R]
+  before = first_events(histories, found.user_R, count_R)
+  return HeldOut(before._replace(request_time_U=histories.time_T[at_R]), histories.item_T[at_R])
 
 
 def validate(dataset: Dataset) -> Dataset:
@@ -166,6 +217,15 @@ def validate(dataset: Dataset) -> Dataset:
     len(histories.time_T) == total and len(histories.rating_T) == total,
     "interaction columns differ in length",
   )
+  for column in (histories.action_T, histories.target_T):
+    require(column is None or len(column) == total, "interaction columns differ in length")
+  num_actions = len(histories.actions or ())
+  require((histories.action_T is None) == (histories.actions is None), "actions lack their names")
+  if histories.action_T is not None and total:
+    require(
+      histories.action_T.min() >= -1 and histories.action_T.max() < num_actions,
+      "an interaction has an action that is not named",
+    )
   require(
     total == 0 or (histories.item_T.min() >= 0 and histories.item_T.max() < num_items),
     "an interaction names an item outside the catalogue",

@@ -7,7 +7,7 @@ Here X counts the events before those that are read.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from sidrec.core.item_rows import as_array
 from sidrec.core.settings import check_choices
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.dataset import Dataset, has_times
+from sidrec.data.dataset import Dataset, Histories, has_times
 
 NUM_RATINGS = 16  # rows of the table: 0 for an unknown rating, then steps 0 to 14
 _MOST_SECONDS = np.iinfo(np.int32).max
@@ -32,9 +32,12 @@ class InputsConfig:
   rating_step: float = 1.0  # between two ratings; 0.5 where there are half stars
   # Of so many events before those that are read, which items they were; needs `model.repeats`.
   earlier: int = 0
+  # Names of actions that are told apart, such as ("view", "buy"); all others count as unknown.
+  actions: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     check_choices(self)
+    check_names("inputs.actions", self.actions)
     if not self.rating_step > 0:
       raise ValueError(f"inputs.rating_step is {self.rating_step}; give a number above 0")
     if self.earlier < 0:
@@ -58,12 +61,34 @@ class InputsConfig:
   @property
   def any(self) -> bool:
     """Whether anything beside items is read."""
-    return self.times or self.rating or self.earlier > 0
+    return self.times or self.rating or bool(self.actions) or self.earlier > 0
 
   @property
   def columns(self) -> tuple[str, ...]:
     """The columns of a history that are read."""
-    return ("item", *["time"] * self.times, *["rating"] * self.rating)
+    read = {"time": self.times, "rating": self.rating, "action": bool(self.actions)}
+    return ("item", *(name for name, is_read in read.items() if is_read))
+
+  def action_row(self, name: str | None) -> int:
+    """The row of an action in the model's table; 0 for None, which is unknown.
+
+    Raises:
+      ValueError: for a name that the model does not know.
+    """
+    if name is not None and name not in self.actions:
+      raise ValueError(
+        f"the model knows no action {name!r:.60}; there are {', '.join(self.actions)}, and None "
+        "for any other"
+      )
+    return 0 if name is None else 1 + self.actions.index(name)
+
+
+def check_names(setting: str, names: Any) -> None:
+  """Raises ValueError unless a setting holds names of actions, each once."""
+  if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+    raise ValueError(f'{setting} is {names!r:.80}; give names of actions, such as ("view", "buy")')
+  if len(set(names)) < len(names):
+    raise ValueError(f"{setting} names an action twice: {', '.join(names)}")
 
 
 ITEMS_ALONE = InputsConfig()
@@ -81,6 +106,7 @@ class Events(NamedTuple):
   # after the newest one the request's.
   asked_BxS: Any = None
   rating_BxS: Any = None  # float32, NaN where unknown
+  action_BxS: Any = None  # int32, row of `InputsConfig.actions` + 1; 0 where unknown
   # int32 item rows met before these events, each once, newest first, NO_ITEM after the oldest.
   earlier_BxX: Any = None
 
@@ -101,6 +127,8 @@ class Events(NamedTuple):
     times: Any = None,
     ratings: Any = None,
     request_time: Any = None,
+    actions: Any = None,
+    inputs: InputsConfig | None = None,
     earlier: Any = None,
   ) -> "Events":
     """Events from arrays, or from a list for each request.
@@ -111,12 +139,15 @@ class Events(NamedTuple):
       ratings: of the same shape, NaN where unknown.
       request_time: when each request is made, one number or one for each; in seconds, not before
         the newest event.
+      actions: of the same shape, names in lists, None where unknown; or rows as `action_row` has
+        them.
+      inputs: of the model, `config.model.inputs`, which has a row for each name.
       earlier: item rows of events before these, oldest first, in any number of columns.
 
     Raises:
       TypeError: for items that are no integers.
-      ValueError: for shapes that differ, times that decrease or span more than 68 years, or a
-        request before its newest event.
+      ValueError: for shapes that differ, times that decrease or span more than 68 years, a request
+        before its newest event, or names without `inputs` or that it does not have.
     """
     item_BxS = np.asarray(as_array("histories", items))
     real_BxS = item_BxS != NO_ITEM
@@ -128,8 +159,9 @@ class Events(NamedTuple):
       time_BxS, asked_BxS = _before(time_BxS, real_BxS, request_time)
     if ratings is not None:
       rating_BxS = _filled("ratings", ratings, real_BxS, np.float32)
+    action_BxS = None if actions is None else _action_rows(actions, real_BxS, inputs)
     earlier_BxX = None if earlier is None else newest_first(as_array("earlier", earlier))
-    return cls(item_BxS.astype(np.int32), time_BxS, asked_BxS, rating_BxS, earlier_BxX)
+    return cls(item_BxS.astype(np.int32), time_BxS, asked_BxS, rating_BxS, action_BxS, earlier_BxX)
 
 
 def newest_first(event_BxX: Any) -> np.ndarray:
@@ -148,6 +180,19 @@ def newest_first(event_BxX: Any) -> np.ndarray:
   order_BxX = np.argsort(~is_first_BxX, axis=1, kind="stable")
   kept_BxX = np.where(is_first_BxX, item_BxX, NO_ITEM)
   return np.take_along_axis(kept_BxX, order_BxX, axis=1).astype(np.int32)
+
+
+def _action_rows(actions: Any, real_BxS: np.ndarray, inputs: InputsConfig | None) -> np.ndarray:
+  """Rows of the model's table, of rows or of lists of names: int32 [B, S]."""
+  if not hasattr(actions, "shape"):
+    names = {name for one in actions for name in one if not isinstance(name, (int, np.integer))}
+    if names and inputs is None:
+      raise ValueError(
+        "actions are given by name; give inputs=config.model.inputs, too, which numbers them"
+      )
+    rows = {name: inputs.action_row(name) for name in names} if inputs else {}
+    actions = [[rows.get(name, name) for name in one] for one in actions]
+  return _filled("actions", actions, real_BxS, np.int32)
 
 
 def _filled(what: str, values: Any, real_BxS: np.ndarray, dtype: type) -> np.ndarray:
@@ -244,14 +289,14 @@ def checked_ratings(rating: np.ndarray, inputs: InputsConfig) -> np.ndarray:
 
 
 def without_idle_inputs(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """Nested settings without those of inputs that read items alone, which decide nothing."""
+  """Nested settings without those of inputs that decide nothing: where items alone are read."""
   kept = {}
   for name, value in settings.items():
     if isinstance(value, Mapping):
       if name == "inputs":
-        value = {key: x for key, x in value.items() if x or key != "earlier"}
-        if not any(value.get(key) for key in ("gap", "time_bias", "rating", "earlier")):
+        if not any(value.get(key) for key in ("gap", "time_bias", "rating", "actions", "earlier")):
           continue
+        value = {key: one for key, one in value.items() if one or key not in ("actions", "earlier")}
       value = without_idle_inputs(value)
     kept[name] = value
   return kept
@@ -272,3 +317,23 @@ def check_inputs(inputs: InputsConfig, dataset: Dataset, setting: str) -> None:
         "to False"
       )
     checked_ratings(rating_T, inputs)
+  check_actions(dataset.histories, inputs.actions, f"{setting}.actions")
+
+
+def check_actions(histories: Histories, names: Sequence[str], setting: str) -> None:
+  """Raises ValueError for the first name that is no action of the histories."""
+  there = histories.actions or ()
+  lacking = [name for name in names if name not in there]
+  if lacking:
+    have = (
+      f"the log has: {', '.join(there[:20])}"
+      if there
+      else ("the log has no actions; name their column in data.table.columns.action")
+    )
+    raise ValueError(f"{setting} names the action {lacking[0]!r}, and {have}")
+
+
+def action_rows(actions: Sequence[str], inputs: InputsConfig) -> np.ndarray:
+  """The model's row of each action of a log, and 0 as the last, for -1: int32 [actions + 1]."""
+  rows = [inputs.action_row(name) if name in inputs.actions else 0 for name in actions]
+  return np.array([*rows, 0], np.int32)

@@ -68,14 +68,15 @@ def join_items(parts: Sequence[Items]) -> Items:
 
 def interactions_of(histories: Histories) -> pl.DataFrame:
   """Histories as a log (see `sources.rules`); rows of users and items stand for ids."""
-  return pl.DataFrame(
-    {
-      "user": np.repeat(np.arange(histories.num_users, dtype=np.uint32), histories.lengths_U),
-      "item": histories.item_T.astype(np.uint32),
-      "time": histories.time_T,
-      "rating": histories.rating_T,
-    }
-  )
+  columns = {
+    "user": np.repeat(np.arange(histories.num_users, dtype=np.uint32), histories.lengths_U),
+    "item": histories.item_T.astype(np.uint32),
+    "time": histories.time_T,
+    "rating": histories.rating_T,
+    "action": histories.action_T,
+    "target": histories.target_T,
+  }
+  return pl.DataFrame({name: column for name, column in columns.items() if column is not None})
 
 
 def with_interactions(dataset: Dataset, log: pl.DataFrame) -> Dataset:
@@ -94,6 +95,9 @@ def with_interactions(dataset: Dataset, log: pl.DataFrame) -> Dataset:
     time_T=log["time"].to_numpy(writable=True),
     rating_T=log["rating"].to_numpy(writable=True),
     user_ids_U=dataset.histories.user_ids_U[user_U],
+    action_T=log["action"].to_numpy(writable=True) if "action" in log.columns else None,
+    actions=dataset.histories.actions,
+    target_T=log["target"].to_numpy(writable=True) if "target" in log.columns else None,
   )
   users = {name: column[user_U] for name, column in dataset.users.items()}
   return dataset._replace(histories=histories, items=take_items(dataset.items, item_M), users=users)

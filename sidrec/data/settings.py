@@ -34,7 +34,7 @@ class TableConfig:
   # Role → column; empty for none.
   columns: Mapping[str, str] = dataclasses.field(
     default_factory=lambda: {
-      "user": "user_id", "item": "item_id", "time": "timestamp", "rating": ""
+      "user": "user_id", "item": "item_id", "time": "timestamp", "rating": "", "action": ""
     }
   )  # fmt: skip
   time_unit: str = "s"  # or 'ms', 'us', 'ns', 'iso'

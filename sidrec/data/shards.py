@@ -6,8 +6,9 @@ An example is a `tf.train.Example` of
   item     int32 [length], rows of the catalogue, oldest first
   time     int64 [length], seconds
   rating   float32 [length], NaN where there is none
+  action   int16 [length], where the log has actions: rows of their names, -1 where unknown
 
-with the three columns as little-endian bytes (TFDS's encoding 'bytes'): a history of any length
+with these columns as little-endian bytes (TFDS's encoding 'bytes'): a history of any length
 is then one slice of memory, where a list of numbers would be parsed number by number. Written
 with group_size:1, so that any user can be read without the neighbours, and compressed by Snappy:
 the default, Zstandard, makes files a quarter smaller and takes half as long again to read.
@@ -27,6 +28,7 @@ from sidrec.data.dataset import TEXT, Histories
 
 DATASET, SPLIT = "histories", "users"  # as TFDS calls them; the split has whole histories
 COLUMNS = {"item": np.dtype("<i4"), "time": np.dtype("<i8"), "rating": np.dtype("<f4")}
+ACTION = {"action": np.dtype("<i2")}  # more, where the log has actions
 _VERSION = "1.0.0"
 
 
@@ -41,6 +43,11 @@ class Shard(NamedTuple):
 def shard_name(index: int, count: int) -> str:
   """The file of shard `index` of `count`, named as TFDS names it."""
   return f"{DATASET}-{SPLIT}.array_record-{index:05d}-of-{count:05d}"
+
+
+def columns_with(*, actions: bool) -> dict[str, np.dtype]:
+  """The columns of an example."""
+  return COLUMNS | ACTION if actions else COLUMNS
 
 
 def write_shard(path: Path, histories: Histories) -> Shard:
@@ -60,11 +67,16 @@ def write_shard(path: Path, histories: Histories) -> Shard:
 
 def examples(histories: Histories) -> Iterable[bytes]:
   """The example of each user, serialised."""
-  arrays = (histories.item_T, histories.time_T, histories.rating_T)
+  arrays = {
+    "item": histories.item_T,
+    "time": histories.time_T,
+    "rating": histories.rating_T,
+    "action": histories.action_T,
+  }
   # All of a column at once; each user takes a slice of the bytes.
   columns = [
-    (name, np.asarray(array, dtype).tobytes(), dtype.itemsize)
-    for (name, dtype), array in zip(COLUMNS.items(), arrays, strict=True)
+    (name, np.asarray(arrays[name], dtype).tobytes(), dtype.itemsize)
+    for name, dtype in columns_with(actions=histories.action_T is not None).items()
   ]
   offsets = histories.offsets_Up1.tolist()
   text = histories.user_ids_U.dtype == TEXT
@@ -144,19 +156,25 @@ def user_ids_of(records: Iterable[bytes], dtype: np.dtype) -> np.ndarray:
   return np.array([value.int64_list.value[0] for value in ids], dtype)
 
 
-def histories_of(records: Sequence[bytes], id_dtype: np.dtype) -> Histories:
-  """The histories of some examples."""
-  columns = {name: column_of(records, name) for name in COLUMNS}
+def histories_of(
+  records: Sequence[bytes], id_dtype: np.dtype, actions: tuple[str, ...] = ()
+) -> Histories:
+  """The histories of some examples, of a log with these actions."""
+  dtypes = columns_with(actions=bool(actions))
+  columns = {name: column_of(records, name) for name in dtypes}
   length_R = np.array([len(blob) for blob in columns["item"]], np.int64) // 4
-  item_T, time_T, rating_T = (
+  item_T, time_T, rating_T, *action_T = (
     np.frombuffer(b"".join(columns[name]), dtype).astype(dtype.newbyteorder("="))
-    for name, dtype in COLUMNS.items()
+    for name, dtype in dtypes.items()
   )
   offsets_Rp1 = np.concatenate([[0], np.cumsum(length_R)]).astype(np.int64)
-  return Histories(offsets_Rp1, item_T, time_T, rating_T, user_ids_of(records, id_dtype))
+  found = Histories(offsets_Rp1, item_T, time_T, rating_T, user_ids_of(records, id_dtype))
+  return found._replace(action_T=action_T[0] if actions else None, actions=actions or None)
 
 
-def write_tfds_metadata(folder: Path, shards: Sequence[Shard], text_ids: bool) -> None:
+def write_tfds_metadata(
+  folder: Path, shards: Sequence[Shard], text_ids: bool, *, actions: bool = False
+) -> None:
   """Writes what `tfds.builder_from_directory(folder)` wants: dataset_info.json, features.json."""
   # Imported here because it takes a while, and only writers need it.
   import tensorflow_datasets as tfds
@@ -168,7 +186,7 @@ def write_tfds_metadata(folder: Path, shards: Sequence[Shard], text_ids: bool) -
       "user_id": tfds.features.Text() if text_ids else tensor(shape=(), dtype=np.int64),
       **{
         name: tensor(shape=(None,), dtype=dtype.newbyteorder("="), encoding="bytes")
-        for name, dtype in COLUMNS.items()
+        for name, dtype in columns_with(actions=actions).items()
       },
     }
   )

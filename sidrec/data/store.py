@@ -28,11 +28,12 @@ from sidrec.data import shards
 from sidrec.data.arrays import load_npz
 from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, load_users, save_items, save_users
-from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
+from sidrec.data.dataset import TEXT, Dataset, Histories, Items, training_view, validate
 from sidrec.data.events import InputsConfig
 from sidrec.data.prefetch import prefetched
 from sidrec.data.sources.shown import brief
 from sidrec.data.store_metadata import FORMAT, ID_TYPES, read_metadata
+from sidrec.data.targets import ALL, Targets, which
 
 _USERS_AT_ONCE = 1 << 12
 _SHARD_BYTES = 1 << 27  # of histories before they are compressed: what TFDS aims at
@@ -48,6 +49,7 @@ class Store(NamedTuple):
   lengths_U: np.ndarray  # int32 [U]
   id_dtype: np.dtype  # of user ids
   read: Callable[[np.ndarray], list[bytes]]  # user rows [R] → their examples
+  actions: tuple[str, ...] = ()  # names, where the log has actions
 
 
 # Writing.
@@ -85,6 +87,7 @@ def write_store(path: PathLike, dataset: Dataset, num_shards: int = 0) -> None:
       histories.lengths_U,
       histories.user_ids_U.dtype,
       written,
+      histories.actions or (),
     )
 
 
@@ -96,13 +99,8 @@ def default_shards(num_interactions: int) -> int:
 def slice_users(histories: Histories, start: int, stop: int) -> Histories:
   """The histories of user rows start … stop - 1."""
   first, last = histories.offsets_Up1[[start, stop]]
-  return Histories(
-    histories.offsets_Up1[start : stop + 1] - first,
-    histories.item_T[first:last],
-    histories.time_T[first:last],
-    histories.rating_T[first:last],
-    histories.user_ids_U[start:stop],
-  )
+  own = histories._replace(user_ids_U=histories.user_ids_U[start:stop])
+  return own.taken(histories.offsets_Up1[start : stop + 1] - first, slice(first, last))
 
 
 def write_metadata(
@@ -113,6 +111,7 @@ def write_metadata(
   lengths_U: np.ndarray,
   id_dtype: np.dtype,
   written: Sequence[shards.Shard],
+  actions: Sequence[str] = (),
 ) -> None:
   """Makes a store of a folder with shards.
 
@@ -124,10 +123,11 @@ def write_metadata(
     lengths_U: int [U], the interactions of each user, in the order of the shards.
     id_dtype: of user ids: int64 or TEXT.
     written: what `write_shard` returned for each file.
+    actions: names, where the histories have actions.
   """
   save_items(folder / "items.npz", items)
   np.savez(folder / "lengths.npz", length_U=np.asarray(lengths_U, np.int32))
-  shards.write_tfds_metadata(folder, written, id_dtype == TEXT)
+  shards.write_tfds_metadata(folder, written, id_dtype == TEXT, actions=bool(actions))
   meta = {
     "format": FORMAT,
     "name": name,
@@ -137,6 +137,7 @@ def write_metadata(
     "items": items.num_items,
     "interactions": int(np.sum(lengths_U, dtype=np.int64)),
     "shards": [shard._asdict() for shard in written],
+    **({"actions": list(actions)} if actions else {}),
   }
   write_whole_text(folder / "store.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
 
@@ -179,9 +180,8 @@ def open_store(path: PathLike) -> Store:
       f"{folder / 'lengths.npz'} is damaged ({brief(error)}); copy it again"
     ) from error
   read = shards.reader_of(files, np.cumsum([shard["num_users"] for shard in meta["shards"]]))
-  return Store(
-    folder, meta["name"], tuple(meta["notes"]), lengths_U, ID_TYPES[meta["user_id"]], read
-  )
+  names = tuple(meta["notes"]), tuple(meta.get("actions", ()))
+  return Store(folder, meta["name"], names[0], lengths_U, ID_TYPES[meta["user_id"]], read, names[1])
 
 
 def load_store(path: PathLike, users_R: np.ndarray | None = None) -> Dataset:
@@ -198,11 +198,13 @@ def load_store(path: PathLike, users_R: np.ndarray | None = None) -> Dataset:
   store = open_store(path)
   if users_R is None:
     users_R = np.arange(len(store.lengths_U))
-  blocks = [users_R[at : at + _USERS_AT_ONCE] for at in range(0, len(users_R), _USERS_AT_ONCE)]
-  parts = [_histories(store, block) for block in blocks]
+  parts = [_histories(store, block) for block in _blocks(users_R)]
   offsets_Rp1 = np.concatenate([[0], np.cumsum(store.lengths_U[users_R], dtype=np.int64)])
   columns = zip(*(part[1:5] for part in parts), strict=True)
   histories = Histories(offsets_Rp1, *map(np.concatenate, columns))
+  if store.actions:
+    action_T = np.concatenate([part.action_T for part in parts])
+    histories = histories._replace(action_T=action_T, actions=store.actions)
   items = load_items(store.folder / "items.npz")
   users = {}
   if (file := store.folder / "users.npz").is_file():
@@ -258,10 +260,16 @@ def signature_store(path: str, *, users: int = 0) -> dict[str, Any]:
 # Training.
 
 
-def training_source(store: Store) -> Source:
-  """Where batches find the training view: each user's interactions but the last two."""
-  lengths_U = np.maximum(store.lengths_U.astype(np.int64) - _HELD_OUT, 0)
+def training_source(store: Store, targets: Targets = ALL) -> Source:
+  """Where batches find the training view: each user's interactions before both held-out targets.
+
+  Where some interactions are no targets, all histories are read once: a byte of each stays.
+  """
+  lengths_U, target_T = np.maximum(store.lengths_U.astype(np.int64) - _HELD_OUT, 0), None
+  if targets.any:
+    lengths_U, target_T = _marked(store, targets)
   offsets_Up1 = np.concatenate([[0], np.cumsum(lengths_U)])
+  dtypes = shards.columns_with(actions=bool(store.actions))
 
   def columns_of(start_W: np.ndarray, stop_W: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
     user_W = np.searchsorted(offsets_Up1, start_W, side="right") - 1
@@ -269,21 +277,35 @@ def training_source(store: Store) -> Source:
     records, columns = store.read(user_R), []
     at = (start_W - offsets_Up1[user_W], stop_W - offsets_Up1[user_W])
     for name in names:
-      blobs, width = shards.column_of(records, name), shards.COLUMNS[name].itemsize
+      blobs, width = shards.column_of(records, name), dtypes[name].itemsize
       _check(store, user_R, blobs, width)
       spans = zip(at_W.tolist(), *((width * place_W).tolist() for place_W in at), strict=True)
       joined = b"".join([blobs[user][i:j] for user, i, j in spans])
-      columns.append(np.frombuffer(joined, shards.COLUMNS[name]))
+      columns.append(np.frombuffer(joined, dtypes[name]))
     return columns
 
   def ids_of(user_R: np.ndarray) -> np.ndarray:
     return shards.user_ids_of(store.read(user_R), store.id_dtype)
 
-  return Source(offsets_Up1, columns_of, ids_of)
+  return Source(offsets_Up1, columns_of, ids_of, target_T, store.actions)
+
+
+def _marked(store: Store, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+  """The lengths of the training view, int64 [U], and which of its interactions are targets."""
+  views = []
+  for block in _blocks(np.arange(len(store.lengths_U))):
+    some = _histories(store, block)
+    view = training_view(some._replace(target_T=which(some, targets)))
+    views.append((view.lengths_U, view.target_T))
+  lengths, marks = zip(*views, strict=True)
+  return np.concatenate(lengths), np.concatenate(marks)
 
 
 def from_shards(
-  make_batches: Callable[..., BatchAt], path: PathLike, num_threads: int = 2
+  make_batches: Callable[..., BatchAt],
+  path: PathLike,
+  num_threads: int = 2,
+  targets: Targets = ALL,
 ) -> Callable[..., BatchAt]:
   """`packed_batches` or `sliding_batches` of all users of a store, whatever is in memory.
 
@@ -291,6 +313,7 @@ def from_shards(
     make_batches: one of the two.
     path: of the store.
     num_threads: that make batches.
+    targets: which interactions are to be predicted.
 
   Returns:
     The same function; its histories, its first argument, are those of the store's shards, and
@@ -299,7 +322,7 @@ def from_shards(
 
   def make(in_memory: Histories | None, *settings: int, **inputs: InputsConfig) -> BatchAt:
     del in_memory  # perhaps a sample of the users
-    source = training_source(open_store(path))
+    source = training_source(open_store(path), targets)
     return prefetched(make_batches(source, *settings, **inputs), num_threads)
 
   return make
@@ -308,11 +331,15 @@ def from_shards(
 # What stands behind these.
 
 
+def _blocks(users_R: np.ndarray) -> list[np.ndarray]:
+  return [users_R[at : at + _USERS_AT_ONCE] for at in range(0, len(users_R), _USERS_AT_ONCE)]
+
+
 def _histories(store: Store, users_R: np.ndarray) -> Histories:
   records = store.read(users_R)
-  for name, dtype in shards.COLUMNS.items():
+  for name, dtype in shards.columns_with(actions=bool(store.actions)).items():
     _check(store, users_R, shards.column_of(records, name), dtype.itemsize)
-  return shards.histories_of(records, store.id_dtype)
+  return shards.histories_of(records, store.id_dtype, store.actions)
 
 
 def _check(store: Store, users_R: np.ndarray, blobs: list[bytes], width: int) -> None:

@@ -54,5 +54,7 @@ def _check_metadata(meta: dict[str, Any]) -> None:
     raise TypeError("the name or a note is no text")
   if not all(type(count) is int and count >= 0 for count in counts) or not meta["shards"]:
     raise TypeError("a count is no whole number")
+  if not all(isinstance(name, str) for name in meta.get("actions", [])):
+    raise TypeError("an action is no text")
   if meta["user_id"] not in ID_TYPES:
     raise ValueError(f"user_id {meta['user_id']!r} is unknown")

@@ -8,7 +8,7 @@ Here G counts runs of one user's interactions at one time.
 
 import numpy as np
 
-from sidrec.data.dataset import Dataset, Histories
+from sidrec.data.dataset import Dataset, Histories, leave_last_out
 
 _FILE_ORDER = "equal timestamps keep file order"  # as the note of `build` ends
 
@@ -19,9 +19,7 @@ def shuffle_ties(dataset: Dataset, seed: int) -> Dataset:
   user_T = np.repeat(np.arange(histories.num_users), histories.lengths_U)
   random_T = np.random.default_rng(seed).random(len(user_T))
   order_T = np.lexsort((random_T, histories.time_T, user_T))
-  shuffled = histories._replace(
-    item_T=histories.item_T[order_T], rating_T=histories.rating_T[order_T]
-  )
+  shuffled = histories.taken(histories.offsets_Up1, order_T)
   note = f"equal timestamps stand in random order (seed {seed})"
   notes = [old.replace(_FILE_ORDER, note) for old in dataset.notes]
   return dataset._replace(
@@ -37,13 +35,12 @@ def tied_share(histories: Histories, split: str) -> float:
     split: 'valid' (target: last but one) or 'test' (target: last).
 
   Returns:
-    Targets whose user has another item at the same time, divided by U.
+    Targets whose user has another item at the same time, divided by their number.
 
   Raises:
     ValueError: for another split.
   """
-  back = {"valid": 2, "test": 1}.get(split)
-  if back is None:
+  if split not in ("valid", "test"):
     raise ValueError(f"split must be 'valid' or 'test', not {split!r}")
   begins_T = np.ones(len(histories.item_T), bool)
   begins_T[1:] = np.diff(histories.time_T) != 0
@@ -51,6 +48,7 @@ def tied_share(histories: Histories, split: str) -> float:
   begin_G = np.flatnonzero(begins_T)
   lowest_G = np.minimum.reduceat(histories.item_T, begin_G)
   highest_G = np.maximum.reduceat(histories.item_T, begin_G)
-  target_U = histories.offsets_Up1[1:] - back
-  run_U = np.searchsorted(begin_G, target_U, side="right") - 1
-  return float((lowest_G[run_U] != highest_G[run_U]).mean())
+  found = leave_last_out(histories)
+  target_R = found.valid_R if split == "valid" else found.test_R
+  run_R = np.searchsorted(begin_G, target_R, side="right") - 1
+  return float((lowest_G[run_R] != highest_G[run_R]).mean())

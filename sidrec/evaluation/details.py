@@ -81,8 +81,9 @@ def users_of(dataset: Dataset) -> Users:
   held_out = held_out_view(dataset.histories, SPLIT)
   count_N = np.bincount(training_view(dataset.histories).item_T, minlength=dataset.items.num_items)
   seen = seen_items(held_out.histories)
-  user_X = np.repeat(np.arange(dataset.histories.num_users), np.diff(seen.offsets_Up1))
-  repeated_U = np.zeros(dataset.histories.num_users, bool)
+  num_users = held_out.histories.num_users
+  user_X = np.repeat(np.arange(num_users), np.diff(seen.offsets_Up1))
+  repeated_U = np.zeros(num_users, bool)
   repeated_U[user_X[seen.item_X == held_out.target_U[user_X]]] = True
   return Users(
     held_out.target_U.astype(np.int32),

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.data.dataset import Dataset, HeldOut, held_out_view, training_view
+from sidrec.data.targets import TARGETS, seen_share
 from sidrec.data.tie_breaking import tied_share
 
 SPLITS = ("valid", "test")
@@ -46,6 +47,7 @@ class Protocol(NamedTuple):
     "first result, in 15 bins of as many users each; baselines have none, their scores are no "
     "probabilities"
   )
+  targets: str = ""  # which events are targets; empty if all are
   request_time: str = ""  # whether models know when a target was met; empty if none reads times
   # Of plugins: name → its 'meaning' in words and the version of its 'code'.
   own_metrics: Mapping[str, Mapping[str, str]] = {}
@@ -111,10 +113,8 @@ def protocol_of(
     )
   known_N = np.zeros(dataset.items.num_items, bool)
   known_N[training_view(dataset.histories).item_T] = True
-  cold_targets = {
-    split: int((~known_N[held_out_view(dataset.histories, split).target_U]).sum())
-    for split in SPLITS
-  }
+  tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
+  cold_targets = {split: int((~known_N[task.target_U]).sum()) for split, task in tasks.items()}
   defaults = Protocol._field_defaults
   words = {"names": " and ".join(exact), "have": "have" if len(exact) > 1 else "has"}
   facts: dict[str, Any] = {
@@ -129,9 +129,11 @@ def protocol_of(
       facts["scores"] += ", as their geometric mean"
   if not are_probabilities(level_weights):
     facts["calibration"] = f"{defaults['calibration']}; {NO_PROBABILITIES}"
+  if dataset.histories.target_T is not None:
+    facts |= _of_targets(dataset, tasks)
   return Protocol(
     dataset.name,
-    dataset.histories.num_users,
+    tasks["test"].histories.num_users,
     dataset.items.num_items,
     num_results,
     num_beams,
@@ -139,6 +141,26 @@ def protocol_of(
     tied_targets={split: tied_share(dataset.histories, split) for split in SPLITS},
     **facts,
   )
+
+
+def _of_targets(dataset: Dataset, tasks: Mapping[str, HeldOut]) -> dict[str, str]:
+  """The facts that differ where some events alone are targets."""
+  defaults, seen = Protocol._field_defaults, []
+  for split, task in tasks.items():
+    seen.append(f"{seen_share(task.histories, task.target_U):.1%} in {split}")
+  left_out = dataset.histories.num_users - tasks["test"].histories.num_users
+  return {
+    "split": (
+      "leave-last-out of targets alone: each user's last target tests, the last but one validates, "
+      "what comes before it trains; histories hold all events before a target; "
+      f"{left_out:,} users without enough targets train and are not evaluated"
+    ),
+    "targets": next(note for note in dataset.notes if note.startswith(TARGETS)),
+    "masking": (
+      f"{defaults['masking']}; seen is any event of the history, whatever its action: "
+      f"{' and '.join(seen)} of the targets were seen before"
+    ),
+  }
 
 
 def facts_of(protocol: Protocol) -> dict[str, str]:
@@ -151,6 +173,7 @@ def facts_of(protocol: Protocol) -> dict[str, str]:
     "users": f"{p.num_users:,}, each counted once",
     "items": f"{p.num_items:,}",
     "split": p.split,
+    **({"targets": p.targets} if p.targets else {}),
     "candidates": p.candidates,
     "lists": f"{p.num_results} results; sidrec: from {p.num_beams} beams; {p.exact}",
     "scores": p.scores,

@@ -9,6 +9,7 @@ import numpy as np
 
 from sidrec.core.python_file import module_of
 from sidrec.data.dataset import Histories
+from sidrec.data.events import InputsConfig
 from sidrec.export.programs import Searched, Widths, widths_of
 from sidrec.search.buckets import BucketSearch, Shape
 from sidrec.search.questions import Question
@@ -44,7 +45,9 @@ def check_agreement(folder: Path, searched: Searched, histories: Histories) -> d
     expected = search.find(questions)
     rows = [question.history_S.tolist() for question in questions]
     lists = [question.listed_J.tolist() for question in questions]
-    found = bundle.find(rows, lists, widths.allows, **_events(questions))
+    found = bundle.find(
+      rows, lists, widths.allows, **_events(questions, search.model.config.inputs)
+    )
     for (item_K, score_K), same in zip(found, expected, strict=True):
       agree = np.array_equal(item_K, same.item_K)
       if not agree or not np.allclose(score_K, same.score_K, rtol=_CLOSE, atol=_CLOSE):
@@ -62,11 +65,16 @@ def consumer_of(folder: Path) -> ModuleType:
   return module
 
 
-def _events(questions: list[Question]) -> dict[str, Any]:
+def _events(questions: list[Question], inputs: InputsConfig) -> dict[str, Any]:
   """What a bundle is given next to items."""
+  named = (None, *inputs.actions)
   lists = {
     "times": [question.time_S for question in questions],
     "ratings": [question.rating_S for question in questions],
+    "actions": [
+      None if question.action_S is None else [named[row] for row in question.action_S.tolist()]
+      for question in questions
+    ],
     "request_times": [question.request_time for question in questions],
   }
   plain = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
@@ -102,4 +110,7 @@ def _questions(
       rating_S=rating_S if inputs.rating else None,
       request_time=_YEARS + int(rng.integers(_YEARS)) if inputs.asks else None,
     )
+    if inputs.actions:
+      action_S = rng.integers(1 + len(inputs.actions), size=count).astype(np.int32)
+      questions[at] = questions[at]._replace(action_S=action_S)
   return questions

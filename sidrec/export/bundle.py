@@ -173,7 +173,7 @@ def _token_of_nobody(model: SemanticIDModel) -> list[int]:
   return user_tokens(np.array([NOBODY]), count).tolist() if count else []
 
 
-def _reads(model: SemanticIDModel) -> dict[str, bool | float | int]:
+def _reads(model: SemanticIDModel) -> dict[str, Any]:
   """What requests have to give beside items."""
   inputs = model.config.inputs
   return {
@@ -182,6 +182,7 @@ def _reads(model: SemanticIDModel) -> dict[str, bool | float | int]:
     "ratings": inputs.rating,
     "rating_step": inputs.rating_step,
     "earlier": inputs.earlier,
+    **({"actions": list(inputs.actions)} if inputs.actions else {}),
   }
 
 

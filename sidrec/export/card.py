@@ -109,6 +109,7 @@ def _given(reads: Mapping[str, Any]) -> str:
     for name, values, is_read in (
       ("times", [1700000000, 1700000500], reads["times"]),
       ("ratings", [4 * reads["rating_step"], None], reads["ratings"]),
+      ("actions", [*reads.get("actions", [])[:1], None], "actions" in reads),
       ("request_times", 1700090000, reads["request_time"]),
     )
     if is_read

@@ -1,8 +1,8 @@
-"""Times and ratings of requests, as the programs of a bundle take them; `run.py` calls this.
+"""Times, ratings and actions of requests, as the programs of a bundle take them, for `run.py`.
 
-`Bundle.recommend(histories, times=…, ratings=…, request_times=…)`: times are seconds since 1970 and
-ratings numbers, None where unknown; a list for each history, with one for each item, oldest first.
-Request times are whole seconds, one for each history, or None for now.
+`Bundle.recommend(histories, times=…, ratings=…, actions=…, request_times=…)`: times are seconds
+since 1970, ratings numbers and actions names, None where unknown; a list for each history, with one
+for each item, oldest first. Request times are whole seconds, one for each history, or None for now.
 """
 
 import math
@@ -21,14 +21,14 @@ def parts(count, most, events):
     yield part, {name: x if x is None else x[part] for name, x in events.items()}
 
 
-def columns(manifest, rows, shape, times=None, ratings=None, request_times=None):
+def columns(manifest, rows, shape, times=None, ratings=None, request_times=None, actions=None):
   """What a program takes after the temperatures: arrays of this shape, [requests, items].
 
   Args:
     manifest: of the bundle.
     rows: item rows of each history, those that are not read, too.
     shape: how many requests and items a program takes.
-    times, ratings, request_times: of the histories, where the model reads them.
+    times, ratings, request_times, actions: of the histories, where the model reads them.
 
   Raises:
     ValueError: for what is missing, not read, or cannot be.
@@ -36,6 +36,8 @@ def columns(manifest, rows, shape, times=None, ratings=None, request_times=None)
   reads, length = manifest["reads"], manifest["history_length"]
   times = _checked("times", times, reads["times"], rows)
   ratings = _checked("ratings", ratings, reads["ratings"], rows)
+  names = reads.get("actions", [])
+  actions = _checked("actions", actions, bool(names), rows)
   if request_times is not None and not reads["request_time"]:
     raise ValueError("this model does not read when it is asked; leave request_times out")
   arrays = []
@@ -55,6 +57,12 @@ def columns(manifest, rows, shape, times=None, ratings=None, request_times=None)
       latest = [_rating(value, reads["rating_step"]) for value in values[-length:]]
       rating_BxS[b, : len(latest)] = latest
     arrays.append(rating_BxS)
+  if names:
+    action_BxS = np.zeros(shape, np.int32)
+    for b, values in enumerate(actions):
+      latest = [_action(value, names) for value in values[-length:]]
+      action_BxS[b, : len(latest)] = latest
+    arrays.append(action_BxS)
   if reads["earlier"]:
     earlier_BxX = np.full((shape[0], reads["earlier"]), -1, np.int32)
     for b, row in enumerate(rows):
@@ -100,6 +108,12 @@ def _before(end, seconds):
       "seconds, a history that ends before the request, and at most 68 years of it"
     )
   return [second - end for second in seconds]
+
+
+def _action(value, names):
+  if value is not None and value not in names:
+    raise ValueError(f"an action is {value!r}; there are {', '.join(names)}, and None for others")
+  return 0 if value is None else 1 + names.index(value)
 
 
 def _rating(value, step):

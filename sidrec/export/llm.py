@@ -51,13 +51,19 @@ def write_for_llm(folder: PathLike, dataset: Dataset, ids: SemanticIDManager) ->
 
   Args:
     folder: local; takes the place of such files that are there, and of nothing else.
-    dataset: the run's. What is left out: times and ratings.
+    dataset: the run's. What is left out: times, ratings and actions.
     ids: a semantic ID for each of its items.
 
   Raises:
     FileExistsError: if the folder holds anything else.
-    ValueError: for ids of other items, or original ids that hold a tab or a line break.
+    ValueError: for ids of other items, original ids that hold a tab or a line break, or a run that
+      predicts some actions alone.
   """
+  if dataset.histories.target_T is not None:
+    raise ValueError(
+      "files for language models take each user's last two events as targets, and this run "
+      "predicts others (train.targets, train.least_rating)"
+    )
   num_ids, num_items = len(ids.codes), dataset.items.num_items
   if num_ids != num_items:
     raise ValueError(f"{num_ids} semantic IDs for {num_items} items; give those of this data set")

@@ -138,6 +138,7 @@ def columns_read(model: SemanticIDModel) -> dict[str, type]:
     "time_BxS": (inputs.times, np.int32),
     "asked_BxS": (inputs.asks, np.int32),
     "rating_BxS": (inputs.rating, np.float32),
+    "action_BxS": (bool(inputs.actions), np.int32),
     "earlier_BxX": (inputs.earlier, np.int32),
   }
   return {name: dtype for name, (is_read, dtype) in read.items() if is_read}

@@ -1,9 +1,9 @@
-"""What models read beside items: times and ratings of events, and the time of the request.
+"""What models read beside items: times, ratings and actions of events, and the request's time.
 
 A gap is seconds between two events, in buckets of ⌊2.5 · ln(1 + seconds)⌋. Attention gets a bias by
 the bucket of the time from an event to the request that the looking position answers, as in HSTU
 (Zhai et al., ICML 2024, arXiv:2402.17152). In training a position answers the request at the time
-of its target; it sees no rating of the target, and nothing later.
+of its target; it sees no rating or action of the target, and nothing later.
 
 Here X counts buckets of times.
 """
@@ -44,26 +44,30 @@ def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
 
   Raises:
     ValueError: if it lacks what the model reads.
-    TypeError: for times that are not int32, or ratings that are not float32.
+    TypeError: for times or actions that are not int32, or ratings that are not float32.
   """
   events = history_BxS if isinstance(history_BxS, Events) else Events(history_BxS)
-  names = ("time_BxS", "asked_BxS", "rating_BxS", "earlier_BxX")
-  wanted = dict(zip(names, (inputs.times, inputs.asks, inputs.rating, inputs.earlier), strict=True))
-  columns = {name: getattr(events, name) for name in names}
+  read = {
+    "time_BxS": (inputs.times, "times"),
+    "asked_BxS": (inputs.asks, "the request's time"),
+    "rating_BxS": (inputs.rating, "ratings"),
+    "action_BxS": (bool(inputs.actions), "actions"),
+    "earlier_BxX": (inputs.earlier > 0, "items before what it reads"),
+  }
+  columns = {name: getattr(events, name) for name in read}
   for name, column in columns.items():
-    if wanted[name] and column is None:
-      whats = ("times", "the request's time", "ratings", "items before what it reads")
-      what = dict(zip(names, whats, strict=True))[name]
+    wanted, what = read[name]
+    if wanted and column is None:
       raise ValueError(
         f"the model reads {what} and the histories have none; make them with "
-        "sidrec.Events.of(items, times, ratings, request_time, earlier)"
+        "sidrec.Events.of(items, times, ratings, request_time, actions, inputs, earlier)"
       )
     dtype = np.float32 if name == "rating_BxS" else np.int32
-    if wanted[name] and column.dtype != dtype:  # wider times would lose their upper bits
+    if wanted and column.dtype != dtype:  # wider times would lose their upper bits
       raise TypeError(
         f"{name} is {column.dtype} and has to be {np.dtype(dtype)}; make it with sidrec.Events.of"
       )
-  return Events(events.item_BxS, *(columns[name] if wanted[name] else None for name in names))
+  return Events(events.item_BxS, *(columns[name] if read[name][0] else None for name in read))
 
 
 def example_events(item_BxS: jax.Array, config: Any) -> Events:
@@ -75,7 +79,8 @@ def example_events(item_BxS: jax.Array, config: Any) -> Events:
   """
   second_BxS = jnp.zeros((item_BxS.shape[0], config.history_length), jnp.int32)
   earlier_BxX = jnp.full((item_BxS.shape[0], config.inputs.earlier), NO_ITEM, jnp.int32)
-  events = Events(item_BxS, second_BxS, second_BxS, second_BxS.astype(jnp.float32), earlier_BxX)
+  rating_BxS = second_BxS.astype(jnp.float32)
+  events = Events(item_BxS, second_BxS, second_BxS, rating_BxS, second_BxS, earlier_BxX)
   return events_of(events, config.inputs)
 
 
@@ -93,6 +98,8 @@ class EventInputs(nn.Module):
       self.gap_XxD = self.param("gap", table, (NUM_GAPS, self.width))
     if c.rating:
       self.rating_XxD = self.param("rating", table, (NUM_RATINGS, self.width))
+    if c.actions:
+      self.action_XxD = self.param("action", table, (1 + len(c.actions), self.width))
     if c.time_bias:
       shape = (self.layers, self.heads, NUM_GAPS)
       self.bias = self.param("time_bias", nn.initializers.zeros, shape)
@@ -110,6 +117,8 @@ class EventInputs(nn.Module):
       x_BxSxD = x_BxSxD + self.gap_XxD[self._gaps(events, segment_BxS)]
     if self.config.rating:
       x_BxSxD = x_BxSxD + self.rating_XxD[_rating_rows(events.rating_BxS, self.config.rating_step)]
+    if self.config.actions:
+      x_BxSxD = x_BxSxD + self.action_XxD[events.action_BxS]
     return jnp.where(real_BxS[..., None], x_BxSxD, 0.0)
 
   def _gaps(self, events: Events, segment_BxS: jax.Array | None) -> jax.Array:

@@ -31,7 +31,7 @@ class NextItemModel(nn.Module):
     causal: how training batches look. False: an example is a history and one target, Q = 1. True:
       windows of histories, several in a row of S positions, and a target after each, Q = S; a model
       then needs a `log_likelihood` of its own.
-    reads_events: whether it reads times and ratings where `config.inputs` asks for them.
+    reads_events: whether it reads times, ratings and actions where `config.inputs` asks for them.
     grows: whether its parameters can be carried over to a catalogue with other items: all tables
       with a row for each item or trie node are called `item`, `item_bias`, `node` or `node_bias`.
       Updates, new items and the server need that.

@@ -191,7 +191,7 @@ class SASRec(nn.Module):
     if c.one_target and at_BxQ is None:
       raise ValueError(
         "states that depend on later positions would see their targets: give one target for each "
-        "prefix of a history (train.targets='last')"
+        "prefix of a history (train.predicts='last')"
       )
     states_BxQxD = self.states(history_BxS, segment_BxS, train, at_BxQ)
     if train and c.negatives:

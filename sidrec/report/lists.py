@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.evaluation.details import KEPT
+from sidrec.data.dataset import Histories, held_out_view
+from sidrec.evaluation.details import KEPT, SPLIT
 from sidrec.evaluation.intervals import REFERENCE
 from sidrec.report.finished import WAY, FinishedRun, id_text, strongest, title_of
 from sidrec.report.html import Html, join, paragraph, section, tag
@@ -17,6 +18,7 @@ _SEED = 0
 def lists(run: FinishedRun) -> Html:
   """Both parts."""
   users_R = drawn(run.protocol.num_users)
+  histories = held_out_view(run.dataset.histories, SPLIT).histories
   hits = int(np.count_nonzero(ranks(run)[users_R] < KEPT))
   parts = [
     tag("h3", "Drawn at random"),
@@ -26,7 +28,7 @@ def lists(run: FinishedRun) -> Html:
       "of the history, oldest first, the target, and the ten best for sidrec with their semantic "
       "IDs, items of the history taken out."
     ),
-    tag("div", *(_user(run, user) for user in users_R.tolist()), class_="users"),
+    tag("div", *(_user(run, histories, user) for user in users_R.tolist()), class_="users"),
     tag("h3", "The worst failures"),
   ]
   worst_R, other = worst(run), strongest(run)
@@ -41,7 +43,7 @@ def lists(run: FinishedRun) -> Html:
     + "he target that is most popular in training comes first. They should have been easy. "
     "Targets of the history, which these lists leave out on purpose, do not count."
   )
-  cards = [_user(run, user, other) for user in worst_R.tolist()]
+  cards = [_user(run, histories, user, other) for user in worst_R.tolist()]
   return section("Lists", *parts, paragraph(measure), tag("div", *cards, class_="users"))
 
 
@@ -65,15 +67,15 @@ def worst(run: FinishedRun) -> np.ndarray:
   return order_U[missed_U[order_U]][:WORST]
 
 
-def _user(run: FinishedRun, user: int, other: str | None = None) -> Html:
-  history = run.dataset.histories.of(user)[:-1][-HISTORY:].tolist()  # the last one is the target
+def _user(run: FinishedRun, histories: Histories, user: int, other: str | None = None) -> Html:
+  history = histories.of(user)[-HISTORY:].tolist()
   target = int(run.details.users.target_U[user])
   item_K = run.details.lists[REFERENCE][WAY].item_UxK[user]
   shown = [_result(run, item, item == target) for item in item_K[item_K != NO_ITEM].tolist()]
   before = " → ".join(title_of(run, item) for item in history)
   return tag(
     "article",
-    tag("h4", f"user {run.dataset.histories.user_ids_U.item(user)}"),
+    tag("h4", f"user {histories.user_ids_U.item(user)}"),
     tag("p", tag("span", "after ", class_="soft"), before or "nothing"),
     tag(
       "p", tag("span", "target ", class_="soft"), title_of(run, target), *_found(run, user, other)

@@ -54,6 +54,7 @@ class Options(TypedDict, total=False):
   temperature: float | None
   times: Sequence[float]
   ratings: Sequence[float | None]
+  actions: Sequence[str | None]
   request_time: int | None
 
 
@@ -70,10 +71,12 @@ class Wanted:
   categories: Sequence[str] | None = None
   forbidden_categories: Sequence[str] = ()
   temperature: float | None = None  # that logits are divided by; None for the run's own
-  # What a model with such inputs reads of the items or titles that are given: seconds since 1970
-  # and ratings, None or NaN where unknown; one for each item, or a list for each history.
+  # What a model with such inputs reads of the items or titles that are given: seconds since 1970,
+  # ratings, None or NaN where unknown, and names of actions, None where unknown; one for each item,
+  # or a list for each history.
   times: Sequence[Any] | None = None
   ratings: Sequence[Any] | None = None
+  actions: Sequence[Any] | None = None
   request_time: int | None = None  # seconds since 1970, if the model reads it; None for now
 
   def __post_init__(self) -> None:
@@ -95,6 +98,7 @@ class Wanted:
       raise ValueError(f"request_time is {asked}; give seconds since 1970")
 
 
+AS_USUAL = Wanted()
 OPTIONS = tuple(field.name for field in dataclasses.fields(Wanted))
 
 

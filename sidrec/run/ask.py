@@ -5,7 +5,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from sidrec.catalogue.titles import TitleIndex
 from sidrec.core.item_rows import as_int32
 from sidrec.core.printable import printable
 from sidrec.data.batches import user_tokens
+from sidrec.data.columns import actions_of as actions_in
 from sidrec.data.dataset import Dataset, Items
+from sidrec.data.events import action_rows
 from sidrec.models.base import SemanticIDModel
-from sidrec.run.answers import Answer, Id, Recommended, Wanted
+from sidrec.run.answers import AS_USUAL, Answer, Id, Recommended, Wanted
 from sidrec.run.frames import histories_of_frame, is_frame
-from sidrec.run.given import listed, name_of, numbers_of
+from sidrec.run.given import listed, name_of
+from sidrec.run.reading import Reading, context
 from sidrec.search.buckets import Found
 from sidrec.search.questions import Question, check_question
 from sidrec.search.settings import SearchConfig
@@ -27,35 +30,6 @@ from sidrec.search.settings import SearchConfig
 NOBODY = "you"  # whose token those have who are no user of the run
 
 Find = Callable[[Sequence[Question]], list[Found]]
-
-
-class Reading(NamedTuple):
-  """A history as it was read."""
-
-  rows: tuple[int, ...]  # item rows, oldest first: all of them
-  user: Id | None = None
-  unknown: tuple[str, ...] = ()
-  ambiguous: dict[str, tuple[Id, ...]] = {}  # noqa: RUF012 — never written to
-  taken_for: dict[str, Id] = {}  # noqa: RUF012
-  times: tuple[float, ...] | None = None  # of the rows, in seconds, where the model reads them
-  ratings: tuple[float, ...] | None = None  # of the rows, where the model reads them
-
-
-def followed_by(before: Reading, later: Reading) -> Reading:
-  """A user's history with what happened since; where the model reads times, in their order."""
-  order = list(range(len(before.rows) + len(later.rows)))
-  if before.times is not None and later.times is not None:
-    order.sort(key=(before.times + later.times).__getitem__)  # stable: what comes later is newer
-
-  def joined(mine: tuple[float, ...] | None, its: tuple[float, ...] | None) -> Any:
-    return None if mine is None or its is None else tuple(map((mine + its).__getitem__, order))
-
-  return before._replace(
-    rows=joined(before.rows, later.rows),
-    unknown=before.unknown + later.unknown,
-    times=joined(before.times, later.times),
-    ratings=joined(before.ratings, later.ratings),
-  )
 
 
 class Asker:
@@ -104,15 +78,22 @@ class Asker:
   # From ids to rows.
 
   def of_items(
-    self, ids: Any, user: Id | None = None, times: Any = None, ratings: Any = None
+    self,
+    ids: Any,
+    user: Id | None = None,
+    times: Any = None,
+    ratings: Any = None,
+    actions: Any = None,
   ) -> Reading:
     """A history of original ids, oldest first, with what is known of each."""
     names, rows = self._looked_up("items", ids)
     unknown = tuple(name for name, row in zip(names, rows, strict=True) if row is None)
     known = tuple(row for row in rows if row is not None)
-    return Reading(known, user, unknown, {}, {}, *self._context(rows, times, ratings))
+    return Reading(known, user, unknown, {}, {}, *self._context(rows, times, ratings, actions))
 
-  def of_titles(self, titles: Any, times: Any = None, ratings: Any = None) -> Reading:
+  def of_titles(
+    self, titles: Any, times: Any = None, ratings: Any = None, actions: Any = None
+  ) -> Reading:
     """A history of titles, oldest first; each names an item as `catalogue.titles` says."""
     rows: list[int | None] = []
     unknown = []
@@ -129,7 +110,8 @@ class Asker:
         ambiguous[title] = tuple(self._ids_N[row] for row in found)
       elif not is_exact:
         taken_for[title] = self._ids_N[found[0]]
-    known, context = (row for row in rows if row is not None), self._context(rows, times, ratings)
+    known = (row for row in rows if row is not None)
+    context = self._context(rows, times, ratings, actions)
     return Reading(tuple(known), None, tuple(unknown), ambiguous, taken_for, *context)
 
   def of_user(self, user: Any) -> Reading:
@@ -152,7 +134,13 @@ class Asker:
       histories.user_ids_U.item(row),
       times=tuple(histories.time_T[events].tolist()) if inputs.times else None,
       ratings=tuple(histories.rating_T[events].tolist()) if inputs.rating else None,
+      actions=self._actions_in_log(events) if inputs.actions else None,
     )
+
+  def _actions_in_log(self, events: slice) -> tuple[int, ...]:
+    histories = self.dataset.histories
+    row_of = action_rows(histories.actions or (), self.model.config.inputs)
+    return tuple(row_of[actions_in(histories)[events]].tolist())
 
   def reading(self, whom: str, value: Any, wanted: Wanted) -> Reading:
     """The history of a request: of 'items', 'titles' or a 'user'."""
@@ -160,40 +148,47 @@ class Asker:
       case "user":
         return self.of_user(value)
       case "items":
-        return self.of_items(value, None, wanted.times, wanted.ratings)
+        return self.of_items(value, None, wanted.times, wanted.ratings, wanted.actions)
       case _:
-        return self.of_titles(value, wanted.times, wanted.ratings)
+        return self.of_titles(value, wanted.times, wanted.ratings, wanted.actions)
 
   def of_nobody(self, user: Id) -> Reading:
     """The empty history of a user whom the run does not know."""
     inputs = self.model.config.inputs
     return Reading(
-      (), user, times=() if inputs.times else None, ratings=() if inputs.rating else None
+      (),
+      user,
+      times=() if inputs.times else None,
+      ratings=() if inputs.rating else None,
+      actions=() if inputs.actions else None,
     )
 
   def of_histories(
-    self, histories: Any, columns: dict[str, str], times: Any = None, ratings: Any = None
+    self, histories: Any, columns: dict[str, str], wanted: Wanted = AS_USUAL
   ) -> list[Reading]:
     """Many histories: a list of original ids for each, or a table of users and items."""
     inputs = self.model.config.inputs
+    given = {"times": wanted.times, "ratings": wanted.ratings, "actions": wanted.actions}
     if is_frame(histories):
-      if times is not None or ratings is not None:
-        raise ValueError("a table has times and ratings in columns of its own; give no others")
+      if any(values is not None for values in given.values()):
+        what = " and ".join(name for name, values in given.items() if values is not None)
+        raise ValueError(f"a table has {what} in columns of its own; give no others")
       return [
         self.of_items(
           one.items,
           one.user,
           one.times if inputs.times else None,
           one.ratings if inputs.rating else None,
+          one.actions if inputs.actions else None,
         )
         for one in histories_of_frame(histories, columns)
       ]
     items = listed("histories", histories)
     each = [
       [None] * len(items) if values is None else listed(what, values)
-      for what, values in (("times", times), ("ratings", ratings))
+      for what, values in given.items()
     ]
-    for what, values in zip(("times", "ratings"), each, strict=True):
+    for what, values in zip(given, each, strict=True):
       if len(values) != len(items):
         raise ValueError(f"{len(values)} lists of {what} are given for {len(items)} histories")
     return [self.of_items(ids, None, *rest) for ids, *rest in zip(items, *each, strict=True)]
@@ -213,20 +208,16 @@ class Asker:
     return names, [self.row_of.get(name, self.row_of.get(name.strip())) for name in names]
 
   def _context(
-    self, rows: Sequence[int | None], times: Any, ratings: Any
-  ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Times and ratings of the items that have a row."""
-    inputs = self.model.config.inputs
+    self, rows: Sequence[int | None], times: Any, ratings: Any, actions: Any
+  ) -> tuple[tuple | None, tuple | None, tuple | None]:
+    """Times, ratings and actions of the items that have a row."""
+    inputs, in_log = self.model.config.inputs, self.dataset.histories.actions or ()
+    return context(rows, times, ratings, actions, inputs, in_log)
 
-    def kept(what: str, values: Any, is_read: bool) -> tuple[float, ...] | None:
-      if values is None:
-        return None
-      if not is_read:
-        raise ValueError(f"{what} are given, and this model reads none (model.inputs)")
-      numbers_S = numbers_of(what, values, len(rows))
-      return tuple(x for x, row in zip(numbers_S, rows, strict=True) if row is not None)
-
-    return kept("times", times, inputs.times), kept("ratings", ratings, inputs.rating)
+  def known_action(self, name: str | None) -> str | None:
+    """An action that the model or its log knows; None for any other."""
+    known = (*self.model.config.inputs.actions, *(self.dataset.histories.actions or ()))
+    return name if name in known else None
 
   # From rows to a search's question.
 
@@ -245,8 +236,11 @@ class Asker:
       TypeError, ValueError: for lists that are none, more results than beams, or a category that
         no item has.
     """
-    if reading.user is not None and (wanted.times, wanted.ratings) != (None, None):
-      raise ValueError("times and ratings go with items or titles; a user of the run has their own")
+    given = (wanted.times, wanted.ratings, wanted.actions)
+    if reading.user is not None and given != (None, None, None):
+      raise ValueError(
+        "times, ratings and actions go with items or titles; a user of the run has their own"
+      )
     if wanted.k > self.search.beams:
       raise ValueError(f"k is {wanted.k}; this run finds at most {self.search.beams} items")
     forbidden, unknown = self.rows_of("forbidden", wanted.forbidden)
@@ -268,6 +262,7 @@ class Asker:
       None if reading.times is None else np.array(reading.times[latest]).astype(np.int64),
       None if reading.ratings is None else np.array(reading.ratings[latest], np.float32),
       self._request_time(reading, wanted),
+      None if reading.actions is None else np.array(reading.actions[latest], np.int32),
     )
     if c.inputs.any:
       check_question(question, c)  # alone, so that nobody else's request fails with it

@@ -11,7 +11,8 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.data.dataset import training_view
 from sidrec.models.base import SemanticIDModel
 from sidrec.run.answers import Answer, Id, Wanted
-from sidrec.run.ask import Asker, Reading
+from sidrec.run.ask import Asker
+from sidrec.run.reading import Reading
 from sidrec.search import explain as search_explain
 from sidrec.search.explain import Explained, Prefixes
 from sidrec.search.new_items import NewItems

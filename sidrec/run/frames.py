@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-ROLES = ("user", "item", "time", "rating")
+ROLES = ("user", "item", "time", "rating", "action")
 
 
 def is_frame(value: Any) -> bool:
@@ -62,6 +62,7 @@ class FrameHistory(NamedTuple):
   items: list[Any]
   times: list[Any] | None  # seconds, where the table has times
   ratings: list[Any] | None
+  actions: list[Any] | None = None
 
 
 def histories_of_frame(frame: Any, columns: Mapping[str, str]) -> list[FrameHistory]:
@@ -76,7 +77,7 @@ def histories_of_frame(frame: Any, columns: Mapping[str, str]) -> list[FrameHist
   table = polars_frame(frame).select(
     pl.col(names[role]).alias(role) for role in ROLES if role in names
   )
-  for role in set(table.columns) - {"rating"}:
+  for role in set(table.columns) - {"rating", "action"}:
     lacking = table[role].is_null()
     if table[role].dtype.is_float():
       lacking = lacking | table[role].is_nan()
@@ -97,6 +98,6 @@ def histories_of_frame(frame: Any, columns: Mapping[str, str]) -> list[FrameHist
   found = []
   for user in users:
     part = parts[(user,)]
-    times, ratings = column(part, "time"), column(part, "rating")
-    found.append(FrameHistory(user, part["item"].to_list(), times, ratings))
+    rest = (column(part, role) for role in ("time", "rating", "action"))
+    found.append(FrameHistory(user, part["item"].to_list(), *rest))
   return found

@@ -34,6 +34,22 @@ def name_of(what: str, value: Any) -> str:
   )
 
 
+def actions_of(values: Any, count: int) -> list[str | None]:
+  """Names of actions, one for each item; None, or NaN as Pandas has it, where unknown.
+
+  Raises:
+    TypeError, ValueError: for what is no list, no text, or another count.
+  """
+  found = listed("actions", values)
+  if len(found) != count:
+    raise ValueError(f"{len(found)} actions are given for {count} items; give one for each")
+  found = [None if value is None or value != value else value for value in found]
+  for value in found:
+    if value is not None and not isinstance(value, str):
+      raise TypeError(f"actions hold {value!r:.40}; give names, and None where unknown")
+  return found
+
+
 def numbers_of(what: str, values: Any, count: int) -> list[float]:
   """Times, or ratings, which may be None or NaN where unknown, one for each item.
 

@@ -57,9 +57,10 @@ def given_data(
       "users, items and times"
     )
   columns = config.data.table.columns.to_dict()
-  found = {"time": "", "rating": "", **columns_of(data, columns)}
-  if not columns.get("rating"):
-    found["rating"] = ""
+  found = {"time": "", "rating": "", "action": "", **columns_of(data, columns)}
+  for role in ("rating", "action"):
+    if not columns.get(role):
+      found[role] = ""
   config.data.source, config.data.path = "table", _write_table(written_to / "log.parquet", data)
   config.data.table.columns.update({role: str(name) for role, name in found.items()})
   if items is not None:

@@ -1,8 +1,8 @@
-"""One history that the command line names: items, and their times and ratings as text."""
+"""One history that the command line names: items, and their times, ratings, actions as text."""
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,14 +11,15 @@ from sidrec.core.printable import printable
 from sidrec.data.dataset import Histories
 from sidrec.data.events import InputsConfig
 from sidrec.run.ask import NOBODY
-from sidrec.run.given import numbers_of
+from sidrec.run.given import actions_of, numbers_of
 
 
 class Said(NamedTuple):
-  """Numbers of the items of a history, one for each; None where the model reads none."""
+  """What is said of the items of a history, one for each; None where the model reads none."""
 
   times: list[float] | None = None  # seconds since 1970
   ratings: list[float] | None = None  # NaN where unknown
+  actions: list[str] | None = None  # '' where unknown
 
 
 NOTHING_SAID = Said()
@@ -27,14 +28,16 @@ NOTHING_SAID = Said()
 def check_said(
   times: Sequence[str] | None,
   ratings: Sequence[str] | None,
+  actions: Sequence[str] | None,
   inputs: InputsConfig,
   *,
   names_items: bool,
 ) -> None:
-  """Raises ValueError if --times and --ratings are not what the model reads, or for whom."""
+  """Raises ValueError if --times, --ratings and --actions are not what is read, or for whom."""
   for flag, texts, is_read, example in (
     ("times", times, inputs.times, "1700000000,1700000500, in seconds since 1970"),
     ("ratings", ratings, inputs.rating, "4,,5, with nothing where it is unknown"),
+    ("actions", actions, bool(inputs.actions), f"{','.join(inputs.actions)}, or nothing"),
   ):
     if texts is not None and not names_items:
       raise ValueError(f"--{flag} goes with --items or --history; users have {flag} of their own")
@@ -47,22 +50,36 @@ def check_said(
       )
 
 
-def said_of(times: Sequence[str] | None, ratings: Sequence[str] | None, count: int) -> Said:
-  """The numbers of --times and --ratings for so many items.
+def said_of(
+  times: Sequence[str] | None,
+  ratings: Sequence[str] | None,
+  count: int,
+  actions: Sequence[str] | None = None,
+  known: Collection[str] = (),
+) -> Said:
+  """What --times, --ratings and --actions say of so many items.
 
   Args:
     times: lists with commas between; several add up.
     ratings: lists, too; nothing between two commas, or nan, is an unknown rating.
     count: items of the history.
+    actions: lists of names, too; nothing between two commas is an unknown action.
+    known: names of actions.
 
   Raises:
-    ValueError: for what is no number, no time or no rating, or another count.
+    ValueError: for what is no number, no time, rating or action, or another count.
   """
   found = {}
   for flag, texts in (("times", times), ("ratings", ratings)):
     if texts is not None:
       pieces = [piece.strip() for text in texts for piece in text.split(",")]
       found[flag] = numbers_of(flag, [_number(flag, piece) for piece in pieces], count)
+  if actions is not None:
+    names = [piece.strip() for text in actions for piece in text.split(",")]
+    found["actions"] = [name or "" for name in actions_of(names, count)]
+    for name in filter(None, names):
+      if name not in known:
+        raise ValueError(f"--actions holds {name!r:.60}; there are {', '.join(sorted(known))}")
   return Said(**found)
 
 
@@ -80,12 +97,18 @@ def history_of_items(item_rows: Sequence[int], said: Said = NOTHING_SAID) -> His
   count = len(item_rows)
   times = np.zeros(count) if said.times is None else np.array(said.times)
   ratings = np.full(count, np.nan) if said.ratings is None else np.array(said.ratings)
+  action_T = names = None
+  if said.actions is not None:
+    names = tuple(sorted({name for name in said.actions if name}))
+    action_T = np.array([names.index(x) if x else -1 for x in said.actions], np.int16)
   return Histories(
     offsets_Up1=np.array([0, count]),
     item_T=np.asarray(item_rows, np.int32),
     time_T=times.astype(np.int64),
     rating_T=ratings.astype(np.float32),
     user_ids_U=np.array([NOBODY]),
+    action_T=action_T,
+    actions=names,
   )
 
 

@@ -12,6 +12,7 @@ from sidrec.data.held_out_items import draw_items, without_items
 from sidrec.data.item_list import item_list
 from sidrec.data.k_core import core_of
 from sidrec.data.sources import registry
+from sidrec.data.targets import Targets, with_targets
 from sidrec.data.tie_breaking import shuffle_ties
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.config_file import without_paths
@@ -46,6 +47,12 @@ def read(config: RunConfig) -> Dataset:
       "are: k_core, shuffle_ties and cold starts need data.store.users=0 (give --k_core to "
       "sidrec.data.prepare)"
     )
+  targets = targets_of(config)
+  if cold.held_out and targets.any:
+    raise ValueError(
+      "new items are measured with every event as a target: users who lose one of their two would "
+      "train on the other; set train.targets=() and train.least_rating=0"
+    )
   settings = registry.settings_of(data)
   dataset = registry.read(data.source, data.path, data.min_interactions, **settings)
   if data.k_core:
@@ -55,7 +62,12 @@ def read(config: RunConfig) -> Dataset:
   if cold.held_out:
     drawn_N = draw_items(dataset.items.num_items, cold.fraction, cold.seed)
     dataset = without_items(dataset, drawn_N)
-  return dataset
+  return with_targets(dataset, targets)
+
+
+def targets_of(config: RunConfig) -> Targets:
+  """What the run predicts."""
+  return Targets(config.train.targets, config.train.least_rating)
 
 
 def samples_users(config: RunConfig) -> bool:
@@ -80,12 +92,17 @@ def _settings(config: RunConfig) -> dict[str, Any]:
   cold, code = config.cold_start, registry.code_of(config.data.source)
   data = without_paths("data", to_dict(config.data))
   del data["plugins"]  # those of others decide nothing
+  columns = data["table"]["columns"] = dict(data["table"]["columns"])
+  if not columns.get("action"):
+    columns.pop("action", None)
+  targets = targets_of(config)
   if own := registry.own_settings(config.data):
     data["plugins"] = {config.data.source: own}
   return {
     "data": data,
     **({"code of the source": code} if code else {}),
     **({"cold_start": [cold.fraction, cold.seed]} if cold.held_out else {}),
+    **({"targets": list(targets)} if targets.any else {}),
   }
 
 

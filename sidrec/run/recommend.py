@@ -51,9 +51,10 @@ class Request(NamedTuple):
   deny: Sequence[str] | None = None  # lists of items not to return
   categories: Sequence[str] | None = None  # lists of categories; only items of these are returned
   forbidden_categories: Sequence[str] | None = None  # lists of categories not to return
-  # Of history and items, one number for each, if the model reads them; see `one_history.said_of`.
+  # Of history and items, one for each, if the model reads them; see `one_history.said_of`.
   times: Sequence[str] | None = None
   ratings: Sequence[str] | None = None
+  actions: Sequence[str] | None = None
   draw: int | None = None  # a seed, to draw items at random instead of the best
   # Seconds since 1970 at which users ask for what is next; None for now. Only for a model that
   # reads the request's time; for the splits 'valid' and 'test' it is the target's.
@@ -72,12 +73,13 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   if sum(texts is not None for texts in asked.values()) != 1:
     raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
   filters = ("allow", "deny", "categories", "forbidden_categories")
-  for name in (*asked, *filters, "times", "ratings"):
+  said = {name: getattr(request, name) for name in ("times", "ratings", "actions")}
+  for name in (*asked, *filters, *said):
     texts = getattr(request, name)
     if texts is not None and not (texts and all(text.strip() for text in texts)):
       raise ValueError(f"--{name} is empty; give what it stands for, or leave it out")
   names_items = request.history is not None or request.items is not None
-  check_said(request.times, request.ratings, config.model.inputs, names_items=names_items)
+  check_said(*said.values(), config.model.inputs, names_items=names_items)
   count = request.count
   if count is None:
     count = config.search.results if request.output else 10
@@ -86,7 +88,7 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   if count > config.search.beams:
     raise ValueError(f"--k={count} needs as many beams: add --config.search.beams={count}")
   recommender = load_recommender(config, workdir)
-  histories, users_R = _whom(request, recommender)
+  histories, users_R = _whom(request, recommender, config.model.inputs)
   histories = _asked_at(histories, request, config.model.inputs)
   shared = _shared(request, recommender)
   if request.output is None:
@@ -96,16 +98,19 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
     write_lists(recommender, histories, users_R, count, request.exclude_seen, path, shared)
 
 
-def _whom(request: Request, recommender: Recommender) -> tuple[Histories, np.ndarray]:
+def _whom(
+  request: Request, recommender: Recommender, inputs: InputsConfig
+) -> tuple[Histories, np.ndarray]:
   """Histories, and which of their users to recommend for."""
   dataset = recommender.dataset
   if request.history is not None or request.items is not None:
     if request.items is not None:
       rows = rows_of_ids(request.items, dataset.items.ids_N, "item")
     else:
-      needs_all = request.times is not None or request.ratings is not None
+      needs_all = (request.times, request.ratings, request.actions) != (None, None, None)
       rows = rows_of_titles(request.history or (), recommender, needs_all=needs_all)
-    said = said_of(request.times, request.ratings, len(rows))
+    known = {*inputs.actions, *(dataset.histories.actions or ())}
+    said = said_of(request.times, request.ratings, len(rows), request.actions, known)
     return history_of_items(rows, said), np.array([0])
   histories = histories_before(dataset.histories, request.split)
   if request.users in ("all", ["all"], ("all",)):
@@ -275,8 +280,8 @@ def rows_of_titles(
     raise ValueError("none of the titles in --history names one item of the catalogue")
   if needs_all and left_out:
     raise ValueError(
-      "a title in --history was left out, and it is not clear which of --times and --ratings are "
-      "its own; take it out there, too, or ask with --items"
+      "a title in --history was left out, and it is not clear which of --times, --ratings and "
+      "--actions are its own; take it out there, too, or ask with --items"
     )
   return rows
 

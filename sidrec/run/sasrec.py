@@ -26,7 +26,7 @@ def train_sasrec(name: str, config: RunConfig, folder: epath.Path, before: Chain
     print(f"{name}: every device holds it whole; mesh.model spreads the recommender alone")
   dataset, c = load_prepared(before), _section(config, name)
   check_inputs(c.model.inputs, dataset, f"config.{name}.model.inputs")
-  trainer.check_targets(c.model, c.train, f"config.{name}")
+  trainer.check_predicts(c.model, c.train, f"config.{name}")
   params = trainer.train_sasrec(
     make_sasrec(config, dataset.items.num_items, name),
     c.train,
@@ -34,7 +34,7 @@ def train_sasrec(name: str, config: RunConfig, folder: epath.Path, before: Chain
     config.seed,
     folder,
     name,
-    training_users(config, trainer.BATCHES[c.train.targets]),
+    training_users(config, trainer.BATCHES[c.train.predicts]),
     config.search.batch_size,
   )
   save_params(folder / name / "params", params)

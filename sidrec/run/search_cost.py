@@ -109,7 +109,8 @@ def measured(config: RunConfig, chain: Chain) -> SearchCost:
   settings, own = config.evaluation.search_cost, config.search.beams
   dataset, (_, model, params, trie) = load_prepared(chain), trained_of(config, chain)
   mesh, num_items = mesh_lib.make_mesh(model=config.mesh.model), dataset.items.num_items
-  users_R = search_cost.draw(settings, dataset.histories.num_users)
+  held_out = held_out_view(dataset.histories, search_cost.SPLIT)
+  users_R = search_cost.draw(settings, held_out.histories.num_users)
   numbers = search_cost.beam_counts(settings, own, num_items)
   print(f"search cost: {', '.join(map(str, numbers))} beams", flush=True)
   placed = search_trie(trie, mesh)
@@ -126,7 +127,6 @@ def measured(config: RunConfig, chain: Chain) -> SearchCost:
   exact: RecommendUsers | None = None
   if not no_exact:
     exact = make_exact_recommend_users(model, trie, config.search, search_cost.RESULTS, mesh)
-  held_out = held_out_view(dataset.histories, search_cost.SPLIT)
   counts, exact_X = search_cost.measure(
     searches, exact, params, held_out, users_R, exact_users, settings.passes
   )

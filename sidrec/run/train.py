@@ -26,7 +26,7 @@ from sidrec.models.transfer import marked
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hosts import is_primary
 from sidrec.run.generations import Chain
-from sidrec.run.prepare import load_prepared, samples_users
+from sidrec.run.prepare import load_prepared, samples_users, targets_of
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
@@ -45,8 +45,9 @@ _OFF = {  # settings that decide nothing while they have these values
   "unseen": 0.0,
   "norms": "before",
   "counted_from": "oldest",
-  "targets": "every",
+  "predicts": "every",
 }
+_OF_DATA = ("targets", "least_rating")  # settings that decide the stage 'prepare'
 
 
 def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
@@ -123,7 +124,9 @@ def make_batches(config: RunConfig) -> Callable[..., BatchAt]:
 
 def training_users(config: RunConfig, batches: Callable[..., BatchAt]) -> Callable[..., BatchAt]:
   """The batches of all users: from shards where only a sample of the users is in memory."""
-  return store.from_shards(batches, config.data.path) if samples_users(config) else batches
+  if not samples_users(config):
+    return batches
+  return store.from_shards(batches, config.data.path, targets=targets_of(config))
 
 
 def deciding(section: RecommenderConfig | SASRecSettings | TrainConfig) -> dict[str, Any]:
@@ -132,7 +135,7 @@ def deciding(section: RecommenderConfig | SASRecSettings | TrainConfig) -> dict[
   idle = {name for name, off in _OFF.items() if values.get(name) == off} | {"plugins"}
   if not values.get("filter", {}).get("share"):
     idle.add("filter")
-  return {name: value for name, value in values.items() if name not in (*_HOW, *idle)}
+  return {name: value for name, value in values.items() if name not in (*_HOW, *_OF_DATA, *idle)}
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

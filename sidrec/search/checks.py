@@ -91,9 +91,10 @@ def checked_columns(events: Events, inputs: InputsConfig, first: int = 0) -> Eve
     first: columns of users' tokens, which other columns lack.
 
   Raises:
-    TypeError: for times that are not int32, or ratings that are not float32.
+    TypeError: for times or actions that are not int32, or ratings that are not float32.
     ValueError: if something is missing, for other shapes, for times that decrease or do not agree
-      with when what follows is asked for, or as `checked_ratings` does.
+      with when what follows is asked for, for actions that the model does not have, or as
+      `checked_ratings` does.
   """
   events = events_of(events, inputs)
   batch, length = events.shape
@@ -104,6 +105,10 @@ def checked_columns(events: Events, inputs: InputsConfig, first: int = 0) -> Eve
     _check_earlier(events.earlier_BxX, batch, inputs.earlier)
   if events.rating_BxS is not None and is_known(events.rating_BxS):
     checked_ratings(np.asarray(events.rating_BxS), inputs)
+  if events.action_BxS is not None and is_known(events.action_BxS):
+    action_BxS, most = np.asarray(events.action_BxS), len(inputs.actions)
+    if action_BxS.size and not 0 <= action_BxS.min() <= action_BxS.max() <= most:
+      raise ValueError(f"action_BxS holds rows of no action; give 0 to {most}")
   times = [x for x in (events.item_BxS, events.time_BxS, events.asked_BxS) if x is not None]
   if inputs.times and all(map(is_known, times)):
     _check_times(events, first)

@@ -89,7 +89,7 @@ def explain(
     params: the recommender's parameters.
     trie: the catalogue.
     question: the request. Of a history that is longer than the model reads, give one item more,
-      with its time and rating: it is read where a later one is left out.
+      with its time, rating and action: it is read where a later one is left out.
     results: R, results of which it is said what history items add to them.
     model: the recommender.
     search: how to search.
@@ -147,16 +147,17 @@ def _prefixes(traced: _Traced) -> Prefixes:
 def left_out(question: Question, history_length: int) -> list[Question]:
   """The request, and then the request without each of the items that are read, oldest first.
 
-  What is left out takes its time and rating along, so that gaps are those of the others.
+  What is left out takes its time, rating and action along, so that gaps are those of the others.
   """
   count = len(question.history_S)
 
   def without(at: int) -> Question:
-    time_S, rating_S = question.time_S, question.rating_S
+    time_S, rating_S, action_S = question.time_S, question.rating_S, question.action_S
     return question._replace(
       history_S=np.delete(question.history_S, at),
       time_S=None if time_S is None else np.delete(time_S, at),
       rating_S=None if rating_S is None else np.delete(rating_S, at),
+      action_S=None if action_S is None else np.delete(action_S, at),
     )
 
   return [question, *map(without, range(max(0, count - history_length), count))]

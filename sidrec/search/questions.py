@@ -22,6 +22,7 @@ class Question(NamedTuple):
   time_S: np.ndarray | None = None  # int64 seconds of each event, where the model reads times
   rating_S: np.ndarray | None = None  # float32 of each event, where the model reads ratings
   request_time: int | None = None  # seconds, where the model reads it
+  action_S: np.ndarray | None = None  # int32 rows of the model's actions, where it reads them
 
 
 def check_question(question: Question, config: RecommenderConfig) -> None:
@@ -45,14 +46,15 @@ def histories_of(
     `Events` of them for a model that reads more than items.
 
   Raises:
-    ValueError: for a request that lacks the times or ratings that the model reads, or whose times
-      decrease or are after the request.
+    ValueError: for a request that lacks the times, ratings or actions that the model reads, or
+      whose times decrease or are after the request.
   """
   inputs, length = config.inputs, config.history_length
   item_BxS = np.full((batch, width), NO_ITEM, np.int32)
   token_Bx1 = np.zeros((batch, 1), np.int32)
   time_BxS, request_B = np.zeros((batch, width), np.int64), np.zeros(batch, np.int64)
   rating_BxS = np.full((batch, width), np.nan, np.float32)
+  action_BxS = np.zeros((batch, width), np.int32)
   earlier_BxX = np.full((batch, inputs.earlier), NO_ITEM, np.int32)
   for b, question in enumerate(questions):
     latest = question.history_S[-length:]
@@ -63,6 +65,8 @@ def histories_of(
       time_BxS[b, : len(latest)] = _column("times", question.time_S, question)[-length:]
     if inputs.rating:
       rating_BxS[b, : len(latest)] = _column("ratings", question.rating_S, question)[-length:]
+    if inputs.actions:
+      action_BxS[b, : len(latest)] = _column("actions", question.action_S, question)[-length:]
     if inputs.asks:
       if question.request_time is None:
         raise ValueError("this model reads when it is asked (model.inputs); give request_time")
@@ -74,7 +78,8 @@ def histories_of(
       time_BxS if inputs.times else None,
       checked_ratings(rating_BxS, inputs) if inputs.rating else None,
       request_B if inputs.asks else None,
-      earlier_BxX if inputs.earlier else None,
+      action_BxS if inputs.actions else None,
+      earlier=earlier_BxX if inputs.earlier else None,
     )
   if not config.user_tokens:
     return histories
@@ -85,7 +90,7 @@ def histories_of(
 
 
 def _column(what: str, values_S: np.ndarray | None, question: Question) -> np.ndarray:
-  """Times or ratings of a history's events; an empty history needs none."""
+  """Times, ratings or actions of a history's events; an empty history needs none."""
   if values_S is None and not len(question.history_S):
     return np.zeros(0)
   if values_S is None:

@@ -86,7 +86,7 @@ def events_of(body: dict[str, Any], limits: Limits) -> list[Event]:
   now, events = time.time(), []
   for at, event in enumerate(_list(body.get("events"), "events", limits.events)):
     where = f"events[{at}]"
-    _only(event, ("user", "item", "time", "rating"), where)
+    _only(event, ("user", "item", "time", "rating", "action"), where)
     user, item = (_id(event.get(name), f"{where}.{name}", limits) for name in ("user", "item"))
     at_time = event.get("time", now)
     if not _is_number(at_time) or not 0 <= at_time < 1e12:
@@ -94,9 +94,11 @@ def events_of(body: dict[str, Any], limits: Limits) -> list[Event]:
     rating = event.get("rating")
     if rating is not None and not _is_number(rating):
       raise RequestError(422, f"{where}.rating is no number; leave it out where it is unknown")
-    events.append(
-      Event(str(user), str(item), float(at_time), None if rating is None else float(rating))
-    )
+    action = event.get("action")
+    if action is not None:
+      _text(action, f"{where}.action", limits)
+    rating = None if rating is None else float(rating)
+    events.append(Event(str(user), str(item), float(at_time), rating, action))
   return events
 
 
@@ -178,6 +180,10 @@ def _asked(request: Any, where: str, limits: Limits) -> Asked:
     ):
       if not (_is_number(number) or (number is None and not least)):
         raise RequestError(422, f"{where}.{option}[{at}] is no number")
+  actions = _list(options.get("actions", []), f"{where}.actions", limits.history)
+  for at, action in enumerate(actions):
+    if action is not None:
+      _text(action, f"{where}.actions[{at}]", limits)
   asked = options.get("request_time", 0)
   if not (_is_number(asked) and isinstance(asked, int)):
     raise RequestError(422, f"{where}.request_time is no whole number of seconds since 1970")

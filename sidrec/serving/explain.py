@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from sidrec.run.answers import Wanted
-from sidrec.run.ask import NOBODY, Reading
+from sidrec.run.ask import NOBODY
 from sidrec.run.explanations import Explainer
+from sidrec.run.reading import Reading
 from sidrec.search.questions import Question
 from sidrec.serving.bodies import Asked, RequestError, request_of
 from sidrec.serving.catalogue import Now

@@ -99,7 +99,12 @@ class Explorer:
       rating_T = self._service.dataset.histories.rating_T
     steps = np.rint(rating_T[np.isfinite(rating_T)] / inputs.rating_step).astype(np.int64)
     ratings = np.flatnonzero(np.bincount(steps)) * inputs.rating_step
-    return {"times": inputs.times, "request_time": inputs.asks, "ratings": ratings.tolist()}
+    return {
+      "times": inputs.times,
+      "request_time": inputs.asks,
+      "ratings": ratings.tolist(),
+      "actions": list(inputs.actions),
+    }
 
   def _example(self, now: Now) -> list[Any]:
     """Three popular items that have a title, for who comes without a history."""

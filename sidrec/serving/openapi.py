@@ -236,6 +236,7 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
     temperature={"anyOf": [temperature, {"type": "null"}]},
     times=many(time, limits.history),
     ratings=many({"type": ["number", "null"]}, limits.history),
+    actions=many({"anyOf": [text, {"type": "null"}]}, limits.history),
     request_time={"type": "integer", "minimum": 0, "maximum": 10**12 - 1},
   )
   request["oneOf"] = [{"required": [whom]} for whom in ("user", "items", "titles")]
@@ -243,7 +244,12 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
     "Request": request,
     "Requests": whole(requests=many(ref("Request"), limits.requests)),
     "Event": _object(
-      ("user", "item"), user=identity, item=identity, time=time, rating={"type": ["number", "null"]}
+      ("user", "item"),
+      user=identity,
+      item=identity,
+      time=time,
+      rating={"type": ["number", "null"]},
+      action={"anyOf": [text, {"type": "null"}]},
     ),
     "Events": whole(events=many(ref("Event"), limits.events)),
     **_changes(identity, text, limits),
@@ -293,7 +299,12 @@ def _answers(limits: Limits) -> dict[str, Any]:
       asked_at={"type": ["integer", "null"]},
     ),
     "Answers": whole(catalogue=TEXT, results=many(ref("Answer"))),
-    "Appended": whole(appended={"type": "integer"}, unknown=many(TEXT)),
+    "Appended": _object(
+      ("appended", "unknown"),
+      appended={"type": "integer"},
+      unknown=many(TEXT),
+      unknown_actions=many(TEXT),
+    ),
     "Item": whole(**about, in_stock={"type": "boolean"}),
     "Catalogue": whole(**catalogue),
     "Changed": whole(**catalogue, compiled={"type": "integer"}),

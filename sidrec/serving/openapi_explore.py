@@ -105,7 +105,7 @@ def _explorer_schemas() -> dict[str, Any]:
       item_head=boolean,
       vectors=boolean,
       read_only=boolean,
-      inputs=whole(times=boolean, request_time=boolean, ratings=many(_NUMBER)),
+      inputs=whole(times=boolean, request_time=boolean, ratings=many(_NUMBER), actions=many(TEXT)),
       example=many(ID),
     ),
     "Meaning": whole(codes=_CODES, **about, examples=many(ref("Named"))),

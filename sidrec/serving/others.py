@@ -9,10 +9,10 @@ import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import TEXT, Dataset, Histories, training_view
-from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig, checked_ratings
+from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig, action_rows, checked_ratings
 from sidrec.evaluation.baselines import ScoreBlock, item_knn, popularity, top_items
 from sidrec.models.sasrec import SASRec
-from sidrec.run.ask import Reading
+from sidrec.run.reading import Reading
 from sidrec.search.questions import Question
 
 MOST_ITEMS = 200_000  # of a catalogue whose items are all compared with each other
@@ -45,14 +45,14 @@ class Others:
 
   def __init__(self, dataset: Dataset, sasrec: Trained | str, inputs: InputsConfig = ITEMS_ALONE):
     """Takes the data that all learnt from, SASRec or why there is none, what requests give."""
-    self._dataset, self._sasrec = dataset, sasrec
+    self._dataset, self._sasrec, self._given = dataset, sasrec, inputs
     if isinstance(sasrec, Trained) and (lacking := _lacking(sasrec.model.config.inputs, inputs)):
       self._sasrec = f"this run's SASRec reads {lacking}, and requests have none"
 
   def start(self) -> None:
     """Compiles SASRec, if there is one."""
     if isinstance(self._sasrec, Trained):
-      self._next_item(self.heard(Reading((), times=(), ratings=()), 0))
+      self._next_item(self.heard(Reading((), times=(), ratings=(), actions=()), 0))
 
   def heard(self, reading: Reading, request_time: int | None) -> Heard:
     """A history as the systems read it: its items that were in the data, the latest for SASRec.
@@ -69,14 +69,18 @@ class Others:
     history_1xS = _filled(reading.rows, latest, config.history_length, np.int32, NO_ITEM)
     if not inputs.any:
       return Heard(rows, history_1xS)
-    time_1xS = rating_1xS = None
+    time_1xS = rating_1xS = action_1xS = None
     if inputs.times:
       time_1xS = _filled(reading.times or (), latest, config.history_length, np.int64, 0)
     if inputs.rating:
       rating_1xS = _filled(reading.ratings or (), latest, config.history_length, np.float32, np.nan)
       rating_1xS = checked_ratings(rating_1xS, inputs)
+    if inputs.actions:
+      row_of = action_rows(self._given.actions, inputs)  # behind the first, which is unknown
+      known = row_of[np.array(reading.actions or (), np.int64) - 1].tolist()
+      action_1xS = _filled(known, latest, config.history_length, np.int32, 0)
     asked = request_time if inputs.asks else None
-    return Heard(rows, Events.of(history_1xS, time_1xS, rating_1xS, asked))
+    return Heard(rows, Events.of(history_1xS, time_1xS, rating_1xS, asked, action_1xS))
 
   def lists(self, heard: Heard, question: Question, k: int, gone_R: np.ndarray) -> list[Other]:
     """What each recommends after a history under the request's filters.
@@ -133,6 +137,8 @@ def _lacking(read: InputsConfig, given: InputsConfig) -> str:
     return "times"
   if read.rating and not given.rating:
     return "ratings"
+  if not set(read.actions) <= set(given.actions):
+    return "other actions"
   return "the request's time" if read.asks and not given.asks else ""
 
 

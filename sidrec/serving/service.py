@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from sidrec.api import TrainedRun
 from sidrec.run.answers import Answer
-from sidrec.run.ask import Asker, Reading, followed_by
+from sidrec.run.ask import Asker
+from sidrec.run.reading import Reading, followed_by
 from sidrec.run.settings import ServingConfig
 from sidrec.search.buckets import BucketSearch, NotCompiledError
 from sidrec.search.questions import Question
@@ -197,6 +198,7 @@ class Service:
       [event.item for event in since],
       times=[event.time for event in since] if inputs.times else None,
       ratings=[event.rating for event in since] if inputs.rating else None,
+      actions=[asker.known_action(event.action) for event in since] if inputs.actions else None,
     )
     return followed_by(before, later)
 
@@ -225,7 +227,12 @@ class Service:
     await self._stored(self.store.append, events)
     self.metrics.count("events", len(events))
     _, unknown = self.asker.rows_of("events", [event.item for event in events])
-    return {"appended": len(events), "unknown": list(dict.fromkeys(unknown))}
+    noted = {"appended": len(events), "unknown": list(dict.fromkeys(unknown))}
+    if not self.asker.model.config.inputs.actions:
+      return noted
+    actions = dict.fromkeys(event.action for event in events)
+    strange = [name for name in actions if name and self.asker.known_action(name) is None]
+    return {**noted, "unknown_actions": strange}
 
   # /v1/items
 

@@ -15,6 +15,7 @@ class Event(NamedTuple):
   item: str  # original id, which the run may not know
   time: float  # seconds since 1970
   rating: float | None = None  # None where unknown
+  action: str | None = None  # its name, which the run may not know; None where unknown
 
 
 class Changed(NamedTuple):

@@ -7,7 +7,7 @@ Nothing is tried twice: an append whose answer was lost may have been made.
 Keys, where NAME is the store's name (''):
   sidrec:format:NAME             the format of the others
   sidrec:1:NAME:about            hash: id of the store, how many events, turns of what may change
-  sidrec:1:NAME:events:USER      list: [item, time, rating], oldest first
+  sidrec:1:NAME:events:USER      list: [item, time, rating] and perhaps the action, oldest first
   sidrec:1:NAME:withdrawn        set of items
   sidrec:1:NAME:changes          list: [run, version, change]
 """
@@ -155,7 +155,8 @@ class RedisStore:
     for event in events:
       if not isinstance(event.user, str) or not isinstance(event.item, str):
         raise TypeError(f"an event has a user and an item as text, and not {event}")
-      rows.setdefault(event.user, []).append(json.dumps(event[1:], allow_nan=False))
+      values = event[1:] if event.action is not None else event[1:-1]
+      rows.setdefault(event.user, []).append(json.dumps(values, allow_nan=False))
     with self._asking(), self._redis.pipeline() as call:
       for user, texts in rows.items():
         call.rpush(self._events + user, *texts)

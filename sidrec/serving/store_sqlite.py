@@ -13,15 +13,19 @@ from pathlib import Path
 from sidrec.serving.store import Changed, Event, MovedError, Turns
 from sidrec.update.forget import delete_events
 
-_FORMAT = 3
-_UPGRADED = (0, 1, 2)  # 0 is a new file; 1 had no changes of the catalogue; 2 no ratings
+_FORMAT = 4
+# What a file of an earlier format lacks; 0 is a new file, and 1 had no changes of the catalogue.
+_RATING = "ALTER TABLE events ADD COLUMN rating REAL;"
+_ACTION = "ALTER TABLE events ADD COLUMN action TEXT;"
+_UPGRADES = {0: "", 1: _RATING + _ACTION, 2: _RATING + _ACTION, 3: _ACTION, _FORMAT: ""}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   user TEXT NOT NULL,
   item TEXT NOT NULL,
   time REAL NOT NULL,
-  rating REAL
+  rating REAL,
+  action TEXT
 );
 CREATE INDEX IF NOT EXISTS events_of_user ON events (user, number);
 CREATE TABLE IF NOT EXISTS withdrawn (item TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -54,11 +58,10 @@ class SQLiteStore:
       self._run("PRAGMA journal_mode=WAL")
       self._run("PRAGMA synchronous=FULL")
       version = self._run("PRAGMA user_version")[0][0]
-      if version not in (*_UPGRADED, _FORMAT):
+      if version not in _UPGRADES:
         raise ValueError(f"{path} has format {version}, and this version of sidrec reads {_FORMAT}")
-      upgrade = "ALTER TABLE events ADD COLUMN rating REAL;" if version in (1, 2) else ""
       self._database.executescript(
-        f"BEGIN IMMEDIATE;{_TABLES}{upgrade}PRAGMA user_version={_FORMAT};COMMIT;"
+        f"BEGIN IMMEDIATE;{_TABLES}{_UPGRADES[version]}PRAGMA user_version={_FORMAT};COMMIT;"
       )
     except sqlite3.Error as error:
       raise ValueError(f"{path} cannot hold events: {error}") from error
@@ -82,14 +85,15 @@ class SQLiteStore:
     """Adds events, all or none; they are on the disk when this returns."""
     with self._transaction():
       self._database.executemany(
-        "INSERT INTO events (user, item, time, rating) VALUES (?, ?, ?, ?)", events
+        "INSERT INTO events (user, item, time, rating, action) VALUES (?, ?, ?, ?, ?)", events
       )
 
   def events_of(self, user: str, most: int) -> list[Event]:
     """The latest events of a user, oldest first, in the order in which they were appended."""
     with self._lock:
       rows = self._run(
-        "SELECT user, item, time, rating FROM events WHERE user = ? ORDER BY number DESC LIMIT ?",
+        "SELECT user, item, time, rating, action FROM events WHERE user = ?"
+        " ORDER BY number DESC LIMIT ?",
         (user, most),
       )
     return [Event(*row) for row in reversed(rows)]

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.data.columns import actions_of
+from sidrec.data.events import action_rows
 from sidrec.models.base import SemanticIDModel
 from sidrec.search.beam import item_weight
 from sidrec.search.buckets import BucketSearch, Found, Shape
@@ -168,7 +170,7 @@ def sample(snapshot: Snapshot) -> list[Question]:
   filled_U = np.flatnonzero(histories.lengths_U)
   users = filled_U[np.linspace(0, len(filled_U) - 1, min(SAMPLE, len(filled_U))).astype(int)]
   most, inputs = snapshot.search.most_listed(), snapshot.search.model.config.inputs
-  questions = []
+  row_of, questions = action_rows(histories.actions or (), inputs), []
   for user in users.tolist():
     events = slice(*histories.offsets_Up1[user : user + 2].tolist())
     row, time_S = histories.item_T[events].astype(np.int32), histories.time_T[events]
@@ -179,6 +181,7 @@ def sample(snapshot: Snapshot) -> list[Question]:
         time_S=time_S[-length:] if inputs.times else None,
         rating_S=histories.rating_T[events][-length:] if inputs.rating else None,
         request_time=int(time_S[-1]) if inputs.asks else None,
+        action_S=row_of[actions_of(histories)[events]][-length:] if inputs.actions else None,
       )
     )
   return questions

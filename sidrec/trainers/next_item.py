@@ -40,8 +40,8 @@ def train_next_item(
 ) -> dict:
   """Trains on the training view; keeps the parameters with the best validation NDCG@10.
 
-  Validation predicts the second to last item of a random sample of users; seen items are masked
-  unless the model is to rank them.
+  Validation predicts the second to last item, or target, of a random sample of users; seen items
+  are masked unless the model is to rank them.
 
   Args:
     what: the model.
@@ -97,7 +97,8 @@ def _validation(
   """params → metrics of a random sample of users."""
   held_out = held_out_view(histories, "valid")
   seen = seen_items(held_out.histories) if what.masks_seen else None
-  sample_R = np.random.default_rng(seed).permutation(histories.num_users)[:num_users]
+  of_all = held_out.histories.num_users
+  sample_R = np.random.default_rng(seed).permutation(of_all)[:num_users]
 
   def validate(params: dict) -> dict[str, float]:
     return evaluate_users(

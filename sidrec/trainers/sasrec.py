@@ -27,16 +27,16 @@ from sidrec.training.task import Task
 
 _VALID_RESULTS = 20
 
-# Batches for each `SASRecTrainConfig.targets`.
+# Batches for each `SASRecTrainConfig.predicts`.
 BATCHES: dict[str, Callable[..., BatchAt]] = {"every": packed_batches, "last": prefix_batches}
 
 
-def check_targets(model: SASRecSettings, train: SASRecTrainConfig, section: str) -> None:
+def check_predicts(model: SASRecSettings, train: SASRecTrainConfig, section: str) -> None:
   """Raises ValueError for settings with which positions would see their targets."""
-  if model.one_target and train.targets != "last":
+  if model.one_target and train.predicts != "last":
     raise ValueError(
-      f"{section}.train.targets is {train.targets!r}, and with filter.ahead or "
-      f"counted_from='newest' positions would know what follows; set {section}.train.targets "
+      f"{section}.train.predicts is {train.predicts!r}, and with filter.ahead or "
+      f"counted_from='newest' positions would know what follows; set {section}.train.predicts "
       f"to 'last'"
     )
 
@@ -116,9 +116,9 @@ def train_sasrec(
       targets.
     TrainingDivergedError: if the loss is not finite.
   """
-  check_targets(model.config, config, name)
+  check_predicts(model.config, config, name)
   mesh = mesh or mesh_lib.make_mesh()
-  make_batches = make_batches or BATCHES[config.targets]
+  make_batches = make_batches or BATCHES[config.predicts]
   what = NextItem(
     sasrec_task(model),
     functools.partial(make_batches, inputs=model.config.inputs),

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from sidrec.core.settings import check_choices
+from sidrec.data.targets import check_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,13 @@ class RecommenderTrainConfig(TrainConfig):
   """The settings of `config.train`."""
 
   item_loss: float = 1.0  # weight of the item head's loss, added to the semantic ID's
+  # What is predicted, by all models of the run, in training and evaluation; other events are read.
+  targets: tuple[str, ...] = ()  # names of actions, such as ("buy",); () for all
+  least_rating: float = 0.0  # of a target; above 0, events without a rating are none
+
+  def __post_init__(self) -> None:
+    """Raises ValueError for what names no action, or a rating that cannot be."""
+    check_targets(self.targets, self.least_rating)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +48,7 @@ class SASRecTrainConfig(TrainConfig):
   validate_every: int = 500
   # 'every': all positions of a history predict what follows, in one pass. 'last': each prefix of a
   # history is an example of its own, and its last position predicts.
-  targets: Literal["every", "last"] = "every"
+  predicts: Literal["every", "last"] = "every"
 
   def __post_init__(self):
     """Raises ValueError for another word."""
@@ -54,4 +62,4 @@ class BSARecTrainConfig(SASRecTrainConfig):
   batch_size: int = 48  # rows, that prefixes share
   learning_rate: float = 1e-3
   weight_decay: float = 0.0
-  targets: Literal["every", "last"] = "last"
+  predicts: Literal["every", "last"] = "last"

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from sidrec.data.batches import ragged_arange
-from sidrec.data.dataset import Dataset, HeldOut, Histories, held_out_view
+from sidrec.data.dataset import Dataset, HeldOut, Histories, held_out_view, leave_last_out
 from sidrec.data.seen import seen_items
 from sidrec.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
 from sidrec.evaluation.evaluate import measure_lists
@@ -41,13 +41,14 @@ def newest_task(new: Dataset, growth: Growth, users: int, seed: int) -> Task:
     users: at most so many, drawn evenly; 0 for all.
     seed: of the draw.
   """
-  newest_U = is_newest(new, growth)
-  user_R = np.flatnonzero(newest_U) if newest_U.any() else np.arange(len(newest_U))
+  newest_U, asked_R = is_newest(new, growth), leave_last_out(new.histories).user_R
+  user_R = np.flatnonzero(newest_U) if newest_U.any() else asked_R
   drawn_R = user_R
   if 0 < users < len(user_R):
     drawn_R = np.sort(np.random.default_rng(seed).permutation(user_R)[:users])
   task = held_out_view(new.histories, "test")
-  held_out = HeldOut(of_users(task.histories, drawn_R), task.target_U[drawn_R])
+  row_R = np.searchsorted(asked_R, drawn_R)  # of those who have a target
+  held_out = HeldOut(of_users(task.histories, row_R), task.target_U[row_R])
   return Task(held_out, bool(newest_U.any()), len(user_R))
 
 
@@ -59,11 +60,8 @@ def in_rows_before(held_out: HeldOut, growth: Growth) -> HeldOut:
   kept_before = np.concatenate([[0], np.cumsum(kept_T)]).astype(np.int64)
   target_U = growth.old_row_N[held_out.target_U]
   return HeldOut(
-    histories._replace(
-      offsets_Up1=kept_before[histories.offsets_Up1],
-      item_T=row_T[kept_T].astype(np.int32),
-      time_T=histories.time_T[kept_T],
-      rating_T=histories.rating_T[kept_T],
+    histories._replace(item_T=row_T.astype(np.int32)).taken(
+      kept_before[histories.offsets_Up1], kept_T
     ),
     np.where(target_U == UNKNOWN, _NOTHING, target_U).astype(np.int32),
   )
@@ -120,11 +118,8 @@ def of_users(histories: Histories, user_R: np.ndarray) -> Histories:
   of_T, within_T = ragged_arange(length_R)
   at_T = histories.offsets_Up1[user_R][of_T] + within_T
   asked_U = histories.request_time_U
-  return Histories(
-    offsets_Up1=np.concatenate([[0], np.cumsum(length_R)]).astype(np.int64),
-    item_T=histories.item_T[at_T],
-    time_T=histories.time_T[at_T],
-    rating_T=histories.rating_T[at_T],
+  some = histories.taken(np.concatenate([[0], np.cumsum(length_R)]).astype(np.int64), at_T)
+  return some._replace(
     user_ids_U=histories.user_ids_U[user_R],
     request_time_U=None if asked_U is None else asked_U[user_R],
   )

@@ -10,7 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from sidrec.data.dataset import TEXT, Dataset, Histories, training_view
+from sidrec.data.dataset import (
+  TEXT,
+  Dataset,
+  Histories,
+  leave_last_out,
+  training_lengths,
+  training_view,
+)
 from sidrec.models.transfer import UNKNOWN
 
 _KEY = ["user", "item", "time", "rating"]
@@ -52,16 +59,22 @@ def compare_logs(old: Dataset, new: Dataset, forgotten: Sequence[str] = ()) -> G
   _check_gone(new.histories.user_ids_U, forgotten)
   old_row_N = match_ids(new.items.ids_N, old.items.ids_N)
   old_user_U = match_ids(new.histories.user_ids_U, old.histories.user_ids_U)
+  both = [data.histories.action_T is not None for data in (old, new)]
+  kinds = ["action"] if all(both) else []
+  key = [*_KEY, *kinds]
   before = _events(
+    kinds,
     old.histories,
     match_ids(old.histories.user_ids_U, new.histories.user_ids_U),
     match_ids(old.items.ids_N, new.items.ids_N),
   )
-  after = _events(new.histories, np.arange(new.histories.num_users), np.arange(len(old_row_N)))
-  _check_all_there(old, before, after, set(forgotten))
+  after = _events(
+    kinds, new.histories, np.arange(new.histories.num_users), np.arange(len(old_row_N))
+  )
+  _check_all_there(old, before, after, set(forgotten), key)
   kept = before.filter(pl.col("user") >= 0)
-  known = kept.group_by(_KEY).agg(pl.col("trained").any())
-  seen = after.select(_KEY).join(known, on=_KEY, how="left", maintain_order="left")
+  known = kept.group_by(key).agg(pl.col("trained").any())
+  seen = after.select(key).join(known, on=key, how="left", maintain_order="left")
   trained_T = seen["trained"].fill_null(value=False).to_numpy()
   return Growth(
     old_row_N,
@@ -84,18 +97,23 @@ def named(ids: np.ndarray) -> str:
   return first + (f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else "")
 
 
-def _events(histories: Histories, user_U: np.ndarray, item_N: np.ndarray) -> pl.DataFrame:
+def _events(
+  kinds: Sequence[str], histories: Histories, user_U: np.ndarray, item_N: np.ndarray
+) -> pl.DataFrame:
   """Histories as a frame: users and items by the rows given, ratings by their bits."""
   length_U = histories.lengths_U
   user_T = np.repeat(np.arange(len(length_U)), length_U)
-  trained_T = np.arange(len(user_T)) < np.repeat(histories.offsets_Up1[1:] - 2, length_U)
+  trained_U = histories.offsets_Up1[:-1] + training_lengths(histories)
+  trained_T = np.arange(len(user_T)) < np.repeat(trained_U, length_U)
   rating_T = np.where(np.isnan(histories.rating_T), np.float32(np.nan), histories.rating_T)
+  names = np.array([*(histories.actions or ()), ""], TEXT)
   return pl.DataFrame(
     {
       "user": user_U[user_T],
       "item": item_N[histories.item_T],
       "time": histories.time_T,
       "rating": rating_T.astype(np.float32).view(np.int32),
+      **{kind: pl.Series(names[histories.action_T].tolist(), dtype=pl.String) for kind in kinds},
       "trained": trained_T,
       "old_user": user_T,
     }
@@ -122,15 +140,19 @@ def _check_gone(user_ids_U: np.ndarray, forgotten: Sequence[str]) -> None:
 
 
 def _check_all_there(
-  old: Dataset, before: pl.DataFrame, after: pl.DataFrame, forgotten: set[str]
+  old: Dataset,
+  before: pl.DataFrame,
+  after: pl.DataFrame,
+  forgotten: set[str],
+  key: Sequence[str],
 ) -> None:
   """Raises ValueError unless all events are there, but for those of the forgotten users."""
   is_forgotten_U = np.array(
     [str(user) in forgotten for user in old.histories.user_ids_U.tolist()], bool
   )
   wanted = before.filter(~is_forgotten_U[before["old_user"].to_numpy()])
-  counted = wanted.group_by(_KEY).agg(pl.len().alias("was"), pl.col("old_user").first())
-  counted = counted.join(after.group_by(_KEY).agg(pl.len().alias("is")), on=_KEY, how="left")
+  counted = wanted.group_by(key).agg(pl.len().alias("was"), pl.col("old_user").first())
+  counted = counted.join(after.group_by(key).agg(pl.len().alias("is")), on=key, how="left")
   missing = counted.filter(pl.col("was") > pl.col("is").fill_null(0))
   if len(missing):
     count = int((missing["was"] - missing["is"].fill_null(0)).sum())
@@ -144,8 +166,10 @@ def _check_all_there(
 
 
 def is_newest(new: Dataset, growth: Growth) -> np.ndarray:
-  """Whether each user's last event is new: bool [U]."""
-  return growth.new_T[new.histories.offsets_Up1[1:] - 1]
+  """Whether each user's last event, or target, is new: bool [U]; False for who has none."""
+  split, newest_U = leave_last_out(new.histories), np.zeros(new.histories.num_users, bool)
+  newest_U[split.user_R] = growth.new_T[split.test_R]
+  return newest_U
 
 
 def untrained_from(new: Dataset, growth: Growth, recent_share: float) -> np.ndarray:

@@ -20,7 +20,7 @@ class Windows(NamedTuple):
   @property
   def source(self) -> Source:
     """What batches are made of."""
-    return in_memory(self.histories)._replace(target_T=self.target_T)
+    return in_memory(self.histories._replace(target_T=self.target_T))
 
   @property
   def num_targets(self) -> int:
@@ -51,14 +51,20 @@ def windows_to_train(
   # The first event of a window is predicted in the one before it, or by nothing.
   begin_W = np.where(is_recent_W, np.maximum(begin_W, windows.start_W + 1), windows.start_W + 1)
   targets_W = windows.stop_W - begin_W
+  if view.target_T is not None:
+    before_Tp1 = np.concatenate([[0], np.cumsum(view.target_T)])
+    targets_W = before_Tp1[windows.stop_W] - before_Tp1[begin_W]
+    is_recent_W &= targets_W > 0
   recent_targets = int(targets_W[is_recent_W].sum())
-  drawn_W = np.random.default_rng(seed).permutation(np.flatnonzero(~is_recent_W))
+  drawn_W = np.random.default_rng(seed).permutation(np.flatnonzero(~is_recent_W & (targets_W > 0)))
   before_W = np.cumsum(targets_W[drawn_W]) - targets_W[drawn_W]
   drawn_W = drawn_W[before_W < replay * recent_targets]
   kept_W = np.concatenate([np.flatnonzero(is_recent_W), drawn_W])
   slices = Slices(windows.start_W[kept_W], windows.stop_W[kept_W])
   pieces, at_T = _pieces(view, user_W[kept_W], slices)
   target_T = at_T >= np.repeat(begin_W[kept_W], slices.stop_W - slices.start_W)
+  if view.target_T is not None:
+    target_T &= view.target_T[at_T]
   return Windows(pieces, target_T, recent_targets, int(targets_W[drawn_W].sum()))
 
 
@@ -67,11 +73,5 @@ def _pieces(view: Histories, user_W: np.ndarray, slices: Slices) -> tuple[Histor
   size_W = slices.stop_W - slices.start_W
   of_T, within_T = ragged_arange(size_W)
   at_T = slices.start_W[of_T] + within_T
-  pieces = Histories(
-    offsets_Up1=np.concatenate([[0], np.cumsum(size_W)]).astype(np.int64),
-    item_T=view.item_T[at_T],
-    time_T=view.time_T[at_T],
-    rating_T=view.rating_T[at_T],
-    user_ids_U=view.user_ids_U[user_W],
-  )
-  return pieces, at_T
+  pieces = view.taken(np.concatenate([[0], np.cumsum(size_W)]).astype(np.int64), at_T)
+  return pieces._replace(user_ids_U=view.user_ids_U[user_W]), at_T

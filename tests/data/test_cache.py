@@ -33,7 +33,7 @@ def _content(data: dataset.Dataset) -> list:
   """All that a data set holds, as values that are equal only if every bit is."""
   columns = [*data.histories, *data.items._replace(numeric={}), *data.items.numeric.values()]
   assert columns.pop(dataset.Histories._fields.index("request_time_U")) is None
-  arrays = [x for x in columns if not isinstance(x, dict)]
+  arrays = [x for x in columns if isinstance(x, np.ndarray)]
   told = [(x.dtype, x.shape, x.tobytes()) for x in arrays]
   return [data.name, data.notes, list(data.items.numeric), *told]
 

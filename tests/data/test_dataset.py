@@ -63,11 +63,11 @@ def test_held_out_targets_never_stand_in_the_training_view() -> None:
   assert train | valid | test == set(range(total))
 
 
-def test_without_last_may_empty_a_user() -> None:
-  histories = dataset.without_last(_small().histories, 4)
-  assert histories.lengths_U.tolist() == [0, 1]
-  assert histories.of(0).tolist() == []
-  assert histories.of(1).tolist() == [2]
+def test_first_events_of_some_users() -> None:
+  histories = dataset.first_events(_small().histories, np.array([1, 0]), np.array([1, 0]))
+  assert histories.lengths_U.tolist() == [1, 0]
+  assert histories.of(0).tolist() == [2]
+  assert histories.user_ids_U.tolist() == _small().histories.user_ids_U[[1, 0]].tolist()
 
 
 def test_held_out_view_refuses_other_splits_and_short_users() -> None:

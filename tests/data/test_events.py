@@ -116,7 +116,7 @@ def test_events_are_made_of_lists_and_of_arrays_alike():
     np.testing.assert_array_equal(made.rating_BxS, [[1, np.nan], [0, 0], [2, 0]])
     assert [x.dtype for x in made[:4]] == [np.int32, np.int32, np.int32, np.float32]
   assert Events.of([[3, 1]], [[10, 12]]).time_BxS.tolist() == [[-2, 0]]
-  assert Events.of([[3, 1]])[1:] == (None, None, None, None)
+  assert Events.of([[3, 1]])[1:] == (None,) * 5
 
 
 def test_earlier_items_come_newest_first_and_once():

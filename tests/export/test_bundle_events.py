@@ -1,4 +1,4 @@
-"""Bundles of models that read times and ratings."""
+"""Bundles of models that read times, ratings and actions."""
 
 import json
 import math
@@ -25,7 +25,9 @@ from sidrec.search.settings import SearchConfig
 
 NOW = 1_300_000_000
 ALL = InputsConfig(gap=True, time_bias=True, rating=True, request_time="known", rating_step=0.5)
-KINDS = [ALL, InputsConfig(gap=True), InputsConfig(rating=True), InputsConfig(earlier=5)]
+ACTIONS = InputsConfig(rating=True, actions=("view", "buy"))
+EARLIER = InputsConfig(earlier=5)
+KINDS = [ALL, InputsConfig(gap=True), InputsConfig(rating=True), ACTIONS, EARLIER]
 
 
 def model_of(inputs):
@@ -48,7 +50,7 @@ def test_arrays_are_those_of_the_run(inputs):
   expected = histories_of(questions, 6, 6, model.config)
   assert isinstance(expected, Events)
   rows, names = [q.history_S.tolist() for q in questions], [*columns_read(model)]
-  found = consumer_events.columns(manifest_of(model), rows, (6, 6), **_events(questions))
+  found = consumer_events.columns(manifest_of(model), rows, (6, 6), **_events(questions, inputs))
   assert names == [name for name in Events._fields[1:] if getattr(expected, name) is not None]
   for name, array in zip(names, found, strict=True):
     np.testing.assert_array_equal(array, getattr(expected, name))
@@ -77,6 +79,18 @@ def test_what_cannot_be_is_refused(events, message):
     consumer_events.columns(manifest, [[3, 4]], (4, 6), times=[[6, 5]], ratings=[[1, None]])
   with pytest.raises(TypeError, match="stars"):
     consumer_events.columns(manifest, [[3]], (4, 6), stars=[[1]])
+
+
+def test_actions_that_a_bundle_does_not_know_are_refused():
+  manifest = manifest_of(model_of(ACTIONS))
+  with pytest.raises(ValueError, match="an action is 'bye'; there are view, buy, and None"):
+    consumer_events.columns(manifest, [[3]], (4, 6), ratings=[[None]], actions=[["bye"]])
+  with pytest.raises(ValueError, match="this model reads actions; give a list for each history"):
+    consumer_events.columns(manifest, [[3]], (4, 6), ratings=[[None]])
+  with pytest.raises(ValueError, match="this model reads no actions; leave them out"):
+    consumer_events.columns(
+      manifest_of(model_of(ALL)), [[3]], (4, 6), times=[[5]], ratings=[[1]], actions=[["buy"]]
+    )
 
 
 def test_a_program_takes_them_for_any_number_of_requests():

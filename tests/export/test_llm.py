@@ -86,4 +86,7 @@ def test_what_does_not_fit_is_refused(run, tmp_path):
   users = run.dataset.histories._replace(user_ids_U=np.array(["a\tb", *map(str, range(59))]))
   with pytest.raises(ValueError, match="holds a tab"):
     write_for_llm(tmp_path / "b", run.dataset._replace(histories=users), run.ids)
+  some = run.dataset.histories._replace(target_T=run.dataset.histories.item_T % 2 == 0)
+  with pytest.raises(ValueError, match="last two events as targets, and this run predicts others"):
+    write_for_llm(tmp_path / "c", run.dataset._replace(histories=some), run.ids)
   assert not list(tmp_path.iterdir())

@@ -243,7 +243,7 @@ def test_earlier_positions_of_a_prefix_see_later_ones_through_the_filter():
   moved = np.abs(np.asarray(states(model, params, changed, alone)))
   moved = np.abs(moved - np.abs(np.asarray(states(model, params, HISTORY[:1], alone))))
   assert (moved[0].max(axis=1) > 1e-4).all()
-  with pytest.raises(ValueError, match=r"give one target for each prefix .*targets='last'"):
+  with pytest.raises(ValueError, match=r"give one target for each prefix .*predicts='last'"):
     likelihood(model, params)
 
 

@@ -42,9 +42,9 @@ def opened(request, tmp_path):
 
 def test_events_come_back_in_order_and_by_user(opened):
   store = opened()
-  said = [Event("anna", "lamp", 5.0), Event("anna", "sofa", 0.1 + 0.2, 4.5)]
+  said = [Event("anna", "lamp", 5.0), Event("anna", "sofa", 0.1 + 0.2, 4.5, "buy")]
   store.append([Event("anna", "lamp", 5.0), Event("bob", "chair", 1.0)])
-  store.append([Event("anna", "sofa", 0.1 + 0.2, 4.5)])
+  store.append([Event("anna", "sofa", 0.1 + 0.2, 4.5, "buy")])
   assert store.events_of("anna", 10) == said
   assert store.events_of("anna", 1) == said[1:]
   assert store.events_of("nobody", 10) == []
@@ -163,20 +163,22 @@ def test_the_command_that_forgets_users(opened, tmp_path, capsys):
   assert "redis://localhost:1/0 cannot be reached" in capsys.readouterr().err
 
 
-def test_events_of_before_ratings_are_kept(tmp_path):
+@pytest.mark.parametrize(("version", "lacks"), [(2, ("rating", "action")), (3, ("action",))])
+def test_events_of_before_ratings_and_actions_are_kept(tmp_path, version, lacks):
   path = tmp_path / "events.sqlite"
   SQLiteStore(path).close()
   with sqlite3.connect(path) as old:
-    old.execute("ALTER TABLE events DROP COLUMN rating")
+    for column in lacks:
+      old.execute(f"ALTER TABLE events DROP COLUMN {column}")
     old.execute("INSERT INTO events (user, item, time) VALUES ('anna', 'lamp', 5.0)")
-    old.execute("PRAGMA user_version=2")
+    old.execute(f"PRAGMA user_version={version}")
   old.close()
   for _ in range(2):
     store = SQLiteStore(path)
-    store.append([Event("anna", "sofa", 6.0, 3.0)])
+    store.append([Event("anna", "sofa", 6.0, 3.0, "buy")])
     assert store.events_of("anna", 9)[:2] == [
       Event("anna", "lamp", 5.0),
-      Event("anna", "sofa", 6.0, 3.0),
+      Event("anna", "sofa", 6.0, 3.0, "buy"),
     ]
     store.close()
 
@@ -190,7 +192,7 @@ def test_other_files_are_refused(tmp_path):
   with sqlite3.connect(path) as other:
     other.execute("PRAGMA user_version=7")
   other.close()
-  with pytest.raises(ValueError, match="has format 7, and this version of sidrec reads 3"):
+  with pytest.raises(ValueError, match="has format 7, and this version of sidrec reads 4"):
     SQLiteStore(path)
   with pytest.raises(ValueError, match="give --store=FILE or redis://"):
     open_store("gs://bucket/run", None)

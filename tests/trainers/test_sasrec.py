@@ -92,7 +92,7 @@ BSAREC = {"norms": "after", "counted_from": "newest", "filter": FilterConfig(0.7
 
 def test_one_device_trains_bsarec_like_eight(tmp_path):
   histories = cyclic_histories(40, 9)
-  config = short_training(targets="last", valid_users=16)
+  config = short_training(predicts="last", valid_users=16)
   one, eight = (
     train_sasrec(
       small_model(**BSAREC),
@@ -108,7 +108,7 @@ def test_one_device_trains_bsarec_like_eight(tmp_path):
 
 def test_states_that_see_ahead_are_not_trained_where_they_see_targets(tmp_path):
   for changes in (BSAREC, {"counted_from": "newest"}):
-    with pytest.raises(ValueError, match=r"sasrec\.train\.targets is 'every'.* to 'last'"):
+    with pytest.raises(ValueError, match=r"sasrec\.train\.predicts is 'every'.* to 'last'"):
       train_sasrec(small_model(**changes), short_training(), cyclic_histories(8, 5), 0, tmp_path)
 
 

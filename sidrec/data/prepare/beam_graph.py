@@ -24,6 +24,7 @@ from sidrec.data import shards
 from sidrec.data.prepare import steps
 from sidrec.data.settings import DataConfig, TableConfig
 from sidrec.data.sources import rules
+from sidrec.data.sources.actions import checked
 from sidrec.data.sources.items import Described
 from sidrec.data.sources.log import Met, met_in, named_rows, require_sound
 from sidrec.data.sources.table import scan_logs
@@ -112,23 +113,26 @@ def facts_of(rows: pl.DataFrame) -> tuple:
   """What `join_facts` needs to know of a batch."""
   named = named_rows(rows)
   sizes = {rows["table"][0]: len(rows)} if len(rows) else {}
-  return sizes, met_in(rows), named.group_by("user").len(), named["item"].unique()
+  kinds = set(named["action"].unique()) if rules.actions_in(rows) else None
+  return sizes, met_in(rows), named.group_by("user").len(), named["item"].unique(), kinds
 
 
 def join_facts(facts: Iterable[tuple], described: Described) -> tuple[steps.Plan, dict[int, int]]:
   """The plan of the whole log, and how many rows stand before each file's."""
   sizes: dict[int, int] = {}
-  mets, users, items = [Met()], [], []
-  for size, met, own_users, own_items in facts:
+  mets, users, items, kinds = [Met()], [], [], None
+  for size, met, own_users, own_items, own_kinds in facts:
     for table, count in size.items():
       sizes[table] = sizes.get(table, 0) + count
     mets.append(met)
     users.append(own_users)
     items.append(own_items)
+    kinds = kinds if own_kinds is None else (kinds or set()) | own_kinds
   met = Met(*(int(sum(column)) for column in zip(*mets, strict=True)))
   firsts = {table: sum(sizes[t] for t in sizes if t < table) for table in sizes}
   summed = pl.concat(users).group_by("user").agg(pl.col("len").sum())
-  return steps.plan(met, summed, pl.concat(items).unique(), described), firsts
+  actions = () if kinds is None else checked(kinds)
+  return steps.plan(met, summed, pl.concat(items).unique(), described, actions), firsts
 
 
 def _plan(rows: Any, described: Described) -> Any:

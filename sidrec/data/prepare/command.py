@@ -181,6 +181,7 @@ def finish(folder: Path, raw: steps.RawLog, data: DataConfig, result: steps.Resu
     result.lengths_U,
     as_array(result.plan.users["id"].head(0)).dtype,
     result.shards,
+    result.plan.actions,
   )
   return _said(raw.name, after.users, items.num_items, after.interactions, len(result.shards))
 
@@ -201,7 +202,7 @@ def _notes(raw: steps.RawLog, data: DataConfig, result: steps.Result, num_items:
     *log_notes(raw.logs, result.plan.met),
     *raw.described.notes,
     *known_notes(raw.logs[0], raw.described, logged),
-    *rules.duplicate_notes(before.copies, before.later),
+    *rules.duplicate_notes(before.copies, before.later, actions=bool(result.plan.actions)),
     *rules.build_notes(
       before, data.min_interactions, len(raw.described.frame), described, len(first)
     ),

@@ -15,6 +15,7 @@ import polars as pl
 from sidrec.data import shards
 from sidrec.data.prepare import steps
 from sidrec.data.sources import rules
+from sidrec.data.sources.actions import checked
 from sidrec.data.sources.log import met_in, named_rows, read_rows, require_sound
 from sidrec.data.store import default_shards
 
@@ -43,6 +44,7 @@ def run(
     named.group_by("user").len().collect(engine="streaming"),
     named.select(pl.col("item").unique()).collect(engine="streaming")["item"],
     raw.described,
+    _actions(named),
   )
   files = _shares(rows, whole, drafts)
   (drafts / "rows.parquet").unlink()
@@ -62,6 +64,13 @@ def run(
     written = _write(files, folder, whole, counts, num_shards or default_shards(after.interactions))
   shutil.rmtree(drafts)
   return steps.Result(whole, steps.add_counts(met), after, np.flatnonzero(first), counts, *written)
+
+
+def _actions(rows: pl.LazyFrame) -> tuple[str, ...]:
+  """The names of a log's actions, if it has any."""
+  if not rules.actions_in(rows):
+    return ()
+  return checked(rows.select(pl.col("action").unique()).collect(engine="streaming")["action"])
 
 
 def _rows(raw: steps.RawLog, file: Path) -> pl.LazyFrame:

@@ -15,6 +15,7 @@ import polars as pl
 from sidrec.data import shards
 from sidrec.data.dataset import Histories
 from sidrec.data.sources import rules
+from sidrec.data.sources.actions import numbered
 from sidrec.data.sources.build import as_array
 from sidrec.data.sources.items import Described
 from sidrec.data.sources.log import TICKS, LogScan, Met, named_rows, type_of, with_times
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
   users: pl.DataFrame  # 'user' (String), 'id' (Int64 or Enum), 'number', 'share'; in order
   # 'item', 'id', 'number', 'logged' (Boolean: not only in the metadata); in order
   items: pl.DataFrame
+  actions: tuple[str, ...] = ()  # names, where the log has actions
 
   @property
   def num_shares(self) -> int:
@@ -58,7 +60,13 @@ class Result(NamedTuple):
   shards: Sequence[shards.Shard]
 
 
-def plan(met: Met, users: pl.DataFrame, items: pl.Series, described: Described) -> Plan:
+def plan(
+  met: Met,
+  users: pl.DataFrame,
+  items: pl.Series,
+  described: Described,
+  actions: tuple[str, ...] = (),
+) -> Plan:
   """Orders the ids of a whole log, and divides its users into shares.
 
   Args:
@@ -66,6 +74,7 @@ def plan(met: Met, users: pl.DataFrame, items: pl.Series, described: Described) 
     users: 'user' (distinct, String) and 'len', their rows.
     items: distinct ids, String.
     described: whose ids count for the type of item ids.
+    actions: names, where the log has actions.
   """
   logged, items = items, pl.concat([items, described.frame["item"]]).unique()
   ordered = (
@@ -77,7 +86,7 @@ def plan(met: Met, users: pl.DataFrame, items: pl.Series, described: Described) 
   numbered = pl.DataFrame(
     {"item": items, "id": items.cast(type_of(items)), "logged": items.is_in(logged.implode())}
   ).sort("id")
-  return Plan(met, ordered.drop("len"), numbered.with_row_index("number"))
+  return Plan(met, ordered.drop("len"), numbered.with_row_index("number"), actions)
 
 
 def in_numbers(rows: pl.LazyFrame, whole: Plan) -> pl.LazyFrame:
@@ -94,6 +103,7 @@ def in_numbers(rows: pl.LazyFrame, whole: Plan) -> pl.LazyFrame:
       pl.col("item number").alias("item"),
       "time",
       pl.col("rating").fill_null(float("nan")),
+      *([numbered(whole.actions)] if whole.actions else []),
     )
   )
 
@@ -102,7 +112,7 @@ def histories_of(
   share: pl.DataFrame, repeats: str, min_interactions: int
 ) -> tuple[pl.DataFrame, rules.Counts]:
   """The histories of a share's users by the rules, and what was met."""
-  log = share.sort("place").select("user", "item", "time", "rating")
+  log = share.sort("place").select("user", "item", "time", "rating", *rules.actions_in(share))
   return rules.histories(log, repeats, min_interactions, TICKS)
 
 
@@ -151,5 +161,7 @@ def write_shard(
     log["time"].to_numpy(),
     log["rating"].to_numpy(),
     as_array(ids),
+    action_T=log["action"].to_numpy() if whole.actions else None,
+    actions=whole.actions or None,
   )
   return shards.write_shard(path, histories), users["value"].to_numpy(), lengths

@@ -7,7 +7,7 @@ import polars as pl
 
 from sidrec.data import dataset
 from sidrec.data.dataset import TEXT
-from sidrec.data.sources import rules
+from sidrec.data.sources import actions, rules
 
 _DIGITS = r"^\p{Nd}+$"
 ITEM_SCHEMA = {
@@ -33,7 +33,8 @@ def build(
   Args:
     name: of the data set.
     interactions: one a row, in file order: 'user' and 'item' (Int64 or String), 'time' (Int64,
-      seconds) and perhaps 'rating' (Float32; null or NaN where there is none).
+      seconds) and perhaps 'rating' (Float32; null or NaN where there is none) and 'action'
+      (String; null or '' where unknown).
     items: what is known about items, in any order: 'item' (of the interactions' type), 'title'
       and 'text' (String), 'categories' (List(String)), and numbers under any other name; each
       but 'item' may be left out, and null is unknown. Items without an interaction are left out
@@ -77,11 +78,13 @@ def apply_rules(
   distinct_users, user = _numbered(interactions["user"])
   user_ids, order = sort_ids(distinct_users)
   item_ids, item = _numbered(interactions["item"])
+  kinds = actions.names_in(interactions)
   log = interactions.select(
     order.arg_sort().gather(user).alias("user"),
     item.alias("item"),
     pl.col("time").cast(pl.Int64),
     _rating(interactions).cast(pl.Float32).fill_null(float("nan")).alias("rating"),
+    *([actions.numbered(kinds)] if kinds else []),
   )
   log, counts = rules.histories(log, repeats, min_interactions, ticks)
   if not len(log):
@@ -98,9 +101,12 @@ def apply_rules(
     time_T=as_array(log["time"]),
     rating_T=as_array(log["rating"]),
     user_ids_U=as_array(user_ids.gather(user_rows)),
+    action_T=as_array(log["action"]) if kinds else None,
+    actions=kinds or None,
   )
   own = rules.build_notes(counts, min_interactions, len(items), described, catalogue.num_items)
-  said = (*notes, *rules.duplicate_notes(counts.copies, counts.later), *own)
+  dropped = rules.duplicate_notes(counts.copies, counts.later, actions=bool(kinds))
+  said = (*notes, *dropped, *own)
   return dataset.validate(dataset.Dataset(name, histories, catalogue, said))
 
 

@@ -19,7 +19,8 @@ from typing import NamedTuple, TypeVar
 import polars as pl
 
 from sidrec.data import dataset
-from sidrec.data.sources import values
+from sidrec.data.sources import rules, values
+from sidrec.data.sources.actions import names_in
 from sidrec.data.sources.build import apply_rules, sort_ids
 from sidrec.data.sources.file_lines import named_faults
 from sidrec.data.sources.items import Described
@@ -28,7 +29,7 @@ from sidrec.data.sources.scan import Scan, require_columns
 from sidrec.data.sources.shown import shown
 from sidrec.data.sources.values import USUAL, ValueForm
 
-ROLES = ("user", "item", "time", "rating")
+ROLES = ("user", "item", "time", "rating", "action")
 TICKS = 10**6  # of the times of a log, in a second
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,17})$"  # such text and its number tell the same
 _FEW, _TOO_FEW = 0.1, 0.01  # shares of the items of a log, or of its table, that meet
@@ -52,7 +53,7 @@ class LogScan(NamedTuple):
   columns: Mapping[str, str]  # role → column, without those that there are not
   form: ValueForm
   # 'row', 'user', 'item' (String), 'time' (Int64, microseconds), 'rating' (Float32), null where
-  # there is none, and 'faulty' (Boolean; see `require_sound`).
+  # there is none, 'faulty' (Boolean; see `require_sound`), and with actions 'action' (String).
   frame: pl.LazyFrame
 
 
@@ -61,7 +62,8 @@ def scan_log(scan: Scan, columns: Mapping[str, str], form: ValueForm = USUAL) ->
 
   Args:
     scan: one interaction a row.
-    columns: role → column: 'user' and 'item', and perhaps 'time' and 'rating'; '' for none.
+    columns: role → column: 'user' and 'item', and perhaps 'time', 'rating' and 'action'; '' for
+      none.
     form: time_unit is 's', 'ms', 'us' or 'ns' since 1970, whole or not, or 'iso' for dates such as
       2024-05-01 or 2024-05-01T12:30:00+02:00 (UTC where no zone is given); see `TableConfig`.
 
@@ -79,7 +81,10 @@ def scan_log(scan: Scan, columns: Mapping[str, str], form: ValueForm = USUAL) ->
     ids = [columns["user"], columns["item"]]
     table = scan.frame(list(dict.fromkeys(columns.values())))
     schema = table.collect_schema()
-  users, items = (values.text_of(name, schema[name], form.missing) for name in ids)
+  users, items, *kinds = (
+    values.text_of(name, schema[name], form.missing)
+    for name in (*ids, *([columns["action"]] if "action" in columns else []))
+  )
   time, rating = pl.lit(None, pl.Int64), pl.lit(None, pl.Float64)
   if name := columns.get("time"):
     time = pl.col(name).map_batches(
@@ -96,6 +101,7 @@ def scan_log(scan: Scan, columns: Mapping[str, str], form: ValueForm = USUAL) ->
     items.alias("item"),
     time.alias("time"),
     rating.alias("rating"),
+    *(kind.alias("action") for kind in kinds),
   )
   faulty = pl.col("faulty") | (pl.col("time") <= values.BEYOND) | pl.col("rating").is_infinite()
   frame = read.with_columns(
@@ -230,11 +236,17 @@ def read_data(
   if not met.rows:
     raise ValueError(f"{logs[0].scan.file} names its columns and has no row; is it cut off?")
   rows = named_rows(rows.with_row_index("place").with_columns(pl.col("place").cast(pl.Int64)))
+  if kinds := names_in(rows):
+    rows = rows.with_columns(pl.col("action").cast(pl.Enum(kinds)))
   users, items = type_of(rows["user"].unique()), rows["item"].unique()
   known = known_notes(logs[0], described, items)
   items = type_of(pl.concat([items, described.frame["item"]]).unique())
   log = with_times(rows, untimed=not met.timed).select(
-    pl.col("user").cast(users), pl.col("item").cast(items), "time", "rating"
+    pl.col("user").cast(users),
+    pl.col("item").cast(items),
+    "time",
+    "rating",
+    *rules.actions_in(rows),
   )
   return apply_rules(
     name,

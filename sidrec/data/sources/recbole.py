@@ -27,6 +27,8 @@ from sidrec.data.sources.shown import shown
 from sidrec.data.sources.users import with_users
 
 COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
+# Columns of type token that say how a user met an item.
+_ACTIONS = ("action", "action_type", "behavior", "behavior_type", "event", "event_type")
 _TYPES = ("token", "token_seq", "float", "float_seq")
 # What the names of columns of the .item file say they are.
 _TITLE = re.compile(r"title|^name$|(item|product|business|movie|artist|book)_?name")
@@ -63,8 +65,10 @@ def read_atomic(
   Args:
     path: an .inter file, or a folder with one.
     min_interactions: users with fewer are dropped; at least 3.
-    columns: role → column of the .inter file, without its type: 'user', 'item', 'time' and
-      'rating'. If the file has no such time or rating, the order of the file stands for time.
+    columns: role → column of the .inter file, without its type: 'user', 'item', 'time', 'rating'
+      and 'action'. If the file has no such time, the order of the file stands for time. Without a
+      name for the action, it is a token column called action, behavior or event, or one of these
+      with _type, which a note says.
     repeats: 'keep' keeps every interaction with an item, 'first' the first of a user with an item.
 
   Raises:
@@ -76,10 +80,16 @@ def read_atomic(
   inter, item, user = find_files(path)
   scan, types = _typed_scan(inter)
   optional = {r: c for r, c in columns.items() if r in ("user", "item") or c in types}
+  kinds = [name for name in _ACTIONS if types.get(name) == "token" and "action" not in columns]
+  optional |= {"action": kinds[0]} if kinds else {}
   log = scan_log(scan, optional)
   described = _described(item) if item else NOTHING
   name = inter.name.split(".inter")[0]
   data = read_data(name, [log], described, min_interactions, repeats)
+  if kinds:
+    names = ", ".join(data.histories.actions or ())
+    note = f"actions are those of the column {kinds[0]!r}: {names}"
+    data = data._replace(notes=(*data.notes, note))
   return with_users(data, *_users(user)) if user else data
 
 

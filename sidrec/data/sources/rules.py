@@ -1,12 +1,12 @@
 """Rules that every log goes through, as Polars expressions: in memory, and in shares by user.
 
 A log is a frame with one interaction a row, in file order: 'user' and 'item' (UInt32, numbers
-that stand for ids and sort alike), 'time' (Int64, in ticks of any length) and 'rating' (Float32,
-NaN where there is none).
+that stand for ids and sort alike), 'time' (Int64, in ticks of any length), 'rating' (Float32,
+NaN where there is none) and, where the log has actions, 'action' (Int16, -1 where unknown).
 
-  * Exact duplicates (same user, item, time and rating) are one interaction, written twice.
+  * Exact duplicates (same user, item, time, rating and action) are one interaction, written twice.
   * Repeats (same user and item at different times) are real: people watch, buy and listen
-    again. They stay unless repeats='first' keeps only the oldest.
+    again. They stay unless repeats='first' keeps only the oldest, of each action.
   * Users with fewer than `min_interactions` are dropped.
   * A history is ordered by time; equal times keep file order.
   * The k-core leaves users and items with at least k interactions each.
@@ -58,15 +58,22 @@ def without_duplicates(log: pl.DataFrame) -> pl.DataFrame:
   if not len(at):
     return log
   keep = np.ones(len(log), bool)
-  first = pl.struct(_PAIR, "time", "rating").is_first_distinct()
+  first = pl.struct(_PAIR, "time", "rating", *actions_in(log)).is_first_distinct()
   keep[at.to_numpy()] = log[at].select(first).to_series().to_numpy()
   return log if keep.all() else log.filter(keep)
 
 
+def actions_in(log: pl.DataFrame | pl.LazyFrame) -> list[str]:
+  """The column of actions, if a log has one."""
+  return [name for name in log.collect_schema().names() if name == "action"]
+
+
 def first_of_pairs(log: pl.DataFrame) -> pl.DataFrame:
-  """Keeps each user's earliest interaction with an item, of equal times the first."""
-  order = log.select(_PAIR.alias("pair"), "time").with_row_index().sort("time", maintain_order=True)
-  return log[order.filter(pl.col("pair").is_first_distinct())["index"].sort()]
+  """Keeps each user's earliest interaction with an item and action, of equal times the first."""
+  kind, pair = actions_in(log), _PAIR.alias("pair")
+  order = log.select(pair, "time", *kind).with_row_index().sort("time", maintain_order=True)
+  first = pl.struct("pair", *kind) if kind else pl.col("pair")
+  return log[order.filter(first.is_first_distinct())["index"].sort()]
 
 
 def in_order(log: pl.DataFrame) -> pl.DataFrame:
@@ -147,17 +154,19 @@ def k_core(log: pl.DataFrame, k: int) -> pl.DataFrame:
 # What the rules say of themselves.
 
 
-def duplicate_notes(copies: int, later: int) -> list[str]:
-  """What was dropped: exact duplicates, and later interactions with an item."""
+def duplicate_notes(copies: int, later: int, *, actions: bool = False) -> list[str]:
+  """What was dropped: exact duplicates, and later interactions with an item, of equal actions."""
+  same = "user, item, time, rating and action" if actions else "user, item, time and rating"
   notes = []
   if copies:
     notes.append(
       f"dropped {counted(copies, 'interaction')} that repeat{'s' if copies == 1 else ''} another "
-      "in user, item, time and rating"
+      f"in {same}"
     )
   if later:
     notes.append(
       f"dropped {counted(later, 'interaction')} with an item that the user had met before"
+      + (" in the same action" if actions else "")
     )
   return notes
 

@@ -23,7 +23,7 @@ export function start(about) {
   input.addEventListener("keydown", keys);
   input.addEventListener("blur", () => setTimeout(close, 150));
   byId("clear").addEventListener("click", () => {
-    change({ history: [], times: [], ratings: [], banned: [] });
+    change({ history: [], times: [], ratings: [], actions: [], banned: [] });
     input.focus();
   });
   byId("example").addEventListener("click", () => events.replace(about.example));

@@ -1,10 +1,10 @@
-// The events of the history: items and, where the run reads them, their times and ratings.
-// The three lists of the state go together, in the order of the times.
+// The events of the history: items and, where the run reads them, their times, ratings and actions.
+// The lists of the state go together, in the order of the times.
 import { change, state } from "./state.js";
 
 const HOUR = 3600;
 const DAY = 24 * HOUR;
-let reads = { times: false, request_time: false, ratings: [] };
+let reads = { times: false, request_time: false, ratings: [], actions: [] };
 
 export function start(about) {
   reads = about.inputs;
@@ -26,6 +26,8 @@ export function context(most) {
   if (reads.times) given.times = state.times.slice(-most);
   if (reads.ratings.length)
     given.ratings = state.ratings.slice(-most).map((text) => (text === "" ? null : Number(text)));
+  if (reads.actions.length)
+    given.actions = state.actions.slice(-most).map((name) => (name === "" ? null : name));
   if (reads.request_time && state.asked !== null) given.request_time = state.asked;
   return given;
 }
@@ -42,20 +44,22 @@ function assumed(before) {
   return isTime(before) ? Math.max(before, Math.min(before + HOUR, end)) : Math.max(0, end - DAY);
 }
 
-/** These items with their times and ratings; what is missing of them is assumed. */
-function complete(history, times, ratings) {
+/** These items with their times, ratings and actions; what is missing of them is assumed. */
+function complete(history, { times = [], ratings = [], actions = [] } = {}) {
   const all = [];
   for (const at of history.keys()) {
     if (reads.times) all.push(isTime(times[at]) ? times[at] : assumed(all[at - 1]));
   }
   const said = reads.ratings.length ? history.map((_, at) => ratings[at] ?? "") : [];
-  return { history, times: all, ratings: said };
+  const done = reads.actions.length ? history.map((_, at) => actions[at] ?? "") : [];
+  return { history, times: all, ratings: said, actions: done };
 }
 
 /** The lists of the state with these places of theirs, in this order. */
 function picked(order, lists = state) {
   const of = (values) => (values.length ? order.map((at) => values[at]) : []);
-  return { history: of(lists.history), times: of(lists.times), ratings: of(lists.ratings) };
+  const names = ["history", "times", "ratings", "actions"];
+  return Object.fromEntries(names.map((name) => [name, of(lists[name])]));
 }
 
 /** The places of events in the order of their times; of equal ones, as they are. */
@@ -65,7 +69,7 @@ const put = (values, at, value) => values.map((old, place) => (place === at ? va
 
 /** Completes what an address says and orders it; whether there was anything to change. */
 export function settle() {
-  const lists = complete(state.history, state.times, state.ratings);
+  const lists = complete(state.history, state);
   const settled = {
     ...(reads.times ? picked(inOrder(lists.times), lists) : lists),
     asked: reads.request_time ? state.asked : null,
@@ -76,15 +80,15 @@ export function settle() {
   return true;
 }
 
-export const replace = (ids) => change(complete(ids.map(String), [], []));
+export const replace = (ids) => change(complete(ids.map(String)));
 
 export const add = (id, more = {}) =>
-  change({ ...complete([...state.history, String(id)], state.times, state.ratings), ...more });
+  change({ ...complete([...state.history, String(id)], state), ...more });
 
 export const remove = (at) =>
   change(picked([...state.history.keys()].filter((place) => place !== at)));
 
-/** Puts an item elsewhere: it takes its rating along, and the times stay where they are. */
+/** Puts an item elsewhere: it takes its rating and action along, and the times stay where they are. */
 export function move(from, to) {
   const order = [...state.history.keys()];
   order.splice(to, 0, ...order.splice(from, 1));
@@ -100,4 +104,5 @@ export function setTime(at, time, moved) {
 }
 
 export const setRating = (at, text) => change({ ratings: put(state.ratings, at, text) });
+export const setAction = (at, name) => change({ actions: put(state.actions, at, name) });
 export const setAsked = (asked) => change({ asked });

@@ -1,9 +1,9 @@
-// The fields for times and ratings: of each event of the history, and of the request.
+// The fields for times, ratings and actions: of each event of the history, and of the request.
 import { byId, make } from "./dom.js";
 import * as events from "./events.js";
 import { state } from "./state.js";
 
-let reads = { times: false, request_time: false, ratings: [] };
+let reads = { times: false, request_time: false, ratings: [], actions: [] };
 const isNow = byId("is-now");
 const asked = byId("asked");
 
@@ -21,7 +21,7 @@ export function start(about, moved) {
 
 let atTimes = () => {}; // hears of the events' new order when a time has changed it
 
-const any = () => reads.times || reads.ratings.length > 0;
+const any = () => reads.times || reads.ratings.length > 0 || reads.actions.length > 0;
 
 function explained() {
   const said = [];
@@ -31,6 +31,7 @@ function explained() {
       "An item that you add is put an hour after the one before it, the first one a day before the request.",
     );
   if (reads.ratings.length) said.push("A new item is not rated.");
+  if (reads.actions.length) said.push("What the user did with a new item is unknown.");
   said.push("Change that as you like.");
   if (reads.times) said.push("Items that you move trade their times.");
   return said.join(" ");
@@ -92,6 +93,20 @@ export function fields(at, name) {
     select.value = state.ratings[at];
     line.append(select);
   }
+  if (reads.actions.length) {
+    const select = make(
+      "select",
+      {
+        class: "done",
+        "aria-label": `Action: ${name}`,
+        change: () => events.setAction(at, select.value),
+      },
+      make("option", { value: "", text: "unknown action" }),
+      ...reads.actions.map((text) => make("option", { value: text, text })),
+    );
+    select.value = state.actions[at];
+    line.append(select);
+  }
   return line;
 }
 
@@ -109,6 +124,8 @@ export function refresh(list) {
     const rated = chip.querySelector(".rated");
     if (when && when !== document.activeElement) when.value = inField(state.times[at]);
     if (rated) rated.value = state.ratings[at];
+    const done = chip.querySelector(".done");
+    if (done) done.value = state.actions[at];
   }
 }
 

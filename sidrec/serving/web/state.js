@@ -6,6 +6,7 @@ export const state = {
   history: [], // ids as text, oldest first
   times: [], // of the history, in seconds since 1970, where the run reads them
   ratings: [], // of the history, as text, '' where unknown, where the run reads them
+  actions: [], // of the history, '' where unknown, where the run reads them
   asked: null, // when the request is made; null for now
   banned: [], // ids that the search must not return
   seen: true, // whether items of the history are left out
@@ -38,6 +39,8 @@ function written() {
   state.times.forEach((time) => said.append("at", String(time)));
   if (state.ratings.some((text) => text !== ""))
     state.ratings.forEach((text) => said.append("r", text));
+  if (state.actions.some((name) => name !== ""))
+    state.actions.forEach((name) => said.append("do", name));
   if (state.asked !== null) said.set("asked", String(state.asked));
   state.banned.forEach((id) => said.append("not", id));
   if (!state.seen) said.set("seen", "0");
@@ -65,6 +68,7 @@ export function readAddress() {
     history: said.getAll("h"),
     times: said.getAll("at").map(timeOf),
     ratings: said.getAll("r").map((text) => (isNumber(text) ? String(Number(text)) : "")),
+    actions: said.getAll("do"),
     asked: Number.isNaN(asked) ? null : asked,
     banned: said.getAll("not"),
     seen: said.get("seen") !== "0",

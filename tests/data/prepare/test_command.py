@@ -71,6 +71,20 @@ def random_log(rng, users, items, size, times) -> list[list[str]]:
   return rows + rows[:25]
 
 
+def test_a_log_with_actions(tmp_path: Path, prepared) -> None:
+  rng = np.random.default_rng(1)
+  rows = random_log(rng, range(12), range(9), 400, range(40))
+  kinds = ["view", "view", "buy", "", "NULL"]
+  lines = ["u,i,t,r,do", *(",".join([*row, str(rng.choice(kinds))]) for row in rows)]
+  (tmp_path / "log.csv").write_text("\n".join([*lines, "1,,3,4,gift", *lines[1:9]]) + "\n")
+  columns = {"user": "u", "item": "i", "time": "t", "rating": "r", "action": "do"}
+  data = table_config(tmp_path / "log.csv", {"columns": columns}, k_core=3)
+  found = prepared(data, 3)
+  assert_same(found, in_memory(data))
+  assert found.histories.actions == ("buy", "view")  # no event names the gift
+  assert set(found.histories.action_T.tolist()) == {-1, 0, 1}
+
+
 def test_a_quoted_table_with_faults_to_its_core(tmp_path: Path, prepared) -> None:
   rng = np.random.default_rng(0)
   users = [f'u "{n}"\nof {n % 3}' for n in range(25)]
