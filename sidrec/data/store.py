@@ -285,10 +285,10 @@ def training_source(store: Store) -> Source:
 def from_shards(
   make_batches: Callable[..., BatchAt], path: PathLike, num_threads: int = 2
 ) -> Callable[..., BatchAt]:
-  """`packed_batches` or `sliding_batches` of all users of a store, whatever is in memory.
+  """`packed_batches` or other batches of all users of a store, whatever is in memory.
 
   Args:
-    make_batches: one of the two.
+    make_batches: `packed_batches`, `prefix_batches` or `sliding_batches`.
     path: of the store.
     num_threads: that make batches.
 
