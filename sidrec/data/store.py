@@ -307,10 +307,10 @@ def from_shards(
   num_threads: int = 2,
   targets: Targets = ALL,
 ) -> Callable[..., BatchAt]:
-  """`packed_batches` or `sliding_batches` of all users of a store, whatever is in memory.
+  """`packed_batches` or other batches of all users of a store, whatever is in memory.
 
   Args:
-    make_batches: one of the two.
+    make_batches: `packed_batches`, `prefix_batches` or `sliding_batches`.
     path: of the store.
     num_threads: that make batches.
     targets: which interactions are to be predicted.

@@ -151,14 +151,15 @@ class SASRec(nn.Module):
     if c.norms == "after":
       x_BxSxD = self.norm(x_BxSxD)
     x_BxSxD = self.drop(x_BxSxD, deterministic=not train)
-    if c.norms == "after":
-      filtered_BxSxS = same_BxSxS & real_BxS[:, None, :] if c.filter.ahead else visible_BxSxS
-      for block, bias in zip(self.blocks, biases, strict=True):
-        at = at_BxQ if block is self.blocks[-1] else None
+    filtered_BxSxS = same_BxSxS & real_BxS[:, None, :] if c.filter.ahead else visible_BxSxS
+    for number, (block, bias) in enumerate(zip(self.blocks, biases, strict=True)):
+      if isinstance(block, FilteredBlock):
+        at = at_BxQ if number == c.layers - 1 else None
         x_BxSxD = block(x_BxSxD, visible_BxSxS, filtered_BxSxS, train, bias, at)
+      else:
+        x_BxSxD = block(x_BxSxD, visible_BxSxS, train, bias, causal=True)
+    if c.norms == "after":
       return x_BxSxD
-    for block, bias in zip(self.blocks, biases, strict=True):
-      x_BxSxD = block(x_BxSxD, visible_BxSxS, train, bias, causal=True)
     return self.norm(x_BxSxD if at_BxQ is None else taken(x_BxSxD, at_BxQ))
 
   def _places(self, segment_BxS: jax.Array, real_BxS: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ class NextItem(NamedTuple):
   """What is trained: a task, the batches it wants, and how its model ranks items."""
 
   task: Task
-  make_batches: Callable[..., Callable[[int], Any]]  # `packed_batches` or `sliding_batches`
+  make_batches: Callable[..., Callable[[int], Any]]  # such as `packed_batches`
   recommend_users: RecommendUsers  # for the validation
   history_length: int  # S
   num_items: int  # N

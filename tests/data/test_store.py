@@ -15,12 +15,14 @@ from sidrec.core.settings import from_dict
 from sidrec.data import batches, shards, store
 from sidrec.data.dataset import Dataset, training_view
 from sidrec.data.events import InputsConfig
+from sidrec.data.prefix_batches import prefix_batches
 from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
 from sidrec.data.sources.build import item_table
 from sidrec.run import train
 from sidrec.run.stages import run_to
 
+FORMS = ("packed_batches", "prefix_batches", "sliding_batches")
 LENGTHS = np.random.default_rng(1).integers(3, 12, 40).tolist()
 
 
@@ -82,7 +84,7 @@ def test_tfds_reads_it_without_tensorflow(written: Path) -> None:
 def make(form: str, **settings: int):
   """The batches of a form, S = 4, 8 examples, seed 5; settings of the process."""
   process = settings.pop("process_index", 0), settings.pop("process_count", 1)
-  function = getattr(batches, form)
+  function = prefix_batches if form == "prefix_batches" else getattr(batches, form)
   build = lambda histories, *rest, **more: function(histories, *rest, **settings, **more)
   return build, (4, 8, 5, *process)
 
@@ -96,7 +98,10 @@ def assert_same_batch(found: dict, expected: dict) -> None:
 
 @pytest.mark.parametrize(
   ("form", "settings"),
-  [("packed_batches", {}), ("sliding_batches", {}), ("sliding_batches", {"num_user_tokens": 9})],
+  [
+    *((form, {}) for form in FORMS),
+    ("sliding_batches", {"num_user_tokens": 9}),
+  ],
 )
 def test_batches_are_those_of_the_training_view_in_memory(
   written: Path, form: str, settings: dict[str, int]
@@ -108,7 +113,7 @@ def test_batches_are_those_of_the_training_view_in_memory(
     assert_same_batch(batch_at(step), in_memory(step))
 
 
-@pytest.mark.parametrize("form", ["packed_batches", "sliding_batches"])
+@pytest.mark.parametrize("form", FORMS)
 def test_shards_hold_the_times_and_ratings_of_batches_too(tmp_path: Path, form: str) -> None:
   data = data_set()
   seconds = data.histories.time_T // 10**4  # within 68 years
@@ -124,7 +129,7 @@ def test_shards_hold_the_times_and_ratings_of_batches_too(tmp_path: Path, form: 
     assert_same_batch(batch, in_memory(step))
 
 
-@pytest.mark.parametrize("form", ["packed_batches", "sliding_batches"])
+@pytest.mark.parametrize("form", FORMS)
 def test_any_number_of_processes_makes_the_same_global_batch(written: Path, form: str) -> None:
   function, (*arguments, _, _) = make(form)
   whole = store.from_shards(function, written)(None, *arguments)

@@ -11,7 +11,9 @@ from tiny import all_codes, init_params, make_histories, make_model
 
 from sidrec.data.batches import packed_batches
 from sidrec.data.events import Events, InputsConfig
+from sidrec.data.prefix_batches import prefix_batches
 from sidrec.models import inputs as inputs_lib
+from sidrec.models.frequency import FilterConfig
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.parallel.mesh import make_mesh, to_global
 from sidrec.trainers.sasrec import sasrec_task
@@ -39,9 +41,9 @@ def recommender(inputs):
 
 
 @functools.cache
-def sasrec(inputs):
+def sasrec(inputs, **changes):
   shape = {"history_length": LENGTH, "width": 8, "layers": 2, "hidden": 16, "dropout": 0.0}
-  model = SASRec(SASRecConfig(num_items=25, inputs=inputs, **shape))
+  model = SASRec(SASRecConfig(num_items=25, inputs=inputs, **shape, **changes))
   events = inputs_lib.example_events(jnp.zeros((1, LENGTH), jnp.int32), model.config)
   init = lambda key: model.init(key, events, method="states")
   rng = np.random.default_rng(0)
@@ -182,14 +184,20 @@ def test_the_tiger_setting_has_no_bias_by_time():
     make_model(all_codes(2, 3), setting="tiger", inputs=ALL)
 
 
-def test_eight_devices_have_the_gradient_of_one():
-  model, params = sasrec(ALL)
+BSAREC = {"norms": "after", "counted_from": "newest", "filter": FilterConfig(share=0.7)}
+
+
+@pytest.mark.parametrize(
+  ("make_batches", "changes"), [(packed_batches, {}), (prefix_batches, BSAREC)]
+)
+def test_eight_devices_have_the_gradient_of_one(make_batches, changes):
+  model, params = sasrec(ALL, **changes)
   rng, rows = np.random.default_rng(3), [[u, *range(6, 6 + u % 5 + 1)] for u in range(20)]
   histories = make_histories(rows)
   time_T = np.cumsum(rng.integers(1, 10**6, len(histories.item_T)))
   rating_T = rng.integers(0, 9, len(time_T)).astype(np.float32)
   histories = histories._replace(time_T=time_T, rating_T=rating_T)
-  batch, task = packed_batches(histories, LENGTH, 8, 0, inputs=ALL)(0), sasrec_task(model)
+  batch, task = make_batches(histories, LENGTH, 8, 0, inputs=ALL)(0), sasrec_task(model)
 
   def run(devices):
     mesh = make_mesh(jax.devices()[:devices])

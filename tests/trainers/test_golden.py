@@ -21,6 +21,7 @@ from reference_models import (
   padded,
 )
 
+from sidrec.models.frequency import FilterConfig
 from sidrec.tokenizers.rqvae.quantizer import Averages
 from sidrec.tokenizers.rqvae.task import rqvae_task
 from sidrec.tokenizers.settings import RQVAEConfig
@@ -82,6 +83,18 @@ GOLDEN = {
     "blocks_1/feed/up/kernel": 0.3277925,
     "average moved by": 0.9261474,
   },
+  "bsarec": {
+    "loss 1": 3.759879,
+    "gradient norm 1": 2.684382,
+    "loss 3": 3.607635,
+    "gradient norm 3": 2.423338,
+    "loss 4": 3.498035,
+    "gradient norm 4": 1.958513,
+    "item": -0.3408519,
+    "position": 0.07316108,
+    "blocks_1/feed/up/kernel": 0.3190905,
+    "average moved by": 0.948242,
+  },
   "rqvae": {
     "loss 1": 3.239504,
     "gradient norm 1": 3.559628,
@@ -115,6 +128,17 @@ def tiger():
 def sasrec():
   model = make_sasrec(dropout=0.0)
   return sasrec_task(model), draw_sasrec(model), (), packed(), adam(weight_decay=0.05)
+
+
+def bsarec():
+  settings = {"norms": "after", "counted_from": "newest", "filter": FilterConfig(0.6, 2)}
+  model, batch = make_sasrec(dropout=0.0, **settings), packed()
+  del batch["target_BxS"]
+  batch |= {
+    "target_BxQ": np.int32([TARGETS[:2], TARGETS[2:]]),
+    "at_BxQ": np.int32([[0, 3], [4, 12]]),
+  }
+  return sasrec_task(model), draw_sasrec(model), (), batch, adam()
 
 
 def rqvae():
@@ -196,6 +220,7 @@ MADE = {
   "dense": (dense, ["item", "node", "encoder_0/attention/query/kernel"]),
   "tiger": (tiger, ["user", "encoder_bias/bias", "decoder_1/cross_attention/key_value/kernel"]),
   "sasrec": (sasrec, ["item", "position", "blocks_1/feed/up/kernel"]),
+  "bsarec": (bsarec, ["item", "position", "blocks_1/feed/up/kernel"]),
   "rqvae": (rqvae, ["codebooks_LxVxD", "encoder/layer_0/kernel", "decoder/layer_1/bias"]),
 }
 
