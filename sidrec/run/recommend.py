@@ -27,8 +27,7 @@ from sidrec.search.batched import NOTHING_SHARED, Shared
 from sidrec.search.results import Recommendations
 
 SPLITS = ("next", "valid", "test")
-SHOWN_HISTORY = 5
-SHOWN_AMBIGUOUS = 20  # items of one title
+SHOWN_HISTORY, SHOWN_AMBIGUOUS = 5, 20  # items of a history, and of one title
 
 
 class Request(NamedTuple):
@@ -80,9 +79,8 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   names_items = request.history is not None or request.items is not None
   given = request.times, request.ratings, request.actions
   check_said(*given, config.model.inputs, names_items=names_items)
-  count = request.count
-  if count is None:
-    count = config.search.results if request.output else 10
+  usual = config.search.results if request.output else 10
+  count = usual if request.count is None else request.count
   if count < 1:
     raise ValueError(f"--k={count} asks for no results; give 1 or more")
   if count > config.search.beams:
