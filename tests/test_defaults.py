@@ -43,6 +43,7 @@ INPUTS = {
   "request_time": "unknown",
   "rating_step": 1.0,
   "earlier": 0,
+  "actions": (),
 }
 DEFAULTS = {
   **{
@@ -149,6 +150,8 @@ DEFAULTS = {
   "train.clip_norm": 1.0,
   "train.average_decay": 0.999,
   "train.item_loss": 1.0,
+  "train.targets": (),
+  "train.least_rating": 0.0,
   "train.validate_every": 300,
   "train.valid_users": 1500,
   "train.patience": 3,

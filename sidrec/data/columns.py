@@ -83,12 +83,12 @@ def last_events(
 
 
 def actions_of(histories: Histories) -> np.ndarray:
-  """The action of each event: int16 [T], all unknown where the histories have none.
-
-  A model of actions may be asked about histories that name none.
-  """
+  """The action of each event: int16 [T]; raises ValueError if the histories have none."""
   if histories.action_T is None:
-    return np.full(len(histories.item_T), -1, np.int16)
+    raise ValueError(
+      "the model reads actions (inputs.actions) and the histories have none; give "
+      "histories._replace(action_T=…, actions=…), -1 where an event's is unknown"
+    )
   return histories.action_T
 
 

@@ -184,6 +184,8 @@ def newest_first(event_BxX: Any) -> np.ndarray:
 
 def _action_rows(actions: Any, real_BxS: np.ndarray, inputs: InputsConfig | None) -> np.ndarray:
   """Rows of the model's table, of rows or of lists of names: int32 [B, S]."""
+  if hasattr(actions, "dtype") and actions.dtype.kind not in "iu":
+    raise TypeError(f"actions are an array of {actions.dtype}; give lists of names, or rows")
   if not hasattr(actions, "shape"):
     names = {name for one in actions for name in one if not isinstance(name, (int, np.integer))}
     if names and inputs is None:

@@ -28,12 +28,13 @@ from sidrec.data import shards
 from sidrec.data.arrays import load_npz
 from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, load_users, save_items, save_users
-from sidrec.data.dataset import TEXT, Dataset, Histories, Items, training_view, validate
+from sidrec.data.columns import actions_of
+from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
 from sidrec.data.events import InputsConfig
 from sidrec.data.prefetch import prefetched
 from sidrec.data.sources.shown import brief
 from sidrec.data.store_metadata import FORMAT, ID_TYPES, read_metadata
-from sidrec.data.targets import ALL, Targets, which
+from sidrec.data.targets import ALL, Targets, of_training
 
 _USERS_AT_ONCE = 1 << 12
 _SHARD_BYTES = 1 << 27  # of histories before they are compressed: what TFDS aims at
@@ -201,9 +202,10 @@ def load_store(path: PathLike, users_R: np.ndarray | None = None) -> Dataset:
   parts = [_histories(store, block) for block in _blocks(users_R)]
   offsets_Rp1 = np.concatenate([[0], np.cumsum(store.lengths_U[users_R], dtype=np.int64)])
   columns = zip(*(part[1:5] for part in parts), strict=True)
-  histories = Histories(offsets_Rp1, *map(np.concatenate, columns))
+  item_T, time_T, rating_T, user_ids_R = map(np.concatenate, columns)
+  histories = Histories(offsets_Rp1, item_T, time_T, rating_T, user_ids_R)
   if store.actions:
-    action_T = np.concatenate([part.action_T for part in parts])
+    action_T = np.concatenate([actions_of(part) for part in parts])
     histories = histories._replace(action_T=action_T, actions=store.actions)
   items = load_items(store.folder / "items.npz")
   users = {}
@@ -267,7 +269,8 @@ def training_source(store: Store, targets: Targets = ALL) -> Source:
   """
   lengths_U, target_T = np.maximum(store.lengths_U.astype(np.int64) - _HELD_OUT, 0), None
   if targets.any:
-    lengths_U, target_T = _marked(store, targets)
+    every_user = _blocks(np.arange(len(store.lengths_U)))
+    lengths_U, target_T = of_training((_histories(store, part) for part in every_user), targets)
   offsets_Up1 = np.concatenate([[0], np.cumsum(lengths_U)])
   dtypes = shards.columns_with(actions=bool(store.actions))
 
@@ -288,17 +291,6 @@ def training_source(store: Store, targets: Targets = ALL) -> Source:
     return shards.user_ids_of(store.read(user_R), store.id_dtype)
 
   return Source(offsets_Up1, columns_of, ids_of, target_T, store.actions)
-
-
-def _marked(store: Store, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-  """The lengths of the training view, int64 [U], and which of its interactions are targets."""
-  views = []
-  for block in _blocks(np.arange(len(store.lengths_U))):
-    some = _histories(store, block)
-    view = training_view(some._replace(target_T=which(some, targets)))
-    views.append((view.lengths_U, view.target_T))
-  lengths, marks = zip(*views, strict=True)
-  return np.concatenate(lengths), np.concatenate(marks)
 
 
 def from_shards(

@@ -3,12 +3,13 @@
 All others are read as history; see `dataset.leave_last_out` and `batches.packed_batches`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sidrec.data.dataset import Dataset, Histories, leave_last_out
+from sidrec.data.columns import actions_of
+from sidrec.data.dataset import Dataset, Histories, leave_last_out, training_view
 from sidrec.data.events import check_actions, check_names
 from sidrec.data.seen import seen_items
 
@@ -46,10 +47,21 @@ def which(histories: Histories, targets: Targets) -> np.ndarray:
   target_T = np.ones(len(histories.item_T), bool)
   if targets.actions:
     rows = [row for row, name in enumerate(histories.actions or ()) if name in targets.actions]
-    target_T &= np.isin(histories.action_T, rows)
+    target_T &= np.isin(actions_of(histories), rows)
   if targets.least_rating > 0:
     target_T &= histories.rating_T >= targets.least_rating  # NaN is not
   return target_T
+
+
+def of_training(parts: Iterable[Histories], targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+  """The training view of histories in parts: its lengths, int64 [U], and targets, bool [T]."""
+  lengths, marks = [], []
+  for part in parts:
+    view = training_view(part._replace(target_T=which(part, targets)))
+    assert view.target_T is not None
+    lengths.append(view.lengths_U)
+    marks.append(view.target_T)
+  return np.concatenate(lengths), np.concatenate(marks)
 
 
 def with_targets(dataset: Dataset, targets: Targets) -> Dataset:

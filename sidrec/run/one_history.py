@@ -69,18 +69,18 @@ def said_of(
   Raises:
     ValueError: for what is no number, no time, rating or action, or another count.
   """
-  found = {}
+  found, names = {}, None
   for flag, texts in (("times", times), ("ratings", ratings)):
     if texts is not None:
       pieces = [piece.strip() for text in texts for piece in text.split(",")]
       found[flag] = numbers_of(flag, [_number(flag, piece) for piece in pieces], count)
   if actions is not None:
-    names = [piece.strip() for text in actions for piece in text.split(",")]
-    found["actions"] = [name or "" for name in actions_of(names, count)]
+    pieces = [piece.strip() for text in actions for piece in text.split(",")]
+    names = [name or "" for name in actions_of(pieces, count)]
     for name in filter(None, names):
       if name not in known:
         raise ValueError(f"--actions holds {name!r:.60}; there are {', '.join(sorted(known))}")
-  return Said(**found)
+  return Said(found.get("times"), found.get("ratings"), names)
 
 
 def _number(flag: str, piece: str) -> float:

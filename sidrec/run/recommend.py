@@ -27,8 +27,7 @@ from sidrec.search.batched import NOTHING_SHARED, Shared
 from sidrec.search.results import Recommendations
 
 SPLITS = ("next", "valid", "test")
-SHOWN_HISTORY = 5
-SHOWN_AMBIGUOUS = 20  # items of one title
+SHOWN_HISTORY, SHOWN_AMBIGUOUS = 5, 20  # items of a history, and of one title
 
 
 class Request(NamedTuple):
@@ -73,16 +72,15 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   if sum(texts is not None for texts in asked.values()) != 1:
     raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
   filters = ("allow", "deny", "categories", "forbidden_categories")
-  said = {name: getattr(request, name) for name in ("times", "ratings", "actions")}
-  for name in (*asked, *filters, *said):
+  for name in (*asked, *filters, "times", "ratings", "actions"):
     texts = getattr(request, name)
     if texts is not None and not (texts and all(text.strip() for text in texts)):
       raise ValueError(f"--{name} is empty; give what it stands for, or leave it out")
   names_items = request.history is not None or request.items is not None
-  check_said(*said.values(), config.model.inputs, names_items=names_items)
-  count = request.count
-  if count is None:
-    count = config.search.results if request.output else 10
+  given = request.times, request.ratings, request.actions
+  check_said(*given, config.model.inputs, names_items=names_items)
+  usual = config.search.results if request.output else 10
+  count = usual if request.count is None else request.count
   if count < 1:
     raise ValueError(f"--k={count} asks for no results; give 1 or more")
   if count > config.search.beams:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from sidrec.data import batches, cache, store
+from sidrec.data.columns import last_events
 from sidrec.data.dataset import held_out_view, leave_last_out, training_view
 from sidrec.data.events import InputsConfig
 from sidrec.data.held_out_items import without_items
@@ -128,6 +129,16 @@ def test_a_log_whose_every_event_is_a_target_gives_the_bits_of_one_without_targe
 
 def test_no_targets_are_asked_for_so_nothing_changes():
   assert with_targets(DATASET, Targets()) is DATASET
+
+
+def test_histories_without_actions_are_refused_where_they_are_read():
+  bare = DATASET.histories._replace(action_T=None, actions=None)
+  with pytest.raises(ValueError, match=r"reads actions .* and the histories have none"):
+    last_events(bare, 4, np.arange(2), READS)
+  read = last_events(DATASET.histories, 4, np.arange(2), READS).action_BxS
+  names = [(None, "buy", "view")[row] for row in read[1]]
+  mine = [row[4] if row[4] in READS.actions else None for row in ROWS if row[0] == 1][-4:]
+  assert names[: len(mine)] == mine
 
 
 def test_what_is_left_out_is_counted():

@@ -146,6 +146,8 @@ def test_rows_of_no_action_are_refused():
     checked_columns(Events.of([[3]], actions=[[3]]), inputs)
   with pytest.raises(ValueError, match="the model reads actions and the histories have none"):
     checked_columns(Events.of([[3]]), inputs)
+  with pytest.raises(TypeError, match=r"actions are an array of <U3; give lists of names, or rows"):
+    Events.of([[3]], actions=np.array([["buy"]]), inputs=inputs)
   with pytest.raises(ValueError, match=r"give inputs=config\.model\.inputs"):
     Events.of([[3]], actions=[["buy"]])
   with pytest.raises(ValueError, match="knows no action 'bye'; there are view, buy, and None"):

@@ -102,7 +102,9 @@ def test_what_is_understood():
   ]
   assert (asked[0].wanted.k, asked[1].wanted.allowed) == (3, None)
   (event,) = events_of({"events": [{"user": 7, "item": "a", "time": 5}]}, LIMITS)
-  assert event == ("7", "a", 5.0, None)
+  assert event == ("7", "a", 5.0, None, None)
+  (event,) = events_of({"events": [{"user": 7, "item": "a", "time": 5, "action": "buy"}]}, LIMITS)
+  assert event.action == "buy"
 
 
 @settings(max_examples=150, deadline=None)

@@ -68,7 +68,7 @@ def test_events_bring_their_times_and_ratings_and_are_read_in_order(timed):
   assert new["user"] == "new"
   response = client.recommend({"user": "new", "times": [1]})
   assert response.status_code == 422
-  assert "times and ratings go with items or titles" in response.json()["error"]
+  assert "times, ratings and actions go with items or titles" in response.json()["error"]
 
 
 def test_a_request_is_made_now(timed):
