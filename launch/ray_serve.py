@@ -100,6 +100,12 @@ def deployment(mine: argparse.Namespace, flags: list[str]) -> Any:
   return deployed.bind(flags)
 
 
+def set_at_signal(stopped: threading.Event) -> None:
+  """Sets the event when the process is asked to end."""
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: stopped.set())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Serves until a signal; what is wrong ends with one sentence."""
   try:
@@ -113,11 +119,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"sidrec: {error}", file=sys.stderr)
     return 1
   stopped = threading.Event()
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda *_: stopped.set())
+  set_at_signal(stopped)
   where, local = arguments(flags), mine.address is None
   try:
     ray.init(address=mine.address, include_dashboard=False if local else None)
+    set_at_signal(stopped)  # again, for Ray's own handler of SIGTERM aborts after three seconds
     serve.start(http_options={"host": where.host, "port": where.port})
     serve.run(deployment(mine, flags), name=NAME, route_prefix="/")
     print(f"{mine.min_replicas} replicas serve on http://{where.host}:{where.port}", flush=True)

@@ -309,14 +309,14 @@ class Asker:
     """The answer to a request."""
     is_probability = self.search.gives_probabilities
 
-    def item(row: int, score: float) -> Recommended:
-      semantic_id = tuple(self.ids.get_semantic_id(row))
+    def item(row: int, score: float, semantic_id: list[int]) -> Recommended:
       probability = math.exp(score) if is_probability else None
-      return Recommended(*self.described(row), score, probability, semantic_id)
+      return Recommended(*self.described(row), score, probability, tuple(semantic_id))
 
-    pairs = zip(found.item_K[:k].tolist(), found.score_K[:k].tolist(), strict=True)
+    rows, scores = found.item_K[:k].tolist(), found.score_K[:k].tolist()
+    semantic_ids = self.ids.get_batch_semantic_ids(found.item_K[:k]).tolist()
     return Answer(
-      tuple(item(row, score) for row, score in pairs),
+      tuple(map(item, rows, scores, semantic_ids)),
       reading.user,
       tuple(dict.fromkeys((*reading.unknown, *unknown))),
       reading.ambiguous,

@@ -179,11 +179,12 @@ class BucketSearch:
     """A handful of shapes that hold every request, whatever it lists."""
     history = self.model.config.history_length
     few, middle = (min(listed_width(self.trie.num_items), width) for width in (NARROWEST, _MIDDLE))
-    shapes = [Shape(batch, history, few, False) for batch in self.batches]
-    for batch in (self.batches[0], self.batches[-1]):
-      shapes += [Shape(batch, history, middle, allows) for allows in (False, True)]
-      if self.trie.num_items > middle:
-        shapes.append(self.bits_shape(batch, history))
+    shapes = [
+      Shape(batch, history, width, False) for width in (few, middle) for batch in self.batches
+    ]
+    shapes += [Shape(batch, history, middle, True) for batch in (self.batches[0], self.batches[-1])]
+    if self.trie.num_items > middle:
+      shapes += [self.bits_shape(batch, history) for batch in self.batches]
     return list(dict.fromkeys(shapes))
 
   def bits_shape(self, batch: int, history: int) -> Shape:

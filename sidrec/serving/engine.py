@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from sidrec.search.buckets import BucketSearch, Found, Shape
+from sidrec.search.buckets import BucketSearch, Found
 from sidrec.search.questions import Question
 
 
@@ -27,7 +27,6 @@ class StoppedError(Exception):
 class _Job(NamedTuple):
   search: BucketSearch  # of the version of the catalogue that the question was read with
   question: Question
-  shape: Shape  # alone
   until: float  # time.monotonic() after which nobody waits for it
   future: Future
 
@@ -96,7 +95,9 @@ class Engine:
       NotCompiledError: for a request that no compiled shape holds.
     """
     until = time.monotonic() + seconds
-    jobs = [_Job(search, q, search.shape_for([q]), until, Future()) for q in questions]
+    for question in questions:
+      search.shape_for([question])
+    jobs = [_Job(search, question, until, Future()) for question in questions]
     with self._change:
       if not self._accepts:
         raise StoppedError("the server is shutting down; ask another one")
@@ -122,10 +123,11 @@ class Engine:
         self._change.wait()
       if not self._jobs:
         return []
-      search, shape = self._jobs[0].search, self._jobs[0].shape
-      alike = [job for job in self._jobs if job.search is search and job.shape == shape]
-      count = search.batch_of([job.question for job in alike[: search.batches[-1]]])
-      batch = alike[:count]
+      search, allows = self._jobs[0].search, self._jobs[0].question.allows
+      alike = [job for job in self._jobs if job.search is search and job.question.allows == allows][
+        : search.batches[-1]
+      ]
+      batch = alike[: search.batch_of([job.question for job in alike])]
       taken = {id(job) for job in batch}
       self._jobs = collections.deque(job for job in self._jobs if id(job) not in taken)
       return batch

@@ -210,9 +210,9 @@ class Service:
       raise RequestError(422, str(error)) from None
     except (QueueFullError, StoppedError) as error:
       raise RequestError(503, str(error), _RETRY) from None
-    waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
     try:
-      return await asyncio.wait_for(waiting, seconds)
+      async with asyncio.timeout(seconds):
+        return await asyncio.gather(*map(asyncio.wrap_future, futures))
     except TimeoutError:
       raise RequestError(504, f"no answer within {seconds:g} seconds") from None
     finally:  # what is not begun is not searched: the others are late, or the caller is gone

@@ -21,6 +21,9 @@ from sidrec.search.similarity import SEARCH_WEIGHT, UnitVectors, latest_items, l
 from sidrec.serving.snapshot import Snapshot
 
 SAMPLE = 16  # stored histories that are searched
+# Of each, the latest items, so that a check costs little while others ask: what is new in a version
+# are tables of items and nodes, and the likelihood reads these at every place of a history.
+_LATEST = 32
 # How far apart a score of the search and of the likelihood may be, in nats and in parts of itself;
 # accelerators multiply float32 with fewer bits.
 _APART = {"float32": 1e-3, "bfloat16": 0.2}
@@ -165,8 +168,8 @@ def _arguments(side: _Side, history_BxS: Any, item_B: np.ndarray) -> tuple:
 
 
 def sample(snapshot: Snapshot) -> list[Question]:
-  """Stored histories of users of the run, spread over all, without what they have seen."""
-  histories, length = snapshot.asker.dataset.histories, snapshot.search.model.config.known_length
+  """The ends of stored histories of users of the run, spread over all, without what they saw."""
+  histories, length = snapshot.asker.dataset.histories, _shape(snapshot).history
   filled_U = np.flatnonzero(histories.lengths_U)
   users = filled_U[np.linspace(0, len(filled_U) - 1, min(SAMPLE, len(filled_U))).astype(int)]
   most, inputs = snapshot.search.most_listed(), snapshot.search.model.config.inputs
@@ -188,7 +191,8 @@ def sample(snapshot: Snapshot) -> list[Question]:
 
 
 def _shape(snapshot: Snapshot) -> Shape:
-  return Shape(SAMPLE, snapshot.search.model.config.history_length, 1, False)
+  history = min(_LATEST, snapshot.search.model.config.history_length)
+  return Shape(SAMPLE, history, 1, False)
 
 
 def _check_parts(snapshot: Snapshot) -> None:

@@ -257,6 +257,25 @@ def test_a_search_that_disagrees_with_the_likelihood_is_noticed(compiled, monkey
       check(change)
 
 
+def test_of_long_histories_the_ends_are_checked(compiled, monkeypatch):
+  monkeypatch.setattr(validation, "_LATEST", 2)
+  snapshot, validator = compiled.now.snapshot, validation.Validator()
+  find, asked = snapshot.search.find, []
+  monkeypatch.setattr(snapshot.search, "find", lambda asks: asked.extend(asks) or find(asks))
+  validator.check(snapshot)  # search and likelihood agree on what they read
+  assert {len(question.history_S) for question in asked} == {2}
+  histories = snapshot.asker.dataset.histories
+  assert asked[0].history_S.tolist() == histories.item_T[: histories.offsets_Up1[1]][-2:].tolist()
+  longer = snapshot.asker.of_user(histories.user_ids_U.item(0)).rows
+  monkeypatch.setattr(
+    snapshot.search,
+    "find",
+    lambda asks: find([q._replace(history_S=np.array(longer, np.int32)) for q in asks]),
+  )
+  with pytest.raises(validation.InvalidCatalogueError, match="from the likelihood"):
+    validator.check(snapshot)
+
+
 def test_a_new_start_has_the_versions_of_the_one_before(shop):
   open_shop = shop()
   open_shop.change(add=[{"id": 99, "title": "A", "categories": ["b"], "year": 2000}])

@@ -25,7 +25,7 @@ class Slow:
   def shape_for(self, questions):
     if len(questions[0].listed_J) > 9:
       raise NotCompiledError("too many")
-    return len(questions), questions[0].allows
+    return len(questions), len(questions[0].listed_J), questions[0].allows
 
   def batch_of(self, questions):
     return min(len(questions), self.most)
@@ -65,6 +65,16 @@ def test_it_never_waits_for_a_batch_and_takes_what_is_there(slow):
   assert first.result(10) == 7
   assert [future.result(10) for future in others] == [0, 1, 2, 3, 4, 5]
   assert search.sizes == [1, 4, 1, 1]  # of one kind, oldest first
+
+
+def test_requests_that_list_few_items_and_many_share_a_batch(slow):
+  search, engine = slow
+  (first,) = engine.submit(search, [question(7)], 60)
+  assert search.busy.wait(10)
+  others = [engine.submit(search, [question(n, listed=n)], 60)[0] for n in (0, 9, 1, 8)]
+  search.gate.set()
+  assert [first.result(10), *(future.result(10) for future in others)] == [7, 0, 9, 1, 8]
+  assert search.sizes == [1, 4]
 
 
 def test_a_batch_is_as_large_as_the_search_likes(slow):
@@ -143,7 +153,7 @@ def test_every_request_of_a_small_catalogue_has_a_shape(run):
   search = BucketSearch(run.model, run.params, run.trie, run.search)
   search.batches = (1, 4)
   shapes = search.shapes_ahead()
-  assert len(shapes) == 4
+  assert len(shapes) == 4  # two batch sizes, and lists that forbid or allow
   for allows in (False, True):
     whole = Question(np.arange(20), np.arange(30), allows)
     for count in range(1, 5):
@@ -178,6 +188,19 @@ def test_a_list_that_no_list_shape_holds_becomes_bits(served, run, monkeypatch):
     np.testing.assert_allclose(mine.score_K, its.score_K, rtol=5e-5, atol=1e-4)
     listed = len(question.listed_J)
     assert len(mine.item_K) == min(20, listed if question.allows else 30 - listed)
+
+
+def test_what_a_request_forbids_makes_no_batch_smaller(run, monkeypatch):
+  monkeypatch.setattr(buckets, "NARROWEST", 2)
+  monkeypatch.setattr(buckets, "_MIDDLE", 8)
+  search = BucketSearch(run.model, run.params, run.trie, run.search)
+  search.batches, search.least_fill = (1, 2, 4), 1.0
+  search._compiled = dict.fromkeys(search.shapes_ahead())  # pyrefly: ignore
+  search.only_compiled = True
+  few, some, most = (Question(np.arange(3), np.arange(listed)) for listed in (0, 5, 29))
+  for asked in ([few, some], [few, most], [few, some, most, few]):
+    assert search.batch_of(asked) == len(asked)
+    assert search.shape_for(asked).batch == len(asked)
 
 
 def test_a_cpu_fills_no_batch_up_that_is_less_than_three_quarters_full(run):
