@@ -160,7 +160,7 @@ def training_lengths(histories: Histories) -> np.ndarray:
 
 
 def training_view(histories: Histories) -> Histories:
-  """Everything that may be learnt from: what each user met before both targets."""
+  """Everything that may be learnt from: what users met before both targets, or all without any."""
   return first_events(histories, np.arange(histories.num_users), training_lengths(histories))
 
 

@@ -327,11 +327,9 @@ def check_actions(histories: Histories, names: Sequence[str], setting: str) -> N
   there = histories.actions or ()
   lacking = [name for name in names if name not in there]
   if lacking:
-    have = (
-      f"the log has: {', '.join(there[:20])}"
-      if there
-      else ("the log has no actions; name their column in data.table.columns.action")
-    )
+    have = "the log has no actions; name their column in data.table.columns.action"
+    if there:
+      have = f"the log has: {', '.join(there[:20])}"
     raise ValueError(f"{setting} names the action {lacking[0]!r}, and {have}")
 
 

@@ -155,7 +155,9 @@ def _of_targets(dataset: Dataset, tasks: Mapping[str, HeldOut]) -> dict[str, str
       "what comes before it trains; histories hold all events before a target; "
       f"{left_out:,} users without enough targets train and are not evaluated"
     ),
-    "targets": next(note for note in dataset.notes if note.startswith(TARGETS)),
+    "targets": next(
+      (note for note in dataset.notes if note.startswith(TARGETS)), "those that the data set marks"
+    ),
     "masking": (
       f"{defaults['masking']}; seen is any event of the history, whatever its action: "
       f"{' and '.join(seen)} of the targets were seen before"

@@ -172,6 +172,16 @@ def is_newest(new: Dataset, growth: Growth) -> np.ndarray:
   return newest_U
 
 
+def may_choose(new: Dataset, growth: Growth) -> np.ndarray:
+  """Whether each user's last target is new, and the one before was never trained on: bool [U].
+
+  Where some events alone are targets, who had one of them was not evaluated, and it trained.
+  """
+  split, chosen_U = leave_last_out(new.histories), np.zeros(new.histories.num_users, bool)
+  chosen_U[split.user_R] = growth.new_T[split.test_R] & growth.untrained_T[split.valid_R]
+  return chosen_U
+
+
 def untrained_from(new: Dataset, growth: Growth, recent_share: float) -> np.ndarray:
   """Where each user's recent part begins in the training view: int64 [U], its length if nowhere.
 

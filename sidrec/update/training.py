@@ -21,7 +21,7 @@ from sidrec.search.batched import make_recommend_users
 from sidrec.trainers.next_item import train_next_item
 from sidrec.training.checkpoint import save_params
 from sidrec.update.compare import of_users, placed
-from sidrec.update.logs import Growth, is_newest, untrained_from
+from sidrec.update.logs import Growth, may_choose, untrained_from
 from sidrec.update.shapes import in_equal_shapes, without_room
 from sidrec.update.windows import windows_to_train
 
@@ -81,7 +81,7 @@ def write_updated(
       num_items=trie.num_items,
     )
     # Users whose last event is new choose the parameters: what they meet before it is recent, too.
-    newest_R = np.flatnonzero(is_newest(new, growth))
+    newest_R = np.flatnonzero(may_choose(new, growth))
     users = of_users(new.histories, newest_R) if len(newest_R) else new.histories
     start = {name: value for name, value in roomy.params.items() if name != MARK}
     trained = train_next_item(

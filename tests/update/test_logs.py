@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny import build_from, make_items
 
-from sidrec.update.logs import compare_logs, is_newest, untrained_from
+from sidrec.data.targets import Targets, with_targets
+from sidrec.update.logs import compare_logs, is_newest, may_choose, untrained_from
 
 OLD = [(user, item, 10 * user + time) for user in (2, 3) for time, item in enumerate((5, 6, 7, 8))]
 NEW = [(1, 4, 90), (1, 5, 91), (1, 6, 92), (2, 4, 93), (3, 4, 31)]
@@ -60,6 +61,35 @@ def test_another_rating_is_another_event_and_none_is_none():
     compare_logs(data(OLD), data(OLD, rating=1.0))
   unknown = np.float32(np.nan)
   assert not compare_logs(data(OLD, rating=unknown), data(OLD, rating=unknown)).new_T.any()
+
+
+def with_actions(events, buys):
+  """A log in which these events, by user and item, are purchases, and predicted."""
+  made = data(events)
+  users = np.repeat(made.histories.user_ids_U, made.histories.lengths_U).tolist()
+  pairs = zip(users, made.items.ids_N[made.histories.item_T].tolist(), strict=True)
+  action_T = np.array([pair not in buys for pair in pairs], np.int16)
+  histories = made.histories._replace(action_T=action_T, actions=("buy", "view"))
+  return with_targets(made._replace(histories=histories), Targets(("buy",)))
+
+
+def test_the_newest_are_those_with_a_new_target():
+  more = [(2, 4, 93), (2, 5, 94), (3, 4, 93), (3, 7, 94)]
+  old_buys = {(2, 7), (2, 8), (3, 6)}  # user 3 has one target: all of their events trained
+  old = with_actions(OLD, old_buys)
+  new = with_actions(OLD + more, {*old_buys, (2, 4), (3, 4)})
+  growth = compare_logs(old, new)
+  assert growth.new_T.tolist() == [False] * 4 + [True] * 2 + [False] * 4 + [True] * 2
+  assert growth.untrained_T.tolist() == [False] * 2 + [True] * 4 + [False] * 4 + [True] * 2
+  assert is_newest(new, growth).tolist() == [True, True]
+  # What validates user 3 now has been trained on.
+  assert may_choose(new, growth).tolist() == [True, False]
+  assert untrained_from(new, growth, 0.0).tolist() == [2, 1]
+
+
+def test_another_action_is_another_event():
+  with pytest.raises(ValueError, match="1 events"):
+    compare_logs(with_actions(OLD, {(2, 7), (2, 8)}), with_actions(OLD, {(2, 6), (2, 7), (2, 8)}))
 
 
 def test_forgotten_users_may_go_and_no_others_and_must_have_gone():
