@@ -5,44 +5,17 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_config
+from described import NEW, fit_described, table
 
-import sidrec
 from sidrec.cold_start.frozen_ids import FrozenIDs
-from sidrec.data.sources.build import item_table
 
 pytest.importorskip("starlette")
 pytest.importorskip("httpx")
 
-NEW = [
-  {"id": 100, "title": "Thing 5", "genres": ["a", "all"], "year": 1985},
-  {"id": 101, "title": "Thing 8 again", "genres": ["c"], "year": 2001},
-]
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  """A run whose items are described, trained for a moment."""
-  folder = tmp_path_factory.mktemp("described")
-  config = tiny_config(folder)
-  lines = ["movie,title,genres,year"]
-  lines += [f"{item},Thing {item},{'abc'[item % 3]}|all,{1980 + item}" for item in range(30)]
-  (folder / "items.csv").write_text("\n".join(lines) + "\n")
-  config.data.table.items_path = str(folder / "items.csv")
-  columns = {"id": "movie", "title": "title", "categories": "genres", "year": "year"}
-  config.data.table.item_columns.update(columns)
-  config.features.content.weight = 1.0
-  config.tokenizer.update(name="residual_kmeans", num_levels=2, codebook_size=8)
-  config.tokenizer.kmeans.iterations = 3
-  config.train.update(steps=2, steps_per_call=2, validate_every=2)
-  config.serving.new_share = 0.3
-  return sidrec.fit(config, folder / "run")
-
-
-def table(items=NEW):
-  columns = zip(*(item.values() for item in items), strict=True)
-  ids, titles, categories, years = map(list, columns)
-  return item_table(ids, titles, categories, {"year": years})
+  return fit_described(tmp_path_factory.mktemp("described"))
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +39,7 @@ def test_it_answers_as_a_server_does(run, grown, tmp_path):
   service.start()
   try:
     client = Client(make_app(service))
-    add = [{"categories" if k == "genres" else k: v for k, v in item.items()} for item in NEW]
-    body = {"base": client.call("GET", "/v1/catalogue").json()["version"], "add": add}
+    body = {"base": client.call("GET", "/v1/catalogue").json()["version"], "add": NEW}
     made = client.call("POST", "/v1/catalogue", json=body).json()
     assert (made["new"], made["compiled"], made["new_items"]) == (2, 0, "similarity")
     shown = set()

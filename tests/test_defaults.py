@@ -10,7 +10,6 @@ import inspect
 import pytest
 from shipped import FILES, FREE, flatten
 
-from sidrec.cold_start import similarity
 from sidrec.config import default_config
 from sidrec.core.settings import from_dict, to_dict
 from sidrec.evaluation import bootstrap, intervals
@@ -22,7 +21,7 @@ from sidrec.features.cooccurrence import positive_pmi
 from sidrec.models import positions
 from sidrec.models.sasrec import SASRecConfig
 from sidrec.models.settings import RecommenderConfig
-from sidrec.search import recommend
+from sidrec.search import recommend, similarity
 from sidrec.search.settings import SearchConfig
 from sidrec.tokenizers import product_quantization
 from sidrec.tokenizers.kmeans import hierarchical, kmeans, residual
@@ -226,6 +225,9 @@ DEFAULTS = {
   "cold_start.seed": 0,
   "cold_start.shares": (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2),
   "cold_start.largest_loss": 0.025,
+  # A share of the grid that --mode=cold_start tries, for a catalogue with a few new items.
+  "serving.new_items": "similarity",
+  "serving.new_share": 0.02,
   "seed": 0,
 }
 

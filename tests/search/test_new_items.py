@@ -12,6 +12,7 @@ from sidrec.catalogue.trie.resize import rebuilt, with_room, with_room_apart
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.cold_start.known_and_new import Catalogue, Known, known_and_new, searchable
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.events import Events
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.search import beam, new_items
@@ -212,6 +213,33 @@ def test_scores_that_are_no_log_p_are_compared_as_such(changes, weights):
     )
     total = np.logaddexp.reduce(alone.score_BxK[b, before])
     assert np.logaddexp.reduce(score_K[item_K >= 0]) == pytest.approx(total, abs=1e-3)
+
+
+def test_a_model_with_repeats_has_both_kinds_come_again():
+  """New items in the history, too; filters leave them out, and p sums to one."""
+  model, params, trie, new = made(repeats=True)
+  found = search(model, params, trie, padded(), CONFIG, new)
+  np.testing.assert_allclose(np.exp(found.score_BxK).sum(axis=1), 1.0, atol=1e-5)
+  assert all(sorted(row[row >= 0].tolist()) == [*range(N)] for row in np.asarray(found.item_BxK))
+  unseen = search(
+    model, params, trie, padded(), CONFIG, new, Filters(forbidden_BxJ=padded_lists(HISTORIES))
+  )
+  alone = search(model, params, trie, padded(), CONFIG, new._replace(any_new=np.asarray(False)))
+  for b, history in enumerate(HISTORIES):
+    item_K = np.asarray(unseen.item_BxK[b])
+    assert {*item_K[item_K >= 0].tolist()} == {*range(N)} - {*history}
+    item_K, before = np.asarray(found.item_BxK[b]), np.asarray(alone.item_BxK[b])
+    kept = item_K[(item_K >= 0) & (item_K < NUM_KNOWN)]
+    np.testing.assert_array_equal(kept, before[before >= 0])
+
+
+def test_the_items_of_histories_are_without_the_user_s_token():
+  history = padded()
+  model, _, _ = make_model(CODES[:NUM_KNOWN], setting="tiger", user_tokens=3)
+  with_tokens = np.concatenate([np.full((4, 1), 2, np.int32), history], axis=1)
+  np.testing.assert_array_equal(new_items.items_of(model, with_tokens), history)
+  np.testing.assert_array_equal(new_items.items_of(model, Events(with_tokens)), history)
+  np.testing.assert_array_equal(new_items.items_of(trained().model, history), history)
 
 
 def test_another_temperature_is_that_of_both_searches():
