@@ -1,4 +1,4 @@
-"""What new items cost: the benchmark names its figures, and they are of the searches that it says."""
+"""What new items cost: the benchmark names its figures, of the searches that it says."""
 
 import pytest
 from described import fit_described

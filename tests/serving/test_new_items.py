@@ -7,6 +7,7 @@ from live_shop import Numbers, open_shop_on
 from sidrec.run.answers import Wanted
 from sidrec.run.settings import ServingConfig
 from sidrec.serving import validation
+from sidrec.serving.__main__ import arguments, serving_of
 from sidrec.serving.service import Service
 from sidrec.serving.store_sqlite import SQLiteStore
 
@@ -256,3 +257,14 @@ def test_a_share_that_makes_no_sense_is_refused():
       ServingConfig(new_share=share)
   with pytest.raises(ValueError, match="new_items 'both'"):
     ServingConfig(new_items="both")
+
+
+def test_the_command_line_changes_how_new_items_are_ranked(run):
+  def serving(*flags):
+    return serving_of(arguments(["--workdir=x", *flags]), run)
+
+  assert serving() == run.config.serving == ServingConfig()
+  assert serving("--new_share=0.1") == ServingConfig(new_share=0.1)
+  assert serving("--new_items=model") == ServingConfig(new_items="model")
+  with pytest.raises(ValueError, match="new_items 'modle'; did you mean 'model'"):
+    serving("--new_items=modle")
