@@ -134,6 +134,8 @@ class BucketSearch:
     device = jax.local_devices()[0]
     self.batches = CPU_BATCHES if device.platform == "cpu" else OTHER_BATCHES
     self.least_fill = CPU_LEAST_FILL if device.platform == "cpu" else 0.0
+    # A CPU takes as long where 1024 items are listed as where 64 are.
+    self.widths = (_MIDDLE,) if device.platform == "cpu" else (NARROWEST, _MIDDLE)
     self.only_compiled = False
     self.params, self.trie, self.new = jax.device_put((params, trie, new), device)
     self._compiled: dict[Shape, jax.stages.Compiled] = {}
@@ -178,10 +180,9 @@ class BucketSearch:
   def shapes_ahead(self) -> list[Shape]:
     """A handful of shapes that hold every request, whatever it lists."""
     history = self.model.config.history_length
-    few, middle = (min(listed_width(self.trie.num_items), width) for width in (NARROWEST, _MIDDLE))
-    shapes = [
-      Shape(batch, history, width, False) for width in (few, middle) for batch in self.batches
-    ]
+    widths = [min(listed_width(self.trie.num_items), width) for width in self.widths]
+    middle = widths[-1]
+    shapes = [Shape(batch, history, width, False) for width in widths for batch in self.batches]
     shapes += [Shape(batch, history, middle, True) for batch in (self.batches[0], self.batches[-1])]
     if self.trie.num_items > middle:
       shapes += [self.bits_shape(batch, history) for batch in self.batches]

@@ -23,7 +23,7 @@ from sidrec.serving.snapshot import Snapshot
 SAMPLE = 16  # stored histories that are searched
 # Of each, the latest items, so that a check costs little while others ask: what is new in a version
 # are tables of items and nodes, and the likelihood reads these at every place of a history.
-_LATEST = 32
+_LATEST = 8
 # How far apart a score of the search and of the likelihood may be, in nats and in parts of itself;
 # accelerators multiply float32 with fewer bits.
 _APART = {"float32": 1e-3, "bfloat16": 0.2}

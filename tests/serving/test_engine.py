@@ -173,7 +173,7 @@ def test_a_list_that_no_list_shape_holds_becomes_bits(served, run, monkeypatch):
   monkeypatch.setattr(buckets, "NARROWEST", 2)
   monkeypatch.setattr(buckets, "_MIDDLE", 8)
   search = BucketSearch(run.model, run.params, run.trie, run.search)
-  search.batches = (1, 4)
+  search.batches, search.widths = (1, 4), (2, 8)
   shapes = search.shapes_ahead()
   search._compiled, search.only_compiled = dict.fromkeys(shapes), True  # pyrefly: ignore
   needed = [search.shape_for([question]) for question in questions]
@@ -195,12 +195,14 @@ def test_what_a_request_forbids_makes_no_batch_smaller(run, monkeypatch):
   monkeypatch.setattr(buckets, "_MIDDLE", 8)
   search = BucketSearch(run.model, run.params, run.trie, run.search)
   search.batches, search.least_fill = (1, 2, 4), 1.0
-  search._compiled = dict.fromkeys(search.shapes_ahead())  # pyrefly: ignore
-  search.only_compiled = True
   few, some, most = (Question(np.arange(3), np.arange(listed)) for listed in (0, 5, 29))
-  for asked in ([few, some], [few, most], [few, some, most, few]):
-    assert search.batch_of(asked) == len(asked)
-    assert search.shape_for(asked).batch == len(asked)
+  for widths in ((8,), (2, 8)):  # of a CPU, and of others
+    search.widths, search.only_compiled = widths, True
+    search._compiled = dict.fromkeys(search.shapes_ahead())  # pyrefly: ignore
+    assert search.shape_for([few]).listed == widths[0]
+    for asked in ([few, some], [few, most], [few, some, most, few]):
+      assert search.batch_of(asked) == len(asked)
+      assert search.shape_for(asked).batch == len(asked)
 
 
 def test_a_cpu_fills_no_batch_up_that_is_less_than_three_quarters_full(run):
