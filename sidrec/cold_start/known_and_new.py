@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.catalogue.trie.resize import rebuilt
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.features.unit_rows import unit_rows
@@ -29,7 +30,7 @@ class Known(NamedTuple):
   model: SemanticIDModel
   params: dict
   trie: Trie
-  unit_NxF: np.ndarray  # of `searchable`, of the items that it was trained on
+  unit_NxF: AnyArray  # of `searchable`, of the items that it was trained on
 
 
 class Catalogue(NamedTuple):

@@ -132,7 +132,7 @@ class BucketSearch:
     self.model, self.search_config = model, search
     self.num_items = int(trie.used)
     device = jax.local_devices()[0]
-    self.batches = CPU_BATCHES if device.platform == "cpu" else OTHER_BATCHES
+    self.batches: tuple[int, ...] = CPU_BATCHES if device.platform == "cpu" else OTHER_BATCHES
     self.least_fill = CPU_LEAST_FILL if device.platform == "cpu" else 0.0
     # A CPU takes as long where 1024 items are listed as where 64 are.
     self.widths = (_MIDDLE,) if device.platform == "cpu" else (NARROWEST, _MIDDLE)

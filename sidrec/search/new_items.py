@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
@@ -34,9 +35,9 @@ class NewItems(NamedTuple):
   trie: Trie  # leads to them alone; to any item where there are none
   tables: dict  # of the parameters, those with a row per node of this trie, and their mark
   vectors: UnitVectors  # of all items
-  share: jax.Array  # float32 [], p that the next item is new, before anything is known of the user
-  any_known: jax.Array  # bool [], whether the other trie leads to items of the catalogue
-  any_new: jax.Array  # bool [], whether this one does
+  share: AnyArray  # float32 [], p that the next item is new, before anything is known of the user
+  any_known: AnyArray  # bool [], whether the other trie leads to items of the catalogue
+  any_new: AnyArray  # bool [], whether this one does
 
   def model_of(self, model: SemanticIDModel) -> SemanticIDModel:
     """The model for this trie."""

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search.results import Recommendations
 
@@ -26,8 +27,8 @@ SEARCH_WEIGHT = 0.4  # of the search's log probability; the similarity has weigh
 class UnitVectors(NamedTuple):
   """The vectors of a catalogue's items, of length 1, in two tables: only the second one changes."""
 
-  known_NxF: jax.Array | np.ndarray  # floating point of any width, of the first N item rows
-  new_MxF: jax.Array | np.ndarray  # of the rows behind them
+  known_NxF: AnyArray  # floating point of any width, of the first N item rows
+  new_MxF: AnyArray  # of the rows behind them
 
   def of(self, item_BxX: jax.Array) -> jax.Array:
     """The vectors of item rows, which are clipped to those that there are: float32 [B, X, F]."""

@@ -103,8 +103,8 @@ class SnapshotMaker:
     """
     run = self._run
     if self._vectors is not None:
-      *parts, new = self._parted(state, self._apart, self._vectors)
-      return Snapshot(state, self._asker(state), BucketSearch(*parts, run.search, new))
+      model, params, trie, new = self._parted(state, self._apart, self._vectors)
+      return Snapshot(state, self._asker(state), BucketSearch(model, params, trie, run.search, new))
     trie = self._roomy
     if state.items.num_items > run.trie.num_items or not state.among_N.all():
       trie = rebuilt(trie, state.ids.codes, state.among_N)
