@@ -38,6 +38,9 @@ def get_config(variant: str = "") -> ConfigDict:
   config.train.steps = 2400  # 23 passes
   config.sasrec.train.steps = 1600  # 38 passes
   config.sasrec.train.validate_every = 200
+  config.bsarec.enabled = not variant
+  config.bsarec.train.steps = 1600
+  config.bsarec.train.validate_every = 400
   if variant == "tiny":
     shrink_amazon(config)
   return config

@@ -33,6 +33,8 @@ def get_config(variant: str = "") -> ConfigDict:
   config.train.validate_every = 400
   config.sasrec.train.steps = 2400
   config.sasrec.train.validate_every = 300
+  config.bsarec.train.steps = 2400  # off: it was not measured here
+  config.bsarec.train.validate_every = 600
   if variant == "tiny":
     shrink_amazon(config)
   return config

@@ -65,7 +65,7 @@ def small_config(name, folder):
     config.model.update(history_length=8, width=8, heads=1, head_width=8, hidden=8)
     config.model.update(encoder_layers=1, item_negatives=0)
     config.train.update(batch_size=8, steps=2, steps_per_call=2, validate_every=2, valid_users=16)
-    config.sasrec.enabled = False
+    config.sasrec.enabled = config.bsarec.enabled = False
     config.evaluation.search_cost.enabled = False
     return config
 

@@ -36,6 +36,15 @@ AMAZON_DENSE = {
   "sasrec.train.batch_size": 64,
   "sasrec.train.learning_rate": 3e-3,
   "sasrec.train.valid_users": 4000,
+  "bsarec.model.heads": 2,
+  "bsarec.model.negatives": 1024,
+  "bsarec.model.counted_from": "oldest",
+  "bsarec.model.filter.ahead": False,
+  "bsarec.train.targets": "every",
+  "bsarec.train.batch_size": 64,
+  "bsarec.train.learning_rate": 3e-3,
+  "bsarec.train.weight_decay": 0.05,
+  "bsarec.train.valid_users": 4000,
 }
 CHANGED = {
   "demo": {
@@ -76,6 +85,9 @@ CHANGED = {
     "train.steps": 2400,
     "sasrec.train.steps": 1600,
     "sasrec.train.validate_every": 200,
+    "bsarec.enabled": True,
+    "bsarec.train.steps": 1600,
+    "bsarec.train.validate_every": 400,
   },
   "sports": {
     **AMAZON_DENSE,
@@ -83,6 +95,8 @@ CHANGED = {
     "train.validate_every": 400,
     "sasrec.train.steps": 2400,
     "sasrec.train.validate_every": 300,
+    "bsarec.train.steps": 2400,
+    "bsarec.train.validate_every": 600,
   },
   # TIGER's paper, arXiv:2305.05065, section 4 and appendix; what differs is in the docstring.
   "beauty_tiger": {
