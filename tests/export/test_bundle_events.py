@@ -118,6 +118,8 @@ def test_without_sidrec_it_answers_as_the_run_does(tmp_path, inputs):
   ratings = [[None if item % 4 == 0 else item % 5 for item in row] for row in histories]
   given = {"times": times} if inputs.times else {}
   given |= {"ratings": ratings} if inputs.rating else {}
+  actions = [[(None, "view", "buy")[item % 3] for item in row] for row in histories]
+  given |= {"actions": actions} if inputs.actions else {}
   at = {"request_times": [NOW + 10**6] * 20} if inputs.asks else {}
   alone = [sys.executable, Path(__file__).with_name("alone.py"), tmp_path / "bundle"]
   done = subprocess.run(
