@@ -19,7 +19,7 @@ single runs: re-scoring by the item head took it from 0.058 to 0.062 in one run,
 one encoder layer in place of two from 0.062 to 0.065, a learning rate of 3e-3 in place of 1e-3 and
 more dropout in the decoder from there to 0.071.
 
-BSARec (a run of its own, before it came into this config; 5 minutes more, not in those above): test,
+BSARec (a run of its own, before it came into this config; 5 minutes, not in those above): test,
 masked, Recall@10 0.0943, NDCG@10 0.0560; unmasked 0.0835, 0.0398; valid, masked, 0.1172, 0.0699.
 --config.bsarec.enabled=false leaves it out.
 
