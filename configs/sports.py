@@ -17,6 +17,8 @@ users, 18,357 items, full ranking, 50 beams, seed 0, text vectors of all-MiniLM-
 (SASRec and item-kNN: NDCG@10.) The settings are those chosen on Beauty, with more steps for more
 users; none was tuned here. Validation was best at step 2,400 of 3,600.
 
+BSARec is off, because it was not measured here; --config.bsarec.enabled=true trains it, too.
+
 configs/sports.py:tiny runs the same stages, without SASRec; it was not timed, and most of its time
 is the evaluation of all users, as on Beauty.
 """
