@@ -52,7 +52,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.repeats = True
     for model in (config.model, config.sasrec.model):
       model.inputs.update(gap=True, time_bias=True, rating=True, request_time="known")
-    config.model.inputs.earlier = 800  # with the 200 events that are read, all of most users
   if variant == "tiny":
     config.tokenizer.rqvae.steps = 200
     config.model.history_length = 50
