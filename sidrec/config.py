@@ -90,7 +90,7 @@ def amazon_config(source: str, variant: str) -> ConfigDict:
   config.bsarec.model.negatives = 1024
   config.bsarec.model.counted_from = "oldest"
   config.bsarec.model.filter.ahead = False
-  config.bsarec.train.targets = "every"
+  config.bsarec.train.predicts = "every"
   config.bsarec.train.batch_size = 64
   config.bsarec.train.learning_rate = 3e-3
   config.bsarec.train.weight_decay = 0.05

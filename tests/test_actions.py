@@ -197,6 +197,7 @@ def test_a_server_reads_actions_of_requests_and_of_events(trained, tmp_path):
   service.stop()
 
 
+@pytest.mark.slow
 def test_an_update_takes_in_new_events_of_the_same_actions(run, tmp_path):
   config = make_config(tmp_path)
   config.sasrec.enabled = False

@@ -26,6 +26,7 @@ def grown(run):
 REQUESTS = [{"items": [5, 100]}, {"items": [1, 2, 8]}, {"items": []}, {"user": 3}]
 
 
+@pytest.mark.slow
 def test_it_answers_as_a_server_does(run, grown, tmp_path):
   from http_client import Client
 

@@ -40,7 +40,7 @@ AMAZON_DENSE = {
   "bsarec.model.negatives": 1024,
   "bsarec.model.counted_from": "oldest",
   "bsarec.model.filter.ahead": False,
-  "bsarec.train.targets": "every",
+  "bsarec.train.predicts": "every",
   "bsarec.train.batch_size": 64,
   "bsarec.train.learning_rate": 3e-3,
   "bsarec.train.weight_decay": 0.05,

@@ -58,8 +58,9 @@ class HistoryItem(NamedTuple):
   title: str
   semantic_id: tuple[int, ...]
   # For each result, its score less its score after the same history without this item: how much
-  # the item speaks for it. Where new items are ranked by similarity, for a known result that of
-  # the search among known items, for a new one that by which new items are ranked.
+  # the item speaks for it; with an item head but for what all results share. Where new items are
+  # ranked by similarity, for a known result that of the search among known items, for a new one
+  # that by which new items are ranked.
   added: tuple[float, ...]
 
 

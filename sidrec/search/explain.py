@@ -57,7 +57,7 @@ class Explained(NamedTuple):
   levels: tuple[Level, ...]
   found: Found  # as `BucketSearch.find` returns it
   # float32, score of each of the first R results, less its score without this history item; but for
-  # what lists of known and new items share.
+  # what lists of known and new items share, and with an item head what all results share.
   added_SxR: np.ndarray
   first: int  # history items before those of added_SxR, which the model does not read
   again: float | None  # p that an item of the history comes again; None without repeats

@@ -187,7 +187,7 @@ def test_users_may_live_further_apart_than_one_history_may_last():
 def test_histories_without_a_request_are_refused_where_it_is_read():
   with pytest.raises(ValueError, match=r"reads the request's time .* give histories\._replace"):
     last_events(LOG, 4, np.arange(2), KNOWN)
-  assert last_events(LOG, 4, np.arange(2), ITEMS_ALONE)[1:] == (None,) * 4
+  assert last_events(LOG, 4, np.arange(2), ITEMS_ALONE)[1:] == (None,) * 5
 
 
 @pytest.mark.parametrize("rating", [3.25, -1.0, 7.5])

@@ -121,8 +121,8 @@ def test_the_table_pairs_both_with_sidrec_on_the_same_users(done):
 
 def test_targets_that_positions_would_see_are_refused_before_training(tmp_path):
   config = tiny_config(tmp_path)
-  config.bsarec.train.targets = "every"
-  with pytest.raises(ValueError, match=r"config\.bsarec\.train\.targets is 'every'"):
+  config.bsarec.train.predicts = "every"
+  with pytest.raises(ValueError, match=r"config\.bsarec\.train\.predicts is 'every'"):
     run_to("bsarec", config, tmp_path)
 
 

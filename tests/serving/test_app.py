@@ -43,6 +43,7 @@ def test_http_answers_are_those_of_the_library(served, run):
     expected = as_json(run.recommend(**request))
     for mine, its in zip(result.pop("items"), expected.pop("items"), strict=True):
       assert mine.pop("score") == pytest.approx(its.pop("score"), abs=1e-4)
+      assert mine.pop("probability") == pytest.approx(its.pop("probability"), rel=1e-3)
       assert mine == its
     assert result == expected
 

@@ -90,6 +90,7 @@ def test_a_planted_pattern_is_learnt(tmp_path):
 BSAREC = {"norms": "after", "counted_from": "newest", "filter": FilterConfig(0.7), "dropout": 0.5}
 
 
+@pytest.mark.slow
 def test_one_device_trains_bsarec_like_eight(tmp_path):
   histories = cyclic_histories(40, 9)
   config = short_training(predicts="last", valid_users=16)

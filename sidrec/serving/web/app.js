@@ -107,7 +107,7 @@ async function ask(request, key) {
 
 function draw() {
   beam.draw(answer.explanation);
-  lists.draw(answer.explanation, answer.others);
+  lists.draw(answer.explanation, answer.others, !about.item_head);
   map.draw(answer.explanation);
 }
 

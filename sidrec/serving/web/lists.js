@@ -5,8 +5,10 @@ import { change, state } from "./state.js";
 
 const panel = byId("lists");
 let opened = null; // id of the result that is explained
+let exact = true; // whether what items add is of p itself, and not but for what results share
 
-export function draw(explanation, others) {
+export function draw(explanation, others, isExact) {
+  exact = isExact;
   panel.replaceChildren(
     ours(explanation, others),
     make(
@@ -97,7 +99,7 @@ function reasons(at, explanation) {
   const most = Math.max(...parts.map(({ added }) => Math.abs(added)), 1e-9);
   parts.sort((one, other) => Math.abs(other.added) - Math.abs(one.added));
   const few = parts.slice(0, 8);
-  const isP = explanation.answer.items[at].probability !== null;
+  const isP = exact && explanation.answer.items[at].probability !== null;
   const lines = few.map(({ item, added }) =>
     make(
       "li",
@@ -109,7 +111,7 @@ function reasons(at, explanation) {
   );
   const what = isP
     ? "Its p, divided by its p after the same history without this item."
-    : "Its score, less its score after the same history without this item.";
+    : "Its score, less its score after the same history without this item, but for what all results share.";
   const rest = parts.length > few.length ? ` The ${few.length} strongest of ${parts.length}.` : "";
   return [
     make("p", { class: "hint", text: `${what}${rest}` }),
