@@ -11,8 +11,8 @@ NEW = [
 ]
 
 
-def fit_described(folder):
-  """The run, in `folder / "run"`."""
+def described_config(folder, **tokenizer):
+  """A run on the tiny log with a table of titles, genres and years."""
   config = tiny_config(folder)
   lines = ["movie,title,genres,year"]
   lines += [f"{item},Thing {item},{'abc'[item % 3]}|all,{1980 + item}" for item in range(30)]
@@ -21,7 +21,13 @@ def fit_described(folder):
   columns = {"id": "movie", "title": "title", "categories": "genres", "year": "year"}
   config.data.table.item_columns.update(columns)
   config.features.content.weight = 1.0
-  config.tokenizer.update(name="residual_kmeans", num_levels=2, codebook_size=8)
+  config.tokenizer.update(tokenizer)
+  return config
+
+
+def fit_described(folder):
+  """The run, in `folder / "run"`."""
+  config = described_config(folder, name="residual_kmeans", num_levels=2, codebook_size=8)
   config.tokenizer.kmeans.iterations = 3
   config.train.update(steps=2, steps_per_call=2, validate_every=2)
   config.serving.new_share = 0.3

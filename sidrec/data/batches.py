@@ -292,6 +292,11 @@ def packed_batches(
   return batch_at
 
 
+def _users_at(source: Source, place_W: np.ndarray) -> np.ndarray:
+  """The user rows that own these places, of users with any: int [W]."""
+  return np.searchsorted(source.offsets_Up1, place_W, side="right") - 1
+
+
 def _earlier(
   source: Source, at_W: np.ndarray, start_W: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -299,7 +304,7 @@ def _earlier(
 
   Such a window fills its row.
   """
-  user_W = np.searchsorted(source.offsets_Up1, start_W, side="right") - 1
+  user_W = _users_at(source, start_W)
   has = source.offsets_Up1[user_W] < start_W
   at_W, stop_W = at_W[has], start_W[has]
   begin_W = np.maximum(stop_W - count, source.offsets_Up1[user_W[has]])
@@ -342,7 +347,7 @@ def sliding_batches(
     at_T = within_T + (end_B - size_B)[of_T]
     more = columns_read(inputs, columns, size_B, at_T, source.actions)
     if num_user_tokens:
-      user_B = np.searchsorted(source.offsets_Up1, start_B, side="right") - 1
+      user_B = _users_at(source, start_B)
       token_B = user_tokens(source.ids_of(user_B), num_user_tokens)
       history_BxS = with_user_tokens(token_B, history_BxS)
     batch = {"history_BxS": history_BxS, "target_Bx1": items[end_B - 1][:, None]}

@@ -104,10 +104,10 @@ class Dense(SemanticIDModel):
   ) -> EncoderOutput:
     """Encodes histories for `step`; see `SemanticIDModel.encode`."""
     events = events_of(history_BxS, self.config.inputs)
-    history_BxS = item_rows(events.item_BxS, len(codes_NxL) if num_items is None else num_items)
+    known = len(codes_NxL) if num_items is None else num_items
+    history_BxS = item_rows(events.item_BxS, known)
     events = events._replace(item_BxS=history_BxS)
     if events.earlier_BxX is not None:
-      known = len(codes_NxL) if num_items is None else num_items
       is_item_BxX = (events.earlier_BxX >= 0) & (events.earlier_BxX < known)
       events = events._replace(earlier_BxX=jnp.where(is_item_BxX, events.earlier_BxX, NO_ITEM))
     states, visible = self.encode_states(events, codes_NxL)

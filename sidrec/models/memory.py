@@ -7,6 +7,7 @@ import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.models.settings import CatalogueSizes
+from sidrec.models.transfer import ITEM_TABLES, NODE_TABLES
 
 _TRAINED_COPIES = 4  # parameters, their gradients, and Adam's two moments
 
@@ -20,7 +21,7 @@ class Memory(NamedTuple):
   trained: float  # bytes an item of parameters, gradients, moments and, where kept, the average
 
 
-def memory_of(params: Any, trie: Trie, sizes: CatalogueSizes, averaged: bool = False) -> Memory:
+def memory_of(params: dict, trie: Trie, sizes: CatalogueSizes, averaged: bool = False) -> Memory:
   """The memory of a model, from its parameters or their shapes alone.
 
   Args:
@@ -30,8 +31,7 @@ def memory_of(params: Any, trie: Trie, sizes: CatalogueSizes, averaged: bool = F
     averaged: whether training keeps an average of the parameters, too.
   """
   leaves = jax.tree.leaves(params)
-  rows = (sizes.num_items, sizes.num_nodes)
-  by_item = sum(x.size for x in leaves if x.ndim and x.shape[0] in rows)
+  by_item = sum(params[name].size for name in (*NODE_TABLES, *ITEM_TABLES) if name in params)
   of_params, of_trie = (sum(map(_num_bytes, jax.tree.leaves(tree))) for tree in (params, trie))
   copies = _TRAINED_COPIES + averaged
   return Memory(

@@ -17,8 +17,8 @@ from sidrec.core.item_rows import is_known
 from sidrec.models.unseen import OF_ITEMS, OF_NODES, levels_of
 
 UNKNOWN = -1
-NODE_TABLES = ("node", "node_bias")  # parameters with a row per trie node
-ITEM_TABLES = ("item", "item_bias")  # parameters with a row per item
+NODE_TABLES = tuple(OF_NODES)  # parameters with a row per trie node
+ITEM_TABLES = tuple(OF_ITEMS)  # parameters with a row per item
 MARK = "trie"  # the leaf among parameters that says which trie they are for
 
 

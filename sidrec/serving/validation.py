@@ -110,7 +110,7 @@ class Validator:
       lists = [Found(f.item_K[has], f.score_K[has]) for f, has in zip(found, kept, strict=True)]
       pairs = [(q, f) for q, f in zip(questions, lists, strict=True) if len(f.item_K)]
       if pairs:
-        # Scores of the item head have any zero, and those of mixed lists one that all share.
+        # With an item head, and in mixed lists, scores are known but for what a list shares.
         shifted = mixed or bool(item_weight(search.model.config, search.search_config))
         worst = max(worst, _apart(snapshot, side, scores, pairs, shifted=shifted))
     dtype, on_cpu = search.model.config.dtype, jax.default_backend() == "cpu"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import tiny_config
+from described import described_config
 
 from sidrec.cold_start.frozen_ids import FrozenIDs, described_by, with_new_items
 from sidrec.config import default_config
@@ -20,25 +20,11 @@ def table(*described):
   return item_table(list(ids), list(titles), list(categories), {"year": list(years)})
 
 
-def config_in(folder, **tokenizer):
-  """A run on the tiny log with a table of titles, genres and years."""
-  config = tiny_config(folder)
-  lines = ["movie,title,genres,year"]
-  lines += [f"{item},Thing {item},{'abc'[item % 3]}|all,{1980 + item}" for item in range(30)]
-  (folder / "items.csv").write_text("\n".join(lines) + "\n")
-  config.data.table.items_path = str(folder / "items.csv")
-  columns = {"id": "movie", "title": "title", "categories": "genres", "year": "year"}
-  config.data.table.item_columns.update(columns)
-  config.features.content.weight = 1.0
-  config.tokenizer.update(tokenizer)
-  return config
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
   """(config, folder, the frozen IDs) of a run whose items are described."""
   folder = tmp_path_factory.mktemp("described")
-  config = config_in(folder, name="residual_kmeans", num_levels=2, codebook_size=6)
+  config = described_config(folder, name="residual_kmeans", num_levels=2, codebook_size=6)
   chain = run_to("tokenize", config, folder)
   return config, folder, FrozenIDs(run_config(config), chain)
 
@@ -83,7 +69,7 @@ def test_what_describes_items_is_what_the_features_read():
 
 
 def test_ids_from_behaviour_alone_or_from_a_file_are_none_for_new_items(tmp_path):
-  config = config_in(tmp_path, name="residual_kmeans", num_levels=2, codebook_size=6)
+  config = described_config(tmp_path, name="residual_kmeans", num_levels=2, codebook_size=6)
   config.features.content.weight = 0.0
   chain = run_to("tokenize", config, tmp_path)
   frozen = FrozenIDs(run_config(config), chain)
@@ -98,7 +84,7 @@ def test_ids_from_behaviour_alone_or_from_a_file_are_none_for_new_items(tmp_path
 
 
 def test_items_without_a_vector_in_the_file_are_refused(tmp_path):
-  config = config_in(tmp_path, name="lsh", num_levels=2, codebook_size=8)
+  config = described_config(tmp_path, name="lsh", num_levels=2, codebook_size=8)
   path = tmp_path / "vectors.npz"
   rng = np.random.default_rng(0)
 
@@ -118,7 +104,7 @@ def test_items_without_a_vector_in_the_file_are_refused(tmp_path):
 
 
 def test_numbered_ids_need_no_vectors(tmp_path):
-  config = config_in(tmp_path, name="radix")
+  config = described_config(tmp_path, name="radix")
   chain = run_to("tokenize", config, tmp_path)
   frozen = FrozenIDs(run_config(config), chain)
   frozen.warm_up()
