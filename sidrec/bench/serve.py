@@ -34,7 +34,8 @@ from sidrec.parallel.hardware import hardware, num_cores
 from sidrec.run.answers import wanted_of
 from sidrec.search.questions import Question
 
-CONNECTIONS = 16
+# Three times the largest batch of a CPU: while one batch is searched, others are read and written.
+CONNECTIONS = 48
 SHARE = 0.7  # of the peak, at which latency is measured
 USERS = 2048  # whose histories are asked with, at most
 K = 10

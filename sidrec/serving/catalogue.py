@@ -12,31 +12,26 @@ written there, IDs included, and writes only behind a journal that it has taken 
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sidrec.api import TrainedRun
-from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.resize import room_left
-from sidrec.cold_start.frozen_ids import with_new_items
 from sidrec.cold_start.new_vectors import NewVectors
 from sidrec.core.printable import printable
-from sidrec.data.dataset import Items
 from sidrec.run.settings import ServingConfig
 from sidrec.serving.bodies import RequestError, Wished
-from sidrec.serving.described import describes_otherwise, new_item
 from sidrec.serving.engine import compile_all
+from sidrec.serving.placement import NewIDs, Placement, or_refused
 from sidrec.serving.snapshot import Snapshot, SnapshotMaker
 from sidrec.serving.state import (
   Change,
-  NewItem,
   State,
   after,
   compacted,
   fingerprint,
   first_state,
-  items_of,
   net,
   replayed,
   unused_rows,
@@ -46,22 +41,6 @@ from sidrec.serving.validation import InvalidCatalogueError, Validator
 
 KEPT = 3  # versions before the one that answers, which it can be rolled back to
 _MOST_CHANGES = 100  # that a start makes one by one; it makes one change of more
-
-
-class NewIDs(Protocol):
-  """What gives new items IDs: `cold_start.frozen_ids.FrozenIDs`."""
-
-  ids: SemanticIDManager
-  vectors_NxF: np.ndarray | None  # of the run's items, which new ones can be compared with
-
-  def warm_up(self) -> None:
-    """Compiles what it needs."""
-
-  def check(self, items: Items) -> None:
-    """Raises ValueError for items that cannot get IDs."""
-
-  def inputs(self, items: Items) -> np.ndarray | None:
-    """What `SemanticIDManager.add_items` takes."""
 
 
 class Now(NamedTuple):
@@ -96,6 +75,7 @@ class Catalogue:
     if serving.new_items == "similarity" and new_ids and new_ids.vectors_NxF is not None:
       self._vectors = NewVectors(new_ids, new_ids.vectors_NxF)
     self._store, self._new_ids = store, new_ids
+    self._placement = Placement(new_ids, self._vectors)
     self._run = fingerprint(run.params, run.ids.codes)
     ids = run.ids if new_ids is None else new_ids.ids
     if not np.array_equal(ids.codes, run.ids.codes):
@@ -183,8 +163,8 @@ class Catalogue:
     """
 
     def make(before: Snapshot) -> tuple[State, Callable[[State], None]]:
-      change = self._resolved(wished, before)
-      state = _or_refused(lambda: after(before.state, [change], self._run))
+      change = self._placement.change(wished, before, self._unused(before.state))
+      state = or_refused(lambda: after(before.state, [change], self._run))
 
       def keep(state: State) -> None:
         changed = Changed(self._run, state.version, change.as_text())
@@ -252,72 +232,6 @@ class Catalogue:
       print(f"catalogue: {printable(error, 2000)}", file=sys.stderr)
       raise RequestError(422, "the new version cannot be made; the server's log says why") from None
     return snapshot, compiled
-
-  def _resolved(self, wished: Wished, before: Snapshot) -> Change:
-    """What a client wants, with rows and IDs."""
-    new, back = [], []
-    for at, item in enumerate(wished.add):
-      name, where = str(item["id"]), f"add[{at}]"
-      if before.row(name) is not None:
-        raise RequestError(422, f"{where}: item {name[:80]!r} is in the catalogue already")
-      if name not in before.asker.row_of:
-        new.append(new_item(item, where, before.state.items))
-      elif describes_otherwise(item, where, before.state.items, before.asker.row_of[name]):
-        raise RequestError(
-          422,
-          f"{where} was removed before and comes back as it was; give its id alone, or describe "
-          "it as before",
-        )
-      else:
-        back.append(name)
-    for at, name in enumerate(wished.remove):
-      if before.row(name) is None:
-        raise RequestError(422, f"remove[{at}]: no item of the catalogue is {name[:80]!r}")
-    codes, rows = self._placed(new, back, before)
-    return Change((*new,), codes, (*back,), (*wished.remove,), rows)
-
-  def _placed(
-    self, new: list[NewItem], back: list[str], before: Snapshot
-  ) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    """IDs and rows of new items.
-
-    Rows that were never used come first, so that removed items can come back as they were. Where
-    there are too few, or too few IDs are free, new items take the rows of removed ones.
-    """
-    used, fitting = before.state.items.num_items, before.search.trie.num_items
-    needed = {before.asker.row_of[name] for name in back}
-    unused = [row for row in self._unused(before.state) if row not in needed][: len(new)]
-    again = unused[: max(used + len(new) - fitting, 0)]
-    try:
-      rows = (*range(used, used + len(new) - len(again)), *again)
-      return self._codes(new, before.state, rows), rows
-    except RequestError:
-      if len(again) == len(unused):
-        raise
-    rows = (*range(used, used + len(new) - len(unused)), *unused)
-    return self._codes(new, before.state, rows), rows
-
-  def _codes(
-    self, new: list[NewItem], state: State, rows: Sequence[int] = ()
-  ) -> tuple[tuple[int, ...], ...]:
-    """IDs of new items that take these rows."""
-    if not new:
-      return ()
-    new_ids = self._new_ids
-    if new_ids is None:
-      raise RequestError(422, "this run was loaded without its tokenizer, so no item can be added")
-    items = items_of(new, list(state.items.numeric))
-    _or_refused(lambda: new_ids.check(items))
-    try:
-      inputs = (self._vectors or new_ids).inputs(items)
-    except (ValueError, OSError, ImportError) as error:  # may name files of the server
-      print(f"catalogue: {printable(error, 2000)}", file=sys.stderr)
-      raise RequestError(
-        422, "the vectors of the new items cannot be made; the server's log says why"
-      ) from None
-    again = [row for row in rows if row < state.items.num_items]
-    codes_MxL = _or_refused(lambda: with_new_items(state.ids, inputs, len(new), again))
-    return tuple(tuple(code) for code in codes_MxL.tolist())
 
   # Changes of earlier times, and of other servers.
 
@@ -398,7 +312,7 @@ class Catalogue:
       self._replace_changes([])
       return [self._first]
     try:
-      change = Change((*new,), self._codes(new, self._first), (), (*gone,))
+      change = Change((*new,), self._placement.codes(new, self._first), (), (*gone,))
       state = after(self._first, [change], self._run)
     except (RequestError, ValueError) as error:
       raise ValueError(
@@ -410,10 +324,3 @@ class Catalogue:
 
   def _replace_changes(self, changes: list[Changed]) -> None:
     self._changes_turn = self._store.replace_changes(changes, self._changes_turn)
-
-
-def _or_refused(make: Callable[[], Any]) -> Any:
-  try:
-    return make()
-  except ValueError as error:
-    raise RequestError(422, str(error)) from None

@@ -20,12 +20,13 @@ from sidrec.serving.bodies import (
   requests_of,
   rollback_of,
 )
-from sidrec.serving.catalogue import Catalogue, NewIDs, Now
+from sidrec.serving.catalogue import Catalogue, Now
 from sidrec.serving.compilations import Compilations
 from sidrec.serving.engine import Engine, QueueFullError, StoppedError
 from sidrec.serving.explain import Explaining
 from sidrec.serving.follow import Follower
 from sidrec.serving.metrics import Gauges, Metrics
+from sidrec.serving.placement import NewIDs
 from sidrec.serving.settings import Limits
 from sidrec.serving.store import Event, Store, StoreError
 

@@ -283,7 +283,8 @@ def test_rows_that_were_never_used_come_first(shop):
     search = SimpleNamespace(trie=SimpleNamespace(num_items=capacity))
     like = SimpleNamespace(state=before.state, asker=before.asker, search=search)
     new = [NewItem(200 + at) for at in range(count)]
-    return catalogue._placed(new, [*back], like)[1]
+    unused = catalogue._unused(before.state)
+    return catalogue._placement.placed(new, [*back], like, unused)[1]
 
   assert placed(2, 64) == (32, 33)
   assert placed(2, 33) == (32, 31)
