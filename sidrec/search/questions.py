@@ -1,5 +1,7 @@
 """Requests in item rows, and the arrays of a batch of them."""
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,7 +29,14 @@ class Question(NamedTuple):
 
 def check_question(question: Question, config: RecommenderConfig) -> None:
   """Raises ValueError if a request lacks what the model reads, or gives times that cannot be."""
-  histories_of([question], 1, config.history_length, config)
+  width = max(1, min(len(question.history_S), config.history_length))
+  histories_of([question], 1, width, _without_earlier(config))
+
+
+@functools.lru_cache
+def _without_earlier(config: RecommenderConfig) -> RecommenderConfig:
+  """What has to be checked: earlier items are in any order, and take longest to put in one."""
+  return dataclasses.replace(config, inputs=dataclasses.replace(config.inputs, earlier=0))
 
 
 def histories_of(

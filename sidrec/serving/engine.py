@@ -1,8 +1,12 @@
-"""One thread that searches for whatever is queued, through shapes that are compiled ahead.
+"""Threads that search for whatever is queued, through shapes that are compiled ahead.
 
-It never waits for a batch to fill: when the device is free, it takes what is there, up to the
+They never wait for a batch to fill: when the device is free, one takes what is there, up to the
 largest batch that this fills. On a CPU larger batches gain little, and waiting only adds to every
 answer.
+
+While a batch is searched, another one starts only if it is a full one. Then the queue is longer
+than a batch, and no core waits while the other batch is read, written or searched on one core
+alone. A smaller one waits, because more will come and share its batch.
 """
 
 import collections
@@ -14,6 +18,8 @@ from typing import NamedTuple
 
 from sidrec.search.buckets import BucketSearch, Found
 from sidrec.search.questions import Question
+
+AT_ONCE = 2  # batches that are searched side by side
 
 
 class QueueFullError(Exception):
@@ -51,25 +57,30 @@ class Engine:
     self,
     most_waiting: int = 256,
     observe_batch: Callable[[int], None] = lambda size: None,
+    at_once: int = AT_ONCE,
   ):
-    """Takes how many requests may wait, and who hears of the size of each batch."""
+    """Takes how many requests may wait, who hears of each batch's size, and batches at once."""
     self._most_waiting, self._observe_batch = most_waiting, observe_batch
     self._jobs: collections.deque[_Job] = collections.deque()
     self._change = threading.Condition()
-    self._accepts = True
-    self._thread = threading.Thread(target=self._work, name="sidrec engine", daemon=True)
+    self._accepts, self._searching = True, 0
+    self._threads = [
+      threading.Thread(target=self._work, name="sidrec engine", daemon=True) for _ in range(at_once)
+    ]
 
   def start(self) -> None:
     """Starts to answer."""
-    self._thread.start()
+    for thread in self._threads:
+      thread.start()
 
   def stop(self) -> None:
     """Takes no more requests, answers those that wait, and ends."""
     with self._change:
       self._accepts = False
-      self._change.notify()
-    if self._thread.is_alive():
-      self._thread.join()
+      self._change.notify_all()
+    for thread in self._threads:
+      if thread.is_alive():
+        thread.join()
 
   @property
   def waiting(self) -> int:
@@ -109,30 +120,48 @@ class Engine:
 
   def _work(self) -> None:
     while batch := self._next():
-      now = time.monotonic()
-      batch = [job for job in batch if job.future.set_running_or_notify_cancel()]
-      for job in [job for job in batch if job.until < now]:
-        job.future.set_exception(TimeoutError("nobody waits for this answer any more"))
-      if in_time := [job for job in batch if job.until >= now]:
-        self._answer(in_time)
+      try:
+        self._answer(batch)
+      finally:
+        with self._change:
+          self._searching -= 1
+          self._change.notify()
 
   def _next(self) -> list[_Job]:
     """What waits and fits one batch with the one that waits longest; nothing at the end."""
     with self._change:
-      while not self._jobs and self._accepts:
+      while self._jobs or self._accepts:
+        batch = self._fitting() if self._may_start() else []
+        if batch and (not self._searching or len(batch) == batch[0].search.batches[-1]):
+          taken = {id(job) for job in batch}
+          self._jobs = collections.deque(job for job in self._jobs if id(job) not in taken)
+          self._searching += 1
+          return batch
         self._change.wait()
-      if not self._jobs:
-        return []
-      search, allows = self._jobs[0].search, self._jobs[0].question.allows
-      alike = [job for job in self._jobs if job.search is search and job.question.allows == allows][
-        : search.batches[-1]
-      ]
-      batch = alike[: search.batch_of([job.question for job in alike])]
-      taken = {id(job) for job in batch}
-      self._jobs = collections.deque(job for job in self._jobs if id(job) not in taken)
-      return batch
+      return []
+
+  def _may_start(self) -> bool:
+    """Whether enough waits; a quick look, for each request."""
+    least = self._jobs[0].search.batches[-1] if self._jobs and self._searching else 1
+    return len(self._jobs) >= least
+
+  def _fitting(self) -> list[_Job]:
+    """The first of what waits that fit one batch, of what goes with the first one."""
+    search, allows = self._jobs[0].search, self._jobs[0].question.allows
+    alike = [job for job in self._jobs if job.search is search and job.question.allows == allows][
+      : search.batches[-1]
+    ]
+    return alike[: search.batch_of([job.question for job in alike])]
 
   def _answer(self, batch: Sequence[_Job]) -> None:
+    now = time.monotonic()
+    batch = [job for job in batch if job.future.set_running_or_notify_cancel()]
+    for job in [job for job in batch if job.until < now]:
+      job.future.set_exception(TimeoutError("nobody waits for this answer any more"))
+    if in_time := [job for job in batch if job.until >= now]:
+      self._search(in_time)
+
+  def _search(self, batch: Sequence[_Job]) -> None:
     self._observe_batch(len(batch))
     try:
       found: Sequence[Found] = batch[0].search.find([job.question for job in batch])

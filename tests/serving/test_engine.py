@@ -46,7 +46,7 @@ def question(token=0, allows=False, temperature=1.0, listed=0):
 @pytest.fixture
 def slow():
   search, sizes = Slow(), []
-  engine = Engine(6, sizes.append)
+  engine = Engine(6, sizes.append, at_once=1)
   engine.start()
   yield search, engine
   search.gate.set()
@@ -227,3 +227,23 @@ def test_lists_that_few_batches_are_compiled_for_go_with_those(run):
   search.batches, search.only_compiled = (1, 4), True
   assert search.batch_of([few] * 4) == 4
   assert search.batch_of([few] * 3 + [wide]) == 1
+
+
+def test_a_full_batch_is_searched_next_to_another_one_and_a_smaller_one_waits():
+  search, engine = Slow(), Engine(9)
+  engine.start()
+  futures = engine.submit(search, [question(7)], 60)
+  assert search.busy.wait(10)
+  search.busy.clear()
+  futures += engine.submit(search, [question(n) for n in range(3)], 60)
+  assert not search.busy.wait(0.2)  # three of four
+  futures += engine.submit(search, [question(3), question(4)], 60)
+  assert search.busy.wait(10)
+  search.busy.clear()
+  futures += engine.submit(search, [question(n) for n in range(5, 9)], 60)
+  assert not search.busy.wait(0.2)  # two batches at once are the most
+  assert engine.waiting == 5
+  search.gate.set()
+  engine.stop()
+  assert [future.result(0) for future in futures] == [7, *range(9)]
+  assert search.sizes == [1, 4, 4, 1]
