@@ -44,6 +44,10 @@ What your columns are called (--config.data.table.X=Y, or a copy of this file):
   item_columns.id        'item_id'; as in the log
   item_columns.title     'title'; recommendations show it, and its words help to place items
   item_columns.categories, .text, .year    empty: none
+  users_path             a table of users; empty: none
+  user_columns.id        'user_id'; as in the log
+  user_columns.categories, .numbers    (): lists of columns of text and of numbers. Those that
+                         config.model.inputs.user_attributes lists are read
   category_separator     '|', between categories in one value; empty: a value is one category
 
 The end of the name tells the form: .csv, .tsv, .jsonl, .parquet; other names are text with tabs.

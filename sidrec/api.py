@@ -135,6 +135,9 @@ class TrainedRun(HandOver):
           list for each. A model that reads them (`config.model.inputs`) needs them: seconds since
           1970, None or NaN for an unknown rating, and names of actions, None where unknown. Users
           of the run, and tables, have their own.
+        attributes: of the user of `items` or `titles`, names and values such as {"age": 35}, or a
+          mapping or None for each of lists of histories, where the model reads them; what they do
+          not name is unknown. Users of the run have their own.
         request_time: seconds since 1970, where the model reads it; now by default. The answer says
           it as `asked_at`.
 

@@ -46,6 +46,8 @@ def define(modes: list[str], stages: list[str]) -> None:
   flags.DEFINE_multi_string("times", None, "recommend: a time for each item, seconds since 1970.")
   flags.DEFINE_multi_string("ratings", None, "recommend: a rating for each; nothing if unknown.")
   flags.DEFINE_multi_string("actions", None, "recommend: an action for each; nothing if unknown.")
+  help_text = "recommend: what is known of the user of items or history: NAME=VALUE, …"
+  flags.DEFINE_multi_string("attributes", None, help_text)
   flags.DEFINE_multi_string("allow", None, "recommend: only items of this list, by original id.")
   flags.DEFINE_multi_string("deny", None, "recommend: no item of this list, by original id.")
   help_text = "recommend: only items of these categories, a list of names."
@@ -145,6 +147,7 @@ def request() -> recommend.Request:
     times=FLAGS.times,
     ratings=FLAGS.ratings,
     actions=FLAGS.actions,
+    attributes=FLAGS.attributes,
     categories=FLAGS.categories,
     forbidden_categories=FLAGS.forbidden_categories,
     draw=FLAGS.draw,

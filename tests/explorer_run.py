@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sidrec.data.events import ITEMS_ALONE
+from sidrec.data.inputs import ITEMS_ALONE
 from sidrec.models.inputs import example_events
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.serving.explore import Extras

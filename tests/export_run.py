@@ -1,5 +1,6 @@
 """A small run with random parameters, to export, and a hub in a folder."""
 
+import dataclasses
 import shutil
 import types
 
@@ -9,6 +10,7 @@ from tiny import all_codes, init_params, make_dataset, make_model
 
 import sidrec
 from sidrec.data.dataset import TEXT
+from sidrec.data.inputs import InputsConfig
 from sidrec.export import bundle as bundle_lib
 from sidrec.run.settings import RunConfig
 from sidrec.search.settings import SearchConfig
@@ -22,7 +24,10 @@ def make_run(**changes):
   model, trie, path = make_model(codes, history_length=6, encoder_layers=1, **changes)
   dataset = make_dataset()
   items = dataset.items._replace(titles_N=np.array(TITLES, TEXT))
-  config = RunConfig(model=model.config, search=SearchConfig(beams=20))
+  # The settings of a run, without what its training met of users.
+  own = {f.name: getattr(model.config.inputs, f.name) for f in dataclasses.fields(InputsConfig)}
+  settings = dataclasses.replace(model.config, inputs=InputsConfig(**own))
+  config = RunConfig(model=settings, search=SearchConfig(beams=20))
   ids = sidrec.SemanticIDManager.from_codes(codes, 6)
   params = init_params(model, trie, path, scale=3.0)
   return sidrec.TrainedRun(config, dataset._replace(items=items), ids, model, params, trie)

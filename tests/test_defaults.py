@@ -43,6 +43,7 @@ INPUTS = {
   "rating_step": 1.0,
   "earlier": 0,
   "actions": (),
+  "user_attributes": (),
 }
 DEFAULTS = {
   **{

@@ -4,7 +4,7 @@ import numpy as np
 from tiny import all_codes, init_params, make_dataset, make_model
 
 import sidrec
-from sidrec.data.events import InputsConfig
+from sidrec.data.inputs import InputsConfig
 from sidrec.run.settings import RunConfig
 from sidrec.search.settings import SearchConfig
 

@@ -51,6 +51,7 @@ def task_with_new_items(
   left = left._replace(
     user_ids_U=before.user_ids_U[left_U],
     request_time_U=None if before.request_time_U is None else before.request_time_U[left_U],
+    users=before.users_at(left_U),
   )
   return HeldOut(left, row_N[target_U[left_U]].astype(np.int32))
 

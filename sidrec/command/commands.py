@@ -13,6 +13,7 @@ ASKING += (
   "times",
   "ratings",
   "actions",
+  "attributes",
   "request_time",
   "output",
 )

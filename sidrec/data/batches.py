@@ -7,7 +7,6 @@ process takes; the global batch does not depend on the number of processes. So
 the position in the data is the step, and there is nothing to checkpoint.
 """
 
-import bisect
 import functools
 import threading
 import zlib
@@ -19,7 +18,10 @@ import numpy as np
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.columns import columns_read, filler_of, gather, gather_column
 from sidrec.data.dataset import Histories
-from sidrec.data.events import ITEMS_ALONE, InputsConfig, newest_first
+from sidrec.data.events import newest_first
+from sidrec.data.inputs import ITEMS_ALONE, InputsConfig, known_inputs
+from sidrec.data.packing import PackedRows, Windows, most_windows, pack
+from sidrec.data.user_attributes import Users
 
 BatchAt = Callable[[int], dict[str, np.ndarray]]  # step → this process's share of the batch
 
@@ -39,6 +41,7 @@ class Source(NamedTuple):
   # bool [T], which interactions may be targets; the others are only read. None for all.
   target_T: np.ndarray | None = None
   actions: tuple[str, ...] = ()  # names that the column 'action' numbers
+  users: Callable[[], Users | None] = lambda: None  # what is known of each user, where it is read
 
 
 def in_memory(histories: Histories) -> Source:
@@ -59,14 +62,8 @@ def in_memory(histories: Histories) -> Source:
     lambda user_R: histories.user_ids_U[user_R],
     histories.target_T,
     histories.actions or (),
+    lambda: histories.users,
   )
-
-
-class Windows(NamedTuple):
-  """Slices of the packed interactions, each at most S + 1 items of one user."""
-
-  start_W: np.ndarray  # int64 [W]
-  stop_W: np.ndarray  # int64 [W]
 
 
 def all_positions(offsets_Up1: np.ndarray, history_length: int) -> Windows:
@@ -181,48 +178,6 @@ def shuffled(
   return indices_at
 
 
-class PackedRows(NamedTuple):
-  """Windows by the row that they share: row r has window_W[offsets_Rp1[r]:offsets_Rp1[r + 1]]."""
-
-  offsets_Rp1: np.ndarray  # int64 [R + 1]
-  window_W: np.ndarray  # int64 [W], each window once
-
-
-def pack(windows: Windows, history_length: int) -> PackedRows:
-  """Groups windows into rows of at most S history positions, best fit, longest first.
-
-  A window of n items fills n - 1 positions. Rows are then almost full, where one
-  window a row would leave nearly half of MovieLens-1M's positions empty.
-  """
-  size_W = windows.stop_W - windows.start_W - 1
-  window_W = np.argsort(-size_W, kind="stable")
-  row_W = np.empty(len(window_W), np.int64)
-  full = int((size_W == history_length).sum())
-  row_W[:full] = np.arange(full)  # nothing fits beside these
-
-  num_rows = full
-  open_rows: list[list[int]] = [[] for _ in range(history_length + 1)]  # by free positions
-  frees: list[int] = []  # sorted sizes for which there are open rows
-  for place in range(full, len(window_W)):
-    size = int(size_W[window_W[place]])
-    at = bisect.bisect_left(frees, size)
-    if at < len(frees):
-      free = frees[at]
-      row = open_rows[free].pop()
-      if not open_rows[free]:
-        del frees[at]
-    else:
-      free, row = history_length, num_rows
-      num_rows += 1
-    row_W[place] = row
-    if free > size:
-      if not open_rows[free - size]:
-        bisect.insort(frees, free - size)
-      open_rows[free - size].append(row)
-  offsets_Rp1 = np.concatenate([[0], np.cumsum(np.bincount(row_W, minlength=num_rows))])
-  return PackedRows(offsets_Rp1.astype(np.int64), window_W[np.argsort(row_W, kind="stable")])
-
-
 def packed_batches(
   histories: Histories | Source,
   history_length: int,
@@ -241,16 +196,20 @@ def packed_batches(
     step → int32 [B, S] each: 'history_BxS' and 'target_BxS', filled up with NO_ITEM,
     and 'segment_BxS', which numbers the windows that share a row. Where the inputs want them, the
     other columns of `Events` by their names, too; what follows an event is asked for at its time.
+    Users' attributes are those of each window that a row has room for, in their order.
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
+  row_UxX = user_rows(source, inputs)
   if packed is None:
     windows = all_positions(source.offsets_Up1, history_length)
     if source.target_T is not None:
       has_W = num_targets(windows, source.target_T) > 0
       windows = Windows(windows.start_W[has_W], windows.stop_W[has_W])
-    packed = windows, pack(windows, history_length)
+    most = 0 if row_UxX is None else most_windows(windows, history_length)
+    packed = windows, pack(windows, history_length, most)
   windows, rows = packed
   count_R = np.diff(rows.offsets_Rp1)
+  most = int(count_R.max(initial=1))
   indices_at = shuffled(len(count_R), batch_size, seed, process_index, process_count)
 
   def batch_at(step: int) -> dict[str, np.ndarray]:
@@ -285,11 +244,20 @@ def packed_batches(
       batch[name][place] = value_T
     if inputs.earlier:
       batch["earlier_BxX"] = np.full((len(row_B), inputs.earlier), NO_ITEM, np.int32)
-      at_W, earlier_WxX = _earlier(source, at_W, start_W, inputs.earlier)
-      batch["earlier_BxX"][at_W] = earlier_WxX
+      row_W, earlier_WxX = _earlier(source, at_W, start_W, inputs.earlier)
+      batch["earlier_BxX"][row_W] = earlier_WxX
+    if row_UxX is not None:
+      user_BxWxX = np.zeros((len(row_B), most, row_UxX.shape[1]), np.int32)
+      user_BxWxX[at_W, segment_W] = row_UxX[_users_at(source, start_W)]
+      batch["user_BxX"] = user_BxWxX.reshape(len(row_B), -1)
     return batch
 
   return batch_at
+
+
+def user_rows(source: Source, inputs: InputsConfig) -> np.ndarray | None:
+  """The rows of all users' attributes, int32 [U, X]; None where none are read."""
+  return known_inputs(inputs).user_rows(source.users()) if inputs.user_attributes else None
 
 
 def _users_at(source: Source, place_W: np.ndarray) -> np.ndarray:
@@ -331,6 +299,7 @@ def sliding_batches(
     are as in `packed_batches`, [B, S].
   """
   source = in_memory(histories) if isinstance(histories, Histories) else histories
+  row_UxX = user_rows(source, inputs)
   count, windows_at = last_position(source.offsets_Up1, history_length)
   number_W = targets_of(source)
   count = count if number_W is None else len(number_W)
@@ -351,6 +320,8 @@ def sliding_batches(
       token_B = user_tokens(source.ids_of(user_B), num_user_tokens)
       history_BxS = with_user_tokens(token_B, history_BxS)
     batch = {"history_BxS": history_BxS, "target_Bx1": items[end_B - 1][:, None]}
+    if row_UxX is not None:
+      batch["user_BxX"] = row_UxX[_users_at(source, start_B)]
     first_B = end_B - size_B - np.arange(len(size_B))  # of each window's positions
     for name, value_T in more.items():
       stop_B, filler = first_B + size_B - 1, filler_of(name)

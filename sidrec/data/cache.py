@@ -44,13 +44,14 @@ def load_dataset(path: str | os.PathLike) -> dataset.Dataset:
   """
 
   def read(header: dict, column: Column) -> dataset.Dataset:
+    # Most data sets, and all of earlier versions, have none of these.
+    optional: dict[str, Any] = {name: column(name) for name in header.get("optional", [])}
     return dataset.validate(
       dataset.Dataset(
         name=header["name"],
         histories=dataset.Histories(
           *map(column, _HISTORIES),
-          # Most data sets, and all of earlier versions, have none of these.
-          **{name: column(name) for name in header.get("optional", [])},
+          **optional,
           actions=tuple(header["actions"]) if "actions" in header else None,
         ),
         items=_items(header, column),

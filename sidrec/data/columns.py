@@ -11,12 +11,12 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
 from sidrec.data.events import (
   Events,
-  InputsConfig,
   action_rows,
   checked_ratings,
   newest_first,
   seconds_before_end,
 )
+from sidrec.data.inputs import InputsConfig, known_inputs
 
 
 def gather(item_T: np.ndarray, start_W: np.ndarray, stop_W: np.ndarray, width: int) -> np.ndarray:
@@ -45,7 +45,7 @@ def last_events(
 ) -> Events:
   """The last S events of some users, with what a model of these inputs reads of them.
 
-  What came before them is of `earlier_items`.
+  What came before them is of `earlier_items`, and what is known of the users of `users_of`.
 
   Args:
     histories: of all users.
@@ -90,6 +90,15 @@ def actions_of(histories: Histories) -> np.ndarray:
       "histories._replace(action_T=…, actions=…), -1 where an event's is unknown"
     )
   return histories.action_T
+
+
+def users_of(histories: Histories, users_R: np.ndarray, inputs: InputsConfig) -> np.ndarray:
+  """The rows of some users' attributes, as in `Events`: int32 [R, X].
+
+  Raises:
+    ValueError: if the histories do not say what is known of their users.
+  """
+  return known_inputs(inputs).user_rows(histories.users_at(users_R))
 
 
 def earlier_items(

@@ -34,6 +34,9 @@ class Histories(NamedTuple):
   action_T: np.ndarray | None = None
   actions: tuple[str, ...] | None = None  # their names, sorted
   target_T: np.ndarray | None = None  # bool [T], which events may be predicted; None for all
+  # What is known of each user, as `Dataset.users`; None where no model is to read it. A data set
+  # has it there alone; see `describing_users`.
+  users: Mapping[str, np.ndarray] | None = None
 
   @property
   def num_users(self) -> int:
@@ -48,6 +51,10 @@ class Histories(NamedTuple):
   def of(self, user: int) -> np.ndarray:
     """The item rows of user row `user`, oldest first: int32 [length]."""
     return self.item_T[self.offsets_Up1[user] : self.offsets_Up1[user + 1]]
+
+  def users_at(self, user_R: np.ndarray) -> Mapping[str, np.ndarray] | None:
+    """What is known of some users, in this order."""
+    return None if self.users is None else {n: column[user_R] for n, column in self.users.items()}
 
   def taken(self, offsets_Up1: np.ndarray, at_T: np.ndarray | slice) -> "Histories":
     """Some events, by their places and in this order, as the histories that these offsets say."""
@@ -100,6 +107,13 @@ class Dataset(NamedTuple):
   users: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
+def describing_users(dataset: Dataset) -> Dataset:
+  """The data set with histories that carry what is known of their users, for models to read."""
+  if not dataset.users:
+    return dataset
+  return dataset._replace(histories=dataset.histories._replace(users=dataset.users))
+
+
 # What notes say of a data set without times; see `has_times`.
 NO_TIMES = "the source has no times"
 ORDER_FOR_TIME = "the order of the file stands for time"
@@ -122,7 +136,9 @@ def first_events(histories: Histories, user_R: np.ndarray, count_R: np.ndarray) 
   offsets_Rp1 = np.concatenate([[0], np.cumsum(count_R)]).astype(np.int64)
   start_T = np.repeat(histories.offsets_Up1[:-1][user_R] - offsets_Rp1[:-1], count_R)
   first = histories.taken(offsets_Rp1, start_T + np.arange(offsets_Rp1[-1]))
-  return first._replace(user_ids_U=histories.user_ids_U[user_R], request_time_U=None)
+  return first._replace(
+    user_ids_U=histories.user_ids_U[user_R], request_time_U=None, users=histories.users_at(user_R)
+  )
 
 
 class Split(NamedTuple):

@@ -3,95 +3,22 @@
 Times reach a model as seconds before the newest time of their history, since only differences
 count and 32 bits hold 68 years.
 
-Here X counts the events before those that are read.
+Here X counts the events before those that are read, and the attributes of users.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sidrec.core.item_rows import as_array
-from sidrec.core.settings import check_choices
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Dataset, Histories, has_times
+from sidrec.data.inputs import InputsConfig, known_inputs
+from sidrec.data.user_attributes import met_in
 
 NUM_RATINGS = 16  # rows of the table: 0 for an unknown rating, then steps 0 to 14
 _MOST_SECONDS = np.iinfo(np.int32).max
-
-
-@dataclasses.dataclass(frozen=True)
-class InputsConfig:
-  """What a model reads beside items; all off, it reads items alone. Hashable."""
-
-  gap: bool = False  # time to the next event, or since the one before where that is not known
-  time_bias: bool = False  # attention by the time between events, in each layer and head
-  rating: bool = False  # each event's rating, or its kind as a number
-  request_time: Literal["known", "unknown"] = "unknown"  # whether `gap` and `time_bias` read it
-  rating_step: float = 1.0  # between two ratings; 0.5 where there are half stars
-  # Of so many events before those that are read, which items they were; needs `model.repeats`.
-  earlier: int = 0
-  # Names of actions that are told apart, such as ("view", "buy"); all others count as unknown.
-  actions: tuple[str, ...] = ()
-
-  def __post_init__(self) -> None:
-    check_choices(self)
-    check_names("inputs.actions", self.actions)
-    if not self.rating_step > 0:
-      raise ValueError(f"inputs.rating_step is {self.rating_step}; give a number above 0")
-    if self.earlier < 0:
-      raise ValueError(f"inputs.earlier is {self.earlier}; give a number of events, 0 for none")
-
-  @property
-  def times(self) -> bool:
-    """Whether times are read."""
-    return self.gap or self.time_bias
-
-  @property
-  def asks(self) -> bool:
-    """Whether the request's time is read."""
-    return self.times and self.request_time == "known"
-
-  @property
-  def asked(self) -> str:
-    """'known' or 'unknown' where times are read, and else ''."""
-    return self.request_time if self.times else ""
-
-  @property
-  def any(self) -> bool:
-    """Whether anything beside items is read."""
-    return self.times or self.rating or bool(self.actions) or self.earlier > 0
-
-  @property
-  def columns(self) -> tuple[str, ...]:
-    """The columns of a history that are read."""
-    read = {"time": self.times, "rating": self.rating, "action": bool(self.actions)}
-    return ("item", *(name for name, is_read in read.items() if is_read))
-
-  def action_row(self, name: str | None) -> int:
-    """The row of an action in the model's table; 0 for None, which is unknown.
-
-    Raises:
-      ValueError: for a name that the model does not know.
-    """
-    if name is not None and name not in self.actions:
-      raise ValueError(
-        f"the model knows no action {name!r:.60}; there are {', '.join(self.actions)}, and None "
-        "for any other"
-      )
-    return 0 if name is None else 1 + self.actions.index(name)
-
-
-def check_names(setting: str, names: Any) -> None:
-  """Raises ValueError unless a setting holds names of actions, each once."""
-  if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-    raise ValueError(f'{setting} is {names!r:.80}; give names of actions, such as ("view", "buy")')
-  if len(set(names)) < len(names):
-    raise ValueError(f"{setting} names an action twice: {', '.join(names)}")
-
-
-ITEMS_ALONE = InputsConfig()
 
 
 class Events(NamedTuple):
@@ -109,6 +36,9 @@ class Events(NamedTuple):
   action_BxS: Any = None  # int32, row of `InputsConfig.actions` + 1; 0 where unknown
   # int32 item rows met before these events, each once, newest first, NO_ITEM after the oldest.
   earlier_BxX: Any = None
+  # int32 rows of the user's attributes, 0 where unknown; where several histories share a row, those
+  # of each of them, one after another.
+  user_BxX: Any = None
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -130,6 +60,7 @@ class Events(NamedTuple):
     actions: Any = None,
     inputs: InputsConfig | None = None,
     earlier: Any = None,
+    attributes: Any = None,
   ) -> "Events":
     """Events from arrays, or from a list for each request.
 
@@ -141,8 +72,9 @@ class Events(NamedTuple):
         the newest event.
       actions: of the same shape, names in lists, None where unknown; or rows as `action_row` has
         them.
-      inputs: of the model, `config.model.inputs`, which has a row for each name.
+      inputs: of the model, `run.model.config.inputs`, which has a row for each name.
       earlier: item rows of events before these, oldest first, in any number of columns.
+      attributes: of the user of each request, a mapping or None; or their rows, int32 [B, X].
 
     Raises:
       TypeError: for items that are no integers.
@@ -161,7 +93,9 @@ class Events(NamedTuple):
       rating_BxS = _filled("ratings", ratings, real_BxS, np.float32)
     action_BxS = None if actions is None else _action_rows(actions, real_BxS, inputs)
     earlier_BxX = None if earlier is None else newest_first(as_array("earlier", earlier))
-    return cls(item_BxS.astype(np.int32), time_BxS, asked_BxS, rating_BxS, action_BxS, earlier_BxX)
+    user_BxX = None if attributes is None else _user_rows(attributes, len(item_BxS), inputs)
+    columns = time_BxS, asked_BxS, rating_BxS, action_BxS, earlier_BxX, user_BxX
+    return cls(item_BxS.astype(np.int32), *columns)
 
 
 def newest_first(event_BxX: Any) -> np.ndarray:
@@ -195,6 +129,21 @@ def _action_rows(actions: Any, real_BxS: np.ndarray, inputs: InputsConfig | None
     rows = {name: inputs.action_row(name) for name in names} if inputs else {}
     actions = [[rows.get(name, name) for name in one] for one in actions]
   return _filled("actions", actions, real_BxS, np.int32)
+
+
+def _user_rows(attributes: Any, batch: int, inputs: InputsConfig | None) -> np.ndarray:
+  """Rows of the users' attributes, of rows or of mappings: int32 [B, X]."""
+  if hasattr(attributes, "dtype"):
+    if attributes.dtype.kind not in "iu":
+      raise TypeError(f"attributes are an array of {attributes.dtype}; give mappings, or rows")
+    rows = np.asarray(attributes).astype(np.int32)
+  else:
+    known, given = known_inputs(inputs), list(attributes)
+    rows = np.array([known.given_user(one) for one in given], np.int32)
+    rows = rows.reshape(len(given), len(known.known))
+  if len(rows) != batch:
+    raise ValueError(f"attributes of {len(rows)} users are given for {batch} histories")
+  return rows
 
 
 def _filled(what: str, values: Any, real_BxS: np.ndarray, dtype: type) -> np.ndarray:
@@ -290,20 +239,6 @@ def checked_ratings(rating: np.ndarray, inputs: InputsConfig) -> np.ndarray:
   return rating
 
 
-def without_idle_inputs(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """Nested settings without those of inputs that decide nothing: where items alone are read."""
-  kept = {}
-  for name, value in settings.items():
-    if isinstance(value, Mapping):
-      if name == "inputs":
-        if not any(value.get(key) for key in ("gap", "time_bias", "rating", "actions", "earlier")):
-          continue
-        value = {key: one for key, one in value.items() if one or key not in ("actions", "earlier")}
-      value = without_idle_inputs(value)
-    kept[name] = value
-  return kept
-
-
 def check_inputs(inputs: InputsConfig, dataset: Dataset, setting: str) -> None:
   """Raises ValueError if the data set lacks what the model of this setting is to read."""
   if inputs.times and not has_times(dataset):
@@ -320,6 +255,7 @@ def check_inputs(inputs: InputsConfig, dataset: Dataset, setting: str) -> None:
       )
     checked_ratings(rating_T, inputs)
   check_actions(dataset.histories, inputs.actions, f"{setting}.actions")
+  met_in(dataset.users, inputs.user_attributes)
 
 
 def check_actions(histories: Histories, names: Sequence[str], setting: str) -> None:

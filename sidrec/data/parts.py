@@ -98,6 +98,7 @@ def with_interactions(dataset: Dataset, log: pl.DataFrame) -> Dataset:
     action_T=log["action"].to_numpy(writable=True) if "action" in log.columns else None,
     actions=dataset.histories.actions,
     target_T=log["target"].to_numpy(writable=True) if "target" in log.columns else None,
+    users=dataset.histories.users_at(user_U),
   )
   users = {name: column[user_U] for name, column in dataset.users.items()}
   return dataset._replace(histories=histories, items=take_items(dataset.items, item_M), users=users)

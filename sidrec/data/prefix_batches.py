@@ -12,16 +12,15 @@ import numpy as np
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import (
   BatchAt,
-  PackedRows,
   Source,
-  Windows,
   in_memory,
   last_position,
   packed_batches,
   targets_of,
 )
 from sidrec.data.dataset import Histories
-from sidrec.data.events import ITEMS_ALONE, InputsConfig
+from sidrec.data.inputs import ITEMS_ALONE, InputsConfig
+from sidrec.data.packing import PackedRows, Windows
 
 _ROOM = 1.25  # a row takes so many times the windows that full rows hold on average
 

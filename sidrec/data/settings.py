@@ -47,6 +47,11 @@ class TableConfig:
       "id": "item_id", "title": "title", "categories": "", "text": "", "year": ""
     }
   )  # fmt: skip
+  users_path: str = ""  # table of users; empty if there is none
+  # The column of ids, and the columns that models may read: text, and numbers.
+  user_columns: Mapping[str, str | Sequence[str]] = dataclasses.field(
+    default_factory=lambda: {"id": "user_id", "categories": (), "numbers": ()}
+  )
   category_separator: str = "|"
   separator: str = ""  # between columns of text files; empty for comma or tab
   # Of text files. 'strict': each quote must close; 'none': quotes are part of the values; 'auto':

@@ -13,6 +13,7 @@ which batch. So batches from shards are those that the same histories in memory 
 bit, for any number of processes; only the items of a batch are read, when it is made.
 """
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, load_users, save_items, save_users
 from sidrec.data.columns import actions_of
 from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
-from sidrec.data.events import InputsConfig
+from sidrec.data.inputs import InputsConfig
 from sidrec.data.prefetch import prefetched
 from sidrec.data.sources.shown import brief
 from sidrec.data.store_metadata import FORMAT, ID_TYPES, read_metadata
@@ -100,7 +101,8 @@ def default_shards(num_interactions: int) -> int:
 def slice_users(histories: Histories, start: int, stop: int) -> Histories:
   """The histories of user rows start … stop - 1."""
   first, last = histories.offsets_Up1[[start, stop]]
-  own = histories._replace(user_ids_U=histories.user_ids_U[start:stop])
+  row_R = np.arange(start, stop)
+  own = histories._replace(user_ids_U=histories.user_ids_U[row_R], users=histories.users_at(row_R))
   return own.taken(histories.offsets_Up1[start : stop + 1] - first, slice(first, last))
 
 
@@ -208,10 +210,14 @@ def load_store(path: PathLike, users_R: np.ndarray | None = None) -> Dataset:
     action_T = np.concatenate([actions_of(part) for part in parts])
     histories = histories._replace(action_T=action_T, actions=store.actions)
   items = load_items(store.folder / "items.npz")
-  users = {}
-  if (file := store.folder / "users.npz").is_file():
-    users = {name: column[users_R] for name, column in load_users(file).items()}
+  users = {name: column[users_R] for name, column in users_of(store.folder).items()}
   return validate(Dataset(store.name, histories, items, store.notes, users))
+
+
+def users_of(folder: epath.Path) -> dict[str, np.ndarray]:
+  """What a store knows of all its users; raises ValueError for a damaged file."""
+  file = folder / "users.npz"
+  return load_users(file) if file.is_file() else {}
 
 
 def drawn_users(num_users: int, count: int) -> np.ndarray:
@@ -290,7 +296,8 @@ def training_source(store: Store, targets: Targets = ALL) -> Source:
   def ids_of(user_R: np.ndarray) -> np.ndarray:
     return shards.user_ids_of(store.read(user_R), store.id_dtype)
 
-  return Source(offsets_Up1, columns_of, ids_of, target_T, store.actions)
+  users = functools.partial(users_of, store.folder)
+  return Source(offsets_Up1, columns_of, ids_of, target_T, store.actions, users)
 
 
 def from_shards(

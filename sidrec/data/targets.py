@@ -10,7 +10,8 @@ import numpy as np
 
 from sidrec.data.columns import actions_of
 from sidrec.data.dataset import Dataset, Histories, leave_last_out, training_view
-from sidrec.data.events import check_actions, check_names
+from sidrec.data.events import check_actions
+from sidrec.data.inputs import check_names
 from sidrec.data.seen import seen_items
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sidrec.core.python_file import module_of
 from sidrec.data.dataset import Histories
-from sidrec.data.events import InputsConfig
+from sidrec.data.inputs import InputsConfig, KnownInputs
 from sidrec.export.programs import Searched, Widths, widths_of
 from sidrec.search.buckets import BucketSearch, Shape
 from sidrec.search.questions import Question
@@ -23,7 +23,7 @@ def check_agreement(folder: Path, searched: Searched, histories: Histories) -> d
   """Asks every program of a bundle what the search is asked, on the device at hand.
 
   Histories are those of random users, a random one that fills the program's width, and an empty
-  one; lists of items are random, and so are times and ratings.
+  one; lists of items are random, and so is what is read beside items.
 
   Returns:
     What was checked, for the manifest.
@@ -68,6 +68,7 @@ def consumer_of(folder: Path) -> ModuleType:
 def _events(questions: list[Question], inputs: InputsConfig) -> dict[str, Any]:
   """What a bundle is given next to items."""
   named = (None, *inputs.actions)
+  known = inputs.known if isinstance(inputs, KnownInputs) else ()
   lists = {
     "times": [question.time_S for question in questions],
     "ratings": [question.rating_S for question in questions],
@@ -76,6 +77,12 @@ def _events(questions: list[Question], inputs: InputsConfig) -> dict[str, Any]:
       for question in questions
     ],
     "request_times": [question.request_time for question in questions],
+    "attributes": [
+      None
+      if question.user_X is None
+      else {x.name: x.value_of(row) for x, row in zip(known, question.user_X.tolist(), strict=True)}
+      for question in questions
+    ],
   }
   plain = lambda x: x.tolist() if isinstance(x, np.ndarray) else x
   return {name: [*map(plain, values)] for name, values in lists.items() if values[0] is not None}
@@ -113,4 +120,7 @@ def _questions(
     if inputs.actions:
       action_S = rng.integers(1 + len(inputs.actions), size=count).astype(np.int32)
       questions[at] = questions[at]._replace(action_S=action_S)
+    if isinstance(inputs, KnownInputs):
+      user_X = [rng.integers(attribute.rows) for attribute in inputs.known]
+      questions[at] = questions[at]._replace(user_X=np.array(user_X, np.int32))
   return questions

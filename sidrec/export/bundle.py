@@ -3,7 +3,7 @@
 MANIFEST.json        size and SHA-256 of every file, versions, settings, metrics
 README.md            the model card
 run.py               recommends; imports jax and numpy alone
-events.py            what run.py does with times and ratings
+events.py            what run.py does with times, ratings, actions and users' attributes
 programs/*.jaxexport the search for cpu, cuda and tpu
 arrays.npz           parameters and trie
 items.json           id, title and semantic ID of each item row
@@ -28,6 +28,8 @@ from sidrec.core.readers import parse_json
 from sidrec.core.settings import to_dict
 from sidrec.data.batches import user_tokens
 from sidrec.data.dataset import Dataset
+from sidrec.data.inputs import KnownInputs
+from sidrec.data.user_attributes import as_json
 from sidrec.export import consumer, consumer_events
 from sidrec.export.agreement import check_agreement
 from sidrec.export.card import card, licence_of
@@ -183,6 +185,7 @@ def _reads(model: SemanticIDModel) -> dict[str, Any]:
     "rating_step": inputs.rating_step,
     "earlier": inputs.earlier,
     **({"actions": list(inputs.actions)} if inputs.actions else {}),
+    **({"user_attributes": as_json(inputs.known)} if isinstance(inputs, KnownInputs) else {}),
   }
 
 

@@ -110,6 +110,14 @@ def _given(reads: Mapping[str, Any]) -> str:
       ("times", [1700000000, 1700000500], reads["times"]),
       ("ratings", [4 * reads["rating_step"], None], reads["ratings"]),
       ("actions", [*reads.get("actions", [])[:1], None], "actions" in reads),
+      (
+        "attributes",
+        {
+          one["name"]: (one["values"] or one["edges"])[0]
+          for one in reads.get("user_attributes", [])
+        },
+        "user_attributes" in reads,
+      ),
       ("request_times", 1700090000, reads["request_time"]),
     )
     if is_read

@@ -1,11 +1,13 @@
 """Times, ratings and actions of requests, as the programs of a bundle take them, for `run.py`.
 
-`Bundle.recommend(histories, times=…, ratings=…, actions=…, request_times=…)`: times are seconds
-since 1970, ratings numbers and actions names, None where unknown; a list for each history, with one
-for each item, oldest first. Request times are whole seconds, one for each history, or None for now.
+`Bundle.recommend(histories, times=…, ratings=…, actions=…, request_times=…, attributes=…)`: times
+are seconds since 1970, ratings numbers and actions names, None where unknown; a list for each
+history, with one for each item, oldest first. Request times are whole seconds, one for each
+history, or None for now. Attributes are of users: names and values, or None, for each history.
 """
 
 import math
+import numbers
 import time
 
 import numpy as np
@@ -21,7 +23,34 @@ def parts(count, most, events):
     yield part, {name: x if x is None else x[part] for name, x in events.items()}
 
 
-def columns(manifest, rows, shape, times=None, ratings=None, request_times=None, actions=None):
+def columns(manifest, rows, shape, attributes=None, **events):
+  """What a program takes after the temperatures.
+
+  Args:
+    manifest: of the bundle.
+    rows: item rows of each history, those that are not read, too.
+    shape: how many requests and items a program takes.
+    attributes: of the user of each history, where the model reads them; None where unknown.
+    **events: as `columns_of_events` takes them.
+
+  Raises:
+    ValueError: for what is missing, not read, or cannot be.
+  """
+  arrays = columns_of_events(manifest, rows, shape, **events)
+  known = manifest["reads"].get("user_attributes", [])
+  if attributes is not None and not known:
+    raise ValueError("this model reads nothing of users; leave attributes out")
+  if known:
+    user_BxX = np.zeros((shape[0], len(known)), np.int32)
+    for b, given in enumerate(attributes or []):
+      user_BxX[b] = _user(given or {}, known)
+    arrays.append(user_BxX)
+  return arrays
+
+
+def columns_of_events(
+  manifest, rows, shape, times=None, ratings=None, request_times=None, actions=None
+):
   """What a program takes after the temperatures: arrays of this shape, [requests, items].
 
   Args:
@@ -70,6 +99,33 @@ def columns(manifest, rows, shape, times=None, ratings=None, request_times=None,
       earlier_BxX[b, : len(before)] = list(before)
     arrays.append(earlier_BxX)
   return arrays
+
+
+def _user(given, known):
+  """The row of each attribute of a user; 0 where it is unknown."""
+  names = [attribute["name"] for attribute in known]
+  for name in given:
+    if name not in names:
+      raise ValueError(f"this model reads no attribute {name!r}; there are {', '.join(names)}")
+  return [_row(given.get(attribute["name"]), attribute) for attribute in known]
+
+
+def _row(value, attribute):
+  is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if value is None or (is_number and math.isnan(value)):
+    return 0
+  if attribute["values"] is None:
+    if not is_number:
+      raise ValueError(f"attribute {attribute['name']!r} is {value!r}; give a number, or None")
+    if not math.isfinite(np.float32(value)):
+      return 0
+    edges = np.array(attribute["edges"], np.float32)
+    return 1 + int(np.searchsorted(edges, np.float32(value), side="right"))
+  if is_number and isinstance(value, numbers.Integral):
+    value = str(int(value))
+  if not isinstance(value, str):
+    raise ValueError(f"attribute {attribute['name']!r} is {value!r}; give text, or None")
+  return 1 + attribute["values"].index(value) if value in attribute["values"] else 0
 
 
 def _checked(name, lists, is_read, rows):

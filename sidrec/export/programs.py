@@ -20,6 +20,8 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.settings import to_dict
 from sidrec.data.events import Events
+from sidrec.data.inputs import KnownInputs
+from sidrec.data.user_attributes import as_json
 from sidrec.models.base import SemanticIDModel
 from sidrec.search.batched import history_width
 from sidrec.search.buckets import NARROWEST, bucket_function, lists_ahead
@@ -80,6 +82,8 @@ def statics_of(searched: Searched) -> dict[str, Any]:
     "codes": {"bits": trie.codes_NxL.bits, "num_levels": trie.codes_NxL.num_levels},
     "num_items": int(trie.used),
   }
+  if isinstance(model.config.inputs, KnownInputs):
+    statics["model"]["inputs"]["known"] = as_json(model.config.inputs.known)
   return json.loads(json.dumps(statics, allow_nan=False))
 
 
@@ -140,13 +144,16 @@ def columns_read(model: SemanticIDModel) -> dict[str, type]:
     "rating_BxS": (inputs.rating, np.float32),
     "action_BxS": (bool(inputs.actions), np.int32),
     "earlier_BxX": (inputs.earlier, np.int32),
+    "user_BxX": (bool(inputs.user_attributes), np.int32),
   }
   return {name: dtype for name, (is_read, dtype) in read.items() if is_read}
 
 
 def columns_of(name: str, model: SemanticIDModel, widths: Widths) -> int:
   """How many columns an array of `columns_read` has."""
-  return model.config.inputs.earlier if name == "earlier_BxX" else widths.history
+  inputs = model.config.inputs
+  of_request = {"earlier_BxX": inputs.earlier, "user_BxX": len(inputs.user_attributes)}
+  return of_request.get(name, widths.history)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from sidrec.data.events import ITEMS_ALONE, InputsConfig
+from sidrec.data.inputs import ITEMS_ALONE, InputsConfig
 
 SCALINGS = ("standard", "quantile")
 

@@ -181,12 +181,17 @@ class SemanticIDModel(NextItemModel):
     visible_BxQxS: jax.Array,
     train: bool,
     biases: Sequence[jax.Array | None],
+    placeless: int = 0,
   ) -> jax.Array:
-    """The encoder's states; each layer has a bias of its own, or None, beside that by place."""
+    """The encoder's states; each layer has a bias of its own, or None, beside that by place.
+
+    So many states in front stand at no place, and no bias is theirs.
+    """
     x_BxSxD = self.encoder_drop(x_BxSxD.astype(self.config.dtype), deterministic=not train)
     bias_HxSxS = None
     if self.config.positions == "relative":
-      bias_HxSxS = self.encoder_bias(x_BxSxD.shape[1])
+      bias_HxSxS = _behind(self.encoder_bias(x_BxSxD.shape[1] - placeless), placeless)
+    biases = [_behind(bias, placeless) for bias in biases]
     for block, bias in zip(self.encoder, biases, strict=True):
       x_BxSxD = block(x_BxSxD, visible_BxQxS, train, added(bias_HxSxS, bias), self.causal)
     return self.encoder_norm(x_BxSxD)
@@ -210,11 +215,12 @@ class SemanticIDModel(NextItemModel):
     """
     target_BxQ = jnp.maximum(target_BxQ, 0)
     start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, self.config.width))
+    in_front = states.shape[1] - target_BxQ.shape[1] if self.causal else 0  # states of users
     if self.causal:
-      start_BxQxD = start_BxQxD + states
+      start_BxQxD = start_BxQxD + states[:, in_front:]
     codes_BxQxL, path_BxQxLp1 = trie.codes_NxL[target_BxQ], path_NxLp1[target_BxQ]
     hidden_BxQxLxD = self.decode(
-      states, start_BxQxD, codes_BxQxL, visible, train, causal=self.causal
+      states, start_BxQxD, codes_BxQxL, visible, train, causal=self.causal and not in_front
     )
     return self.level_log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie, had)
 
@@ -402,6 +408,13 @@ class SemanticIDModel(NextItemModel):
     c = self.config
     zeros = jnp.zeros((batch, beams, c.heads, places, c.head_width), c.dtype)
     return tuple(KeyValues(zeros, zeros) for _ in range(c.decoder_layers))
+
+
+def _behind(bias: jax.Array | None, in_front: int) -> jax.Array | None:
+  """A bias [..., S, S] with zeros for so many states in front; None stays None."""
+  if bias is None or not in_front:
+    return bias
+  return jnp.pad(bias, [(0, 0)] * (bias.ndim - 2) + [(in_front, 0)] * 2)
 
 
 def _float32_product(x: jax.Array, weights_DxV: jax.Array) -> jax.Array:

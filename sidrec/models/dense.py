@@ -73,7 +73,8 @@ class Dense(SemanticIDModel):
       train: whether to drop.
 
     Returns:
-      [B, S, D] in the config's dtype, and bool [B, S, S].
+      [B, S, D] in the config's dtype, and bool [B, S, S]. Users' attributes add W states in front,
+      one for each history that may share a row: [B, W + S, D] and [B, S, W + S].
     """
     events, biases = events_of(history_BxS, self.config.inputs), [None] * len(self.encoder)
     history_BxS, length = events.item_BxS, events.shape[1]
@@ -93,7 +94,13 @@ class Dense(SemanticIDModel):
     if segment_BxS is not None:
       visible = visible & (segment_BxS[:, :, None] == segment_BxS[:, None, :])
     x_BxSxD = x_BxSxLxD.sum(axis=2) + shared_BxSxD
-    return self._run_encoder(x_BxSxD, visible, train, biases), visible
+    if not self.config.inputs.user_attributes:
+      return self._run_encoder(x_BxSxD, visible, train, biases), visible
+    user_BxWxD = self.inputs.of_users(events.user_BxX, train)
+    users = user_BxWxD.shape[1]
+    visible = _with_users(visible, segment_BxS, users)
+    x = jnp.concatenate([user_BxWxD, x_BxSxD], axis=1)
+    return self._run_encoder(x, visible, train, biases, users), visible[:, users:]
 
   def encode(
     self,
@@ -111,11 +118,16 @@ class Dense(SemanticIDModel):
       is_item_BxX = (events.earlier_BxX >= 0) & (events.earlier_BxX < known)
       events = events._replace(earlier_BxX=jnp.where(is_item_BxX, events.earlier_BxX, NO_ITEM))
     states, visible = self.encode_states(events, codes_NxL)
-    row_B = jnp.arange(history_BxS.shape[0])
-    last_B = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1) - 1, 0)
-    last_BxD = states[row_B, last_B]
+    row_B, users = jnp.arange(history_BxS.shape[0]), states.shape[1] - history_BxS.shape[1]
+    count_B = (history_BxS != NO_ITEM).sum(axis=1)
+    last_B = jnp.maximum(count_B - 1, 0)
+    # The user's own state, in front, is what an empty history has.
+    last_BxD = states[row_B, count_B - 1 + users if users else last_B]
     cross = self.cross_attention_inputs(states, beams)
-    again = self._history_scores(events, states, visible, last_B) if self.config.repeats else None
+    again = None
+    if self.config.repeats:
+      own = states[:, users:], visible[:, :, users:]
+      again = self._history_scores(events, *own, last_B, last_BxD)
     start_BxD = self.start_D[None] + last_BxD
     return EncoderOutput(start_BxD, last_BxD, cross, visible[row_B, last_B], again)
 
@@ -155,9 +167,10 @@ class Dense(SemanticIDModel):
 
     Targets may be NO_ITEM. The item head, where there is one, is as in `joint_log_likelihood`.
     """
-    states, visible = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
+    all_states, visible_of_all = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
     events = events_of(history_BxS, self.config.inputs)
-    item_BxS = events.item_BxS
+    item_BxS, users = events.item_BxS, all_states.shape[1] - events.shape[1]
+    states, visible = all_states[:, users:], visible_of_all[:, :, users:]
     latest_BxSxS, count_BxS = latest_places(item_BxS, visible)
     place_S = np.arange(item_BxS.shape[1])
     distance_1xSxS = jnp.asarray(place_S[:, None] - place_S)[None]
@@ -177,7 +190,7 @@ class Dense(SemanticIDModel):
       logit, new_BxS, met, item_BxP, target_BxS, trie.used
     )
     levels_BxSxL = self.target_log_likelihood(
-      states, visible, target_BxS, trie, path_NxLp1, train, had
+      all_states, visible_of_all, target_BxS, trie, path_NxLp1, train, had
     )
     levels_BxSxL = jnp.where(again_BxS[..., None], 0.0, levels_BxSxL)
     head = self.config.item_head
@@ -185,9 +198,14 @@ class Dense(SemanticIDModel):
     return MixedLogLikelihood(levels_BxSxL, choice_BxS, items)
 
   def _history_scores(
-    self, events: Events, states: jax.Array, visible: jax.Array, last_B: jax.Array
+    self,
+    events: Events,
+    states: jax.Array,
+    visible: jax.Array,
+    last_B: jax.Array,
+    last_BxD: jax.Array,
   ) -> HistoryScores:
-    """What may come again after the newest item of each history."""
+    """What may come again after the newest item of each history, whose state is `last_BxD`."""
     item_BxS, at_Bx1 = events.item_BxS, last_B[:, None]
     row_B = jnp.arange(last_B.shape[0])
     latest_BxSxS, count_BxS = latest_places(item_BxS, visible)
@@ -195,7 +213,7 @@ class Dense(SemanticIDModel):
     asked_BxS = _asked(events)
     asked_Bx1 = None if asked_BxS is None else asked_BxS[row_B, last_B][:, None]
     seconds = _seconds(asked_Bx1, events.time_BxS)
-    query_Bx1xD = states[row_B, last_B][:, None]
+    query_Bx1xD = last_BxD[:, None]
     logit_Bx1xS, new_Bx1 = self.repeats(query_Bx1xD, states, count_BxS, distance_Bx1xS, seconds)
     item, logit = jnp.where(latest_BxSxS[row_B, last_B], item_BxS, NO_ITEM), logit_Bx1xS[:, 0]
     if (earlier_BxX := events.earlier_BxX) is not None:
@@ -207,8 +225,9 @@ class Dense(SemanticIDModel):
     return HistoryScores(item, logit, new_Bx1[:, 0])
 
   def _item_log_likelihood(
-    self, states_BxSxD: jax.Array, target_BxS: jax.Array, trie: Trie, train: bool
+    self, states: jax.Array, target_BxS: jax.Array, trie: Trie, train: bool
   ) -> jax.Array:
+    states_BxSxD = states[:, states.shape[1] - target_BxS.shape[1] :]  # without those of users
     negative_X, count = None, self.config.item_negatives
     if train and count:
       negative_X = draw_distinct(self.make_rng("negatives"), self.sizes.num_items, count)
@@ -222,6 +241,19 @@ class Dense(SemanticIDModel):
     item_BxKxD = self.item_NxD[item_BxK]
     score_BxK = jnp.einsum("bd,bkd->bk", encoded.last_BxD.astype(jnp.float32), item_BxKxD)
     return score_BxK + self.item_bias_N[item_BxK]
+
+
+def _with_users(visible: jax.Array, segment_BxS: jax.Array | None, users: int) -> jax.Array:
+  """Who sees whom, with a state in front for each history of a row: bool [B, W + S, W + S].
+
+  Positions see the state of their own history, and that sees itself alone.
+  """
+  batch, length = visible.shape[0], visible.shape[-1]
+  segment_BxS = jnp.zeros((batch, length), jnp.int32) if segment_BxS is None else segment_BxS
+  own = segment_BxS[:, :, None] == jnp.arange(users)[None, None]
+  themselves = jnp.eye(users, users + length, dtype=bool)
+  themselves = jnp.broadcast_to(themselves, (batch, *themselves.shape))
+  return jnp.concatenate([themselves, jnp.concatenate([own, visible], axis=2)], axis=1)
 
 
 def _asked(events: Events) -> jax.Array | None:

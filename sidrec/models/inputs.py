@@ -1,11 +1,15 @@
-"""What models read beside items: times, ratings and actions of events, and the request's time.
+"""What models read beside items: times, ratings and actions of events, the request's time, users.
 
 A gap is seconds between two events, in buckets of ⌊2.5 · ln(1 + seconds)⌋. Attention gets a bias by
 the bucket of the time from an event to the request that the looking position answers, as in HSTU
 (Zhai et al., ICML 2024, arXiv:2402.17152). In training a position answers the request at the time
 of its target; it sees no rating or action of the target, and nothing later.
 
-Here X counts buckets of times.
+What is known of a user is one state more, in front of the history: the sum of an embedding of each
+attribute. In training each attribute is unknown now and then, so that the model has learnt what to
+make of a request that does not say it.
+
+Here X counts buckets of times, and users' attributes; W counts the windows that share a row.
 """
 
 import math
@@ -17,10 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.events import NUM_RATINGS, Events, InputsConfig
+from sidrec.data.events import NUM_RATINGS, Events
+from sidrec.data.inputs import InputsConfig, known_inputs
+from sidrec.models.dropout import keep_mask
 from sidrec.models.positions import positions
 
 NUM_GAPS = 64  # rows of the table; seconds in int32 reach bucket 53
+HIDDEN = 0.1  # the probability that training does not say a user's attribute
 FIRST = NUM_GAPS - 1  # the row of an event with none before it
 _PER_NAT = 2.5
 _LARGEST = math.floor(_PER_NAT * math.log(2**31))
@@ -53,6 +60,7 @@ def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
     "rating_BxS": (inputs.rating, "ratings"),
     "action_BxS": (bool(inputs.actions), "actions"),
     "earlier_BxX": (inputs.earlier > 0, "items before what it reads"),
+    "user_BxX": (bool(inputs.user_attributes), "users' attributes"),
   }
   columns = {name: getattr(events, name) for name in read}
   for name, column in columns.items():
@@ -60,7 +68,8 @@ def events_of(history_BxS: jax.Array | Events, inputs: InputsConfig) -> Events:
     if wanted and column is None:
       raise ValueError(
         f"the model reads {what} and the histories have none; make them with "
-        "sidrec.Events.of(items, times, ratings, request_time, actions, inputs, earlier)"
+        "sidrec.Events.of(items, times, ratings, request_time, actions, inputs, earlier, "
+        "attributes)"
       )
     dtype = np.float32 if name == "rating_BxS" else np.int32
     if wanted and column.dtype != dtype:  # wider times would lose their upper bits
@@ -80,7 +89,9 @@ def example_events(item_BxS: jax.Array, config: Any) -> Events:
   second_BxS = jnp.zeros((item_BxS.shape[0], config.history_length), jnp.int32)
   earlier_BxX = jnp.full((item_BxS.shape[0], config.inputs.earlier), NO_ITEM, jnp.int32)
   rating_BxS = second_BxS.astype(jnp.float32)
-  events = Events(item_BxS, second_BxS, second_BxS, rating_BxS, second_BxS, earlier_BxX)
+  user_BxX = jnp.zeros((item_BxS.shape[0], len(config.inputs.user_attributes)), jnp.int32)
+  columns = second_BxS, second_BxS, rating_BxS, second_BxS, earlier_BxX, user_BxX
+  events = Events(item_BxS, *columns)
   return events_of(events, config.inputs)
 
 
@@ -103,6 +114,9 @@ class EventInputs(nn.Module):
     if c.time_bias:
       shape = (self.layers, self.heads, NUM_GAPS)
       self.bias = self.param("time_bias", nn.initializers.zeros, shape)
+    if c.user_attributes:
+      rows = sum(attribute.rows for attribute in known_inputs(c).known)
+      self.attribute_XxD = self.param("user_attribute", table, (rows, self.width))
 
   def embed(self, events: Events, segment_BxS: jax.Array | None = None) -> jax.Array:
     """What is added to each position: float32 [B, S, D], 0 where no event is.
@@ -129,6 +143,24 @@ class EventInputs(nn.Module):
     segment_BxS = jnp.zeros_like(time_BxS) if segment_BxS is None else segment_BxS
     gap_BxS = buckets(jnp.diff(time_BxS, axis=1, prepend=time_BxS[:, :1]))
     return jnp.where(positions(segment_BxS) == 0, FIRST, gap_BxS)
+
+  def of_users(self, user_BxX: jax.Array, train: bool = False) -> jax.Array:
+    """A state for each window's user: float32 [B, W, D].
+
+    Args:
+      user_BxX: int32 rows of attributes, those of one window after another; rows that there are
+        not count as unknown.
+      train: whether to hide attributes; needs the random stream 'dropout'.
+    """
+    size_X = np.array([attribute.rows for attribute in known_inputs(self.config).known])
+    row_BxWxX = user_BxX.reshape(user_BxX.shape[0], -1, len(size_X))
+    is_row_BxWxX = (row_BxWxX >= 0) & (row_BxWxX < size_X[None, None])
+    row_BxWxX = jnp.where(is_row_BxWxX, row_BxWxX, 0)
+    if train:
+      said_BxWxX = keep_mask(self.make_rng("dropout"), 1 - HIDDEN, row_BxWxX)
+      row_BxWxX = jnp.where(said_BxWxX, row_BxWxX, 0)
+    first_X = np.cumsum(size_X) - size_X
+    return self.attribute_XxD[row_BxWxX + first_X[None, None]].sum(axis=2)
 
   def biases(self, events: Events) -> list[jax.Array | None]:
     """What each layer adds to its logits of attention: float32 [B, H, S, S], or None.

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 
 from sidrec.core.settings import check_choices
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import ITEMS_ALONE, InputsConfig
 from sidrec.models.dropout import Dropout
 from sidrec.models.encoder import EncoderBlock
 from sidrec.models.filtered_block import FilteredBlock, taken
@@ -58,6 +59,11 @@ class SASRecSettings:
       raise ValueError(f"sasrec.negatives must be 0 or more, not {self.negatives}")
     if self.inputs.earlier:
       raise ValueError("SASRec reads nothing before its history; set its inputs.earlier to 0")
+    if self.inputs.user_attributes:
+      raise ValueError(
+        "SASRec reads nothing of users; set its inputs.user_attributes to (); config.model keeps "
+        "its own"
+      )
     if self.filter.share and self.norms == "before":
       raise ValueError("sasrec.filter.share needs sasrec.norms='after', as BSARec has them")
     check_choices(self)

@@ -5,7 +5,7 @@ from typing import Any
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.plugged import Register
-from sidrec.data.events import ITEMS_ALONE, InputsConfig
+from sidrec.data.inputs import ITEMS_ALONE, InputsConfig
 
 SETTINGS = ("dense", "tiger")
 POSITIONS = ("absolute", "relative")
@@ -72,6 +72,11 @@ class RecommenderConfig:
       raise ValueError("model.user_tokens needs model.setting 'tiger'; set it to 0")
     if self.inputs.time_bias and self.setting != "dense":
       raise ValueError("model.inputs.time_bias needs model.setting 'dense'; set it to False")
+    if self.inputs.user_attributes and self.setting not in SETTINGS:
+      raise ValueError(
+        f"model.inputs.user_attributes needs model.setting {' or '.join(map(repr, SETTINGS))}: the "
+        f"model {self.setting!r} is a plugin's; set it to ()"
+      )
     if self.repeats and self.setting != "dense":
       raise ValueError("model.repeats needs model.setting 'dense'; set it to False")
     if not 0 <= self.unseen < 1:

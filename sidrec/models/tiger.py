@@ -46,7 +46,7 @@ class Tiger(SemanticIDModel):
 
     Returns:
       [B, S·L, D] in the config's dtype, and bool [B, 1, S·L]; a user's token adds one state in
-      front.
+      front, and so do users' attributes.
     """
     c, num_levels = self.config, self.sizes.num_levels
     first = c.input_length - c.history_length
@@ -66,7 +66,10 @@ class Tiger(SemanticIDModel):
     visible = jnp.repeat(history_BxS != NO_ITEM, num_levels, axis=1)[:, None]
     if c.user_tokens:
       x = jnp.concatenate([self.user_embedding[user_Bx1], x], axis=1)
-      visible = jnp.pad(visible, ((0, 0), (0, 0), (1, 0)), constant_values=True)
+    if c.inputs.user_attributes:
+      x = jnp.concatenate([self.inputs.of_users(events.user_BxX, train), x], axis=1)
+    in_front = x.shape[1] - visible.shape[-1]
+    visible = jnp.pad(visible, ((0, 0), (0, 0), (in_front, 0)), constant_values=True)
     return self._run_encoder(x, visible, train, [None] * c.encoder_layers), visible
 
   def encode(

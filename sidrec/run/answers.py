@@ -55,6 +55,7 @@ class Options(TypedDict, total=False):
   times: Sequence[float]
   ratings: Sequence[float | None]
   actions: Sequence[str | None]
+  attributes: Any
   request_time: int | None
 
 
@@ -77,6 +78,9 @@ class Wanted:
   times: Sequence[Any] | None = None
   ratings: Sequence[Any] | None = None
   actions: Sequence[Any] | None = None
+  # What is known of the user of the items or titles, where the model reads it: a mapping of names
+  # to text or numbers, or one for each history; what it does not name is unknown.
+  attributes: Any = None
   request_time: int | None = None  # seconds since 1970, if the model reads it; None for now
 
   def __post_init__(self) -> None:

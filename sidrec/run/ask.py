@@ -22,7 +22,7 @@ from sidrec.models.base import SemanticIDModel
 from sidrec.run.answers import AS_USUAL, Answer, Id, Recommended, Wanted
 from sidrec.run.frames import histories_of_frame, is_frame
 from sidrec.run.given import listed, name_of
-from sidrec.run.reading import Reading, context
+from sidrec.run.reading import Reading, context, given_user, own_user
 from sidrec.search.buckets import Found
 from sidrec.search.questions import Question, check_question
 from sidrec.search.settings import SearchConfig
@@ -84,15 +84,24 @@ class Asker:
     times: Any = None,
     ratings: Any = None,
     actions: Any = None,
+    attributes: Any = None,
   ) -> Reading:
-    """A history of original ids, oldest first, with what is known of each."""
+    """A history of original ids, oldest first, with what is known of each, and of the user."""
     names, rows = self._looked_up("items", ids)
     unknown = tuple(name for name, row in zip(names, rows, strict=True) if row is None)
     known = tuple(row for row in rows if row is not None)
-    return Reading(known, user, unknown, {}, {}, *self._context(rows, times, ratings, actions))
+    context = self._context(rows, times, ratings, actions)
+    return Reading(
+      known, user, unknown, {}, {}, *context, given_user(attributes, self.model.config.inputs)
+    )
 
   def of_titles(
-    self, titles: Any, times: Any = None, ratings: Any = None, actions: Any = None
+    self,
+    titles: Any,
+    times: Any = None,
+    ratings: Any = None,
+    actions: Any = None,
+    attributes: Any = None,
   ) -> Reading:
     """A history of titles, oldest first; each names an item as `catalogue.titles` says."""
     rows: list[int | None] = []
@@ -112,13 +121,14 @@ class Asker:
         taken_for[title] = self._ids_N[found[0]]
     known = (row for row in rows if row is not None)
     context = self._context(rows, times, ratings, actions)
-    return Reading(tuple(known), None, tuple(unknown), ambiguous, taken_for, *context)
+    said = *context, given_user(attributes, self.model.config.inputs)
+    return Reading(tuple(known), None, tuple(unknown), ambiguous, taken_for, *said)
 
-  def of_user(self, user: Any) -> Reading:
-    """The whole history of a user of the run.
+  def of_user(self, user: Any, attributes: Any = None) -> Reading:
+    """The whole history of a user of the run, with their own attributes.
 
     Raises:
-      ValueError: for a user whom the run does not know.
+      ValueError: for a user whom the run does not know, or for other attributes.
     """
     row = self.user_of.get(name_of("user", user))
     if row is None:
@@ -127,6 +137,9 @@ class Asker:
         f"user '{printable(str(user))[:80]}' is not in the data set; user ids look like {example}, "
         "and others may be asked for by the items of their history"
       )
+    if attributes is not None:
+      given_user(attributes, self.model.config.inputs)
+      raise ValueError("attributes go with items or titles; a user of the run has their own")
     histories, inputs = self.dataset.histories, self.model.config.inputs
     events = slice(*histories.offsets_Up1[row : row + 2].tolist())
     return Reading(
@@ -135,6 +148,7 @@ class Asker:
       times=tuple(histories.time_T[events].tolist()) if inputs.times else None,
       ratings=tuple(histories.rating_T[events].tolist()) if inputs.rating else None,
       actions=self._actions_in_log(events) if inputs.actions else None,
+      attributes=own_user(self.dataset.histories, row, self.model.config.inputs),
     )
 
   def _actions_in_log(self, events: slice) -> tuple[int, ...]:
@@ -146,13 +160,16 @@ class Asker:
     """The history of a request: of 'items', 'titles' or a 'user'."""
     match whom:
       case "user":
-        return self.of_user(value)
+        return self.of_user(value, wanted.attributes)
       case "items":
-        return self.of_items(value, None, wanted.times, wanted.ratings, wanted.actions)
+        return self.of_items(value, None, *self._said(wanted))
       case _:
-        return self.of_titles(value, wanted.times, wanted.ratings, wanted.actions)
+        return self.of_titles(value, *self._said(wanted))
 
-  def of_nobody(self, user: Id) -> Reading:
+  def _said(self, wanted: Wanted) -> tuple[Any, ...]:
+    return wanted.times, wanted.ratings, wanted.actions, wanted.attributes
+
+  def of_nobody(self, user: Id, attributes: Any = None) -> Reading:
     """The empty history of a user whom the run does not know."""
     inputs = self.model.config.inputs
     return Reading(
@@ -161,19 +178,27 @@ class Asker:
       times=() if inputs.times else None,
       ratings=() if inputs.rating else None,
       actions=() if inputs.actions else None,
+      attributes=given_user(attributes, self.model.config.inputs),
     )
 
   def of_histories(
     self, histories: Any, columns: dict[str, str], wanted: Wanted = AS_USUAL
   ) -> list[Reading]:
-    """Many histories: a list of original ids for each, or a table of users and items."""
+    """Many histories: a list of original ids for each, or a table of users and items.
+
+    Users of a table who are users of the run have their own attributes; of others all are unknown.
+    """
     inputs = self.model.config.inputs
-    given = {"times": wanted.times, "ratings": wanted.ratings, "actions": wanted.actions}
+    given = dict(
+      zip(("times", "ratings", "actions", "attributes"), self._said(wanted), strict=True)
+    )
     if is_frame(histories):
+      if given.pop("attributes") is not None:
+        raise ValueError("attributes go with lists of histories; a table says nothing of its users")
       if any(values is not None for values in given.values()):
         what = " and ".join(name for name, values in given.items() if values is not None)
         raise ValueError(f"a table has {what} in columns of its own; give no others")
-      return [
+      readings = [
         self.of_items(
           one.items,
           one.user,
@@ -182,6 +207,17 @@ class Asker:
           one.actions if inputs.actions else None,
         )
         for one in histories_of_frame(histories, columns)
+      ]
+      if not inputs.user_attributes:
+        return readings
+      rows = [self.user_of.get(str(reading.user)) for reading in readings]
+      return [
+        reading
+        if row is None
+        else reading._replace(
+          attributes=own_user(self.dataset.histories, row, self.model.config.inputs)
+        )
+        for reading, row in zip(readings, rows, strict=True)
       ]
     items = listed("histories", histories)
     each = [
@@ -263,6 +299,7 @@ class Asker:
       None if reading.ratings is None else np.array(reading.ratings[latest], np.float32),
       self._request_time(reading, wanted),
       None if reading.actions is None else np.array(reading.actions[latest], np.int32),
+      None if reading.attributes is None else np.array(reading.attributes, np.int32),
     )
     if c.inputs.any:
       check_question(question, c)  # alone, so that nobody else's request fails with it

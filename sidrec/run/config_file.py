@@ -21,7 +21,7 @@ CONFIG = "config.json"
 
 # Settings that name files. What they hold decides a stage's output, and not where they are.
 PATHS = {
-  "data": ("path", "amazon.metadata_path", "table.items_path"),
+  "data": ("path", "amazon.metadata_path", "table.items_path", "table.users_path"),
   "features": ("text.path", "image.path", "audio.path"),
   "tokenizer": ("file.path",),
 }
@@ -90,7 +90,8 @@ def _map_paths(
     parent, names = values, path.split(".")
     for name in names[:-1]:
       parent = parent[name]
-    act(parent, names[-1])
+    if names[-1] in parent:  # runs of earlier versions lack some
+      act(parent, names[-1])
   return values
 
 

@@ -26,7 +26,7 @@ from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.run.tokenize_items import category_labels, load_fitted, new_item_inputs
-from sidrec.run.train import TRAIN, make_model, search_trie
+from sidrec.run.train import TRAIN, load_known, make_model, search_trie
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.exact import make_sasrec_recommend_users
 from sidrec.training.checkpoint import load_params
@@ -106,7 +106,7 @@ def load_trained(config: RunConfig | ConfigDict, workdir: PathLike) -> Trained:
 def trained_of(config: RunConfig, chain: Chain) -> Trained:
   """The trained model, and the catalogue that it was trained on."""
   ids = SemanticIDManager.load_from_file(chain["tokenize"].file("semantic_ids.json"))
-  model, trie = make_model(config, ids)
+  model, trie = make_model(config, ids, load_known(config, chain["train"]))
   return Trained(ids, model, load_params(chain["train"].file("recommender")), trie)
 
 

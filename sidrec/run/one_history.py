@@ -1,4 +1,4 @@
-"""One history that the command line names: items, and their times, ratings, actions as text."""
+"""One history that the command line names: items, what is known of each, and of the user."""
 
 import math
 import time
@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sidrec.core.printable import printable
-from sidrec.data.dataset import Histories
-from sidrec.data.events import InputsConfig
+from sidrec.data.dataset import TEXT, Dataset, Histories
+from sidrec.data.inputs import InputsConfig
 from sidrec.run.ask import NOBODY
 from sidrec.run.given import actions_of, numbers_of
 
@@ -29,21 +29,26 @@ def check_said(
   times: Sequence[str] | None,
   ratings: Sequence[str] | None,
   actions: Sequence[str] | None,
+  attributes: Sequence[str] | None,
   inputs: InputsConfig,
   *,
   names_items: bool,
 ) -> None:
-  """Raises ValueError if --times, --ratings and --actions are not what is read, or for whom."""
+  """Raises ValueError if --times and so on are not what is read, or for whom.
+
+  What --attributes does not say is unknown; all else has to be given.
+  """
   for flag, texts, is_read, example in (
     ("times", times, inputs.times, "1700000000,1700000500, in seconds since 1970"),
     ("ratings", ratings, inputs.rating, "4,,5, with nothing where it is unknown"),
     ("actions", actions, bool(inputs.actions), f"{','.join(inputs.actions)}, or nothing"),
+    ("attributes", attributes, bool(inputs.user_attributes), ""),
   ):
     if texts is not None and not names_items:
       raise ValueError(f"--{flag} goes with --items or --history; users have {flag} of their own")
     if texts is not None and not is_read:
       raise ValueError(f"--{flag} is given, and this model reads no {flag} (config.model.inputs)")
-    if texts is None and is_read and names_items:
+    if texts is None and is_read and names_items and flag != "attributes":
       raise ValueError(
         f"this model reads {flag} (config.model.inputs); give one for each item, such as "
         f"--{flag}={example}"
@@ -81,6 +86,47 @@ def said_of(
       if name not in known:
         raise ValueError(f"--actions holds {name!r:.60}; there are {', '.join(sorted(known))}")
   return Said(found.get("times"), found.get("ratings"), names)
+
+
+def said_of_user(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+  """What --attributes says: attribute → value, as text.
+
+  Args:
+    texts: lists of NAME=VALUE with commas between; several add up.
+    names: of the attributes that the model reads.
+
+  Raises:
+    ValueError: for another form, a name that is not read, or one that is given twice.
+  """
+  said: dict[str, str] = {}
+  for piece in (piece for text in texts for piece in text.split(",")):
+    name, equals, value = (part.strip() for part in piece.partition("="))
+    if not equals or name not in names or name in said:
+      raise ValueError(
+        f"--attributes holds '{printable(piece.strip())[:60]}'; give NAME=VALUE, each once, of "
+        f"{', '.join(names)}"
+      )
+    said[name] = value
+  return said
+
+
+def with_user(
+  histories: Histories, texts: Sequence[str], inputs: InputsConfig, dataset: Dataset
+) -> Histories:
+  """The history with what --attributes says of its user; what it does not say is unknown.
+
+  Raises:
+    ValueError: as `said_of_user` does, and for a number that is none.
+  """
+  said, users = said_of_user(texts, inputs.user_attributes), {}
+  for name in inputs.user_attributes:
+    value = said.get(name, "")
+    if name in dataset.users and dataset.users[name].dtype == TEXT:
+      users[name] = np.array([value], TEXT)
+    else:
+      number = _number("attributes", value) if value else math.nan
+      users[name] = np.array([number], np.float32)
+  return histories._replace(users=users)
 
 
 def _number(flag: str, piece: str) -> float:

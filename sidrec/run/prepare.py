@@ -7,7 +7,7 @@ from etils import epath
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.settings import to_dict
 from sidrec.data.cache import load_dataset, save_dataset
-from sidrec.data.dataset import Dataset
+from sidrec.data.dataset import Dataset, describing_users
 from sidrec.data.held_out_items import draw_items, without_items
 from sidrec.data.item_list import item_list
 from sidrec.data.k_core import core_of
@@ -30,7 +30,7 @@ def prepare(config: RunConfig, folder: epath.Path, before: Chain) -> None:
 
 def load_prepared(chain: Chain) -> Dataset:
   """The data set of a run."""
-  return load_dataset(chain["prepare"].file("dataset.npz"))
+  return describing_users(load_dataset(chain["prepare"].file("dataset.npz")))
 
 
 def read(config: RunConfig) -> Dataset:
@@ -95,6 +95,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
   columns = data["table"]["columns"] = dict(data["table"]["columns"])
   if not columns.get("action"):
     columns.pop("action", None)
+  if not config.data.table.users_path:
+    del data["table"]["user_columns"]
   targets = targets_of(config)
   if own := registry.own_settings(config.data):
     data["plugins"] = {config.data.source: own}

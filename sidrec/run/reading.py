@@ -3,7 +3,11 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from sidrec.data.events import InputsConfig
+import numpy as np
+
+from sidrec.data.columns import users_of
+from sidrec.data.dataset import Histories
+from sidrec.data.inputs import InputsConfig, known_inputs
 from sidrec.run.answers import Id
 from sidrec.run.given import actions_of, numbers_of
 
@@ -19,6 +23,7 @@ class Reading(NamedTuple):
   times: tuple[float, ...] | None = None  # of the rows, in seconds, where the model reads them
   ratings: tuple[float, ...] | None = None  # of the rows, where the model reads them
   actions: tuple[int, ...] | None = None  # of the rows, as the model numbers them; where read
+  attributes: tuple[int, ...] | None = None  # of the user, as the model numbers them; where read
 
 
 def followed_by(before: Reading, later: Reading) -> Reading:
@@ -79,3 +84,23 @@ def context(
     kept("ratings", ratings, inputs.rating, lambda: numbers_of("ratings", ratings, count)),
     kept("actions", actions, bool(inputs.actions), rows_of_actions),
   )
+
+
+def own_user(histories: Histories, row: int, inputs: InputsConfig) -> tuple[int, ...] | None:
+  """The attributes of a user of the run, as a `Reading` has them; None where none are read."""
+  if not inputs.user_attributes:
+    return None
+  return tuple(users_of(histories, np.array([row]), inputs)[0].tolist())
+
+
+def given_user(given: Any, inputs: InputsConfig) -> tuple[int, ...] | None:
+  """The attributes that a request gives, as a `Reading` has them.
+
+  Raises:
+    TypeError, ValueError: for what the model does not read, or a value of another kind.
+  """
+  if inputs.user_attributes:
+    return known_inputs(inputs).given_user(given)
+  if given is not None:
+    raise ValueError("attributes are given, and this model reads nothing of users (model.inputs)")
+  return None

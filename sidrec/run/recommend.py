@@ -15,13 +15,19 @@ from sidrec.core.atomic import write_whole
 from sidrec.core.paths import as_path
 from sidrec.core.printable import printable
 from sidrec.data.dataset import Histories, held_out_view
-from sidrec.data.events import InputsConfig
+from sidrec.data.inputs import InputsConfig
 from sidrec.data.seen import seen_items
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.ask import rows_by_id
 from sidrec.run.load import Recommender, load_recommender
 from sidrec.run.named_categories import rows_allowed, rows_of_categories
-from sidrec.run.one_history import check_said, history_of_items, now_after, said_of
+from sidrec.run.one_history import (
+  check_said,
+  history_of_items,
+  now_after,
+  said_of,
+  with_user,
+)
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.search.batched import NOTHING_SHARED, Shared
 from sidrec.search.results import Recommendations
@@ -54,6 +60,7 @@ class Request(NamedTuple):
   times: Sequence[str] | None = None
   ratings: Sequence[str] | None = None
   actions: Sequence[str] | None = None
+  attributes: Sequence[str] | None = None  # of the user of history or items: lists of NAME=VALUE
   draw: int | None = None  # a seed, to draw items at random instead of the best
   # Seconds since 1970 at which users ask for what is next; None for now. Only for a model that
   # reads the request's time; for the splits 'valid' and 'test' it is the target's.
@@ -72,12 +79,12 @@ def answer(config: RunConfig | ConfigDict, workdir: epath.Path, request: Request
   if sum(texts is not None for texts in asked.values()) != 1:
     raise ValueError("--mode=recommend needs one of --user, --users, --history and --items")
   filters = ("allow", "deny", "categories", "forbidden_categories")
-  for name in (*asked, *filters, "times", "ratings", "actions"):
+  for name in (*asked, *filters, "times", "ratings", "actions", "attributes"):
     texts = getattr(request, name)
     if texts is not None and not (texts and all(text.strip() for text in texts)):
       raise ValueError(f"--{name} is empty; give what it stands for, or leave it out")
   names_items = request.history is not None or request.items is not None
-  given = request.times, request.ratings, request.actions
+  given = request.times, request.ratings, request.actions, request.attributes
   check_said(*given, config.model.inputs, names_items=names_items)
   usual = config.search.results if request.output else 10
   count = usual if request.count is None else request.count
@@ -109,7 +116,10 @@ def _whom(
       rows = rows_of_titles(request.history or (), recommender, needs_all=needs_all)
     known = {*inputs.actions, *(dataset.histories.actions or ())}
     said = said_of(request.times, request.ratings, len(rows), request.actions, known)
-    return history_of_items(rows, said), np.array([0])
+    histories = history_of_items(rows, said)
+    if inputs.user_attributes:
+      histories = with_user(histories, request.attributes or (), inputs, dataset)
+    return histories, np.array([0])
   histories = histories_before(dataset.histories, request.split)
   if request.users in ("all", ["all"], ("all",)):
     return histories, np.arange(histories.num_users)

@@ -7,7 +7,7 @@ from etils import epath
 from sidrec.core.atomic import load_array, save_array
 from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
-from sidrec.data.events import without_idle_inputs
+from sidrec.data.inputs import without_idle_inputs
 from sidrec.parallel.hosts import from_primary
 from sidrec.parallel.mesh import make_mesh
 from sidrec.run.config_file import without_paths

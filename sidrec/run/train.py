@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,11 +12,14 @@ from etils import epath
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.sharding import shard_trie
 from sidrec.catalogue.trie.trie import Trie, build_trie
+from sidrec.core.atomic import write_whole_text
 from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
-from sidrec.data.events import check_inputs, without_idle_inputs
+from sidrec.data.events import check_inputs
+from sidrec.data.inputs import InputsConfig, KnownInputs, with_known, without_idle_inputs
+from sidrec.data.user_attributes import Attribute, Users, as_json, from_json
 from sidrec.models import own_models
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
@@ -24,8 +28,8 @@ from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
 from sidrec.models.transfer import marked
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.parallel.hosts import is_primary
-from sidrec.run.generations import Chain
+from sidrec.parallel.hosts import from_primary, is_primary
+from sidrec.run.generations import Chain, Generation
 from sidrec.run.prepare import load_prepared, samples_users, targets_of
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
@@ -39,6 +43,7 @@ from sidrec.training.logging import make_logger
 from sidrec.training.loop import Records
 from sidrec.training.profile import Trace
 
+KNOWN = "user_attributes.json"  # what training met, where the model reads users' attributes
 _HOW = ("accumulate", "remat")  # settings that save memory
 _OFF = {  # settings that decide nothing while they have these values
   "repeats": False,
@@ -56,7 +61,7 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   dataset = load_prepared(before)
   check_inputs(config.model.inputs, dataset, "config.model.inputs")
   ids = SemanticIDManager.load_from_file(before["tokenize"].file("semantic_ids.json"))
-  model, trie = make_model(config, ids)
+  model, trie = make_model(config, ids, dataset.users)
   if chosen := own_models.chosen_model(config.model):
     own_models.check_agrees(chosen, model, trie)
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
@@ -69,6 +74,7 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
     what, config.train, dataset.histories, config.seed, mesh, records(config, folder)
   )
   save_params(folder / "recommender", marked(params, trie))
+  save_known(folder, model)
 
 
 def what_is_trained(
@@ -81,7 +87,7 @@ def what_is_trained(
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
   return NextItem(
     recommender_task(model, trie, config.train.item_loss),
-    make_batches(config),
+    make_batches(config, model.config.inputs),
     recommend_users,
     config.model.history_length,
     trie.num_items,
@@ -100,12 +106,39 @@ def records(config: RunConfig, folder: epath.Path) -> Records:
   )
 
 
-def make_model(config: RunConfig, ids: SemanticIDManager) -> tuple[SemanticIDModel, Trie]:
-  """The model and the trie for a catalogue."""
+def make_model(
+  config: RunConfig, ids: SemanticIDManager, users: Users | Sequence[Attribute] = ()
+) -> tuple[SemanticIDModel, Trie]:
+  """The model and the trie for a catalogue.
+
+  Args:
+    config: of the run.
+    ids: of the catalogue.
+    users: of the training, or what it knows of their attributes, where the model reads these.
+
+  Raises:
+    ValueError: as `inputs.with_known` does.
+  """
   # Only models with parameters by node need nodes for tails that do not branch.
   every_prefix = config.model.node_bias or config.model.node_vectors
   trie = build_trie(ids.codes, every_prefix=every_prefix)
-  return models.make_model(config.model, CatalogueSizes.of(trie, ids.codebook_size)), trie
+  inputs = with_known(config.model.inputs, users)
+  settings = dataclasses.replace(config.model, inputs=inputs)
+  return models.make_model(settings, CatalogueSizes.of(trie, ids.codebook_size)), trie
+
+
+def save_known(folder: epath.Path, model: SemanticIDModel) -> None:
+  """Writes what a model knows of users' attributes, where it reads any."""
+  if isinstance(inputs := model.config.inputs, KnownInputs):
+    content = json.dumps(as_json(inputs.known), indent=1, ensure_ascii=False) + "\n"
+    from_primary(lambda: write_whole_text(folder / KNOWN, content))
+
+
+def load_known(config: RunConfig, trained: Generation) -> tuple[Attribute, ...]:
+  """What `save_known` wrote beside trained parameters; nothing where no attribute is read."""
+  if not config.model.inputs.user_attributes:
+    return ()
+  return from_json(json.loads(trained.file(KNOWN).read_bytes()))
 
 
 def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
@@ -113,12 +146,12 @@ def search_trie(trie: Trie, mesh: jax.sharding.Mesh) -> Trie:
   return shard_trie(trie, mesh) if mesh.shape["model"] > 1 else trie
 
 
-def make_batches(config: RunConfig) -> Callable[..., BatchAt]:
-  """The training batches that the model's setting wants."""
+def make_batches(config: RunConfig, inputs: InputsConfig) -> Callable[..., BatchAt]:
+  """The training batches that the model's setting wants; the inputs are those of the model."""
   c = config.model
   if models.architecture(c).causal:
-    return training_users(config, functools.partial(packed_batches, inputs=c.inputs))
-  batches = functools.partial(sliding_batches, num_user_tokens=c.user_tokens, inputs=c.inputs)
+    return training_users(config, functools.partial(packed_batches, inputs=inputs))
+  batches = functools.partial(sliding_batches, num_user_tokens=c.user_tokens, inputs=inputs)
   return training_users(config, batches)
 
 
@@ -161,6 +194,10 @@ TRAIN = Stage(
   after=lambda config: (TOKENIZE,),
   settings=_settings,
   files=_files,
-  outputs=lambda config: ("checkpoints", "recommender"),
+  outputs=lambda config: (
+    "checkpoints",
+    "recommender",
+    *((KNOWN,) if config.model.inputs.user_attributes else ()),
+  ),
   build=train,
 )

@@ -15,8 +15,9 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import check_dtype
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import user_tokens, with_user_tokens
-from sidrec.data.columns import earlier_items, gather, last_events
-from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig
+from sidrec.data.columns import earlier_items, gather, last_events, users_of
+from sidrec.data.events import Events
+from sidrec.data.inputs import ITEMS_ALONE, InputsConfig
 from sidrec.data.seen import SeenItems
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import check_histories
@@ -127,6 +128,7 @@ def in_batches(
   def recommend_users(params, histories, users_R, seen=None, shared=NOTHING_SHARED):
     users_R = _checked_users(users_R, histories.num_users)
     events = last_events(histories, history_length, users_R, inputs)
+    user_RxX = users_of(histories, users_R, inputs) if inputs.user_attributes else None
     check_histories(events.item_BxS, num_items)
     length_R = (events.item_BxS != NO_ITEM).sum(axis=1)
     order_R, chunks = _chunks(length_R, users_R, seen, batch_size)
@@ -135,6 +137,8 @@ def in_batches(
         events = events._replace(item_BxS=np.zeros((0, history_length + 1), np.int32))
       if inputs.earlier:
         events = events._replace(earlier_BxX=np.zeros((0, inputs.earlier), np.int32))
+      if user_RxX is not None:
+        events = events._replace(user_BxX=user_RxX)
       return jax.device_get(rank(params, events, None, shared))
     together = min(_TOGETHER, 1 << (len(chunks) - 1).bit_length())
     table, results = None, []
@@ -147,6 +151,8 @@ def in_batches(
         earlier_BxX = earlier_items(histories, history_length, users_B, inputs.earlier)
         check_histories(earlier_BxX, num_items)
         history = history._replace(earlier_BxX=earlier_BxX)
+      if user_RxX is not None:
+        history = history._replace(user_BxX=user_RxX[padded_B])
       if num_user_tokens:
         token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
         history = history._replace(item_BxS=with_user_tokens(token_B, history.item_BxS))

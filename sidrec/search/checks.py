@@ -7,7 +7,8 @@ import numpy as np
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import as_array, as_int32, is_known
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.events import Events, InputsConfig, check_order, checked_ratings
+from sidrec.data.events import Events, check_order, checked_ratings
+from sidrec.data.inputs import InputsConfig, known_inputs
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import check_histories
 from sidrec.models.inputs import events_of
@@ -98,7 +99,9 @@ def checked_columns(events: Events, inputs: InputsConfig, first: int = 0) -> Eve
   """
   events = events_of(events, inputs)
   batch, length = events.shape
-  for name, column in zip(Events._fields[1:-1], events[1:-1], strict=True):
+  for name, column in events._asdict().items():
+    if name in ("item_BxS", "earlier_BxX", "user_BxX"):
+      continue
     if column is not None and column.shape != (batch, length - first):
       raise ValueError(f"{name} has shape {column.shape}; give {(batch, length - first)}")
   if events.earlier_BxX is not None:
@@ -109,10 +112,28 @@ def checked_columns(events: Events, inputs: InputsConfig, first: int = 0) -> Eve
     action_BxS, most = np.asarray(events.action_BxS), len(inputs.actions)
     if action_BxS.size and not 0 <= action_BxS.min() <= action_BxS.max() <= most:
       raise ValueError(f"action_BxS holds rows of no action; give 0 to {most}")
+  if events.user_BxX is not None:
+    _check_users(events.user_BxX, batch, inputs)
   times = [x for x in (events.item_BxS, events.time_BxS, events.asked_BxS) if x is not None]
   if inputs.times and all(map(is_known, times)):
     _check_times(events, first)
   return events
+
+
+def _check_users(user_BxX: Any, batch: int, inputs: InputsConfig) -> None:
+  """Raises ValueError for another shape, or rows that an attribute does not have."""
+  known = known_inputs(inputs).known
+  if user_BxX.shape != (batch, len(known)):
+    raise ValueError(f"user_BxX has shape {user_BxX.shape}; give {(batch, len(known))}")
+  if not is_known(user_BxX):
+    return
+  rows_BxX, size_X = np.asarray(user_BxX), np.array([attribute.rows for attribute in known])
+  if ((rows_BxX < 0) | (rows_BxX >= size_X)).any():
+    b, x = np.argwhere((rows_BxX < 0) | (rows_BxX >= size_X))[0]
+    raise ValueError(
+      f"user_BxX of history {b} holds row {rows_BxX[b, x]} of {known[x].name!r}; give 0, which is "
+      f"unknown, to {size_X[x] - 1}"
+    )
 
 
 def _check_earlier(earlier_BxX: Any, batch: int, most: int) -> None:

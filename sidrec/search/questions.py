@@ -1,4 +1,7 @@
-"""Requests in item rows, and the arrays of a batch of them."""
+"""Requests in item rows, and the arrays of a batch of them.
+
+Here X counts the events before those that are read, and the attributes of users.
+"""
 
 import dataclasses
 import functools
@@ -25,6 +28,7 @@ class Question(NamedTuple):
   rating_S: np.ndarray | None = None  # float32 of each event, where the model reads ratings
   request_time: int | None = None  # seconds, where the model reads it
   action_S: np.ndarray | None = None  # int32 rows of the model's actions, where it reads them
+  user_X: np.ndarray | None = None  # int32 rows of the user's attributes, where it reads them
 
 
 def check_question(question: Question, config: RecommenderConfig) -> None:
@@ -55,8 +59,8 @@ def histories_of(
     `Events` of them for a model that reads more than items.
 
   Raises:
-    ValueError: for a request that lacks the times, ratings or actions that the model reads, or
-      whose times decrease or are after the request.
+    ValueError: for a request that lacks what the model reads beside items, or whose times decrease
+      or are after the request.
   """
   inputs, length = config.inputs, config.history_length
   item_BxS = np.full((batch, width), NO_ITEM, np.int32)
@@ -65,6 +69,7 @@ def histories_of(
   rating_BxS = np.full((batch, width), np.nan, np.float32)
   action_BxS = np.zeros((batch, width), np.int32)
   earlier_BxX = np.full((batch, inputs.earlier), NO_ITEM, np.int32)
+  user_BxX = np.zeros((batch, len(inputs.user_attributes)), np.int32)
   for b, question in enumerate(questions):
     latest = question.history_S[-length:]
     before = question.history_S[:-length][-inputs.earlier :] if inputs.earlier else latest[:0]
@@ -76,6 +81,12 @@ def histories_of(
       rating_BxS[b, : len(latest)] = _column("ratings", question.rating_S, question)[-length:]
     if inputs.actions:
       action_BxS[b, : len(latest)] = _column("actions", question.action_S, question)[-length:]
+    if inputs.user_attributes:
+      if question.user_X is None or len(question.user_X) != len(inputs.user_attributes):
+        raise ValueError(
+          "this model reads users' attributes (model.inputs); give a row of each, 0 where unknown"
+        )
+      user_BxX[b] = question.user_X
     if inputs.asks:
       if question.request_time is None:
         raise ValueError("this model reads when it is asked (model.inputs); give request_time")
@@ -89,6 +100,7 @@ def histories_of(
       request_B if inputs.asks else None,
       action_BxS if inputs.actions else None,
       earlier=earlier_BxX if inputs.earlier else None,
+      attributes=user_BxX if inputs.user_attributes else None,
     )
   if not config.user_tokens:
     return histories

@@ -184,6 +184,8 @@ def _asked(request: Any, where: str, limits: Limits) -> Asked:
   for at, action in enumerate(actions):
     if action is not None:
       _text(action, f"{where}.actions[{at}]", limits)
+  if "attributes" in options:
+    _check_attributes(options["attributes"], f"{where}.attributes", limits)
   asked = options.get("request_time", 0)
   if not (_is_number(asked) and isinstance(asked, int)):
     raise RequestError(422, f"{where}.request_time is no whole number of seconds since 1970")
@@ -193,6 +195,17 @@ def _asked(request: Any, where: str, limits: Limits) -> Asked:
     return Asked(name, value, Wanted(**options))
   except (TypeError, ValueError) as error:
     raise RequestError(422, f"{where}: {error}") from None
+
+
+def _check_attributes(given: Any, where: str, limits: Limits) -> None:
+  """Checks the types of what is said of a user; which names there may be, the run decides."""
+  if not isinstance(given, dict):
+    raise RequestError(422, f"{where} is no object; give {{…}}")
+  if len(given) > limits.categories:
+    raise RequestError(422, f"{where} holds {len(given)}; give at most {limits.categories}")
+  for name, value in given.items():
+    if value is not None and not _is_number(value):
+      _text(value, f"{where}.{name[:60]}", limits)
 
 
 def _only(value: Any, names: tuple[str, ...], where: str) -> None:

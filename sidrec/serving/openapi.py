@@ -237,6 +237,12 @@ def _bodies(limits: Limits, beams: int) -> dict[str, Any]:
     times=many(time, limits.history),
     ratings=many({"type": ["number", "null"]}, limits.history),
     actions=many({"anyOf": [text, {"type": "null"}]}, limits.history),
+    attributes={
+      "type": "object",
+      "description": "What is known of a user who is none of the run's, by the names it reads.",
+      "maxProperties": limits.categories,
+      "additionalProperties": {"anyOf": [text, {"type": ["number", "null"]}]},
+    },
     request_time={"type": "integer", "minimum": 0, "maximum": 10**12 - 1},
   )
   request["oneOf"] = [{"required": [whom]} for whom in ("user", "items", "titles")]

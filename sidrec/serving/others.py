@@ -9,7 +9,8 @@ import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import TEXT, Dataset, Histories, training_view
-from sidrec.data.events import ITEMS_ALONE, Events, InputsConfig, action_rows, checked_ratings
+from sidrec.data.events import Events, action_rows, checked_ratings
+from sidrec.data.inputs import ITEMS_ALONE, InputsConfig
 from sidrec.evaluation.baselines import ScoreBlock, item_knn, popularity, top_items
 from sidrec.models.sasrec import SASRec
 from sidrec.run.reading import Reading

@@ -185,9 +185,9 @@ class Service:
     name = str(asked.value)
     since = since_by_user[name]
     if name in asker.user_of:
-      before = asker.of_user(name)
+      before = asker.of_user(name, asked.wanted.attributes)
     elif since:
-      before = asker.of_nobody(asked.value)
+      before = asker.of_nobody(asked.value, asked.wanted.attributes)
     else:
       raise RequestError(
         404, f"{where}.user is not known; ask by items or titles, [] for nobody's history"

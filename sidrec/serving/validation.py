@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
-from sidrec.data.columns import actions_of
+from sidrec.data.columns import actions_of, users_of
 from sidrec.data.events import action_rows
 from sidrec.models.base import SemanticIDModel
 from sidrec.search.beam import item_weight
@@ -185,6 +185,7 @@ def sample(snapshot: Snapshot) -> list[Question]:
         rating_S=histories.rating_T[events][-length:] if inputs.rating else None,
         request_time=int(time_S[-1]) if inputs.asks else None,
         action_S=row_of[actions_of(histories)[events]][-length:] if inputs.actions else None,
+        user_X=users_of(histories, np.array([user]), inputs)[0] if inputs.user_attributes else None,
       )
     )
   return questions

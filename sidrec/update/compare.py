@@ -122,4 +122,5 @@ def of_users(histories: Histories, user_R: np.ndarray) -> Histories:
   return some._replace(
     user_ids_U=histories.user_ids_U[user_R],
     request_time_U=None if asked_U is None else asked_U[user_R],
+    users=histories.users_at(user_R),
   )

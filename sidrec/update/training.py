@@ -16,7 +16,14 @@ from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain, Generation
 from sidrec.run.load import Trained, trained_of
 from sidrec.run.settings import RunConfig
-from sidrec.run.train import make_model, records, search_trie, what_is_trained
+from sidrec.run.train import (
+  load_known,
+  make_model,
+  records,
+  save_known,
+  search_trie,
+  what_is_trained,
+)
 from sidrec.search.batched import make_recommend_users
 from sidrec.trainers.next_item import train_next_item
 from sidrec.training.checkpoint import save_params
@@ -54,7 +61,8 @@ def write_updated(
   check_inputs(config.model.inputs, new, "config.model.inputs")
   ids = SemanticIDManager.load_from_file(tokenized.file("semantic_ids.json"))
   old = trained_of(config, before)
-  model, trie = make_model(config, ids)
+  known = load_known(config, before["train"])  # what else users may have by now is unknown
+  model, trie = make_model(config, ids, known)
   check_grows(model)
   params = transfer(old.params, old.trie, trie, growth.old_row_N)
   windows = windows_to_train(
@@ -89,6 +97,7 @@ def write_updated(
     )
     params = without_room(roomy._replace(params=marked(trained, roomy.trie)), trie)
   save_params(folder / "recommender", params)
+  save_known(folder, model)
   return {
     "steps": settings.train.steps if is_trained else 0,
     "recent targets": windows.recent_targets,

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 from sidrec.core.atomic import PathLike, write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.core.settings import to_dict
-from sidrec.data.dataset import Dataset
+from sidrec.data.dataset import Dataset, describing_users
 from sidrec.parallel import hosts
 from sidrec.run import generations as folders
 from sidrec.run.config_file import CONFIG
@@ -145,7 +145,7 @@ def _prepared(
   inputs = inputs_of(PREPARE, config, {}, folders.generations(workdir, "prepare"))
   if inputs.equal(before["prepare"].record.inputs):
     return before["prepare"], old, compare_logs(old, old, wish.forget_users)
-  new = read(config)
+  new = describing_users(read(config))
   growth = compare_logs(old, new, wish.forget_users)  # nothing is written of a log that is refused
   outputs = PREPARE.outputs(config)
   return make.make("prepare", inputs, outputs, lambda folder: write(new, folder)), new, growth

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sidrec.data.batches import Source, all_positions, in_memory, ragged_arange
-from sidrec.data.batches import Windows as Slices
 from sidrec.data.dataset import Histories, training_view
+from sidrec.data.packing import Windows as Slices
 
 
 class Windows(NamedTuple):
@@ -74,4 +74,4 @@ def _pieces(view: Histories, user_W: np.ndarray, slices: Slices) -> tuple[Histor
   of_T, within_T = ragged_arange(size_W)
   at_T = slices.start_W[of_T] + within_T
   pieces = view.taken(np.concatenate([[0], np.cumsum(size_W)]).astype(np.int64), at_T)
-  return pieces._replace(user_ids_U=view.user_ids_U[user_W]), at_T
+  return pieces._replace(user_ids_U=view.user_ids_U[user_W], users=view.users_at(user_W)), at_T

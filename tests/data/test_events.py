@@ -8,14 +8,8 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data import batches
 from sidrec.data.columns import earlier_items, last_events
 from sidrec.data.dataset import NO_TIMES, ORDER_FOR_TIME, held_out_view, training_view
-from sidrec.data.events import (
-  ITEMS_ALONE,
-  Events,
-  InputsConfig,
-  check_inputs,
-  newest_first,
-  without_idle_inputs,
-)
+from sidrec.data.events import Events, check_inputs, newest_first
+from sidrec.data.inputs import ITEMS_ALONE, InputsConfig, without_idle_inputs
 
 KNOWN = InputsConfig(gap=True, time_bias=True, rating=True, request_time="known")
 UNKNOWN = InputsConfig(gap=True, rating=True, rating_step=0.5)
@@ -116,7 +110,7 @@ def test_events_are_made_of_lists_and_of_arrays_alike():
     np.testing.assert_array_equal(made.rating_BxS, [[1, np.nan], [0, 0], [2, 0]])
     assert [x.dtype for x in made[:4]] == [np.int32, np.int32, np.int32, np.float32]
   assert Events.of([[3, 1]], [[10, 12]]).time_BxS.tolist() == [[-2, 0]]
-  assert Events.of([[3, 1]])[1:] == (None,) * 5
+  assert Events.of([[3, 1]])[1:] == (None,) * 6
 
 
 def test_earlier_items_come_newest_first_and_once():
@@ -187,7 +181,7 @@ def test_users_may_live_further_apart_than_one_history_may_last():
 def test_histories_without_a_request_are_refused_where_it_is_read():
   with pytest.raises(ValueError, match=r"reads the request's time .* give histories\._replace"):
     last_events(LOG, 4, np.arange(2), KNOWN)
-  assert last_events(LOG, 4, np.arange(2), ITEMS_ALONE)[1:] == (None,) * 5
+  assert last_events(LOG, 4, np.arange(2), ITEMS_ALONE)[1:] == (None,) * 6
 
 
 @pytest.mark.parametrize("rating", [3.25, -1.0, 7.5])

@@ -14,7 +14,7 @@ from tiny import assert_same, build_from, make_dataset, make_items, tiny_config
 from sidrec.core.settings import from_dict
 from sidrec.data import batches, shards, store
 from sidrec.data.dataset import Dataset, training_view
-from sidrec.data.events import InputsConfig
+from sidrec.data.inputs import InputsConfig
 from sidrec.data.prefix_batches import prefix_batches
 from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry

@@ -7,8 +7,8 @@ import pytest
 from sidrec.data import batches, cache, store
 from sidrec.data.columns import last_events
 from sidrec.data.dataset import held_out_view, leave_last_out, training_view
-from sidrec.data.events import InputsConfig
 from sidrec.data.held_out_items import without_items
+from sidrec.data.inputs import InputsConfig
 from sidrec.data.k_core import core_of
 from sidrec.data.sources.build import NO_ITEMS, build
 from sidrec.data.targets import Targets, check_targets, with_targets

@@ -14,7 +14,9 @@ import pytest
 from export_run import make_run
 from tiny import ROWS, make_histories
 
-from sidrec.data.events import Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import InputsConfig, KnownInputs
+from sidrec.data.user_attributes import Attribute
 from sidrec.export import consumer_events
 from sidrec.export.agreement import _events, _questions
 from sidrec.export.bundle import _reads
@@ -27,7 +29,9 @@ NOW = 1_300_000_000
 ALL = InputsConfig(gap=True, time_bias=True, rating=True, request_time="known", rating_step=0.5)
 ACTIONS = InputsConfig(rating=True, actions=("view", "buy"))
 EARLIER = InputsConfig(earlier=5)
-KINDS = [ALL, InputsConfig(gap=True), InputsConfig(rating=True), ACTIONS, EARLIER]
+KNOWN = (Attribute("job", ("baker", "cook")), Attribute("age", None, (20.0, 30.5)))
+USERS = KnownInputs(rating=True, user_attributes=("job", "age"), known=KNOWN)
+KINDS = [ALL, InputsConfig(gap=True), InputsConfig(rating=True), ACTIONS, EARLIER, USERS]
 
 
 def model_of(inputs):
@@ -93,6 +97,28 @@ def test_actions_that_a_bundle_does_not_know_are_refused():
     )
 
 
+def test_attributes_of_users_are_read_as_the_run_reads_them():
+  manifest = json.loads(json.dumps(manifest_of(model_of(USERS))))
+  given = [
+    {"job": "cook", "age": 20}, {"job": "pope", "age": 19.9}, {"age": 30.5}, {"age": math.nan}, None
+  ]  # fmt: skip
+  found = consumer_events.columns(manifest, [[]] * 5, (6, 6), ratings=[[]] * 5, attributes=given)[
+    -1
+  ]
+  assert found.tolist() == [[2, 2], [0, 1], [0, 3], [0, 0], [0, 0], [0, 0]]
+  assert found[:5].tolist() == [list(USERS.given_user(one)) for one in given]
+  for wrong, message in (
+    ({"wage": 3}, "reads no attribute 'wage'; there are job, age"),
+    ({"age": "old"}, "attribute 'age' is 'old'; give a number"),
+    ({"job": True}, "attribute 'job' is True; give text"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      consumer_events.columns(manifest, [[3]], (4, 6), ratings=[[1]], attributes=[wrong])
+  manifest = manifest_of(model_of(ACTIONS))
+  with pytest.raises(ValueError, match="reads nothing of users; leave attributes out"):
+    consumer_events.columns(manifest, [[]], (4, 6), ratings=[[]], actions=[[]], attributes=[{}])
+
+
 def test_a_program_takes_them_for_any_number_of_requests():
   pytest.importorskip("flatbuffers")
   run = make_run(inputs=ALL)
@@ -120,6 +146,8 @@ def test_without_sidrec_it_answers_as_the_run_does(tmp_path, inputs):
   given |= {"ratings": ratings} if inputs.rating else {}
   actions = [[(None, "view", "buy")[item % 3] for item in row] for row in histories]
   given |= {"actions": actions} if inputs.actions else {}
+  users = [{"job": (None, "cook", "pope")[n % 3], "age": 5 * n} for n in range(20)]
+  given |= {"attributes": users} if inputs.user_attributes else {}
   at = {"request_times": [NOW + 10**6] * 20} if inputs.asks else {}
   alone = [sys.executable, Path(__file__).with_name("alone.py"), tmp_path / "bundle"]
   done = subprocess.run(

@@ -10,7 +10,8 @@ from eight_devices import same_gradient
 from tiny import all_codes, init_params, make_histories, make_model
 
 from sidrec.data.batches import packed_batches
-from sidrec.data.events import Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import InputsConfig
 from sidrec.data.targets import Targets, which
 from sidrec.models.inputs import example_events
 from sidrec.models.sasrec import SASRec, SASRecConfig

@@ -11,7 +11,8 @@ from eight_devices import same_gradient
 from tiny import all_codes, init_params, make_histories, make_model
 
 from sidrec.data.batches import packed_batches
-from sidrec.data.events import Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import InputsConfig
 from sidrec.data.prefix_batches import prefix_batches
 from sidrec.models import inputs as inputs_lib
 from sidrec.models.frequency import FilterConfig

@@ -8,7 +8,7 @@ from plugged import clean_registers, write_plugins
 from tiny import all_codes
 
 from sidrec.catalogue.trie.trie import build_trie, paths
-from sidrec.data.events import InputsConfig
+from sidrec.data.inputs import InputsConfig
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.own_models import check_agrees, check_grows, chosen_model
 from sidrec.models.recommender import architecture, make_model

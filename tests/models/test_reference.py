@@ -35,7 +35,8 @@ from reference_models import (
 )
 
 from sidrec.data.batches import NO_ITEM
-from sidrec.data.events import Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import InputsConfig
 from sidrec.models import layers
 from sidrec.models.frequency import FilterConfig
 from sidrec.models.positions import buckets

@@ -11,7 +11,8 @@ from repeats_model import LENGTH, make_repeats
 from tiny import all_codes, init_params, log_likelihood, make_model
 
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.events import Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import InputsConfig
 from sidrec.models import repeats
 from sidrec.trainers.recommender import recommender_task
 

@@ -10,7 +10,8 @@ from tiny import all_codes, init_params, log_likelihood, make_histories, make_mo
 import sidrec
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data import batches
-from sidrec.data.events import Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import InputsConfig
 from sidrec.models.inputs import example_events
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.parallel.mesh import make_mesh

@@ -13,7 +13,8 @@ from tiny import make_histories
 import sidrec
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.events import Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import InputsConfig
 from sidrec.data.seen import seen_items
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import transfer

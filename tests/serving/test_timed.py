@@ -11,7 +11,8 @@ from http_client import Client
 from timed_run import NOW, SEEN
 from tiny import ROWS, make_dataset
 
-from sidrec.data.events import Events, InputsConfig
+from sidrec.data.events import Events
+from sidrec.data.inputs import InputsConfig
 from sidrec.search import exact
 from sidrec.serving.app import make_app
 from sidrec.serving.explain import as_plain

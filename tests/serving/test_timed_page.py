@@ -9,7 +9,7 @@ from explorer_page import accessible, after, chips, drawn, listening, picture, r
 from explorer_run import make_extras, make_sasrec
 from timed_run import NOW
 
-from sidrec.data.events import InputsConfig
+from sidrec.data.inputs import InputsConfig
 from sidrec.serving.explore import Explorer
 
 THREE = f"#h=1&h=2&h=3&at={NOW - 900}&at={NOW - 600}&at={NOW - 9}&r=4&r=&r=2&asked={NOW}"

@@ -29,6 +29,7 @@ from sidrec.core.atomic import PathLike, whole_folder
 from sidrec.core.paths import as_path, files_in
 from sidrec.core.settings import from_dict
 from sidrec.data import store
+from sidrec.data.cache import save_users
 from sidrec.data.k_core import check_core, core_note, core_of, no_core
 from sidrec.data.prepare import local, steps
 from sidrec.data.settings import DataConfig
@@ -36,7 +37,8 @@ from sidrec.data.sources import registry, rules
 from sidrec.data.sources.build import as_array, describe
 from sidrec.data.sources.log import known_notes, log_notes
 from sidrec.data.sources.scan import name_of
-from sidrec.data.sources.table import describe_items, scan_logs
+from sidrec.data.sources.table import describe_items, describe_users, scan_logs
+from sidrec.data.sources.users import users_among
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -146,8 +148,8 @@ def open_log(data: DataConfig) -> steps.RawLog:
     FileNotFoundError, ValueError: as the reader of tables.
   """
   table = data.table
-  logs = scan_logs(data.path, table)
-  return steps.RawLog(name_of(data.path), logs, describe_items(table), data.repeats)
+  logs, users = scan_logs(data.path, table), describe_users(table)
+  return steps.RawLog(name_of(data.path), logs, describe_items(table), data.repeats, users)
 
 
 def _check(data: DataConfig) -> None:
@@ -173,10 +175,17 @@ def finish(folder: Path, raw: steps.RawLog, data: DataConfig, result: steps.Resu
   ids = result.plan.items["id"]
   table = raw.described.frame.with_columns(item=raw.described.frame["item"].cast(ids.dtype))
   items, _ = describe(raw.name, table, ids.filter(result.item_counts > 0))
+  notes = _notes(raw, data, result, items.num_items)
+  if raw.users is not None:
+    ids_U = as_array(result.plan.users["id"].gather(result.user_numbers))
+    known, more = users_among(ids_U, raw.users)
+    notes += more
+    if known:
+      save_users(folder / "users.npz", known)
   store.write_metadata(
     folder,
     raw.name,
-    _notes(raw, data, result, items.num_items),
+    notes,
     items,
     result.lengths_U,
     as_array(result.plan.users["id"].head(0)).dtype,

@@ -19,6 +19,7 @@ from sidrec.data.sources.actions import numbered
 from sidrec.data.sources.build import as_array
 from sidrec.data.sources.items import Described
 from sidrec.data.sources.log import TICKS, LogScan, Met, named_rows, type_of, with_times
+from sidrec.data.sources.users import DescribedUsers
 
 _SHARE_ROWS = 1 << 22
 
@@ -30,6 +31,7 @@ class RawLog(NamedTuple):
   logs: Sequence[LogScan]  # of its files, in their order
   described: Described
   repeats: str  # 'keep' or 'first'
+  users: DescribedUsers | None = None  # None where nothing is known of users
 
 
 class Plan(NamedTuple):

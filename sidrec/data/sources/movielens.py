@@ -135,9 +135,9 @@ def read_movielens(name: str, path: str = "", min_interactions: int = 3) -> data
       notes = [f"the movies' text is the words of {tags.name}, whenever they were given"]
     ratings = parse_ratings(file, edition.form, movies["item"])
     if edition.users and (described := plain_or_gz(folder, edition.users[0])).is_file():
-      users = parse_users(described, *edition.users[1:]), described
+      users = parse_users(described, *edition.users[1:])
   dataset = build(name, ratings, movies, min_interactions, notes)
-  return with_users(dataset, *users) if users else dataset
+  return with_users(dataset, users) if users else dataset
 
 
 def signature_movielens(name: str, path: str = "") -> dict[str, Any]:

@@ -16,15 +16,13 @@ from etils import epath
 from sidrec.core.content import stamps
 from sidrec.core.paths import as_path, files_in
 from sidrec.data import dataset
-from sidrec.data.settings import MISSING
-from sidrec.data.sources import rules, values
-from sidrec.data.sources.file_lines import named_faults
-from sidrec.data.sources.items import NOTHING, Described, read_items, read_numbers, split_at
+from sidrec.data.sources import rules
+from sidrec.data.sources.items import NOTHING, Described, read_items, split_at
 from sidrec.data.sources.log import read_data, scan_log
 from sidrec.data.sources.quoted_lines import TextForm
-from sidrec.data.sources.scan import Scan, require_columns, separated
+from sidrec.data.sources.scan import Scan, separated
 from sidrec.data.sources.shown import shown
-from sidrec.data.sources.users import with_users
+from sidrec.data.sources.users import DescribedUsers, read_users, with_users
 
 COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
 # Columns of type token that say how a user met an item.
@@ -90,7 +88,7 @@ def read_atomic(
     names = ", ".join(data.histories.actions or ())
     note = f"actions are those of the column {kinds[0]!r}: {names}"
     data = data._replace(notes=(*data.notes, note))
-  return with_users(data, *_users(user)) if user else data
+  return with_users(data, _users(user)) if user else data
 
 
 def signature_atomic(path: str, **settings: Any) -> dict[str, Any]:
@@ -169,24 +167,13 @@ def _described(file: epath.Path) -> Described:
   return described._replace(notes=tuple(notes))
 
 
-def _users(file: epath.Path) -> tuple[pl.DataFrame, epath.Path]:
-  """What a .user file says, as `with_users` takes it; of several rows of a user the first."""
+def _users(file: epath.Path) -> DescribedUsers:
+  """What a .user file says; of several rows of a user the first."""
   scan, types = _typed_scan(file)
   id_ = COLUMNS["user"]
-  require_columns(scan, {"user": id_})
-  kinds = {n: kind for n, kind in types.items() if n != id_ and kind != "float_seq"}
-  with named_faults(file):
-    rows = scan.frame([id_, *kinds]).collect(engine="streaming")
-  if len(faulty := rows.filter("faulty")):
-    scan.explain(faulty["row"][0])
-  table = rows.select(
-    values.text_of(id_, rows.schema[id_], MISSING).alias("user"),
-    *(
-      read_numbers(scan, rows, name, name).cast(pl.Float32) if kind == "float" else name
-      for name, kind in kinds.items()
-    ),
-  )
-  return table.drop_nulls("user").unique("user", keep="first", maintain_order=True), file
+  of = {n: kind for n, kind in types.items() if n != id_ and kind != "float_seq"}
+  texts = [name for name, kind in of.items() if kind != "float"]
+  return read_users(scan, id_, texts, [name for name, kind in of.items() if kind == "float"])
 
 
 def _roles(types: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

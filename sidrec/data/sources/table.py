@@ -10,6 +10,7 @@ from sidrec.data.sources.items import NOTHING, Described, read_items, split_at
 from sidrec.data.sources.log import LogScan, read_data, scan_log
 from sidrec.data.sources.quoted_lines import TextForm
 from sidrec.data.sources.scan import find_files, name_of, open_scans
+from sidrec.data.sources.users import DescribedUsers, columns_of_users, read_users, with_users
 from sidrec.data.sources.values import ValueForm
 
 _HINT = "; data.table.columns says what your columns are called"
@@ -22,7 +23,7 @@ def read_table(
   *,
   repeats: str = "keep",
 ) -> dataset.Dataset:
-  """Reads interactions, and what is known about items, from two tables.
+  """Reads interactions, and what is known about items and users, from up to three tables.
 
   What is in the files is read by the rules of `log` and `items`; each thing that was dropped or
   assumed is counted in a note of the data set.
@@ -46,7 +47,9 @@ def read_table(
   settings = settings or TableConfig()
   rules.check_repeats(repeats)
   logs = scan_logs(path, settings)
-  return read_data(name_of(path), logs, describe_items(settings), min_interactions, repeats)
+  users = describe_users(settings)
+  data = read_data(name_of(path), logs, describe_items(settings), min_interactions, repeats)
+  return data if users is None else with_users(data, users)
 
 
 def scan_logs(path: str, settings: TableConfig) -> list[LogScan]:
@@ -75,11 +78,25 @@ def describe_items(settings: TableConfig) -> Described:
   return read_items(scans[0], settings.item_columns, split, _value_form(settings), several="levels")
 
 
+def describe_users(settings: TableConfig) -> DescribedUsers | None:
+  """What the table of users says, if there is one; raises as `read_table`."""
+  if not settings.users_path:
+    return None
+  columns = columns_of_users(settings.user_columns)
+  scans = open_scans(settings.users_path, _text_form(settings))
+  if len(scans) > 1:
+    raise ValueError(f"the table of users is one file, but {settings.users_path} has {len(scans)}")
+  hint = "; data.table.user_columns says what its columns are called"
+  scan = scans[0]._replace(hint=scans[0].hint or hint)
+  return read_users(scan, *columns, _value_form(settings))
+
+
 def signature_table(
   path: str, settings: TableConfig | None = None, *, repeats: str = "keep"
 ) -> dict[str, Any]:
   """What identifies the files that `read_table` would read, without reading them."""
   del repeats  # of the settings, not of the files
-  places = [path, *filter(None, [settings.items_path if settings else ""])]
+  others = [settings.items_path, settings.users_path] if settings else []
+  places = [path, *filter(None, others)]
   files = [file for place in places for file in find_files(place)]
   return {"files": stamps(files)}
