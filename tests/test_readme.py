@@ -36,6 +36,7 @@ CHECKED_ONLY = {
   r"sidrec\.evaluation\.results": "tests/evaluation/test_results.py",
   r"generate_semantic_ids --config": "tests/test_generate_semantic_ids.py",
   r"configs/(beauty|sports)": "needs other data; as ml1m.py, which runs",
+  r"configs/world": "needs a world; tests/bench/world runs a smaller one",
   r"train\.steps|\.py:tiny": "as the same command without",
   r"sidrec run custom --data\.path": "as README's python -m sidrec.main",
   r"\.py:timed": "tests/run/test_inputs.py trains such a model",

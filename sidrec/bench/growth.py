@@ -1,5 +1,11 @@
 """How the time of one top-10 grows with the catalogue: generated, or found among item vectors.
 
+  pip install 'sidrec[bench]'
+  python -m sidrec.bench.growth --json=growth.json
+  python -m sidrec.bench.growth --json=runs.json --runs=runs/world-1e3,runs/world-1e4
+
+The first measures a random model; the second runs that were trained on a world, see `growth_runs`.
+
 Here X counts the items of a chunk, or latent dimensions.
 
 A user's vector, which the other methods start from, and the encoder's states, which the search
@@ -9,18 +15,20 @@ to speak of, so these have few dimensions that count, and a little noise. Needs 
 """
 
 import functools
+import json
 import math
-import os
+import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 from etils import epath
 
+from sidrec.bench import growth_runs
 from sidrec.bench.decoding_model import (
   SIZES,
   make_encode,
@@ -29,9 +37,13 @@ from sidrec.bench.decoding_model import (
   random_codes,
   random_histories,
 )
+from sidrec.bench.faiss_indexes import flat_and_hnsw, index_bytes
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
+from sidrec.core.atomic import write_whole_text
+from sidrec.core.paths import as_path
 from sidrec.evaluation.overlap import in_common
+from sidrec.parallel.hardware import hardware
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
 
@@ -40,8 +52,6 @@ CHUNK = 1 << 16  # items scored at once, so that scores fit caches and memory
 METHODS = ("sidrec", "exact", "flat", "hnsw")
 LATENT = 16  # dimensions of the random vectors that count
 NOISE = 0.1  # in all the others, beside 1
-LINKS = 32  # HNSW: neighbours of a vector
-EXPLORED = 64  # HNSW: candidates that a search keeps
 
 
 class Sizes(NamedTuple):
@@ -124,7 +134,7 @@ def _measure_catalogue(items: int, sizes: Sizes) -> dict[str, float]:
   seconds, best = _measure_exact(table_NxD, user_BxD, {"sidrec": ours, "encoder": encoder}, sizes)
   found |= {f"{name}_ms_per_user": 1e3 * value / sizes.batch for name, value in seconds.items()}
   found["exact_over_sidrec"] = seconds["exact"] / seconds["sidrec"]
-  for name, index in _indexes(items, width, sizes):
+  for name, index in flat_and_hnsw(items, width, sizes.hnsw_items):
     measured = _measure_index(index, table_NxD, user_BxD, best, ours, sizes)
     found |= {f"{name}_{what}": value for what, value in measured.items()}
   return found
@@ -160,41 +170,9 @@ def _measure_index(index, table_NxD, user_BxD, best_BxK, ours, sizes: Sizes) -> 
     "build_s": build_s,
     "ms_per_user": 1e3 * seconds["index"] / sizes.batch,
     "over_sidrec": seconds["index"] / seconds["sidrec"],
-    "mib": _index_bytes(index) / 2**20,
+    "mib": index_bytes(index) / 2**20,
     "recall": in_common(find()[1], best_BxK).sum() / best_BxK.size,
   }
-
-
-def _indexes(items: int, width: int, sizes: Sizes):
-  _wake_openblas()
-  import faiss
-
-  # Products of a whole batch: five times as fast here as one user after another, its default.
-  faiss.cvar.distance_compute_blas_threshold = 0
-  faiss.cvar.distance_compute_blas_database_bs = 4096
-  yield "flat", faiss.IndexFlatIP(width)
-  if items <= sizes.hnsw_items:
-    index = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efSearch = EXPLORED
-    yield "hnsw", index
-
-
-def _wake_openblas() -> None:
-  """Names the processor to FAISS's OpenBLAS, which takes those newer than itself for a Pentium."""
-  cpuinfo = Path("/proc/cpuinfo")
-  features = cpuinfo.read_text().split() if cpuinfo.exists() else []
-  for feature, core in (("avx512f", "SkylakeX"), ("avx2", "Haswell")):
-    if feature in features:
-      os.environ.setdefault("OPENBLAS_CORETYPE", core)
-      return
-
-
-def _index_bytes(index: Any) -> int:
-  """Bytes of vectors and, for HNSW, links."""
-  size = index.ntotal * index.d * 4
-  if hasattr(index, "hnsw"):
-    size += 4 * index.hnsw.neighbors.size() + 8 * index.hnsw.offsets.size()
-  return size
 
 
 def _headlines(measured: dict[str, Any], items: Sequence[int]) -> dict[str, float]:
@@ -252,3 +230,47 @@ def plot(measured: dict[str, Any], items: Sequence[int], path: epath.Path) -> No
   figure.tight_layout()
   figure.savefig(path, dpi=120)
   plt.close(figure)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Adds this command's flags to `values`, so that importing the module defines none."""
+  sizes, number = Sizes(), flags.DEFINE_integer
+  flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
+  flags.DEFINE_string("plot", None, "Draw to this PNG file; not of runs.", flag_values=values)
+  flags.DEFINE_list("runs", [], "Measure these trained runs of a world.", flag_values=values)
+  counts = [str(count) for count in sizes.items]
+  flags.DEFINE_list("items", counts, "Sizes of random catalogues.", flag_values=values)
+  number("hnsw_items", sizes.hnsw_items, "Most items for HNSW.", flag_values=values)
+  number("repeats", sizes.repeats, "Timed runs of each.", lower_bound=1, flag_values=values)
+  number("users", 2000, "Of a run, that are scored.", lower_bound=2, flag_values=values)
+
+
+def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
+  """Measures and prints."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  if values.runs and values.plot:
+    raise app.UsageError("--plot draws random models; leave it out with --runs")
+  items = tuple(map(int, values.items))
+  print(hardware())
+  try:
+    if values.runs:
+      sizes = growth_runs.Sizes(
+        users=values.users, repeats=values.repeats, hnsw_items=values.hnsw_items
+      )
+      measured = growth_runs.measure(values.runs, sizes)
+    else:
+      sizes = Sizes(items=items, hnsw_items=values.hnsw_items, repeats=values.repeats)
+      measured = measure(sizes)
+      if values.plot:
+        plot(measured, items, as_path(values.plot))
+  except (ValueError, OSError, ImportError) as error:
+    sys.exit(f"sidrec: {error}")
+  if values.json:
+    measured |= {"repeats": values.repeats, "hardware": hardware()}
+    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+  define_flags(flags.FLAGS)
+  app.run(main)
