@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 # Tests compile much and compute little, also in the processes that some of them start: most
-# optimisations are off, XLA's older emitters take half the time of those that compile fusions,
-# and what was compiled once is not compiled again. Each worker of pytest has a cache of its own,
+# optimisations are off, XLA's older emitters take half the time of those that compile fusions, a
+# program that is not cut up for several threads takes an eighth less, and what was compiled once
+# is not compiled again. Each worker of pytest has a cache of its own,
 # because JAX does not write its files atomically.
 compiled = tempfile.TemporaryDirectory(prefix="sidrec-compiled-", ignore_cleanup_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
@@ -16,9 +17,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 if importlib.metadata.version("jaxlib").split(".")[:2] == ["0", "10"]:
-  # Later ones do not know the flag, and an unknown flag ends the process.
-  emitters = "--xla_cpu_use_fusion_emitters=false"
-  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '').replace(emitters, '')} {emitters}"
+  # Later ones may not know the flags, and an unknown flag ends the process.
+  for flag in ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '').replace(flag, '')} {flag}"
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
   # The processes that tests start would compile all modules anew, five seconds for each.
   os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(compiled.name, "modules")

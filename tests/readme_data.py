@@ -63,7 +63,9 @@ def small_config(name, folder):
     config.tokenizer.update(name="residual_kmeans", num_levels=2, codebook_size=40)
     config.tokenizer.kmeans.iterations = 2
     config.model.update(history_length=8, width=8, heads=1, head_width=8, hidden=8)
-    config.model.update(encoder_layers=1, item_negatives=0)
+    # Of one kind, so that what is compiled for one config serves the others.
+    config.model.update(encoder_layers=1, encoder_dropout=0.1, item_head=False, item_negatives=0)
+    config.train.learning_rate = 2e-3
     config.train.update(batch_size=8, steps=2, steps_per_call=2, validate_every=2, valid_users=16)
     config.sasrec.enabled = config.bsarec.enabled = False
     config.evaluation.search_cost.enabled = False

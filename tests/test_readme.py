@@ -144,22 +144,28 @@ def flags_of(command):
 @pytest.fixture(scope="module")
 def checked():
   """Results of parsing each command's flags against the real configs."""
-  jobs = [flags_of(command) for command in COMMANDS]
-  known = [argv for argv in jobs if argv]
-  results = iter(work([{"do": "check", "argv": argv} for argv in known], ROOT))
-  return [next(results) if argv else None for argv in jobs]
+  jobs = [tuple(flags_of(command) or ()) for command in COMMANDS]
+  once = [argv for argv in dict.fromkeys(jobs) if argv]
+  results = work([{"do": "check", "argv": argv} for argv in once], ROOT)
+  result_of = dict(zip(once, results, strict=True))
+  return [result_of.get(argv) for argv in jobs]
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-  """Results of all that runs: commands first, in the documents' order, then Python."""
+  """Results of all that runs: commands first, in the documents' order, then Python.
+
+  A command that several documents name runs once, where the first one names it.
+  """
   folder = tmp_path_factory.mktemp("readme")
   readme_data.make_folder(folder)
-  jobs = {number: command.words[2:] for number, command in enumerate(COMMANDS) if is_run(command)}
-  work_on = [{"do": "run", "argv": argv} for argv in jobs.values()]
+  jobs = {number: tuple(c.words[2:]) for number, c in enumerate(COMMANDS) if is_run(c)}
+  once = list(dict.fromkeys(jobs.values()))
+  work_on = [{"do": "run", "argv": argv} for argv in once]
   work_on.append({"do": "run", "codes": {file: python_of(file) for file in PYTHON_FILES}})
-  results = work(work_on, folder, JAX_NUM_CPU_DEVICES="1")
-  return dict(zip([*jobs, "python"], results, strict=True))
+  *results, python = work(work_on, folder, JAX_NUM_CPU_DEVICES="1")
+  result_of = dict(zip(once, results, strict=True))
+  return {number: result_of[argv] for number, argv in jobs.items()} | {"python": python}
 
 
 def named(numbers):

@@ -27,7 +27,8 @@ ROW = [3, 1, 4, 15, 9, 2, 6]
 def make(name):
   """(model, parameters, what `log_likelihood` takes between targets and segments)."""
   if name == "dense":
-    model, trie, path = make_model(all_codes(2, 5), history_length=LENGTH, inputs=INPUTS)
+    shape = {"history_length": LENGTH, "encoder_layers": 2}
+    model, trie, path = make_model(all_codes(2, 5), inputs=INPUTS, **shape)
     return model, init_params(model, trie, path, scale=3.0), (trie, path)
   shape = {"history_length": LENGTH, "width": 8, "layers": 2, "hidden": 16, "dropout": 0.0}
   model = SASRec(SASRecConfig(num_items=25, inputs=INPUTS, **shape))

@@ -36,7 +36,8 @@ def test_buckets_are_those_of_the_formula_at_every_edge():
 
 @functools.cache
 def recommender(inputs):
-  model, trie, path = make_model(all_codes(2, 5), history_length=LENGTH, inputs=inputs)
+  shape = {"history_length": LENGTH, "encoder_layers": 2}
+  model, trie, path = make_model(all_codes(2, 5), inputs=inputs, **shape)
   return model, init_params(model, trie, path, scale=3.0), trie, path
 
 

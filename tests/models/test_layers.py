@@ -7,22 +7,28 @@ from sidrec.models import layers
 from sidrec.models.layers import Attention
 
 
+def normal(rng, *shape):
+  return rng.normal(size=shape).astype(np.float32)
+
+
 @pytest.mark.parametrize(("num_keys", "repeats"), [(7, 1), (6, 2), (2, 3)])
 def test_causal_blocks_compute_what_the_whole_mask_does(num_keys, repeats, monkeypatch):
   monkeypatch.setattr(layers, "CAUSAL_BLOCK", 3)
   attention = Attention(heads=2, head_width=4, width=8, dtype=jnp.dtype("float32"))
-  keys = jax.random.split(jax.random.key(0), 4)
-  x = jax.random.normal(keys[0], (3, num_keys * repeats, 8))
-  states = jax.random.normal(keys[1], (3, num_keys, 8))
-  bias = jax.random.normal(keys[2], (2, num_keys * repeats, num_keys))
-  seen = jnp.tril(jax.random.bernoulli(keys[3], 0.7, (3, num_keys, num_keys)))
-  seen = seen | jnp.eye(num_keys, dtype=bool)[None]  # a query that sees nothing gathers anything
-  mask = jnp.repeat(seen, repeats, axis=1)
+  rng = np.random.default_rng(0)
+  x = normal(rng, 3, num_keys * repeats, 8)
+  states = normal(rng, 3, num_keys, 8)
+  bias = normal(rng, 2, num_keys * repeats, num_keys)
+  seen = np.tril(rng.random((3, num_keys, num_keys)) < 0.7)
+  seen = seen | np.eye(num_keys, dtype=bool)[None]  # a query that sees nothing gathers anything
+  mask = np.repeat(seen, repeats, axis=1)
 
   def run(module, x, states, causal):
     return module(x, module.project(states), mask, bias, causal)
 
-  params = attention.init(jax.random.key(1), x, states, False, method=run)
+  init = lambda key: attention.init(key, x, states, False, method=run)
+  shapes = jax.eval_shape(init, jax.random.key(1))
+  params = jax.tree.map(lambda like: normal(rng, *like.shape) / 3, shapes)
 
   @jax.jit
   def both(params, x, states):
@@ -39,13 +45,15 @@ def test_causal_blocks_compute_what_the_whole_mask_does(num_keys, repeats, monke
 
 def test_causal_attention_takes_any_leading_axes():
   attention = Attention(heads=2, head_width=4, width=8, dtype=jnp.dtype("float32"))
-  x = jax.random.normal(jax.random.key(0), (2, 3, 6, 8))
+  rng = np.random.default_rng(0)
+  x = normal(rng, 2, 3, 6, 8)
 
   def run(module, x):
     mask = jnp.broadcast_to(jnp.tril(jnp.ones((6, 6), bool)), (*x.shape[:-1], 6))
     return module(x, module.project(x), mask, causal=True)
 
-  params = attention.init(jax.random.key(1), x[0], method=run)
+  shapes = jax.eval_shape(lambda: attention.init(jax.random.key(1), x[0], method=run))
+  params = jax.tree.map(lambda like: normal(rng, *like.shape) / 3, shapes)
   apply = jax.jit(lambda x: attention.apply(params, x, method=run))
   batched = apply(x.reshape(6, 6, 8)).reshape(x.shape)
   np.testing.assert_allclose(apply(x), batched, atol=1e-6)

@@ -1,5 +1,7 @@
 """Models of plugins: the same beam, the same files, and what is refused."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from sidrec.models.recommender import architecture, make_model
 from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
 from sidrec.plugins import NextItemModel, child_log_softmax, load_plugins, register_model
 from sidrec.search import beam
-from sidrec.search.filters import Filters
+from sidrec.search.filters import NO_FILTERS, Filters
 from sidrec.search.settings import SearchConfig
 from sidrec.trainers.recommender import recommender_task
 
@@ -41,9 +43,15 @@ def latest(tmp_path):
   )
   model = make_model(config, SIZES)
   inputs = (HISTORY_BxS, np.zeros((4, 1), np.int32), TRIE, paths(TRIE))
-  params = model.init(jax.random.key(0), *inputs, method="log_likelihood")["params"]
+  init = functools.partial(model.init, method="log_likelihood")
+  params = jax.eval_shape(init, jax.random.key(0), *inputs)["params"]
   rng = np.random.default_rng(1)
   return model, jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "beams"))
+def search(model, params, beams, filters=NO_FILTERS):
+  return beam.search(model, params, TRIE, HISTORY_BxS, SearchConfig(beams=beams), filters)
 
 
 def by_brute_force(model, params):
@@ -62,15 +70,13 @@ def test_beam_search_finds_what_brute_force_finds(latest, beams):
   model, params = latest
   logp_BxN = by_brute_force(model, params)
   np.testing.assert_allclose(np.exp(logp_BxN).sum(axis=1), 1.0, rtol=1e-5)
-  found = beam.search(model, params, TRIE, HISTORY_BxS, SearchConfig(beams=beams))
+  found = search(model, params, beams)
   score_BxK = np.take_along_axis(logp_BxN, np.asarray(found.item_BxK), axis=1)
   np.testing.assert_allclose(found.score_BxK, score_BxK, rtol=1e-5)
   if beams == 20:
     np.testing.assert_array_equal(found.item_BxK, np.argsort(-logp_BxN, axis=1))
   forbidden_BxJ = np.asarray(found.item_BxK)[:, :2]
-  less = beam.search(
-    model, params, TRIE, HISTORY_BxS, SearchConfig(beams=20), Filters(forbidden_BxJ)
-  )
+  less = search(model, params, 20, Filters(forbidden_BxJ))
   np.testing.assert_array_equal(
     np.asarray(less.item_BxK)[:, :18],
     [
@@ -91,7 +97,7 @@ def test_it_learns_what_it_is_shown(latest):
     losses.append(float(loss))
     params = jax.tree.map(lambda x, dx: x - 0.1 * dx, params, slope)
   assert losses[-1] < 0.5 * losses[0]
-  found = beam.search(model, params, TRIE, HISTORY_BxS, SearchConfig(beams=20))
+  found = search(model, params, 20)
   first = -np.take_along_axis(by_brute_force(model, params), batch["target_Bx1"], axis=1).mean()
   assert first < losses[-1]
   assert np.isfinite(found.score_BxK).all()
@@ -131,7 +137,7 @@ def test_a_model_without_parameters_and_caches_is_searched(tmp_path):
   register_model("flat", Flat)
   model = make_model(RecommenderConfig(setting="flat", history_length=4), SIZES)
   check_agrees(chosen_model(model.config), model, TRIE)
-  found = beam.search(model, {}, TRIE, HISTORY_BxS, SearchConfig(beams=20))
+  found = search(model, {}, 20)
   np.testing.assert_allclose(np.exp(found.score_BxK).sum(axis=1), 1.0, rtol=1e-5)
   with pytest.raises(ValueError, match="the model 'flat' cannot take in other items"):
     check_grows(model)

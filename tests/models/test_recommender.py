@@ -122,7 +122,7 @@ def test_histories_that_share_a_row_do_not_see_each_other():
 
 
 @pytest.mark.parametrize("setting", ["dense", "tiger"])
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("own", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_likelihoods_of_all_items_sum_to_one(setting, own):
   model, params, trie, path = make(setting, node_bias=own, node_vectors=own)
   history = np.tile(np.array([3, 1, 4, NO_ITEM], np.int32), (NUM_ITEMS, 1))
@@ -133,8 +133,23 @@ def test_likelihoods_of_all_items_sum_to_one(setting, own):
   assert total == pytest.approx(1.0, abs=1e-5)
 
 
-@VARIANTS
-@pytest.mark.parametrize("beams", [None, 0])
+# That either decoder gives what NumPy does is in test_reference.py and test_search_reference.py:
+# for all variants, with keys and values and over states.
+@pytest.mark.parametrize(
+  ("setting", "changes", "beams"),
+  [
+    ("dense", {}, None),
+    ("tiger", PAPER, 0),
+    *(
+      pytest.param(*variant, beams, marks=pytest.mark.slow)
+      for variant, beams in [
+        (("dense", {}), 0),
+        (("tiger", PAPER), None),
+        *((x, n) for x in (("tiger", {}), ("dense", {"positions": "relative"})) for n in (None, 0)),
+      ]
+    ),
+  ],
+)
 def test_stepwise_decoding_equals_teacher_forcing(setting, changes, beams):
   """The cached one-level-at-a-time decoder gives the scores of the parallel one.
 

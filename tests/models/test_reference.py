@@ -54,6 +54,11 @@ def apply(model, params, *args, method):
   return model.apply({"params": params}, *args, method=method)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def all_ranked(model, params, history):
+  return recommend(model, params, history, NUM_ITEMS)
+
+
 def packed():
   """HISTORIES as training packs them: two rows of several histories, one filled up.
 
@@ -225,7 +230,7 @@ def test_sasrec(item_bias):
   for row, place, items, item in prefixes():
     score_N = item_scores(reference, sasrec_states(reference, model.config, items)[-1])
     assert_close(logp_2xS[row, place], log_softmax(score_N)[item])
-  found = recommend(model, params, jnp.asarray(padded(HISTORIES, 8)), NUM_ITEMS)
+  found = all_ranked(model, params, padded(HISTORIES, 8))
   for row, items in enumerate(HISTORIES):
     states_SxD = sasrec_states(reference, model.config, items)
     logp_N = log_softmax(item_scores(reference, states_SxD[-1]))
@@ -251,7 +256,7 @@ def test_bsarec():
   target_2xQ, at_2xQ = np.array(TARGETS).reshape(2, 2), np.array([[0, 3], [4, 12]])
   args = history, target_2xQ, segment, at_2xQ
   logp_2xQ = apply(model, params, *map(jnp.asarray, args), method="log_likelihood")
-  found = recommend(model, params, jnp.asarray(padded(HISTORIES, 8)), NUM_ITEMS)
+  found = all_ranked(model, params, padded(HISTORIES, 8))
   for row, (items, target) in enumerate(zip(HISTORIES, TARGETS, strict=True)):
     states_SxD = bsarec_states(reference, model.config, items)
     logp_N = log_softmax(item_scores(reference, states_SxD[-1]))
@@ -373,6 +378,9 @@ def test_nothing_is_dropped_outside_training(monkeypatch, setting):
   dropout.install(monkeypatch)
   history, target = padded(HISTORIES[-1:], 8), np.array([[TARGETS[0]]], np.int32)
   target = np.repeat(target, 8, axis=1) if setting == "dense" else target
-  apply(model, params, history, target, trie, path, method="log_likelihood")
-  apply(model, params, history, trie.codes_NxL, method="encode")
+  for method, args in (
+    ("log_likelihood", (history, target, trie, path)),
+    ("encode", (history, trie.codes_NxL)),
+  ):  # tracing is enough
+    jax.eval_shape(functools.partial(model.apply, {"params": params}, method=method), *args)
   assert dropout.sites() == {}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference_models import draw
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models import item_softmax
@@ -25,11 +26,12 @@ REAL = TARGET != NO_ITEM
 def make(**changes):
   settings = {"history_length": LENGTH, "width": 8, "layers": 1, "hidden": 16}
   model = SASRec(SASRecConfig(num_items=NUM_ITEMS, **{**settings, "dropout": 0.0, **changes}))
-  init = jax.jit(lambda key: model.init(key, HISTORY, method="states")["params"])
-  params = init(jax.random.key(0))
-  params["item"] = jax.random.normal(jax.random.key(1), params["item"].shape)
+  init = lambda key: model.init(key, HISTORY, method="states")["params"]
+  params = draw(jax.eval_shape(init, jax.random.key(0)))
+  normal = lambda seed, *shape: np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+  params["item"] = jnp.asarray(normal(1, *params["item"].shape))
   if model.config.item_bias:
-    params["item_bias"] = jax.random.normal(jax.random.key(2), (NUM_ITEMS,))
+    params["item_bias"] = jnp.asarray(normal(2, NUM_ITEMS))
   return model, params
 
 

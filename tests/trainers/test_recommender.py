@@ -78,7 +78,7 @@ def test_bfloat16_multiplies_only_and_all_else_that_matters_stays_float32():
   shape = {"history_length": 3, "item_head": True, "item_negatives": 8}
   model, trie, _ = make_model(all_codes(2, 4), dtype="bfloat16", **shape)
   task = recommender_task(model, trie)
-  params, aux = task.init(jax.random.key(0))
+  params, aux = jax.eval_shape(task.init, jax.random.key(0))
   assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
   loss = lambda *args: task.loss(*args)[0]
   step = jax.make_jaxpr(jax.value_and_grad(loss))(params, aux, BATCHES["dense"], jax.random.key(1))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference_models import draw
 from tiny import make_histories
 
 from sidrec.core.vocabulary import NO_ITEM
@@ -31,6 +32,12 @@ def small_model(**changes):
   return SASRec(SASRecConfig(num_items=NUM_ITEMS, **{**settings, "dropout": 0.0, **changes}))
 
 
+def random_params(model):
+  """Parameters of the size that training starts from."""
+  shapes, _ = jax.eval_shape(sasrec_task(model).init, jax.random.key(0))
+  return draw(shapes)
+
+
 def short_training(**changes):
   settings = {"batch_size": 16, "steps": 4, "steps_per_call": 4, "validate_every": 4}
   settings |= {"warmup_steps": 10, "average_decay": 0.9}
@@ -49,9 +56,8 @@ def test_the_loss_is_the_mean_over_real_targets():
   histories = make_histories([[1, 2, 3, 4, 5], [6, 7], [8, 9, 10], [11]])
   batch = packed_batches(histories, 6, 2, seed=0)(0)
   task = sasrec_task(small_model())
-  params, aux = task.init(jax.random.key(0))
-  params = jax.tree.map(lambda x: 3 * x, params)
-  loss, _ = jax.jit(task.loss)(params, aux, batch, jax.random.key(1))
+  params = jax.tree.map(lambda x: 3 * x, random_params(small_model()))
+  loss, _ = jax.jit(task.loss)(params, (), batch, jax.random.key(1))
   run = jax.jit(lambda row: small_model().apply({"params": params}, row, method="next_item"))
   logps = []
   for history in ([1, 2, 3, 4, 5], [6, 7], [8, 9, 10]):
@@ -63,11 +69,11 @@ def test_the_loss_is_the_mean_over_real_targets():
 
 def test_a_batch_of_fillers_has_zero_loss_and_gradient():
   for negatives in (0, 4):
-    task = sasrec_task(small_model(negatives=negatives))
-    params, aux = task.init(jax.random.key(0))
+    model = small_model(negatives=negatives)
+    task, params = sasrec_task(model), random_params(model)
     empty = jnp.full((2, 6), NO_ITEM, jnp.int32)
     batch = {"history_BxS": empty, "target_BxS": empty, "segment_BxS": jnp.full((2, 6), 6)}
-    grads, _ = jax.jit(jax.grad(task.loss, has_aux=True))(params, aux, batch, jax.random.key(1))
+    grads, _ = jax.jit(jax.grad(task.loss, has_aux=True))(params, (), batch, jax.random.key(1))
     assert all(np.isfinite(x).all() and not x.any() for x in jax.tree.leaves(grads))
 
 
@@ -118,9 +124,8 @@ def test_the_loss_of_prefixes_is_the_mean_over_their_targets():
   model = small_model(**{**BSAREC, "dropout": 0.0})
   batch = prefix_batches(histories, 6, 4, seed=0)(0)
   task = sasrec_task(model)
-  params, aux = task.init(jax.random.key(0))
-  params = jax.tree.map(lambda x: 3 * x, params)
-  loss, _ = jax.jit(task.loss)(params, aux, batch, jax.random.key(1))
+  params = jax.tree.map(lambda x: 3 * x, random_params(model))
+  loss, _ = jax.jit(task.loss)(params, (), batch, jax.random.key(1))
   run = jax.jit(lambda row: model.apply({"params": params}, row, method="next_item"))
   logps = []
   for history in ([1, 2, 3, 4, 5], [6, 7], [8, 9, 10]):
@@ -154,7 +159,7 @@ def test_the_last_two_items_of_a_user_are_not_learnt_from(tmp_path, monkeypatch)
 
 
 def test_item_embeddings_are_the_item_table():
-  params, _ = sasrec_task(small_model()).init(jax.random.key(0))
+  params = random_params(small_model())
   vectors = item_embeddings(params)
   assert vectors.dtype == np.float32
   np.testing.assert_array_equal(vectors, params["item"])
@@ -166,8 +171,7 @@ def test_batches_give_what_single_users_get(masked):
   rng = np.random.default_rng(0)
   histories = make_histories([rng.permutation(NUM_ITEMS)[:n].tolist() for n in LENGTHS])
   model = small_model()
-  params, _ = sasrec_task(model).init(jax.random.key(0))
-  params = jax.tree.map(lambda x: 3 * x, params)
+  params = jax.tree.map(lambda x: 3 * x, random_params(model))
   users = np.array([10, 2, 1, 0, 4, 8, 3, 9, 5])
   recommend_users = make_sasrec_recommend_users(model, 12, 8, make_mesh())
   found = recommend_users(params, histories, users, seen_items(histories) if masked else None)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import all_codes, make_model
+from tiny import all_codes, init_params, make_model
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.parallel.mesh import make_mesh, to_global
@@ -14,9 +14,9 @@ from sidrec.training.gradient import gradient
 
 def case(**changes):
   """A task without dropout, its parameters, and 8 rows with 1 to 4 targets."""
-  model, trie, _ = make_model(all_codes(2, 4), encoder_dropout=0.0, encoder_layers=1, **changes)
-  task = recommender_task(model, trie)
-  params, aux = task.init(jax.random.key(0))
+  shape = {"encoder_dropout": 0.0, "encoder_layers": 1}
+  model, trie, path = make_model(all_codes(2, 4), **shape, **changes)
+  task, params = recommender_task(model, trie), init_params(model, trie, path)
   rng = np.random.default_rng(0)
   length_B = np.array([1, 4, 2, 1, 4, 4, 1, 3])
   item_BxS = rng.integers(0, 16, (8, 5)).astype(np.int32)
@@ -26,7 +26,7 @@ def case(**changes):
     "target_BxS": np.where(real_BxS, item_BxS[:, 1:], NO_ITEM),
     "segment_BxS": np.where(real_BxS, 0, 4).astype(np.int32),
   }
-  return task, params, aux, batch
+  return task, params, (), batch
 
 
 @pytest.mark.parametrize(
