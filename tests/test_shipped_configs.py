@@ -82,6 +82,7 @@ CHANGED = {
   },
   "beauty": {
     **AMAZON_DENSE,
+    "model.repeats": True,
     "train.steps": 2400,
     "sasrec.train.steps": 1600,
     "sasrec.train.validate_every": 200,
