@@ -99,7 +99,7 @@ def draw(shapes, seed=0):
   def one(path, like):
     name = path[-1].key
     if name == "scale":
-      return jnp.asarray(rng.uniform(0.5, 1.5, like.shape), jnp.float32)
+      return np.float32(rng.uniform(0.5, 1.5, like.shape))
     sizes = {"code": 0.05, "user": 0.05, "bias": 1.0, "node_bias": 1.0, "item_bias": 1.0}
     sizes |= {"gap": 0.5, "rating": 0.5, "time_bias": 1.0}
     size = sizes.get(name, 0.02)
@@ -109,9 +109,9 @@ def draw(shapes, seed=0):
       size = like.shape[1] ** -0.5
     elif name == "node":
       size = 0.3
-    return jnp.asarray(rng.normal(0, size, like.shape), jnp.float32)
+    return np.float32(rng.normal(0, size, like.shape))
 
-  return jax.tree.map_with_path(one, shapes)
+  return jax.device_put(jax.tree.map_with_path(one, shapes))  # `jnp.asarray` compiles each shape
 
 
 def as_float64(params):

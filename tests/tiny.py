@@ -121,15 +121,16 @@ def init_params(model, trie, path, scale=1.0):
   def draw(path, like):
     name = path[-1].key
     if name == "scale":
-      return jnp.asarray(np.full(like.shape, scale, np.float32))
+      return np.full(like.shape, scale, np.float32)
     sizes = {"code": 0.05, "user": 0.05, "bias": 0.25, "node_bias": 1.0, "item_bias": 1.0}
     sizes |= {"gap": 0.1, "rating": 0.1, "time_bias": 1.0}
     size = sizes.get(name, 0.02)
     if name in ("kernel", "out"):
       size = np.prod(like.shape[:-1]) ** -0.5
-    return jnp.asarray(rng.normal(0, scale * size, like.shape).astype(np.float32))
+    return rng.normal(0, scale * size, like.shape).astype(np.float32)
 
-  return jax.tree.map_with_path(draw, jax.eval_shape(init, jax.random.key(0))["params"])
+  shapes = jax.eval_shape(init, jax.random.key(0))["params"]
+  return jax.device_put(jax.tree.map_with_path(draw, shapes))  # `jnp.asarray` compiles each shape
 
 
 @functools.partial(jax.jit, static_argnums=0)

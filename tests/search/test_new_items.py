@@ -56,12 +56,16 @@ def padded(histories=HISTORIES):
   return np.array([row + [NO_ITEM] * (4 - len(row)) for row in histories], np.int32)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "config"))
+compiled = jax.jit(new_items.search, static_argnames=("model", "config"))
+compiled_plain = jax.jit(beam.search, static_argnames=("model", "config"))
+
+
 def search(model, params, trie, history, config, new, filters=NO_FILTERS):
-  return new_items.search(model, params, trie, history, config, new, filters)
+  return jax.device_get(compiled(model, params, trie, history, config, new, filters))
 
 
-plain = jax.jit(beam.search, static_argnames=("model", "config"))
+def plain(model, params, trie, history, config):
+  return jax.device_get(compiled_plain(model, params, trie, history, config))
 
 
 def in_trie_of(among, **changes):

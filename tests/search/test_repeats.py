@@ -45,9 +45,11 @@ def by_hand(**changes):
   return np.stack([probabilities(*make(**changes), row) for row in HISTORIES])
 
 
-@functools.partial(jax.jit, static_argnames=("model", "config"))
+compiled = jax.jit(beam.search, static_argnames=("model", "config"))
+
+
 def search(model, params, trie, history, config, filters=NO_FILTERS, key=None):
-  return beam.search(model, params, trie, history, config, filters, key)
+  return jax.device_get(compiled(model, params, trie, history, config, filters, key))
 
 
 def check(found, p_BxN, allowed=None, beams=NUM_ITEMS):
