@@ -17,6 +17,7 @@ def test_it_gives_what_the_run_was_built_with(tmp_path):
   config = default_config()
   config.data.source, config.train.steps = "demo", 77
   config.search.temperature = 2.0
+  config.data.table.user_columns.numbers = ("age",)
   built = run_config(config)
   folder = new_folder(tmp_path, "train")
   write_whole_text(folder / CONFIG, config_text(built, tmp_path))
