@@ -19,7 +19,7 @@ import numpy as np
 
 from sidrec.bench import faiss_indexes
 from sidrec.bench.timing import alternate
-from sidrec.bench.world.score import RESULTS, Task, make_task, oracle, worth
+from sidrec.bench.world.score import RESULTS, Task, lists_of, make_task, oracle, worth
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.core.vocabulary import NO_ITEM
@@ -127,10 +127,7 @@ def _line(figures: dict[str, Any], names: list[str]) -> str:
 
 
 def _sidrec(task: Task, recommender: Recommender, trained: Trained) -> Method:
-  def lists(users_B: np.ndarray) -> np.ndarray:
-    found = recommender.recommend_users(recommender.params, task.held_out.histories, users_B)
-    return np.asarray(found.item_BxK)[:, :RESULTS]
-
+  lists = functools.partial(lists_of, task, recommender.recommend_users, recommender.params)
   memory = memory_of(trained.params, trained.trie, trained.model.sizes)
   return Method(lists, memory.served)
 
@@ -166,11 +163,7 @@ def _of_sasrec(
       "one without"
     )
   recommend_users, params = load_sasrec(task.config, workdir)
-
-  def exactly(users_B: np.ndarray) -> np.ndarray:
-    found = recommend_users(params, task.held_out.histories, users_B)
-    return np.asarray(found.item_BxK)[:, :RESULTS]
-
+  exactly = functools.partial(lists_of, task, recommend_users, params)
   model_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params)) / task.num_items
   methods = {"exact": Method(exactly, model_bytes)}
   states = _states(task, params)

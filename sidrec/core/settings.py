@@ -36,11 +36,16 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
   def convert(name: str, value: Any) -> Any:
     if dataclasses.is_dataclass(types[name]) and isinstance(value, Mapping):
       return from_dict(typing.cast(type, types[name]), value)
-    if isinstance(value, list):
-      return tuple(value)
-    return dict(value) if isinstance(value, Mapping) else value
+    return _frozen(value)
 
   return cls(**{name: convert(name, value) for name, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+  """A value with tuples in place of lists, in mappings, too: JSON makes lists of tuples."""
+  if isinstance(value, Mapping):
+    return {name: _frozen(one) for name, one in value.items()}
+  return tuple(value) if isinstance(value, list) else value
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:

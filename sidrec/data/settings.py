@@ -61,12 +61,6 @@ class TableConfig:
 
   def __post_init__(self) -> None:
     check_choices(self)
-    for name in ("item_columns", "user_columns"):  # JSON makes lists of tuples
-      columns = {
-        role: tuple(named) if isinstance(named, list) else named
-        for role, named in getattr(self, name).items()
-      }
-      object.__setattr__(self, name, columns)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -148,7 +148,7 @@ class Asker:
       times=tuple(histories.time_T[events].tolist()) if inputs.times else None,
       ratings=tuple(histories.rating_T[events].tolist()) if inputs.rating else None,
       actions=self._actions_in_log(events) if inputs.actions else None,
-      attributes=own_user(self.dataset.histories, row, self.model.config.inputs),
+      attributes=own_user(histories, row, inputs),
     )
 
   def _actions_in_log(self, events: slice) -> tuple[int, ...]:
@@ -178,7 +178,7 @@ class Asker:
       times=() if inputs.times else None,
       ratings=() if inputs.rating else None,
       actions=() if inputs.actions else None,
-      attributes=given_user(attributes, self.model.config.inputs),
+      attributes=given_user(attributes, inputs),
     )
 
   def of_histories(
@@ -210,15 +210,11 @@ class Asker:
       ]
       if not inputs.user_attributes:
         return readings
-      rows = [self.user_of.get(str(reading.user)) for reading in readings]
-      return [
-        reading
-        if row is None
-        else reading._replace(
-          attributes=own_user(self.dataset.histories, row, self.model.config.inputs)
-        )
-        for reading, row in zip(readings, rows, strict=True)
-      ]
+      for at, reading in enumerate(readings):
+        if (row := self.user_of.get(str(reading.user))) is not None:
+          own = own_user(self.dataset.histories, row, inputs)
+          readings[at] = reading._replace(attributes=own)
+      return readings
     items = listed("histories", histories)
     each = [
       [None] * len(items) if values is None else listed(what, values)

@@ -131,8 +131,7 @@ class Engine:
     """What waits and fits one batch with the one that waits longest; nothing at the end."""
     with self._change:
       while self._jobs or self._accepts:
-        batch = self._fitting() if self._may_start() else []
-        if batch and (not self._searching or len(batch) == batch[0].search.batches[-1]):
+        if batch := self._ready():
           taken = {id(job) for job in batch}
           self._jobs = collections.deque(job for job in self._jobs if id(job) not in taken)
           self._searching += 1
@@ -140,18 +139,19 @@ class Engine:
         self._change.wait()
       return []
 
-  def _may_start(self) -> bool:
-    """Whether enough waits; a quick look, for each request."""
-    least = self._jobs[0].search.batches[-1] if self._jobs and self._searching else 1
-    return len(self._jobs) >= least
-
-  def _fitting(self) -> list[_Job]:
-    """The first of what waits that fit one batch, of what goes with the first one."""
+  def _ready(self) -> list[_Job]:
+    """The first of what waits that fit one batch; nothing if it is too small to start now."""
+    if not self._jobs:
+      return []
     search, allows = self._jobs[0].search, self._jobs[0].question.allows
+    least = search.batches[-1] if self._searching else 1
+    if len(self._jobs) < least:  # a quick look, for each request
+      return []
     alike = [job for job in self._jobs if job.search is search and job.question.allows == allows][
       : search.batches[-1]
     ]
-    return alike[: search.batch_of([job.question for job in alike])]
+    batch = alike[: search.batch_of([job.question for job in alike])]
+    return batch if len(batch) >= least else []
 
   def _answer(self, batch: Sequence[_Job]) -> None:
     now = time.monotonic()

@@ -63,13 +63,8 @@ def ids_of(catalogue: Catalogue, row: np.ndarray) -> np.ndarray:
 
 def rows_of(catalogue: Catalogue, item_id: np.ndarray) -> np.ndarray:
   """The rows of ids: int64 of any shape."""
-  _, shift, inverse = catalogue.ids
-  return (
-    (np.asarray(item_id, np.int64) - shift)
-    % catalogue.config.items
-    * inverse
-    % (catalogue.config.items)
-  )
+  (_, shift, inverse), count = catalogue.ids, catalogue.config.items
+  return (np.asarray(item_id, np.int64) - shift) % count * inverse % count
 
 
 def leaves_of(catalogue: Catalogue, row: np.ndarray) -> np.ndarray:

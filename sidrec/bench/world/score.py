@@ -33,6 +33,7 @@ from sidrec.run.sasrec import SASREC
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import find
 from sidrec.run.train import TRAIN
+from sidrec.search.batched import RecommendUsers
 
 RESULTS = 10
 KNN_ITEMS = 100_000  # at most: the neighbours of all pairs are held in memory
@@ -164,15 +165,20 @@ def oracle(task: Task) -> np.ndarray:
 def ours(task: Task, chain: Chain) -> np.ndarray:
   """The recommender's, by the run's own search."""
   found = recommender_of(task.config, chain)
-  lists = found.recommend_users(found.params, task.held_out.histories, task.users_R)
-  return np.asarray(lists.item_BxK)[:, :RESULTS]
+  return lists_of(task, found.recommend_users, found.params, task.users_R)
 
 
 def sasrecs(task: Task, chain: Chain) -> np.ndarray:
   """SASRec's, which scores every item."""
-  recommend_users, params = sasrec_of(task.config, chain)
-  lists = recommend_users(params, task.held_out.histories, task.users_R)
-  return np.asarray(lists.item_BxK)[:, :RESULTS]
+  return lists_of(task, *sasrec_of(task.config, chain), task.users_R)
+
+
+def lists_of(
+  task: Task, recommend_users: RecommendUsers, params: dict, users_R: np.ndarray
+) -> np.ndarray:
+  """What a model recommends to users of the data set, after their test histories."""
+  found = recommend_users(params, task.held_out.histories, users_R)
+  return np.asarray(found.item_BxK)[:, :RESULTS]
 
 
 def baselines(task: Task, say: Callable[[str], None]) -> dict[str, np.ndarray]:
