@@ -18,7 +18,7 @@ from sidrec.evaluation import report, results
 from sidrec.features.settings import TextConfig, VectorFileConfig
 from sidrec.features.text import text_vectors
 from sidrec.features.vector_file import file_vectors
-from sidrec.run import recommend
+from sidrec.run import named_rows
 
 CODES = np.array([[0, 1], [1, 0], [1, 2]])
 IDS = np.array([3, 5, 7])
@@ -137,6 +137,6 @@ def test_lists_of_ids(bucket):
   path = f"{bucket}/lists/users.txt"
   as_path(path).write_bytes("\ufeffMüller\r\n\nDoe, Jane\n".encode())
   known = np.array(["Doe, Jane", "Müller"])
-  assert recommend.rows_of_ids(f"@{path}", known, "user") == [1, 0]
+  assert named_rows.rows_of_ids(f"@{path}", known, "user") == [1, 0]
   with pytest.raises(FileNotFoundError, match=f"there is no file '{bucket}/none.txt'; after @"):
-    recommend.rows_of_ids(f"@{bucket}/none.txt", known, "user")
+    named_rows.rows_of_ids(f"@{bucket}/none.txt", known, "user")

@@ -42,7 +42,7 @@ class AllCodes(SemanticIDModel):
     """Logits of the children; or of all codes, or of those that a mask [B, K, V] allows."""
     if isinstance(children, Children):
       return super().child_logits(hidden_BxKxD, level, children, temperature)
-    logits_BxKxV = self.code_logits(hidden_BxKxD, level, temperature)
+    logits_BxKxV = self.level_tables().code_logits(hidden_BxKxD, level, temperature)
     return logits_BxKxV if children is None else jnp.where(children, logits_BxKxV, -jnp.inf)
 
 

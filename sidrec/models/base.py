@@ -1,10 +1,8 @@
-"""What the recommender's two architectures share: the tables, the decoder and its softmaxes.
+"""What the recommender's two architectures share: the tables and the decoder.
 
 The decoder writes the semantic ID of the next item level by level (TIGER: Rajput et al., NeurIPS
 2023). The softmax of each level runs over the real continuations of the prefix only, in training
-as in search, so that the model is a distribution over items. A child's logit has three parts: one
-of its token, shared by all prefixes, and a vector and a bias of its trie node. The last two tell
-items apart that share most of their ID, and hold their popularity.
+as in search, so that the model is a distribution over items; see `level_softmax.py`.
 
 With `constrained_softmax=False` the softmax runs over all codes of a level, as in TIGER. Part of
 the probability then goes to IDs that no item has, in training and in the scores of a search, which
@@ -18,7 +16,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.packed_codes import PackedCodes
 from sidrec.catalogue.trie.trie import Children, Trie
 from sidrec.data.events import Events
@@ -28,8 +25,9 @@ from sidrec.models.encoder import EncoderBlock
 from sidrec.models.inputs import EventInputs, added
 from sidrec.models.interface import NextItemModel
 from sidrec.models.layers import AbsorbedKeyValues, KeyValues, Norm
-from sidrec.models.positions import RelativeBias, positions
-from sidrec.models.repeats import Had, HistoryScores, without_had
+from sidrec.models.level_softmax import LevelTables
+from sidrec.models.positions import RelativeBias, behind, positions
+from sidrec.models.repeats import Had, HistoryScores, check_new_only
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 
 TABLE_INIT = nn.initializers.normal(0.02)
@@ -158,7 +156,7 @@ class SemanticIDModel(NextItemModel):
     Raises:
       ValueError: for a model with repeats, where this is not log p; see `mixed_log_likelihood`.
     """
-    self._check_no_repeats()
+    check_new_only(self.config.repeats)
     states, visible = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
     return self.target_log_likelihood(states, visible, target_BxQ, trie, path_NxLp1, train)
 
@@ -190,8 +188,8 @@ class SemanticIDModel(NextItemModel):
     x_BxSxD = self.encoder_drop(x_BxSxD.astype(self.config.dtype), deterministic=not train)
     bias_HxSxS = None
     if self.config.positions == "relative":
-      bias_HxSxS = _behind(self.encoder_bias(x_BxSxD.shape[1] - placeless), placeless)
-    biases = [_behind(bias, placeless) for bias in biases]
+      bias_HxSxS = behind(self.encoder_bias(x_BxSxD.shape[1] - placeless), placeless)
+    biases = [behind(bias, placeless) for bias in biases]
     for block, bias in zip(self.encoder, biases, strict=True):
       x_BxSxD = block(x_BxSxD, visible_BxQxS, train, added(bias_HxSxS, bias), self.causal)
     return self.encoder_norm(x_BxSxD)
@@ -260,55 +258,21 @@ class SemanticIDModel(NextItemModel):
       trie: the catalogue.
       had: as in `target_log_likelihood`; needs the softmax over real continuations.
     """
-    constrained = self.config.constrained_softmax
-    log_likelihood = self._over_children if constrained else self._over_codes
-    levels = [
-      log_likelihood(hidden_BxQxLxD[:, :, level], codes_BxQxL, path_BxQxLp1, level, trie, had)
-      for level in range(self.sizes.num_levels)
-    ]
-    return jnp.stack(levels, axis=-1)
-
-  def _check_no_repeats(self) -> None:
-    if self.config.repeats:
-      raise ValueError("model.repeats shares log p out; use mixed_log_likelihood")
+    return self.level_tables().log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie, had)
 
   def _level_bias(self) -> jax.Array | None:
     relative = self.config.positions == "relative"
     return self.decoder_bias(self.sizes.num_levels) if relative else None
 
-  def _over_codes(self, hidden_BxQxD, codes_BxQxL, path_BxQxLp1, level, trie, had):
-    """log p(token) by a softmax over all codes of the level: [B, Q]."""
-    del path_BxQxLp1, trie, had
-    logp_BxQxV = self.code_logits(hidden_BxQxD, level)
-    return jnp.take_along_axis(logp_BxQxV, codes_BxQxL[..., level, None], axis=-1)[..., 0]
-
-  def _over_children(self, hidden_BxQxD, codes_BxQxL, path_BxQxLp1, level, trie, had):
-    """log p(token) by a softmax over the real continuations of the prefix: [B, Q]."""
-    del codes_BxQxL
-    node_BxQ, next_BxQ = path_BxQxLp1[..., level], path_BxQxLp1[..., level + 1]
-    if level == 0:  # every target starts at the root, whose children are gathered once
-      logits_BxQxC, first_child = self._root_logits(hidden_BxQxD, trie)
-    else:
-      children = trie_lib.children(trie, node_BxQ, trie.fan_outs[level], level)
-      logits_BxQxC = self.child_logits(hidden_BxQxD, level, children)
-      first_child = children.node[..., 0]
-    slot_BxQ = next_BxQ - first_child
-    if had is not None:
-      logits_BxQxC = without_had(logits_BxQxC, first_child, level, slot_BxQ, had, trie)
-    chosen_BxQ = jnp.take_along_axis(logits_BxQxC, slot_BxQ[..., None], axis=-1)[..., 0]
-    return chosen_BxQ - jax.nn.logsumexp(logits_BxQxC, axis=-1)
-
-  def _root_logits(self, hidden_BxQxD, trie):
-    """Logits of the root's children [B, Q, C], and the first of these children, a scalar."""
-    root = jnp.int32(trie_lib.ROOT)
-    token_C, node_C, real_C = trie_lib.children(trie, root, trie.fan_outs[0], 0)
-    weights_DxC = self.out_LxDxV[0][:, token_C]
-    if self.config.node_vectors:
-      weights_DxC = weights_DxC + self.node_ExD[node_C].T
-    logits_BxQxC = _float32_product(hidden_BxQxD, weights_DxC)
-    if self.config.node_bias:
-      logits_BxQxC = logits_BxQxC + self.bias_E[node_C][None, None]
-    return jnp.where(real_C[None, None], logits_BxQxC, -jnp.inf), node_C[0]
+  def level_tables(self) -> LevelTables:
+    """The parameters of the levels' softmaxes."""
+    c = self.config
+    return LevelTables(
+      self.out_LxDxV,
+      self.node_ExD if c.node_vectors else None,
+      self.bias_E if c.node_bias else None,
+      c.constrained_softmax,
+    )
 
   def child_logits(
     self,
@@ -321,33 +285,7 @@ class SemanticIDModel(NextItemModel):
 
     Log probabilities where the softmax runs over all codes.
     """
-    logits_BxKxV = self.code_logits(hidden_BxKxD, level, temperature)
-    logits_BxKxC = jnp.take_along_axis(
-      logits_BxKxV, children.token, axis=-1, mode="promise_in_bounds"
-    )
-    if self.config.node_bias:
-      logits_BxKxC = logits_BxKxC + self.bias_E.at[children.node].get(mode="promise_in_bounds")
-    if self.config.node_vectors:
-      # A batched product of gathered rows: fused into the gather, it would run without vectors.
-      node_BxKxCxD = self.node_ExD.at[children.node].get(mode="promise_in_bounds")
-      logits_BxKxC = logits_BxKxC + jnp.einsum(
-        "bqd,bqfd->bqf",
-        hidden_BxKxD,
-        node_BxKxCxD.astype(hidden_BxKxD.dtype),
-        preferred_element_type=jnp.float32,
-      )
-    if self.config.constrained_softmax:
-      logits_BxKxC = logits_BxKxC / temperature
-    return jnp.where(children.real, logits_BxKxC, -jnp.inf)
-
-  def code_logits(
-    self, hidden_BxKxD: jax.Array, level: jax.Array | int, temperature: float = 1.0
-  ) -> jax.Array:
-    """Logits of all codes of a level; log probabilities where the softmax runs over all codes."""
-    logits_BxKxV = _float32_product(hidden_BxKxD, self.out_LxDxV[level])
-    if self.config.constrained_softmax:
-      return logits_BxKxV
-    return jax.nn.log_softmax(logits_BxKxV / temperature)
+    return self.level_tables().child_logits(hidden_BxKxD, level, children, temperature)
 
   # Decoder, one level of many beams: what the search calls.
 
@@ -408,17 +346,3 @@ class SemanticIDModel(NextItemModel):
     c = self.config
     zeros = jnp.zeros((batch, beams, c.heads, places, c.head_width), c.dtype)
     return tuple(KeyValues(zeros, zeros) for _ in range(c.decoder_layers))
-
-
-def _behind(bias: jax.Array | None, in_front: int) -> jax.Array | None:
-  """A bias [..., S, S] with zeros for so many states in front; None stays None."""
-  if bias is None or not in_front:
-    return bias
-  return jnp.pad(bias, [(0, 0)] * (bias.ndim - 2) + [(in_front, 0)] * 2)
-
-
-def _float32_product(x: jax.Array, weights_DxV: jax.Array) -> jax.Array:
-  """x [..., D] @ weights in the dtype of x, added up in float32: [..., V]."""
-  flat = x.reshape(-1, x.shape[-1])
-  logits = jnp.dot(flat, weights_DxV.astype(flat.dtype), preferred_element_type=jnp.float32)
-  return logits.reshape(*x.shape[:-1], -1)

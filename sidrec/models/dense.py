@@ -33,6 +33,7 @@ from sidrec.models.repeats import (
   HistoryScores,
   MixedLogLikelihood,
   Repeats,
+  check_new_only,
   choice_log_likelihood,
   items_before,
   latest_places,
@@ -149,7 +150,7 @@ class Dense(SemanticIDModel):
     Raises:
       ValueError: as `log_likelihood` does.
     """
-    self._check_no_repeats()
+    check_new_only(self.config.repeats)
     states, visible = self.encode_states(history_BxS, trie.codes_NxL, segment_BxS, train)
     levels_BxSxL = self.target_log_likelihood(states, visible, target_BxS, trie, path_NxLp1, train)
     return levels_BxSxL, self._item_log_likelihood(states, target_BxS, trie, train)

@@ -57,3 +57,10 @@ class RelativeBias(nn.Module):
     start = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
     bias_HxX = self.param("bias", start, (self.heads, NUM_BUCKETS))
     return bias_HxX[:, buckets(length, self.bidirectional)]
+
+
+def behind(bias: jax.Array | None, in_front: int) -> jax.Array | None:
+  """A bias [..., S, S] with zeros for so many states in front; None stays None."""
+  if bias is None or not in_front:
+    return bias
+  return jnp.pad(bias, [(0, 0)] * (bias.ndim - 2) + [(in_front, 0)] * 2)

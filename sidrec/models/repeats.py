@@ -45,6 +45,12 @@ class MixedLogLikelihood(NamedTuple):
   item_BxQ: jax.Array | None  # the item head's log p, as in `Dense.joint_log_likelihood`
 
 
+def check_new_only(repeats: bool) -> None:
+  """Raises ValueError for a model with repeats, whose log p is a `MixedLogLikelihood`."""
+  if repeats:
+    raise ValueError("model.repeats shares log p out; use mixed_log_likelihood")
+
+
 class HistoryScores(NamedTuple):
   """What competes with each other after a history; `shares` makes probabilities of it."""
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,7 +10,6 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from sidrec.catalogue.titles import Names, find_titles
 from sidrec.core.atomic import write_whole
 from sidrec.core.paths import as_path
 from sidrec.core.printable import printable
@@ -21,6 +20,7 @@ from sidrec.parallel.hosts import from_primary
 from sidrec.run.ask import rows_by_id
 from sidrec.run.load import Recommender, load_recommender
 from sidrec.run.named_categories import rows_allowed, rows_of_categories
+from sidrec.run.named_rows import row_of, rows_of_ids, rows_of_titles
 from sidrec.run.one_history import (
   check_said,
   history_of_items,
@@ -33,7 +33,7 @@ from sidrec.search.batched import NOTHING_SHARED, Shared
 from sidrec.search.results import Recommendations
 
 SPLITS = ("next", "valid", "test")
-SHOWN_HISTORY, SHOWN_AMBIGUOUS = 5, 20  # items of a history, and of one title
+SHOWN_HISTORY = 5  # items of a history
 
 
 class Request(NamedTuple):
@@ -113,7 +113,7 @@ def _whom(
       rows = rows_of_ids(request.items, dataset.items.ids_N, "item")
     else:
       needs_all = (request.times, request.ratings, request.actions) != (None, None, None)
-      rows = rows_of_titles(request.history or (), recommender, needs_all=needs_all)
+      rows = rows_of_titles(request.history or (), dataset.items, needs_all=needs_all)
     known = {*inputs.actions, *(dataset.histories.actions or ())}
     said = said_of(request.times, request.ratings, len(rows), request.actions, known)
     histories = history_of_items(rows, said)
@@ -125,7 +125,7 @@ def _whom(
     return histories, np.arange(histories.num_users)
   if request.user is not None:
     known = rows_by_id(histories.user_ids_U)
-    rows = [_row_of(user, known, "user") for user in request.user]
+    rows = [row_of(user, known, "user") for user in request.user]
   else:
     rows = rows_of_ids(request.users or (), histories.user_ids_U, "user")
   return histories, np.array(rows)
@@ -193,105 +193,6 @@ def histories_before(histories: Histories, split: str) -> Histories:
   if split not in SPLITS:
     raise ValueError(f"--split must be one of {', '.join(SPLITS)}, not {split!r}")
   return histories if split == "next" else held_out_view(histories, split).histories
-
-
-def rows_of_ids(texts: Sequence[str] | str, ids_N: np.ndarray, what: str) -> list[int]:
-  """Rows of original ids, from texts as `Request` describes them.
-
-  Raises:
-    ValueError: naming the first id that is not there, or if there is none at all.
-    FileNotFoundError: if a file is not there.
-  """
-  known = rows_by_id(ids_N)
-  names = Names({name: [row] for name, row in known.items()}, str, ",")
-  rows = []
-  for text in [texts] if isinstance(texts, str) else texts:
-    if text in known:
-      rows.append(known[text])
-    elif text.startswith("@"):
-      rows += [_row_of(line, known, what) for line in _lines(text[1:])]
-    else:
-      rows += _rows_in_list(text, known, names, what)
-  if not rows:
-    raise ValueError(f"no {what} is named; give {what} ids, such as {printable(next(iter(known)))}")
-  return rows
-
-
-def _row_of(name: str, known: Mapping[str, int], what: str) -> int:
-  row = known.get(name, known.get(name.strip()))
-  if row is None:
-    example = printable(next(iter(known)))
-    raise ValueError(
-      f"{what} '{printable(name.strip())}' is not in the data set; {what} ids look like {example}"
-    )
-  return row
-
-
-def _rows_in_list(text: str, known: Mapping[str, int], names: Names, what: str) -> list[int]:
-  pieces, rows, at = text.split(","), [], 0
-  while at < len(pieces):
-    if not pieces[at].strip() and names.longest(pieces, at) is None:
-      at += 1  # nothing between two commas
-      continue
-    found = names.longest(pieces, at)
-    if found is None:
-      _row_of(pieces[at], known, what)  # raises
-      break
-    at = found[0]
-    rows += found[1]
-  return rows
-
-
-def _lines(name: str) -> list[str]:
-  """The lines of a text file that are not blank."""
-  path = as_path(name)
-  if not path.is_file():
-    raise FileNotFoundError(f"there is no file '{printable(path)}'; after @ comes a file of ids")
-  try:
-    text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-  except UnicodeDecodeError as error:
-    raise ValueError(f"{path} is not UTF-8 text; write one id a line") from error
-  return [line for line in text.split("\n") if line.strip()]
-
-
-def rows_of_titles(
-  texts: Sequence[str] | str, recommender: Recommender, *, needs_all: bool = False
-) -> list[int]:
-  """Item rows of comma-separated titles; prints what no item is called, or several are.
-
-  Raises:
-    ValueError: if no title names an item; with `needs_all` if one of them does not.
-  """
-  items, rows, left_out = recommender.dataset.items, [], False
-  titles_N = items.titles_N.tolist()
-
-  def named(row: int) -> str:
-    return f"{printable(titles_N[row])} (id {printable(items.ids_N[row])})"
-
-  for text in [texts] if isinstance(texts, str) else texts:
-    found = find_titles(text, titles_N)
-    rows += found.items
-    left_out = left_out or bool(found.missing or found.ambiguous)
-    for title, row in found.loose.items():
-      print(f"no title is '{printable(title)}'; taken for {named(row)}")
-    for title, several in found.ambiguous.items():
-      ids = ", ".join(map(named, several[:SHOWN_AMBIGUOUS]))
-      more = ", …" if len(several) > SHOWN_AMBIGUOUS else ""
-      print(
-        f"left out, for {len(several)} items may be meant by '{printable(title)}': {ids}{more}; "
-        "ask with --items"
-      )
-    for title, near in found.missing.items():
-      hint = f"; near: {', '.join(map(printable, near))}" if near else ""
-      print(f"not in the catalogue: '{printable(title)}'{hint}")
-  if not rows:
-    raise ValueError("none of the titles in --history names one item of the catalogue")
-  if needs_all and left_out:
-    raise ValueError(
-      "a title in --history was left out, and it is not clear which of --times, --ratings and "
-      "--actions are its own; take it out there, too, or ask with --items"
-    )
-  return rows
 
 
 def recommend(

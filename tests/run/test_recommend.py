@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import ROWS, tiny_config
 
-from sidrec.run import recommend
+from sidrec.run import named_rows, recommend
 from sidrec.run.load import load_recommender
 from sidrec.run.recommend import Request
 from sidrec.run.stages import run_to
@@ -68,14 +68,14 @@ def test_lists_take_the_longest_ids(shop):
   assert users_of(shop, users=["Doe", "Jane"]) == ["Doe", "Jane"]
   assert users_of(shop, users=["all"]) == sorted(USERS)
   ids = np.array(ITEMS)
-  assert recommend.rows_of_ids("SKU 00, a, SKU 03, a,SKU 00, a", ids, "item") == [0, 3, 0]
+  assert named_rows.rows_of_ids("SKU 00, a, SKU 03, a,SKU 00, a", ids, "item") == [0, 3, 0]
 
 
 def test_files_hold_an_id_a_line(shop, tmp_path):
   path = tmp_path / "users.txt"
   path.write_text("\ufeffMüller, 5\r\n\nDoe, Jane\n", encoding="utf-8")
   assert users_of(shop, users=[f"@{path}", "Doe"]) == ["Müller, 5", "Doe, Jane", "Doe"]
-  assert recommend.rows_of_ids("@anna", np.array(["bob", "@anna"]), "user") == [1]
+  assert named_rows.rows_of_ids("@anna", np.array(["bob", "@anna"]), "user") == [1]
   path.write_bytes(b"\xff\xfe\xff")
   with pytest.raises(ValueError, match="is not UTF-8 text; write one id a line"):
     users_of(shop, users=[f"@{path}"])

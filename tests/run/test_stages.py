@@ -15,7 +15,7 @@ from sidrec.config import default_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
 from sidrec.evaluation.metrics import per_user_metrics, rank_in_list, summarise
-from sidrec.run import item_vectors, recommend
+from sidrec.run import item_vectors, named_rows, recommend
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.load import load_recommender, load_semantic_ids
 from sidrec.run.stages import STAGES, run_to, status_text
@@ -171,7 +171,7 @@ def test_a_user_who_has_seen_almost_everything(done):
 def test_printed_recommendations(done, capsys):
   config, workdir = done
   recommender = load_recommender(config, workdir)
-  rows = recommend.rows_of_titles("The Matrix, Nosuchfilm (1900)", recommender)
+  rows = named_rows.rows_of_titles("The Matrix, Nosuchfilm (1900)", recommender.dataset.items)
   assert recommender.dataset.items.titles_N[rows[0]] == "The Matrix (1999)"
   assert "not in the catalogue: 'Nosuchfilm (1900)'" in capsys.readouterr().out
   recommend.print_lists(recommender, recommend.history_of_items(rows), np.array([0]), 4)
@@ -200,9 +200,9 @@ def test_unknown_ids_and_titles_are_refused(done):
   config, workdir = done
   recommender = load_recommender(config, workdir)
   with pytest.raises(ValueError, match="item '12' is not in the data set"):
-    recommend.rows_of_ids("12", recommender.dataset.items.ids_N, "item")
+    named_rows.rows_of_ids("12", recommender.dataset.items.ids_N, "item")
   with pytest.raises(ValueError, match="none of the titles"):
-    recommend.rows_of_titles("zzz", recommender)
+    named_rows.rows_of_titles("zzz", recommender.dataset.items)
 
 
 def test_recommending_with_other_settings_is_refused(done):
