@@ -1,7 +1,13 @@
-"""The notebooks of the documentation, as they are committed; .ci/run executes them."""
+"""The notebooks of the documentation, as they are committed.
+
+`.ci/run` executes the first one in Jupyter, and `pytest -m slow` the cells of both.
+"""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +45,19 @@ def test_nothing_but_cells_is_kept(notebook):
   parsed = json.loads(notebook.read_text(encoding="utf-8"))
   assert parsed["metadata"].keys() == {"kernelspec", "language_info"}
   assert all(cell["metadata"] == {} for cell in parsed["cells"])
+
+
+@pytest.mark.slow
+def test_cells_run_in_a_new_folder(tmp_path, monkeypatch):
+  """One after another; both use the run of demo:tiny, which the first one makes."""
+  monkeypatch.chdir(tmp_path)
+  programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+  for notebook in NOTEBOOKS:
+    names = {"__name__": notebook.stem}
+    for cell in code_cells(notebook):
+      source = "".join(cell["source"])
+      if source.startswith("%%bash"):
+        script = source.partition("\n")[2]
+        subprocess.run(["bash", "-c", script], env={**os.environ, "PATH": programs}, check=True)
+      else:
+        exec(compile(source, notebook.name, "exec"), names)

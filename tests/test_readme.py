@@ -25,6 +25,8 @@ CHECKED_ONLY = {
   r"sidrec\.bench\.": "measures speed; tests/bench",
   r"--seeds": "tests/run/test_seeds.py",
   r"--mode=sasrec|sasrec\.enabled": "tests/run/test_evaluate.py",
+  r"--mode=cold_start": "tests/cold_start/test_measure.py",
+  r"runs/kmeans": "a notebook does the same",
   r"--mode=update": "tests/update",
   r"setting=tiger": "tests/run/test_stages.py",
   r"mesh\.model": "tests/parallel/test_mesh.py",
