@@ -7,7 +7,8 @@
 
 Parts: `layouts` (`sidrec.bench.layouts`), `growth` (`sidrec.bench.growth`), and `recall` and
 `throughput` (`sidrec.bench.beam_recall`, `sidrec.bench.throughput`), which want the work directory
-of a finished run. Times are medians of warm, synchronised calls, everything compared taking turns.
+of a finished run, and search by its settings. Each part says which parameters its model has. Times
+are medians of warm, synchronised calls, everything compared taking turns.
 """
 
 import json
@@ -106,7 +107,7 @@ HEADLINES = (
   *("tempmem_vs_tiled", "tempmem_vs_tiled_e2e"),
   *("speedup_vs_generate_b32", "speedup_vs_generate_e2e_b32", "speedup_vs_generate_b1"),
   *("growth_1e7_over_1e4", "crossing_items", "crossing_flat_items"),
-  *("beam_recall_50", "exact_match_50", "illegal_share"),
+  *("beam_recall_50", "exact_match_50", "served_recall_50", "illegal_share"),
   *("bf16_overlap", "users_per_s", "users_per_s_k10"),
 )
 

@@ -90,10 +90,23 @@ def make_model(
 
 def make_params(model: MeasuredModel) -> dict:
   """Random parameters; they do not depend on the catalogue."""
+  return jax.jit(_initialiser(model))(*_example(model))["params"]
+
+
+def param_shapes(model: MeasuredModel) -> dict:
+  """The shapes of `make_params`, for which nothing is compiled."""
+  return jax.eval_shape(_initialiser(model), *_example(model))["params"]
+
+
+def _initialiser(model: MeasuredModel) -> Callable[..., Any]:
+  return functools.partial(model.init, method="log_likelihood")
+
+
+def _example(model: MeasuredModel) -> tuple[Any, ...]:
+  """What the parameters are initialised with."""
   trie = trie_lib.build_trie(np.zeros((1, model.sizes.num_levels), np.int32))
   item = jnp.zeros((1, 1), jnp.int32)
-  init = functools.partial(model.init, method="log_likelihood")
-  return jax.jit(init)(jax.random.key(0), item, item, trie, trie_lib.paths(trie))["params"]
+  return jax.random.key(0), item, item, trie, trie_lib.paths(trie)
 
 
 def random_histories(model: MeasuredModel, batch: int, seed: int = 1) -> jax.Array:

@@ -38,6 +38,7 @@ from sidrec.bench.decoding_model import (
   random_histories,
 )
 from sidrec.bench.faiss_indexes import flat_and_hnsw, index_bytes
+from sidrec.bench.parameters import parameter_figures
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.core.atomic import write_whole_text
@@ -74,7 +75,7 @@ def measure(sizes: Sizes, say: Callable[[str], None] = print) -> dict[str, Any]:
   """
   measured: dict[str, Any] = {}
   for items in sizes.items:
-    found = _measure_catalogue(items, sizes)
+    found = _measure_catalogue(items, sizes, say)
     measured |= {f"{name}_n{items}": value for name, value in found.items()}
     say(
       f"{items:>10,} items   "
@@ -110,13 +111,14 @@ def top_items(table_NxD: jax.Array, user_BxD: jax.Array, count: int) -> tuple[ja
   return best
 
 
-def _measure_catalogue(items: int, sizes: Sizes) -> dict[str, float]:
+def _measure_catalogue(items: int, sizes: Sizes, say: Callable[[str], None]) -> dict[str, float]:
   model = make_model(items, sizes.levels, sizes.codes, sizes.positions, **sizes.model)
   params, history = make_params(model), random_histories(model, sizes.batch)
   codes_NxL = random_codes(items, sizes.levels, sizes.codes)
   start = time.perf_counter()
   trie = build_trie(codes_NxL, every_prefix=False, codebook_size=sizes.codes)
   found = {"sidrec_build_s": time.perf_counter() - start, "sidrec_mib": trie.num_bytes / 2**20}
+  found |= parameter_figures(model, params, trie, say, "growth")
   del codes_NxL
   encode = make_encode(model)
   states = encode(params, trie, history)

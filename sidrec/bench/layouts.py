@@ -13,10 +13,12 @@ from sidrec.bench.decoding_model import (
   make_encode,
   make_model,
   make_params,
+  param_shapes,
   random_codes,
   random_histories,
 )
 from sidrec.bench.generate_beam import as_codes, make_generate
+from sidrec.bench.parameters import parameter_figures
 from sidrec.bench.tiled_beam import next_states, tiled_search
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
@@ -43,11 +45,12 @@ class Sizes(NamedTuple):
 
 
 def measure(sizes: Sizes, say: Callable[[str], None] = print) -> dict[str, Any]:
-  """Milliseconds a call and temporary memory of every case, and their ratios."""
+  """Milliseconds a call and temporary memory of every case, their ratios, and the parameters."""
   codes_NxL = random_codes(sizes.items, LEVELS, sizes.codes)
   trie = build_trie(codes_NxL, every_prefix=False, codebook_size=sizes.codes)
   table = jax.device_put(next_states(codes_NxL, sizes.codes))
-  measured: dict[str, Any] = {}
+  model = make_model(sizes.items, LEVELS, sizes.codes, max(sizes.positions), **sizes.model)
+  measured = parameter_figures(model, param_shapes(model), trie, say, "layouts")
   for batch, positions, beams in itertools.product(sizes.batches, sizes.positions, sizes.beams):
     model = make_model(sizes.items, LEVELS, sizes.codes, positions, **sizes.model)
     case = f"b{batch}_s{positions}_k{beams}"

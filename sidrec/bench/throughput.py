@@ -1,7 +1,8 @@
 """Users a second of a trained recommender: the best ten of everyone, seen items masked.
 
 What is timed is what `--mode=recommend --users=all` does between reading and writing: histories are
-cut and sorted on the host, encoded, searched, and the lists brought back.
+cut and sorted on the host, encoded, searched by the run's own settings, item head included, and the
+lists brought back.
 """
 
 import dataclasses
@@ -13,12 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from sidrec.bench.parameters import parameter_figures
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
 from sidrec.run.config_file import load_config
-from sidrec.run.load import recommender_of
+from sidrec.run.load import recommender_by, trained_of
 from sidrec.run.prepare import load_prepared
 from sidrec.run.stage import find
 from sidrec.run.train import TRAIN
@@ -37,10 +39,12 @@ def measure(workdir: PathLike, repeats: int, say: Callable[[str], None] = print)
   chain = find(TRAIN, config, as_path(workdir))
   histories = held_out_view(load_prepared(chain).histories, "test").histories
   seen, users_U = seen_items(histories), np.arange(histories.num_users)
-  measured: dict[str, Any] = {"users": histories.num_users}
+  trained = trained_of(config, chain)
+  measured = parameter_figures(trained.model, trained.params, trained.trie, say, "run")
+  measured["users"] = histories.num_users
   for name, beams in (("users_per_s", config.search.beams), ("users_per_s_k10", RESULTS)):
     search = dataclasses.replace(config.search, beams=beams)
-    recommender = recommender_of(dataclasses.replace(config, search=search), chain)
+    recommender = recommender_by(dataclasses.replace(config, search=search), chain, trained)
     seconds = []
     for _ in range(repeats + 1):
       start = time.perf_counter()

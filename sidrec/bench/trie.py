@@ -2,10 +2,12 @@
 
   python -m sidrec.bench.trie --json=trie.json
   python -m sidrec.bench.trie --json=trie.json --items=10000,1000000 --codes=256 --levels=4
+  python -m sidrec.bench.trie --json=trie.json --workdir=runs/ml1m
 
 Random IDs are the hardest: no two prefixes share more than chance lets them. A search with the trie
 is compared with one that takes the best of all codes at every level, from the same encoder states
-and as a whole. The model has no parameters by trie node.
+and as a whole. The model has no parameters by trie node. The third measures a finished run instead:
+its parameters, its trie and its search; see `sidrec.bench.trie_of_run`.
 """
 
 import functools
@@ -21,13 +23,16 @@ from typing import Any, NamedTuple
 import jax
 from absl import app, flags
 
+from sidrec.bench import trie_of_run
 from sidrec.bench.decoding_model import (
   make_encode,
   make_model,
   make_params,
+  param_shapes,
   random_codes,
   random_histories,
 )
+from sidrec.bench.parameters import parameter_figures
 from sidrec.bench.timing import alternate
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.trie.files import load_trie, load_trie_on_device, save_trie
@@ -55,6 +60,7 @@ def define_flags(values: flags.FlagValues) -> None:
   """Adds this command's flags to `values`, so that importing the module defines none."""
   default, ints = Sizes(), lambda numbers: [str(number) for number in numbers]
   flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
+  flags.DEFINE_string("workdir", None, "Measure this finished run instead.", flag_values=values)
   for name, help_text in {
     "items": "Sizes of the catalogue.",
     "codes": "Codes of a level.",
@@ -77,6 +83,8 @@ def measure(sizes: Sizes, say: Callable[[str], None] = print) -> dict[str, Any]:
     case = f"n{items}_v{codes}_l{levels}"
     trie, figures = _measure_index(items, codes, levels)
     measured |= {f"{name}_{case}": value for name, value in figures.items()}
+    model = make_model(items, levels, codes, sizes.positions, **sizes.model)
+    measured |= parameter_figures(model, param_shapes(model), trie, say, case)
     say(
       f"{case:<22} {figures['bytes_per_item']:5.1f} bytes an item, built in "
       f"{figures['build_s']:.2f} s, loaded in {figures['load_s']:.3f} s, checked "
@@ -176,10 +184,13 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   }
   sizes = Sizes(**numbers, batch=values.batch, positions=values.positions, repeats=values.repeats)
   print(hardware())
-  print(f"{sizes.batch} histories of {sizes.positions} items, medians of {sizes.repeats} runs")
   try:
-    measured = measure(sizes)
-  except ValueError as error:
+    if values.workdir:
+      measured = trie_of_run.measure(values.workdir, sizes.batch, sizes.repeats)
+    else:
+      print(f"{sizes.batch} histories of {sizes.positions} items, medians of {sizes.repeats} runs")
+      measured = measure(sizes)
+  except (ValueError, OSError) as error:
     sys.exit(f"sidrec: {error}")
   for name, value in _headlines(measured, sizes).items():
     print(f"{name:<36}{value:.4g}")

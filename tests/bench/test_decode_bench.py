@@ -10,6 +10,7 @@ from sidrec.bench.decoding_model import make_model, make_params, random_codes
 from sidrec.bench.tiled_beam import next_states
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.trie.trie import build_trie
+from sidrec.models.memory import KINDS
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
 
@@ -51,6 +52,15 @@ def test_layouts_find_the_same_items():
   measured = layouts.measure(sizes, say=lambda line: None)  # compares results itself
   assert measured["tiled_ms_b2_s6_k5"] > 0
   assert measured["ours_temp_mib_b2_s6_k5"] < measured["tiled_temp_mib_b2_s6_k5"]
+  assert_parameters(measured, "layouts", codes=8, levels=layouts.LEVELS)
+
+
+def assert_parameters(measured, case, codes, levels):
+  """The figures say that nothing is by item or node, and count what there is."""
+  assert measured[f"parameters_items_{case}"] == measured[f"parameters_nodes_{case}"] == 0
+  assert measured[f"parameters_levels_{case}"] == 2 * levels * codes * SMALL["width"]
+  kinds = [measured[f"parameters_{kind}_{case}"] for kind in KINDS]
+  assert sum(kinds) == measured[f"parameters_{case}"] > 0
 
 
 def test_other_items_are_noticed():
@@ -80,6 +90,10 @@ def test_the_trie_is_measured():
   measured = trie.measure(sizes, say=lambda line: None)
   assert measured["bytes_per_item_n200_v8_l3"] < 30
   assert measured["constraint_overhead_v8_max"] == measured["overhead_n200_v8_l3_k4"] > -1
+  assert_parameters(measured, "n200_v8_l3", codes=8, levels=3)
+  of_parameters = 4 * measured["parameters_n200_v8_l3"] / 200
+  of_trie = measured["bytes_per_item_n200_v8_l3"]
+  assert measured["model_bytes_n200_v8_l3"] == pytest.approx(of_parameters + of_trie, rel=0.01)
 
 
 def test_exact_retrieval_in_chunks(monkeypatch):

@@ -10,7 +10,7 @@ from tiny import tiny_config
 
 import sidrec
 from sidrec import SemanticIDManager
-from sidrec.bench import beam_recall
+from sidrec.bench import beam_recall, trie_of_run
 from sidrec.config import default_config
 from sidrec.data.cache import load_dataset
 from sidrec.data.dataset import held_out_view
@@ -191,6 +191,12 @@ def test_beam_recall_of_a_run(done, monkeypatch):
   assert (found["recall_users"], found["recall_items"]) == (4, 2414)
   assert found["beam_recall_2414"] == found["exact_match_2414"] == 1.0
   assert 0 < found["beam_recall_10"] < 1
+  # Without an item head, what is served is ranked by the IDs.
+  assert found["served_recall_10"] == found["beam_recall_10"]
+  assert found["parameters_items_run"] == 2414 * 16
+  measured = trie_of_run.measure(workdir, 4, 1, say=lambda line: None)
+  assert (measured["run_batch"], measured["run_beams"]) == (4, 20)
+  assert measured["parameters_run"] == found["parameters_run"]
   assert 0.5 < found["bf16_overlap"] <= 1
   # Its softmax ran over real continuations only: of free codes it knows nothing.
   assert found["illegal_share"] > 0.5
