@@ -10,7 +10,7 @@ from sidrec.config import default_config
 def test_all_are_listed_with_what_they_are(capsys):
   assert main([]) == 0
   out = capsys.readouterr().out
-  for name in ("beauty", "beauty_tiger", "custom", "demo", "ml1m", "sports", "world"):
+  for name in ("beauty", "beauty_tiger", "custom", "demo", "ml1m", "ml1m_gpu", "sports", "world"):
     assert f"\n{name} " in out
     assert shipped_configs.docstring(name).split("\n")[0] in out
 
