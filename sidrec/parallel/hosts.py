@@ -23,6 +23,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
+from sidrec.parallel import coordination
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.cluster import Cluster, configured_cluster, detected_cluster
 
@@ -102,6 +103,7 @@ def _limited_wait(seconds: int, who: str, where: str) -> Iterator[None]:
 
 def _join(cluster: Cluster | None, start_timeout: int, heartbeat_timeout: int) -> None:
   """Starts JAX's coordination, and returns when all processes are here."""
+  coordination.check()
   if cluster and cluster.process_id == 0:
     _check_port(cluster.coordinator)
   # JAX would handle SIGTERM itself, in training only; `preemption` does.
@@ -159,13 +161,13 @@ def from_primary(make: Callable[[], Any]) -> Any:
   """
   if is_alone():
     return make()
-  client, key = _coordination().client, f"sidrec/made/{next(_MADE)}"
+  key = f"sidrec/made/{next(_MADE)}"
   if is_primary():
     made = make()
-    client.key_value_set(key, json.dumps(made))
+    coordination.publish(key, json.dumps(made))
     return made
   pause = 0.01
-  while (text := _value(client, key)) is None:
+  while (text := coordination.published(key)) is None:
     time.sleep(pause)  # A blocking call of the client could not be interrupted by a signal.
     pause = min(2 * pause, 1.0)
   return json.loads(text)
@@ -260,12 +262,11 @@ def _exit_after_main(status: int) -> None:
 
 def _end_others(message: str, status: int) -> None:
   """Leaves the message for the other processes, and waits until they have it."""
-  state = _coordination()
   with contextlib.suppress(Exception):  # there is another message, or process 0 is gone
-    state.client.key_value_set(_ENDED, json.dumps([message, status]))
+    coordination.publish(_ENDED, json.dumps([message, status]))
   with contextlib.suppress(Exception):  # another process is gone
-    state.client.wait_at_barrier(_ENDED, 1000 * _SECONDS_TO_END)
-  if state.process_id == 0:
+    coordination.wait_at_barrier(_ENDED, _SECONDS_TO_END)
+  if coordination.process_id() == 0:
     time.sleep(0.5)  # it goes last: JAX aborts the processes that are there when it goes
 
 
@@ -273,28 +274,9 @@ def _listen() -> None:
   """In a thread: ends this process when another one has ended with a failure."""
   while not is_alone():
     try:
-      text = _value(_coordination().client, _ENDED)
+      text = coordination.published(_ENDED)
     except (jax.errors.JaxRuntimeError, AttributeError):
       return  # the regular end, or one that JAX handles
     if text is not None:
       end(*json.loads(text))
     time.sleep(1.0)
-
-
-def _coordination() -> Any:
-  """What JAX knows of its coordination service: `client`, whose key-value store this module needs,
-  and `process_id`. They have no public names; a single process does without them.
-  """
-  from jax._src import distributed
-
-  return distributed.global_state
-
-
-def _value(client: Any, key: str) -> str | None:
-  """The value of a key, or None if it has none."""
-  try:
-    return client.key_value_try_get(key)
-  except jax.errors.JaxRuntimeError as error:
-    if "NOT_FOUND" in str(error):
-      return None
-    raise
