@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
-SCRIPTS = ["gpu_node.sh", "slurm.sbatch", "tpu_pod.sh", "two_processes.sh"]
+SCRIPTS = ["gpu_checks.sh", "gpu_node.sh", "slurm.sbatch", "tpu_pod.sh", "two_processes.sh"]
 
 # Stands in for Python: finds a port and half of the cores, and runs no sidrec.main.
 FAKE_PYTHON = """#!/usr/bin/env bash
@@ -106,6 +106,22 @@ def test_gpu_node_names_its_cluster(tmp_path):
   told = run(COORDINATOR="a:1", NODES="2", NODE="1").stdout
   assert told.endswith("--config=x --coordinator=a:1 --num_processes=2 --process_id=1\n")
   assert "set COORDINATOR" in run(NODES="2", NODE="1").stderr
+
+
+def test_gpu_checks_refuse_the_cpu_unless_it_is_allowed(tmp_path):
+  fake = tmp_path / "python"
+  fake.write_text('#!/usr/bin/env bash\necho "${JAX_PLATFORMS:-any} $(basename "$PWD") $*"\n')
+  fake.chmod(0o755)
+
+  def run(**environ):
+    env = {k: v for k, v in os.environ.items() if k not in ("JAX_PLATFORMS", "CHECKS_ALLOW_CPU")}
+    env |= {"PYTHON": str(fake), **environ}
+    command = [str(LAUNCH / "gpu_checks.sh"), "--steps=wide"]
+    return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True).stdout
+
+  words = f"{ROOT.name} -m sidrec.bench.gpu_checks --steps=wide\n"
+  assert run() == f"cuda,cpu {words}"
+  assert run(CHECKS_ALLOW_CPU="1") == f"any {words}"
 
 
 def test_the_jobset_has_what_the_api_requires():
