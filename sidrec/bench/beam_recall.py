@@ -76,7 +76,7 @@ def measure(
     del scores["served"]
   for name, (words, search) in scores.items():
     exact = make_exact_recommend_users(model, trie, search, RESULTS, mesh)
-    best_BxK = exact(params, histories, users_R).item_BxK
+    best_BxK = np.asarray(exact(params, histories, users_R).item_BxK)
     for count in beams:
       found[count] = lists(model, search, count)
       figures = _compared(found[count], best_BxK)

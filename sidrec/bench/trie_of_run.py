@@ -115,13 +115,17 @@ def compare(
     "run_overhead": seconds["levels"] / seconds["unconstrained"] - 1,
     "run_overhead_served": seconds["served"] / seconds["unconstrained"] - 1,
   }
-  say(
-    f"{events.shape[0]} users, {search.beams} beams: {measured['run_served_ms']:.1f} ms as served, "
-    f"{measured['run_levels_ms']:.1f} without the item head, "
-    f"{measured['run_unconstrained_ms']:.1f} without the catalogue: "
+  say(_line(measured))
+  return measured
+
+
+def _line(measured: dict[str, Any]) -> str:
+  return (
+    f"{measured['run_batch']} users, {measured['run_beams']} beams: "
+    f"{measured['run_served_ms']:.1f} ms as served, {measured['run_levels_ms']:.1f} without the "
+    f"item head, {measured['run_unconstrained_ms']:.1f} without the catalogue: "
     f"{measured['run_overhead_served']:+.1%} and {measured['run_overhead']:+.1%}"
   )
-  return measured
 
 
 def without_catalogue(model: SemanticIDModel) -> MeasuredModel | AllCodesTiger:
