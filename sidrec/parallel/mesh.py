@@ -177,6 +177,23 @@ def on_all_devices(mesh: Mesh, tree: PyTree) -> PyTree:
   return jax.tree.map(put, tree)
 
 
+def rows_for(mesh: Mesh, batch_size: int, accumulate: int = 1) -> int:
+  """The least number of rows from B on that devices can share evenly.
+
+  Args:
+    mesh: from `make_mesh`.
+    batch_size: B, over all processes.
+    accumulate: number of micro-batches in it.
+
+  Raises:
+    ValueError: for a batch of nothing.
+  """
+  if batch_size < 1:
+    raise ValueError(f"batch size {batch_size} is no batch; give at least 1")
+  unit = mesh.shape["data"] * accumulate
+  return -(-batch_size // unit) * unit
+
+
 def check_batch_size(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
   """Raises ValueError, naming the nearest sizes that work, if devices cannot share a batch evenly.
 

@@ -55,8 +55,8 @@ def make_recommend_users(
   Args:
     model: the recommender.
     trie: the catalogue.
-    config: how to search; a list has as many results as there are beams. `batch_size` must divide
-      by the number of devices.
+    config: how to search; a list has as many results as there are beams. `batch_size` is
+      rounded up to what the devices share evenly.
     mesh: the devices.
   """
 
@@ -112,7 +112,8 @@ def in_batches(
       device; item rows are int32, filled up with NO_ITEM.
     num_items: N, item rows that histories may hold.
     history_length: S, the latest items of a user that are read.
-    batch_size: B, users per call; must divide by the number of devices. 0 for what suits them.
+    batch_size: B, users per call, rounded up to what the devices share evenly; 0 for what suits
+      them.
     mesh: the devices.
     num_user_tokens: if above 0, histories start with one of so many tokens: [B, 1 + S].
     inputs: what is read beside items.
@@ -122,8 +123,7 @@ def in_batches(
     histories that are not there, or that lack what is read; see `last_events`. A draw depends on
     which users are asked for together.
   """
-  batch_size = batch_size or _users_at_once(mesh)
-  mesh_lib.check_batch_size(mesh, batch_size)
+  batch_size = mesh_lib.rows_for(mesh, batch_size or _users_at_once(mesh))
 
   def recommend_users(params, histories, users_R, seen=None, shared=NOTHING_SHARED):
     users_R = _checked_users(users_R, histories.num_users)

@@ -8,8 +8,10 @@ import numpy as np
 
 from sidrec.data.dataset import Histories, held_out_view, training_view
 from sidrec.data.seen import seen_items
+from sidrec.data.spread import spread
 from sidrec.evaluation.evaluate import evaluate_users
 from sidrec.parallel import mesh as mesh_lib
+from sidrec.parallel.hosts import is_primary
 from sidrec.search.batched import RecommendUsers
 from sidrec.trainers.settings import TrainConfig
 from sidrec.training.loop import LoopConfig, Records, start_from, train
@@ -57,15 +59,20 @@ def train_next_item(
     The best parameters.
 
   Raises:
-    ValueError: if devices or processes cannot share a batch evenly.
+    ValueError: for a batch of nothing, or devices that processes do not share evenly.
     TrainingDivergedError: if the loss is not finite.
   """
-  mesh_lib.check_batch_size(mesh, config.batch_size, config.accumulate)
-  batch_at = what.make_batches(
-    training_view(histories),
-    what.history_length,
-    config.batch_size,
-    seed,
+  view, size = training_view(histories), config.batch_size
+  rows = mesh_lib.rows_for(mesh, size, config.accumulate)
+  if rows > size and is_primary():
+    print(
+      f"{rows - size} of {rows} rows of a batch are empty, for devices to share it evenly; "
+      f"a batch size of {rows} would take as long"
+    )
+  batch_at = spread(
+    lambda size, *process: what.make_batches(view, what.history_length, size, seed, *process),
+    size,
+    rows,
     *mesh_lib.batch_share(mesh),
   )
   optimizer = adamw(

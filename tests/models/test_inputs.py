@@ -14,6 +14,7 @@ from sidrec.data.batches import packed_batches
 from sidrec.data.events import Events
 from sidrec.data.inputs import InputsConfig
 from sidrec.data.prefix_batches import prefix_batches
+from sidrec.data.spread import spread
 from sidrec.models import inputs as inputs_lib
 from sidrec.models.frequency import FilterConfig
 from sidrec.models.sasrec import SASRec, SASRecConfig
@@ -198,6 +199,7 @@ def test_eight_devices_have_the_gradient_of_one(make_batches, changes):
   time_T = np.cumsum(rng.integers(1, 10**6, len(histories.item_T)))
   rating_T = rng.integers(0, 9, len(time_T)).astype(np.float32)
   histories = histories._replace(time_T=time_T, rating_T=rating_T)
-  batch, task = make_batches(histories, LENGTH, 8, 0, inputs=ALL)(0), sasrec_task(model)
-  _, grads = same_gradient(task, params, batch)
+  make = lambda size, *process: make_batches(histories, LENGTH, size, 0, *process, inputs=ALL)
+  six, of_eight = spread(make, 6, 6)(0), spread(make, 6, 8)(0)  # two devices have nothing to do
+  _, grads = same_gradient(sasrec_task(model), params, six, of_eight)
   assert all(np.abs(x).max() > 1e-4 for x in grads["inputs"].values())

@@ -8,7 +8,14 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.parallel.mesh import batch_sharding, check_batch_size, make_mesh, replicated, to_global
+from sidrec.parallel.mesh import (
+  batch_sharding,
+  check_batch_size,
+  make_mesh,
+  replicated,
+  rows_for,
+  to_global,
+)
 
 
 def test_mesh_holds_all_devices_on_its_data_axis():
@@ -132,3 +139,11 @@ def test_micro_batches_must_divide_too():
   with pytest.raises(ValueError, match=r"8 devices in 4 micro-batches; use 32 or 64$"):
     check_batch_size(make_mesh(), 40, accumulate=4)
   check_batch_size(make_mesh(model=2), 4)  # devices along 'model' share an example
+
+
+def test_rows_are_the_next_number_that_devices_and_micro_batches_share():
+  assert [rows_for(make_mesh(), size) for size in (1, 8, 9, 16)] == [8, 8, 16, 16]
+  assert rows_for(make_mesh(model=2), 6) == 8
+  assert rows_for(make_mesh(), 33, accumulate=4) == 64
+  with pytest.raises(ValueError, match="batch size 0 is no batch; give at least 1"):
+    rows_for(make_mesh(), 0)
