@@ -221,6 +221,7 @@ DEFAULTS = {
   "search.level_weights": (),
   "search.most_per_prefix": 0,
   "search.prefix_levels": 1,
+  "search.certify": False,
   # New items: measured on Amazon Beauty (README).
   "cold_start.fraction": 0.05,
   "cold_start.seed": 0,

@@ -70,7 +70,7 @@ def cold_start(
     after=lambda config: (PREPARE,),
     settings=lambda config: {
       "identity of the run without": trained["train"].record.identity,
-      "search": to_dict(config.search),
+      "search": config.search.what_ranks(),
       "cold_start": to_dict(config.cold_start),
     },
     outputs=lambda config: ("cold_start.json", "cold_start.txt"),

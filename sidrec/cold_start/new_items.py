@@ -74,6 +74,10 @@ def with_new_items(
     FileNotFoundError: if the recommender is not trained yet.
   """
   config = run_config(config)
+  if config.search.certify:
+    raise ValueError(
+      "new items are ranked by similarity, which search.certify has no bound for; set it to False"
+    )
   grown = grow(config, find(TRAIN, config, as_path(workdir)), new_items)
 
   def recommend_users(params, histories, users_R, seen=None):
@@ -131,7 +135,7 @@ def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   vectors_NxF = np.concatenate([known_NxF, inputs_MxF[:, -known_NxF.shape[1] :]])
   known_N = grown_ids.item_ids < ids.num_items
   trained_row_N = np.where(known_N, grown_ids.item_ids, UNKNOWN)
-  search = config.search
+  search = config.search.uncertified
 
   def search_in(trie: Trie) -> Search:
     resized = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))

@@ -327,9 +327,6 @@ def from_shards(
   return make
 
 
-# What stands behind these.
-
-
 def _blocks(users_R: np.ndarray) -> list[np.ndarray]:
   return [users_R[at : at + _USERS_AT_ONCE] for at in range(0, len(users_R), _USERS_AT_ONCE)]
 

@@ -70,7 +70,7 @@ def widths_of(searched: Searched) -> list[Widths]:
 def statics_of(searched: Searched) -> dict[str, Any]:
   """All that is fixed when a program is traced, as JSON holds it."""
   model, trie = searched.model, searched.trie
-  config = to_dict(searched.config)
+  config = searched.config.what_ranks()
   for name in ("temperature", "batch_size", "results"):  # given with requests, or of no search
     del config[name]
   of_trie = ("fan_outs", "kinds", "every_prefix", "origin", "filling")
@@ -174,7 +174,7 @@ def _bare_locations() -> Iterator[None]:
 
 
 def _flat(searched: Searched, widths: Widths) -> Callable:
-  find = bucket_function(searched.model, searched.config, widths.allows)
+  find = bucket_function(searched.model, searched.config.uncertified, widths.allows)
   tree = jax.tree.structure((searched.params, searched.trie))
   names = tuple(columns_read(searched.model))
 

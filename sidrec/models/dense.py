@@ -243,6 +243,12 @@ class Dense(SemanticIDModel):
     score_BxK = jnp.einsum("bd,bkd->bk", encoded.last_BxD.astype(jnp.float32), item_BxKxD)
     return score_BxK + self.item_bias_N[item_BxK]
 
+  def all_item_scores(self, encoded: EncoderOutput) -> jax.Array:
+    """What `item_scores` gives each item row, in full float32: [B, N]."""
+    last_BxD = encoded.last_BxD.astype(jnp.float32)
+    score_BxN = jnp.einsum("bd,nd->bn", last_BxD, self.item_NxD, precision="highest")
+    return score_BxN + self.item_bias_N[None]
+
 
 def _with_users(visible: jax.Array, segment_BxS: jax.Array | None, users: int) -> jax.Array:
   """Who sees whom, with a state in front for each history of a row: bool [B, W + S, W + S].

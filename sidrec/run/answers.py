@@ -30,6 +30,9 @@ class Answer:
   taken_for: Mapping[str, Id] = dataclasses.field(default_factory=dict)
   read: int = 0  # items of the history that the model read; it reads the latest
   asked_at: int | None = None  # seconds since 1970 of the request, where the model reads it
+  # Whether no item that is left out is better under the model, so that the list is exact; False
+  # says nothing, and None is without `search.certify`.
+  certified: bool | None = None
 
   @property
   def ids(self) -> list[Id]:

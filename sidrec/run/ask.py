@@ -356,6 +356,7 @@ class Asker:
       reading.taken_for,
       min(len(reading.rows), self.model.config.history_length),
       asked_at,
+      found.certified(k),
     )
 
   def ask(self, readings: Sequence[Reading], wanted: Wanted, find: Find) -> list[Answer]:

@@ -1,5 +1,6 @@
 """The last stage of a run: every system on the same users, ranked and counted alike."""
 
+import dataclasses
 from typing import Any
 
 from etils import epath
@@ -7,7 +8,6 @@ from etils import epath
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.content import stamps
 from sidrec.core.plugged import Chosen
-from sidrec.core.settings import to_dict
 from sidrec.data.dataset import Dataset, held_out_view, training_view
 from sidrec.data.seen import has_repeats
 from sidrec.evaluation import report
@@ -110,6 +110,7 @@ def chosen_metrics(config: RunConfig) -> list[Chosen]:
 
 def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluations]:
   """The data set, and what was trained on it, the recommender first; on all devices."""
+  config = dataclasses.replace(config, search=config.search.uncertified)
   recommender = recommender_of(config, chain)
   dataset = recommender.dataset
   trained = {"sidrec": (recommender.recommend_users, recommender.params)}
@@ -181,7 +182,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     if chosen:
       plugged[register.section] = {one.name: one.values for one in chosen}
       plugged[f"code of {register.section}"] = register.code_of(chosen)
-  return {"search": to_dict(config.search), **exact, **plugged}
+  return {"search": config.search.what_ranks(), **exact, **plugged}
 
 
 def _files(config: RunConfig) -> dict[str, Any]:

@@ -224,14 +224,22 @@ def print_lists(
     return printable(items.titles_N[row] or f"item {items.ids_N[row]}")
 
   result = recommend(recommender, histories, users_R, exclude_seen, shared)
+  certified_R = _certified(result, count)
   for at, user in enumerate(users_R):
     latest = [name(row) for row in histories.of(user)[-SHOWN_HISTORY:]]
     user_id = printable(histories.user_ids_U[user])
     print(f"\nuser {user_id}, after: {' · '.join(latest) or 'nothing yet'}")
+    if certified_R is not None:
+      print("  certified: no item is better" if certified_R[at] else "  not certified as exact")
     for place in range(min(count, int(result.valid_BxK[at].sum()))):
       row = int(result.item_BxK[at, place])
       code = ids.get_semantic_id(row)
       print(f"  {place + 1:2d}. {name(row)}  {code}  {result.score_BxK[at, place]:.2f}")
+
+
+def _certified(result: Recommendations, count: int) -> np.ndarray | None:
+  """Which lists of so many results are certified; None if that was not asked for."""
+  return None if result.bound_B is None else np.asarray(result.certified_B(count))
 
 
 def write_lists(
@@ -243,18 +251,24 @@ def write_lists(
   path: epath.Path,
   shared: Shared = NOTHING_SHARED,
 ) -> None:
-  """Writes a line per user: {"user": …, "items": [best first], "scores": […]}, original ids."""
+  """Writes a line per user: {"user": …, "items": [best first], "scores": […]}, original ids.
+
+  With `search.certify`, "certified" says of each list whether it is exact.
+  """
   result = recommend(recommender, histories, users_R, exclude_seen, shared)
+  certified_R = _certified(result, count)
   item_ids, user_ids = recommender.dataset.items.ids_N, histories.user_ids_U
 
   def lines() -> Iterator[bytes]:
-    for user, item_K, score_K, valid_K in zip(users_R, *result, strict=True):
+    for at, (user, item_K, score_K, valid_K) in enumerate(zip(users_R, *result, strict=True)):
       kept = np.flatnonzero(valid_K)[:count]
       line = {
         "user": user_ids.item(user),
         "items": item_ids[item_K[kept]].tolist(),
         "scores": [round(float(score), 5) for score in score_K[kept]],
       }
+      if certified_R is not None:
+        line["certified"] = bool(certified_R[at])
       yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
   from_primary(lambda: write_whole(path, lambda file: file.writelines(lines())))

@@ -116,7 +116,7 @@ def measured(config: RunConfig, chain: Chain) -> SearchCost:
   placed = search_trie(trie, mesh)
   searches = {
     beams: make_recommend_users(
-      model, placed, dataclasses.replace(config.search, beams=beams), mesh
+      model, placed, dataclasses.replace(config.search.uncertified, beams=beams), mesh
     )
     for beams in numbers
   }
@@ -136,7 +136,7 @@ def measured(config: RunConfig, chain: Chain) -> SearchCost:
 def _of_run(config: RunConfig, chain: Chain) -> dict[str, Any]:
   """What was measured: what a file has to agree with."""
   model = chain["train"].record.identity
-  return as_json({"version": _VERSION, "model": model, "search": to_dict(config.search)})
+  return as_json({"version": _VERSION, "model": model, "search": config.search.what_ranks()})
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

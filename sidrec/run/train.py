@@ -83,7 +83,7 @@ def what_is_trained(
   """The recommender's task, its batches, and its search for the validation."""
   # As few beams as fill the lists: validation has to be cheap, not exact.
   results = config.search.results
-  search = dataclasses.replace(config.search, beams=results)
+  search = dataclasses.replace(config.search.uncertified, beams=results)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
   return NextItem(
     recommender_task(model, trie, config.train.item_loss),

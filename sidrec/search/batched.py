@@ -169,8 +169,8 @@ def in_batches(
     inverse_R = np.argsort(order_R)
 
     def in_order(*tables: np.ndarray) -> np.ndarray:
-      all_GxBxK = np.concatenate(tables)
-      return all_GxBxK.reshape(-1, all_GxBxK.shape[-1])[inverse_R]
+      all_GxBxK = np.concatenate(tables)  # [G, B] of what is one number a list
+      return all_GxBxK.reshape(-1, *all_GxBxK.shape[2:])[inverse_R]
 
     return jax.tree.map(in_order, *results)
 

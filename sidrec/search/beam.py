@@ -26,13 +26,13 @@ from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.repeats import shares
 from sidrec.models.settings import RecommenderConfig
 from sidrec.models.transfer import are_for
-from sidrec.search import repeats
+from sidrec.search import certificate, repeats
 from sidrec.search.beam_state import BeamState
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import NO_FILTERS, Filters, RowBits, checked, filter_of, make_filter
 from sidrec.search.joint import pooled
 from sidrec.search.levels import Levels, call
-from sidrec.search.results import Recommendations, nothing
+from sidrec.search.results import Certified, Recommendations, nothing
 from sidrec.search.settings import SearchConfig
 
 
@@ -69,12 +69,19 @@ def search(
   """
   if not hasattr(history_BxS, "shape"):
     history_BxS = from_lists("histories", history_BxS)
-  check_fit(model, params, trie)
+  _check(model, params, trie, config, key)
   if not history_BxS.shape[0]:
-    return nothing(config.beams)
+    return nothing(config.beams, certify=config.certify)
   encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
-  item_BxK, score_BxK = best_items(model, params, trie, encoded, config, filters, key)
-  return ranked(model, params, encoded, config, item_BxK, score_BxK)
+  levels, state = _descended(model, params, trie, encoded, config, filters, key)
+  item_BxK, score_BxK = items_of(levels, state)
+  score_BxK = _unless_of_another_trie(params, trie, score_BxK)
+  found = ranked(model, params, encoded, config, item_BxK, score_BxK)
+  if not config.certify:
+    return found
+  weight = item_weight(model.config, config)
+  bound_B = certificate.bound(levels, state, weight, item_BxK, score_BxK)
+  return Certified(*found, _unless_of_another_trie(params, trie, bound_B, jnp.inf))
 
 
 def ranked(
@@ -116,13 +123,10 @@ def best_items(
   Raises:
     ValueError: as `search` does.
   """
-  _check(model, params, trie, config)
-  batch = jax.tree.leaves(encoded)[0].shape[0]
-  filters = filters if isinstance(filters, RowBits) else checked(filters, batch)
-  if not batch:
+  _check(model, params, trie, config, key)
+  if not jax.tree.leaves(encoded)[0].shape[0]:
     return nothing(config.beams)[:2]
-  levels = make_levels(model, params, trie, encoded, config, filters, key)
-  item_BxK, score_BxK = items_of(levels, levels.descend(batch, trie.num_levels))
+  item_BxK, score_BxK = items_of(*_descended(model, params, trie, encoded, config, filters, key))
   return item_BxK, _unless_of_another_trie(params, trie, score_BxK)
 
 
@@ -190,25 +194,48 @@ def descend(
   Raises:
     ValueError: as `search` does.
   """
-  _check(model, params, trie, config)
-  batch = jax.tree.leaves(encoded)[0].shape[0]
-  filters = filters if isinstance(filters, RowBits) else checked(filters, batch)
-  if not batch:
+  _check(model, params, trie, config, key)
+  if not jax.tree.leaves(encoded)[0].shape[0]:
     return nothing(config.beams)[:2]
-  levels = make_levels(model, params, trie, encoded, config, filters, key)
-  state = levels.descend(batch, length or trie.num_levels)
+  _, state = _descended(model, params, trie, encoded, config, filters, key, length)
   return state.node_BxK, _unless_of_another_trie(params, trie, state.score_BxK)
 
 
-def _check(model: SemanticIDModel, params: dict, trie: Trie, config: SearchConfig) -> None:
+def _descended(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  filters: Filters | RowBits,
+  key: jax.Array | None,
+  length: int | None = None,
+) -> tuple[Levels, BeamState]:
+  """The levels of a search of one request or more, and its beams behind the last of them."""
+  batch = jax.tree.leaves(encoded)[0].shape[0]
+  filters = filters if isinstance(filters, RowBits) else checked(filters, batch)
+  levels = make_levels(model, params, trie, encoded, config, filters, key)
+  return levels, levels.descend(batch, length or trie.num_levels)
+
+
+def _check(
+  model: SemanticIDModel, params: dict, trie: Trie, config: SearchConfig, key: jax.Array | None
+) -> None:
   check_fit(model, params, trie)
   config.check_levels(trie.num_levels)
   repeats.check_settings(model.config, config)
+  if config.certify and key is not None:
+    raise ValueError(
+      "a random draw is no list of the best, so search.certify has nothing to say of it; leave the "
+      "key out, or set search.certify to False"
+    )
 
 
-def _unless_of_another_trie(params: dict, trie: Trie, score_BxK: jax.Array) -> jax.Array:
+def _unless_of_another_trie(
+  params: dict, trie: Trie, x: jax.Array, otherwise: float = -jnp.inf
+) -> jax.Array:
   fit = are_for(params, trie)  # if that is not known yet, nothing can be raised
-  return score_BxK if is_known(fit) else jnp.where(fit, score_BxK, -jnp.inf)
+  return x if is_known(fit) else jnp.where(fit, x, otherwise)
 
 
 def item_weight(model: RecommenderConfig, config: SearchConfig) -> float:

@@ -22,6 +22,8 @@ class BeamState(NamedTuple):
   caches: tuple[KeyValues, ...]  # self-attention, [B, K, H, P, I] per layer, P ≤ L levels
   prefix_BxK: jax.Array | None  # int32, node of the first tokens, where their number is limited
   noisy_BxK: jax.Array | None  # float32, perturbed score, where beams are drawn
+  # float32, the best score of a continuation that became no beam so far, where lists are certified
+  missed_B: jax.Array | None = None
 
 
 def with_places(caches: tuple[KeyValues, ...], places: int) -> tuple[KeyValues, ...]:
@@ -64,4 +66,5 @@ def keep(state: BeamState, alive_BxX: jax.Array, best_BxX: jax.Array, beams: int
     caches=jax.tree.map(of_parent, state.caches),
     prefix_BxK=None if state.prefix_BxK is None else pick(state.prefix_BxK, ROOT),
     noisy_BxK=None if state.noisy_BxK is None else pick(state.noisy_BxK, -jnp.inf),
+    missed_B=state.missed_B,
   )

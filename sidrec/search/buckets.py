@@ -9,6 +9,7 @@ Where new items have a trie of their own (`new_items.py`), the same programs sea
 
 import dataclasses
 import functools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -61,6 +62,27 @@ class Found(NamedTuple):
 
   item_K: np.ndarray  # int32 item rows; fewer than there are beams where no more are allowed
   score_K: np.ndarray  # float32
+
+  def certified(self, k: int) -> bool | None:
+    """Whether the first k are the best k under the model; None without `search.certify`."""
+    del k
+    return None
+
+
+class CertifiedFound(Found):
+  """Results with a bound of what is not among them, as `Recommendations.bound_B`."""
+
+  bound: float
+
+  def __new__(cls, item_K: np.ndarray, score_K: np.ndarray, bound: float) -> "CertifiedFound":
+    """Takes the parts of `Found`, and the bound."""
+    self = super().__new__(cls, item_K, score_K)
+    self.bound = bound
+    return self
+
+  def certified(self, k: int) -> bool | None:
+    """See `Found`."""
+    return (float(self.score_K[k - 1]) if k <= len(self.score_K) else -math.inf) >= self.bound
 
 
 class NotCompiledError(ValueError):
@@ -259,14 +281,13 @@ class BucketSearch:
 
   def _run(self, questions: Sequence[Question]) -> list[Found]:
     shape = self.shape_for(questions)
-    item_BxK, score_BxK, valid_BxK = jax.device_get(
-      self.compile(shape)(*self._arguments(questions, shape))
-    )
-    kept = [np.flatnonzero(valid_K) for valid_K in valid_BxK[: len(questions)]]
-    return [
-      Found(item_K[at], score_K[at])
-      for item_K, score_K, at in zip(item_BxK, score_BxK, kept, strict=False)
-    ]
+    found = jax.device_get(self.compile(shape)(*self._arguments(questions, shape)))
+    kept = [np.flatnonzero(valid_K) for valid_K in found.valid_BxK[: len(questions)]]
+    lists = [(found.item_BxK[b][at], found.score_BxK[b][at]) for b, at in enumerate(kept)]
+    if found.bound_B is None:
+      return [Found(*one) for one in lists]
+    bounds = found.bound_B.tolist()
+    return [CertifiedFound(*one, bound) for one, bound in zip(lists, bounds, strict=False)]
 
   def filled(
     self, questions: Sequence[Question], shape: Shape

@@ -200,7 +200,7 @@ def _added(params, trie, question, item_R, new=None, *, model, search) -> np.nda
 @functools.partial(jax.jit, static_argnames=("model", "search"))
 def _trace(params, trie, history_1xS, word_1xX, temperature, new=None, *, model, search):
   """The search of one history: the beams behind each level, what is found, what is removed."""
-  config = dataclasses.replace(search, temperature=temperature)
+  config = dataclasses.replace(search, temperature=temperature, certify=False)
   encoded = _encode(model, params, trie, history_1xS, config.beams)
   levels = beam.make_levels(model, params, trie, encoded, config, RowBits(word_1xX))
   state, kept, removed = levels.start(1), [], []
@@ -250,7 +250,7 @@ def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, mode
 
   With vectors, the items are new ones, and their similarity counts, too.
   """
-  config = dataclasses.replace(search, temperature=temperature)
+  config = dataclasses.replace(search, temperature=temperature, certify=False)
   encoded = _encode(model, params, trie, history_BxS, len(item_R))
   levels = beam.make_levels(model, params, trie, encoded, config)
   item_BxR = jnp.broadcast_to(item_R, (history_BxS.shape[0], len(item_R)))

@@ -124,6 +124,20 @@ def any_allowed(trie: Trie, node_BxKxC: jax.Array, rows: RowFilter | BitFilter) 
   return jnp.where(rows.allows, listed > 0, listed < stop - first)
 
 
+def allowed_items(trie: Trie, rows: RowFilter | BitFilter) -> jax.Array:
+  """Which items each request may get, whether the trie has them or not: bool [B, N]."""
+  num_rows, num_items = trie.item_N.shape[0], trie.num_items
+  if isinstance(rows, BitFilter):
+    row_N = jnp.minimum(trie.row_of_N, num_rows)
+    shift_1xN = (row_N & 31).astype(jnp.uint32)[None]
+    return (rows.word_BxX[:, row_N >> 5] >> shift_1xN) & 1 > 0
+  item_BxJ = trie.item_N[jnp.minimum(rows.row_BxJ, num_rows - 1)]
+  item_BxJ = jnp.where(rows.row_BxJ < num_rows, item_BxJ, num_items)
+  none_BxN = jnp.zeros((len(item_BxJ), num_items), bool)
+  at_Bx1 = jnp.arange(len(item_BxJ))[:, None]
+  return none_BxN.at[at_Bx1, item_BxJ].set(True, mode="drop") == rows.allows
+
+
 def num_words(trie: Trie) -> int:
   """X of a trie's row bits; one row more than there are has a bit, which padding of nodes asks."""
   return (trie.item_N.shape[0] + 1) // 32 + 1

@@ -23,6 +23,29 @@ def pooled(logp_BxK: jax.Array, score_BxK: jax.Array, weight: float) -> jax.Arra
     score_BxK: the item head's log p, up to a constant of each history.
     weight: w.
   """
+  mean_BxK, shift_Bx1 = _mean_and_shift(logp_BxK, score_BxK, weight)
+  return mean_BxK + shift_Bx1
+
+
+def bound_of_others(
+  sum_B: jax.Array, logp_BxK: jax.Array, score_BxK: jax.Array, weight: float
+) -> jax.Array:
+  """What `pooled` makes of log p + w · score of an item that is not among those found: float32 [B].
+
+  Args:
+    sum_B: log p + w · score.
+    logp_BxK: of the items found, as are the others; see `pooled`.
+    score_BxK: the item head's.
+    weight: w.
+  """
+  _, shift_Bx1 = _mean_and_shift(logp_BxK, score_BxK, weight)
+  return sum_B / (1 + weight) + shift_Bx1[:, 0]
+
+
+def _mean_and_shift(
+  logp_BxK: jax.Array, score_BxK: jax.Array, weight: float
+) -> tuple[jax.Array, jax.Array]:
+  """The mean of both log p of each item, and what makes it the log p of a list."""
   mean_BxK = (logp_BxK + weight * score_BxK) / (1 + weight)
   real_BxK = jnp.isfinite(logp_BxK)
   mean_BxK = jnp.where(real_BxK, mean_BxK, -jnp.inf)
@@ -31,4 +54,4 @@ def pooled(logp_BxK: jax.Array, score_BxK: jax.Array, weight: float) -> jax.Arra
     jnp.where(any_Bx1, jax.nn.logsumexp(x_BxK, axis=1, keepdims=True), 0.0)
     for x_BxK in (mean_BxK, logp_BxK)
   )
-  return mean_BxK + (mass_Bx1 - total_Bx1)
+  return mean_BxK, mass_Bx1 - total_Bx1

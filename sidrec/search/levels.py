@@ -79,9 +79,16 @@ class Levels(NamedTuple):
       level_key = jax.random.fold_in(self.key, level)
       value_BxKxC = noisy_BxKxC = sampling.perturb(level_key, score_BxKxC, state.noisy_BxK)
     prefix_BxKxC = self._prefixes(state.prefix_BxK, children.node, level)
-    value_BxX, best_BxX = self._choose(value_BxKxC, state.prefix_BxK, level)
+    missed_B = state.missed_B
+    if missed_B is None:
+      value_BxX, best_BxX = self._choose(value_BxKxC, state.prefix_BxK, level)
+    else:
+      value_BxX, best_BxX, next_B = sampling.best_and_next(value_BxKxC, self.config.beams)
+      missed_B = jnp.maximum(missed_B, next_B)
+    token_BxKxC = children.token
     new = BeamState(
-      state.level, children.node, score_BxKxC, children.token, caches, prefix_BxKxC, noisy_BxKxC
+      *(state.level, children.node, score_BxKxC, token_BxKxC, caches, prefix_BxKxC, noisy_BxKxC),
+      missed_B=missed_B,
     )
     return keep(new, jnp.isfinite(value_BxX), best_BxX, self.config.beams)
 
@@ -120,6 +127,7 @@ class Levels(NamedTuple):
       caches=call(self.model, self.params, "empty_caches", batch, 1),
       prefix_BxK=root_Bx1 if self.config.most_per_prefix else None,
       noisy_BxK=None if self.key is None else noisy_Bx1,
+      missed_B=jnp.full(batch, -jnp.inf) if self.config.certify else None,
     )
 
   def _last_level(self) -> int:

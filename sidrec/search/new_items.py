@@ -80,6 +80,10 @@ def search(
     ValueError: as `beam.search` does.
   """
   check_fit(model, params, trie)
+  if config.certify:
+    raise ValueError(
+      "new items are ranked by similarity, which search.certify has no bound for; set it to False"
+    )
   if not history_BxS.shape[0]:
     return nothing(config.beams)
   encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)

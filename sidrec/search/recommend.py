@@ -16,7 +16,7 @@ from sidrec.search import beam, new_items
 from sidrec.search.checks import check_fit, checked_histories
 from sidrec.search.filters import NO_FILTERS, Filters, checked
 from sidrec.search.new_items import NewItems
-from sidrec.search.results import Recommendations
+from sidrec.search.results import Recommendations, first
 from sidrec.search.settings import SearchConfig
 
 CPU_AT_ONCE = 16  # a CPU is fastest while what it computes on stays in its caches
@@ -100,7 +100,7 @@ def _recommend(params, trie, history_BxS, filters, key, new, *, k, model, config
       found = beam.search(model, params, trie, history_BxS, config, filters, key)
     else:
       found = new_items.search(model, params, trie, history_BxS, config, new, filters)
-    return jax.tree.map(lambda x_BxK: x_BxK[:, :k], found)
+    return first(found, k)
 
   if key is not None or history_BxS.shape[0] <= at_once:
     return find(history_BxS, filters)
@@ -127,7 +127,7 @@ def _in_lots(
     return jnp.moveaxis(full.reshape(size, lots, -1), 1, 0)
 
   def join(x_lots: jax.Array) -> jax.Array:
-    return jnp.moveaxis(x_lots, 0, 1).reshape(lots * size, -1)[:count]
+    return jnp.moveaxis(x_lots, 0, 1).reshape(lots * size, *x_lots.shape[2:])[:count]
 
   requests = jax.tree.map(split, (history_BxS, filters))
   return jax.tree.map(join, jax.lax.map(lambda lot: find(*lot), requests))

@@ -17,6 +17,17 @@ def best(value_BxKxC: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
   return value_BxX, at_BxX
 
 
+def best_and_next(value_BxKxC: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """What `best` returns, and the largest of the other values: [B], -inf where there is none.
+
+  It is inf where a value is NaN, of which nothing is known.
+  """
+  value_BxX, at_BxX = best(value_BxKxC, count + 1)
+  next_B = value_BxX[:, count] if value_BxX.shape[1] > count else jnp.full(len(value_BxX), -jnp.inf)
+  next_B = jnp.where(jnp.isnan(value_BxKxC).any(axis=(1, 2)), jnp.inf, next_B)
+  return value_BxX[:, :count], at_BxX[:, :count], next_B
+
+
 def best_per_group(
   value_BxKxC: jax.Array, group_BxK: jax.Array, most: int, count: int
 ) -> tuple[jax.Array, jax.Array]:

@@ -1,6 +1,9 @@
 """How items are searched: one set of settings for evaluation, commands, library and benchmarks."""
 
 import dataclasses
+from typing import Any
+
+from sidrec.core.settings import to_dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +25,8 @@ class SearchConfig:
     0  # results that share their first `prefix_levels` tokens; 0 for any number
   )
   prefix_levels: int = 1
+  # Whether each list says if its first k results are the best k under the model; see `certificate`.
+  certify: bool = False
 
   def __post_init__(self):
     if self.beams < 1 or self.results < 1:
@@ -32,11 +37,30 @@ class SearchConfig:
       raise ValueError(f"search.item_weight is {self.item_weight}; give 0 or more")
     if isinstance(self.temperature, (int, float)) and not self.temperature > 0:
       raise ValueError(f"search.temperature is {self.temperature}; give a number above 0")
+    if self.certify and self.most_per_prefix:
+      raise ValueError(
+        "search.most_per_prefix leaves out items for being alike, and search.certify compares with "
+        "all that was left out; set one of them"
+      )
+    if self.certify and any(not weight >= 0 for weight in self.level_weights):
+      raise ValueError(
+        f"search.level_weights {self.level_weights} let scores grow from level to level, and "
+        "search.certify needs that they do not; give weights of 0 or more"
+      )
 
   @property
   def gives_probabilities(self) -> bool:
     """Whether scores are log p(item | history), and not a weighted sum that only ranks."""
     return all(weight == 1 for weight in self.level_weights)
+
+  @property
+  def uncertified(self) -> "SearchConfig":
+    """The same search, the same lists, without their certificates."""
+    return dataclasses.replace(self, certify=False) if self.certify else self
+
+  def what_ranks(self) -> dict[str, Any]:
+    """The settings that lists depend on, as JSON holds them."""
+    return {name: value for name, value in to_dict(self).items() if name != "certify"}
 
   def check_levels(self, num_levels: int) -> None:
     """Raises ValueError for what does not fit semantic IDs of so many levels."""

@@ -95,7 +95,7 @@ def beam_search(
     )
   check_fit(model, params, trie)
   filters = checked(filters, jax.tree.leaves(encoder_output)[0].shape[0])
-  config = dataclasses.replace(search or SearchConfig(), beams=beam_size)
+  config = dataclasses.replace(search or SearchConfig(), beams=beam_size, certify=False)
   return _search(
     params, trie, encoder_output, filters, key, model=model, config=config, length=length
   )

@@ -101,15 +101,15 @@ class SnapshotMaker:
     Raises:
       ValueError: if vectors of its new items cannot be made.
     """
-    run = self._run
+    run, config = self._run, self._run.search.uncertified
     if self._vectors is not None:
       model, params, trie, new = self._parted(state, self._apart, self._vectors)
-      return Snapshot(state, self._asker(state), BucketSearch(model, params, trie, run.search, new))
+      return Snapshot(state, self._asker(state), BucketSearch(model, params, trie, config, new))
     trie = self._roomy
     if state.items.num_items > run.trie.num_items or not state.among_N.all():
       trie = rebuilt(trie, state.ids.codes, state.among_N)
     model, params = self._moved(trie)
-    return Snapshot(state, self._asker(state), BucketSearch(model, params, trie, run.search))
+    return Snapshot(state, self._asker(state), BucketSearch(model, params, trie, config))
 
   def next(self, state: State, before: Snapshot) -> Snapshot:
     """A snapshot that runs the programs of the one before, if it fits their shapes.

@@ -1,5 +1,6 @@
 """An update's report: how the updated model compares with others, and what is decided."""
 
+import dataclasses
 import json
 import time
 from typing import Any, NamedTuple
@@ -48,7 +49,7 @@ def reported(
   make: Candidates, config: RunConfig, workdir: epath.Path, updated: Updated, choices: Choices
 ) -> Generation:
   """Compares the updated model with others and decides: the output with the report."""
-  settings = {"nightly": to_dict(config.nightly), "search": to_dict(config.search)}
+  settings = {"nightly": to_dict(config.nightly), "search": config.search.what_ranks()}
   inputs = Inputs(
     {**settings, **choices._asdict()},
     {"train": updated.chain["train"].record.identity},
@@ -92,6 +93,7 @@ def _compared(
 ) -> dict[str, Any]:
   """The updated model, the one before and perhaps one from zero on the newest events."""
   began, results = time.process_time(), config.search.results
+  config = dataclasses.replace(config, search=config.search.uncertified)
   task = compare.newest_task(updated.new, updated.growth, config.nightly.users, config.seed)
   of_before = compare.in_rows_before(task.held_out, updated.growth)
   chains = updated.before, updated.chain

@@ -80,7 +80,8 @@ def write_updated(
     _, roomy = in_equal_shapes([old, Trained(ids, model, params, trie)])
     what = what_is_trained(settings, roomy.model, roomy.trie, mesh)
     make = what.make_batches
-    search = make_recommend_users(roomy.model, search_trie(roomy.trie, mesh), config.search, mesh)
+    search_config, placed_trie = config.search.uncertified, search_trie(roomy.trie, mesh)
+    search = make_recommend_users(roomy.model, placed_trie, search_config, mesh)
     what = what._replace(
       make_batches=lambda view, *rest: make(windows.source, *rest),
       recommend_users=lambda params, *asked: search(

@@ -99,6 +99,19 @@ def test_draws_repeat_by_their_seed(shop):
   assert draws[0] != written(shop, user=["Doe"], count=5)[0]["items"]
 
 
+def test_lists_say_whether_they_are_certified(shop, capsys):
+  """The trained run answers with the setting and without, and 50 beams find all of its 30 items."""
+  certified = shop[0].copy_and_resolve_references()
+  certified.search.certify = True
+  lines = written((certified, shop[1]), users=["Doe", "Jane"], count=3)
+  assert [line.pop("certified") for line in lines] == [True, True]
+  assert lines == written(shop, users=["Doe", "Jane"], count=3)
+  assert "\n  certified: no item is better\n" in printed(
+    (certified, shop[1]), capsys, user=["Doe"], count=3
+  )
+  assert "certified" not in printed(shop, capsys, user=["Doe"], count=3)
+
+
 def test_titles_find_their_own_items(shop, capsys):
   for title in ("C# mug", "AA- battery", "मेला", "माला", "???"):
     assert f"after: {title}\n" in printed(shop, capsys, history=[title])

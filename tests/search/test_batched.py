@@ -69,10 +69,13 @@ def test_each_user_is_searched_with_their_own_token(case):
 
 
 def test_results_of_many_batches_travel_together(case, monkeypatch):
-  """Five batches, two at a time: what the host has of them is not overwritten by the next two."""
+  """Five batches, two at a time: what the host has of them is not overwritten by the next two.
+
+  Batches of seven become eight, which the devices can share.
+  """
   model, params, trie, histories = case
   users = np.random.default_rng(1).integers(len(LENGTHS), size=37)
-  recommend = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=8), make_mesh())
+  recommend = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=7), make_mesh())
   monkeypatch.setattr(batched, "_TOGETHER", 2)
   found = recommend(params, histories, users)
   each = recommend(params, histories, np.arange(len(LENGTHS)))
@@ -91,12 +94,6 @@ def test_results_are_written_in_place():
   written = batched._put(table, found, 1)
   assert all(x.is_deleted() for x in table)
   assert written.item_BxK.sum(axis=(1, 2)).tolist() == [0, 40, 0, 0]
-
-
-def test_batch_size_must_fit_the_devices(case):
-  model, _, trie, _ = case
-  with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
-    make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=12), make_mesh())
 
 
 @pytest.mark.parametrize(("platform", "users"), [("cpu", 16), ("gpu", 128), ("tpu", 128)])
