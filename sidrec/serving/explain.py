@@ -113,7 +113,9 @@ def as_plain(value: Any) -> Any:
   if hasattr(value, "_asdict"):
     return {name: as_plain(part) for name, part in value._asdict().items()}
   if hasattr(value, "__dataclass_fields__"):
-    return {name: as_plain(part) for name, part in vars(value).items()}
+    # The server searches without certificates, and says nothing of them.
+    parts = {name: part for name, part in vars(value).items() if name != "certified"}
+    return {name: as_plain(part) for name, part in parts.items()}
   if isinstance(value, dict):
     return {name: as_plain(part) for name, part in value.items()}
   if isinstance(value, (list, tuple)):

@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from tiny import tiny_config
@@ -291,12 +290,3 @@ def test_unknown_tokenizer_names_the_nearest(tmp_path):
   config.tokenizer.name = "rqva"
   with pytest.raises(ValueError, match="did you mean 'rqvae'"):
     run_to("tokenize", config, tmp_path)
-
-
-def test_batch_sizes_must_fit_the_devices(tmp_path):
-  config = small_config()
-  config.tokenizer.name = "radix"
-  config.train.batch_size = 30
-  assert jax.device_count() == 8
-  with pytest.raises(ValueError, match=r"batch size 30 .* 8 devices; use 24 or 32"):
-    run_to("train", config, tmp_path)

@@ -186,12 +186,3 @@ def test_batches_give_what_single_users_get(masked):
     np.testing.assert_array_equal(found.item_BxK[at], alone.item_BxK[0])
     np.testing.assert_allclose(found.score_BxK[at], alone.score_BxK[0], atol=1e-5)
   assert found.valid_BxK[1].sum() == (10 if masked else 12)  # user 2 has seen 20 of 30
-
-
-def test_batch_sizes_must_fit_the_devices(tmp_path):
-  with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
-    make_sasrec_recommend_users(small_model(), 5, 12, make_mesh())
-  for changes, users_at_once in (({"batch_size": 12}, 0), ({}, 12)):
-    config, histories = short_training(**changes), cyclic_histories(4, 5)
-    with pytest.raises(ValueError, match=r"batch size 12 .* 8 devices"):
-      train_sasrec(small_model(), config, histories, 0, tmp_path, users_at_once=users_at_once)
