@@ -2,8 +2,8 @@
 
   python -m sidrec.main --config=configs/ml1m_gpu.py --mode=train
 
-Not run on an accelerator yet, and not tuned: whether a model this wide ranks better than that of
-configs/ml1m.py, a sixteenth of its width, is not known. `launch/gpu_checks.sh` trains it for some
+Not run on an accelerator yet, and not tuned: it is sixteen times as wide as the model of
+configs/ml1m.py, and nobody knows whether it ranks better. `launch/gpu_checks.sh` trains it for some
 hundred steps, and records tokens a second and model FLOPs utilisation (MFU), which the progress
 line and metrics.jsonl show, too.
 
@@ -11,7 +11,7 @@ Hardware: one GPU of 40 GiB or more, by estimate: attention's float32 logits tak
 the encoder and 0.5 GB one of the decoder, several times each. A step is 25,600 events and about
 26 TFLOP, so that an MFU of 40% would be 15 steps a second on an H100 (989 TFLOP/s).
 
-Products of matrices are nearly all of its work. Node vectors are off: in training they are gathered
+Nearly all of its work is products of matrices. Node vectors are off: in training they are gathered
 for each child of each prefix, which moves memory and multiplies little. Item vectors, item head and
 biases by node stay. Variants: 512 is half as wide; tiny is narrow and short, for a look on a CPU.
 """

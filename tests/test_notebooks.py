@@ -61,3 +61,4 @@ def test_cells_run_in_a_new_folder(tmp_path, monkeypatch):
         subprocess.run(["bash", "-c", script], env={**os.environ, "PATH": programs}, check=True)
       else:
         exec(compile(source, notebook.name, "exec"), names)
+  assert {path.name for path in Path("runs").iterdir()} == {"demo-tiny", "kmeans"}

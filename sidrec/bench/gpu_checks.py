@@ -3,7 +3,7 @@
   python -m sidrec.bench.gpu_checks --folder=runs/gpu_checks
   python -m sidrec.bench.gpu_checks --folder=runs/gpu_checks --steps=wide,throughput --limit=540
 
-Each step is a command of its own, so that one that fails leaves the others; its error is recorded.
+Each step is a command of its own, so that a failure stops no other step; its error is recorded.
 Steps that are measured again replace what the JSON has of them, and others stay, so that the checks
 can be made in pieces. A step that reaches the limit is sent SIGTERM: a training saves its state
 then, and the same step goes on from there. What a step prints is in <step>.log of the folder.
@@ -104,7 +104,7 @@ def _bench(name: str, step: str, *arguments: str, small: Sequence[str] = ()) -> 
 
 
 def _training(name: str, config: str, *arguments: str) -> Step:
-  """A run of a shipped config; where sizes are tiny, of its variant, without further arguments."""
+  """A run of a shipped config; at tiny sizes, of its tiny variant without further arguments."""
 
   def command(plan: Plan) -> list[str]:
     variant = ":tiny" if plan.tiny else ""

@@ -30,6 +30,7 @@ from sidrec.run.stage import find
 from sidrec.run.train import TRAIN
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.merge import merge, normalised
+from sidrec.search.new_items import check_not_certified
 from sidrec.search.results import Recommendations
 from sidrec.search.similarity import LATEST, UnitVectors, by_similarity
 
@@ -74,10 +75,7 @@ def with_new_items(
     FileNotFoundError: if the recommender is not trained yet.
   """
   config = run_config(config)
-  if config.search.certify:
-    raise ValueError(
-      "new items are ranked by similarity, which search.certify has no bound for; set it to False"
-    )
+  check_not_certified(config.search)
   grown = grow(config, find(TRAIN, config, as_path(workdir)), new_items)
 
   def recommend_users(params, histories, users_R, seen=None):

@@ -220,7 +220,7 @@ class SemanticIDModel(NextItemModel):
     hidden_BxQxLxD = self.decode(
       states, start_BxQxD, codes_BxQxL, visible, train, causal=self.causal and not in_front
     )
-    return self.level_log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie, had)
+    return self.level_tables().log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie, had)
 
   def decode(
     self,
@@ -240,25 +240,6 @@ class SemanticIDModel(NextItemModel):
     for block in self.decoder:
       x = block(x, block.cross_keys(states_BxSxD), mask_BxQxS, train, bias_HxLxL, causal)
     return self.decoder_norm(x)
-
-  def level_log_likelihoods(
-    self,
-    hidden_BxQxLxD: jax.Array,
-    codes_BxQxL: jax.Array,
-    path_BxQxLp1: jax.Array,
-    trie: Trie,
-    had: Had | None = None,
-  ) -> jax.Array:
-    """log p of the target's token at each level: float32 [B, Q, L].
-
-    Args:
-      hidden_BxQxLxD: from `decode`.
-      codes_BxQxL: the targets' semantic IDs.
-      path_BxQxLp1: the targets' trie nodes, root to leaf.
-      trie: the catalogue.
-      had: as in `target_log_likelihood`; needs the softmax over real continuations.
-    """
-    return self.level_tables().log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie, had)
 
   def _level_bias(self) -> jax.Array | None:
     relative = self.config.positions == "relative"

@@ -31,7 +31,15 @@ class LevelTables(NamedTuple):
     trie: Trie,
     had: Had | None = None,
   ) -> jax.Array:
-    """log p of the target's token at each level: float32 [B, Q, L]; see `SemanticIDModel`."""
+    """log p of the target's token at each level: float32 [B, Q, L].
+
+    Args:
+      hidden_BxQxLxD: from `SemanticIDModel.decode`.
+      codes_BxQxL: the targets' semantic IDs.
+      path_BxQxLp1: the targets' trie nodes, root to leaf.
+      trie: the catalogue.
+      had: as in `target_log_likelihood`; needs the softmax over real continuations.
+    """
     levels = []
     for level in range(hidden_BxQxLxD.shape[2]):
       hidden_BxQxD = hidden_BxQxLxD[:, :, level]

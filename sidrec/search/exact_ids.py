@@ -65,7 +65,7 @@ def all_scores(
   mask_BxNxS = jnp.broadcast_to(encoded.mask_BxS[:, None], (batch, num_items, length))
   codes_BxNxL, path_BxNxLp1 = trie.codes_NxL[item_BxN], path_NxLp1[item_BxN]
   hidden_BxNxLxD = bound.decode(states, start_BxNxD, codes_BxNxL, mask_BxNxS, False)
-  logp_BxNxL = bound.level_log_likelihoods(hidden_BxNxLxD, codes_BxNxL, path_BxNxLp1, trie)
+  logp_BxNxL = bound.level_tables().log_likelihoods(hidden_BxNxLxD, codes_BxNxL, path_BxNxLp1, trie)
   weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
   score_BxN = (logp_BxNxL * weight_L[None, None]).sum(axis=-1)
   is_there_N = jnp.arange(num_items) < trie.used

@@ -44,6 +44,14 @@ class NewItems(NamedTuple):
     return model.clone(sizes=CatalogueSizes.of(self.trie, model.sizes.codebook_size))
 
 
+def check_not_certified(config: SearchConfig) -> None:
+  """Raises ValueError for a search that is to certify its lists."""
+  if config.certify:
+    raise ValueError(
+      "new items are ranked by similarity, which search.certify has no bound for; set it to False"
+    )
+
+
 class BothBits(NamedTuple):
   """What each request may get, as bits of the rows of both tries."""
 
@@ -80,10 +88,7 @@ def search(
     ValueError: as `beam.search` does.
   """
   check_fit(model, params, trie)
-  if config.certify:
-    raise ValueError(
-      "new items are ranked by similarity, which search.certify has no bound for; set it to False"
-    )
+  check_not_certified(config)
   if not history_BxS.shape[0]:
     return nothing(config.beams)
   encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)

@@ -134,8 +134,7 @@ def _apart(
   history_BxS = snapshot.search.filled(bare, _shape(snapshot))[0]
   apart, size_B = [], np.ones(len(pairs))
   for at in (0, -1):
-    item_B = np.array([found.item_K[at] for _, found in pairs])
-    score_B = np.array([found.score_K[at] for _, found in pairs])
+    item_B, score_B = (np.array([getattr(f, x)[at] for _, f in pairs]) for x in Found._fields)
     filled_B = np.full(SAMPLE, item_B[0], np.int32)
     filled_B[: len(pairs)] = item_B
     made_B = scores(*_arguments(side, history_BxS, filled_B))
@@ -273,8 +272,7 @@ def _check_found(snapshot: Snapshot, questions: Sequence[Question], found: Seque
   """Lists of items of the catalogue, each once, none of those listed, best first."""
   beams = snapshot.search.search_config.beams
   limited = bool(snapshot.search.search_config.most_per_prefix)
-  for question, one in zip(questions, found, strict=True):
-    item_K, score_K = one.item_K, one.score_K
+  for question, (item_K, score_K) in zip(questions, found, strict=True):
     allowed = snapshot.state.among_N.copy()
     allowed[question.listed_J] = False
     full = len(item_K) == min(beams, int(allowed.sum())) or limited
