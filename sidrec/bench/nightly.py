@@ -2,31 +2,37 @@
 
   python -m sidrec.bench.nightly --json=nightly.json
   python -m sidrec.bench.nightly --config=configs/ml1m.py --config.train.steps=1500 --slices=3
+  python -m sidrec.bench.nightly --workdir=runs/nights --config.nightly.replay=4
 
 Cuts a log by time. What came first trains a run from zero; equal slices follow, one a night. Each
 night that run takes in a slice by an update, and another run is made from zero on the same log,
-tokenizer included. Both then recommend to the users who come back in the next slice; the target is
-the first event of each. Targets that the log of that night lacks are misses of both.
+tokenizer included. Both then predict each event of the next slice from all that its user did before
+it, as a server does that hears of events at once. Items that the log of that night lacks are left
+out of histories; as targets they are misses of both. Each user's first event of the slice, with
+nothing of the slice before it, is also measured alone.
 
 As everywhere in sidrec, the last two events of each user train nothing: they validate and test.
 
 This command measures and chooses nothing. Settings of `config.nightly` are to be chosen on earlier
 slices than those that are reported. Its defaults were compared with others on the shipped data
 between 75% and 85% of the events (--first=0.75 --last=0.85 --slices=4); 92% and more is reported.
+With --workdir the trainings from zero are kept, and other settings of `config.nightly` find them.
 """
 
 import dataclasses
+import filecmp
 import itertools
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from absl import app, flags
-from etils import epath
 from ml_collections import config_flags
 
 from sidrec.bench.nightly_cost import Cost, CostMeter
@@ -34,7 +40,7 @@ from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.core.settings import to_dict
 from sidrec.data.cache import save_dataset
-from sidrec.data.dataset import Dataset, HeldOut, Histories
+from sidrec.data.dataset import Dataset, HeldOut, Histories, first_events
 from sidrec.data.parts import interactions_of, with_interactions
 from sidrec.data.settings import DataConfig
 from sidrec.evaluation.bootstrap import bootstrap_difference
@@ -47,7 +53,7 @@ from sidrec.run.stage import run
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.run.train import TRAIN
 from sidrec.training.profile import enable_compilation_cache
-from sidrec.update.compare import METRIC, metric_of, of_users
+from sidrec.update.compare import METRIC, metric_of
 from sidrec.update.logs import match_ids
 from sidrec.update.update import Wish, update
 
@@ -69,46 +75,55 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_float("first", 0.9, "Share of events before the nights.", flag_values=values)
   flags.DEFINE_float("last", 1.0, "Share of events up to the last slice.", flag_values=values)
   flags.DEFINE_integer("slices", 5, "One a night.", flag_values=values)
+  flags.DEFINE_string("workdir", None, "Folder that keeps logs and runs.", flag_values=values)
   flags.DEFINE_string(
     "compilation_cache", None, "Folder for what was compiled.", flag_values=values
   )
 
 
-def measure(config: RunConfig, folder: epath.Path, slices: Slices) -> dict[str, Any]:
+def measure(config: RunConfig, folder: Path, slices: Slices) -> dict[str, Any]:
   """All figures, of each night and of all of them together.
 
   Args:
     config: the settings of the runs; those of the updates are `config.nightly`.
-    folder: an empty one; takes logs and runs.
+    folder: takes logs and runs; an empty one, or one of nights whose updates had other settings.
     slices: how to cut the log.
 
   Raises:
-    ValueError: for shares that do not increase or fewer than 2 slices, and as runs do.
+    ValueError: for shares that do not increase or fewer than 2 slices, for a folder of another log
+      or other settings, and as runs do.
   """
   whole, meter, nights = read(config), CostMeter(), []
   stop_X = ends_of(whole.histories, slices)
-  chain = run(TRAIN, _of_log(config, prefix(whole, stop_X[0]), folder), folder / "updated")
-  for stop, until in itertools.pairwise(stop_X[1:]):
-    log, before = prefix(whole, stop), ids_by_item(config, chain)
+  _claim(folder, config, slices)
+  first = _of_log(config, prefix(whole, stop_X[0]), folder)
+  run(TRAIN, first, as_path(folder / "first"))
+  shutil.rmtree(folder / "updated", ignore_errors=True)
+  shutil.copytree(folder / "first", folder / "updated", symlinks=True)
+  chain = run(TRAIN, first, as_path(folder / "updated"))  # which finds what was copied
+  for number, (stop, until) in enumerate(itertools.pairwise(stop_X[1:]), 1):
+    log = prefix(whole, stop)
     tonight = _of_log(config, log, folder)
+    from_zero, costs = _from_zero(tonight, folder / f"from_zero_{number}", meter)
+    before = ids_by_item(config, chain)
     with meter.cost() as updating:
-      chain = update(tonight, folder / "updated", Wish(force=True))
-    with meter.cost() as tokenizing:
-      run(TOKENIZE, tonight, folder / "from_zero")
-    with meter.cost() as training:
-      from_zero = run(TRAIN, tonight, folder / "from_zero")
+      chain = update(tonight, as_path(folder / "updated"), Wish(force=True))
     after = ids_by_item(config, chain)
-    task = next_task(whole, log, stop, until)
+    task = slice_task(whole, log, stop, until)
+    updated_R, from_zero_R = (_scores(tonight, made, task) for made in (chain, from_zero))
+    user_R = task.histories.user_ids_U
+    _, first_R = np.unique(user_R, return_index=True)
     nights.append(
       {
-        **compared(*(_scores(tonight, made, task) for made in (chain, from_zero))),
+        **compared(updated_R, from_zero_R, user_R),
+        "first_events": compared(updated_R[first_R], from_zero_R[first_R], user_R[first_R]),
         "ids_equal": all(after[item] == codes for item, codes in before.items()),
         "new_items": len(after) - len(before),
-        **_costs(updating[0], tokenizing[0], training[0]),
+        **_seconds({"update": updating[0]}),
+        **costs,
       }
     )
-    print(f"night {len(nights)}: {json.dumps(nights[-1])}", flush=True)
-    (folder / "from_zero").rmtree()
+    print(f"night {number}: {json.dumps(nights[-1])}", flush=True)
   return {**overall(nights), "nights": nights}
 
 
@@ -135,8 +150,10 @@ def prefix(whole: Dataset, stop: int) -> Dataset:
   return with_interactions(whole, events.filter(pl.len().over("user") >= 3))
 
 
-def next_task(whole: Dataset, log: Dataset, stop: int, until: int) -> HeldOut:
-  """The first event of each user of a log in the slice that follows, and all before it.
+def slice_task(whole: Dataset, log: Dataset, stop: int, until: int) -> HeldOut:
+  """Each event of a slice as a target, and what its user did before it; one row an event.
+
+  Events with nothing before them that the log's catalogue has are left out.
 
   Args:
     whole: the log with what follows.
@@ -145,17 +162,17 @@ def next_task(whole: Dataset, log: Dataset, stop: int, until: int) -> HeldOut:
     until: the time at which it ends.
   """
   histories = whole.histories
-  user_R = match_ids(log.histories.user_ids_U, histories.user_ids_U)
-  before_T = np.concatenate([[0], np.cumsum(histories.time_T < stop)])
-  offsets_Up1 = histories.offsets_Up1
-  at_R = offsets_Up1[user_R] + np.diff(before_T[offsets_Up1])[user_R]
-  comes_R = at_R < offsets_Up1[user_R + 1]
-  comes_R[comes_R] = histories.time_T[at_R[comes_R]] < until
-  row_N = match_ids(whole.items.ids_N, log.items.ids_N)
-  target_R = row_N[histories.item_T[at_R[comes_R]]]
-  known = of_users(log.histories, np.flatnonzero(comes_R))
-  known = known._replace(request_time_U=histories.time_T[at_R[comes_R]])
-  return HeldOut(known, np.where(target_R < 0, _MISSED, target_R).astype(np.int32))
+  row_T = match_ids(whole.items.ids_N, log.items.ids_N)[histories.item_T]
+  known_before_Tp1 = np.concatenate([[0], np.cumsum(row_T >= 0)]).astype(np.int64)
+  first_Up1 = known_before_Tp1[histories.offsets_Up1]
+  known = histories._replace(item_T=row_T.astype(np.int32)).taken(first_Up1, row_T >= 0)
+  at_R = np.flatnonzero((histories.time_T >= stop) & (histories.time_T < until))
+  user_R = np.searchsorted(histories.offsets_Up1, at_R, side="right") - 1
+  count_R = known_before_Tp1[at_R] - first_Up1[user_R]
+  at_R, user_R, count_R = (value_R[count_R > 0] for value_R in (at_R, user_R, count_R))
+  before = first_events(known, user_R, count_R)._replace(request_time_U=histories.time_T[at_R])
+  target_R = row_T[at_R]
+  return HeldOut(before, np.where(target_R < 0, _MISSED, target_R).astype(np.int32))
 
 
 def ids_by_item(config: RunConfig, chain: Chain) -> dict[Any, tuple[int, ...]]:
@@ -164,28 +181,42 @@ def ids_by_item(config: RunConfig, chain: Chain) -> dict[Any, tuple[int, ...]]:
   return dict(zip(load_prepared(chain).items.ids_N.tolist(), map(tuple, codes_NxL), strict=True))
 
 
-def compared(updated_U: np.ndarray, from_zero_U: np.ndarray) -> dict[str, Any]:
-  """The metric of both models on the same users, and of their difference."""
-  difference = bootstrap_difference(updated_U, from_zero_U)
+def compared(updated_R: np.ndarray, from_zero_R: np.ndarray, user_R: np.ndarray) -> dict[str, Any]:
+  """The metric of both models on the same events, and of their difference.
+
+  Args:
+    updated_R: float [R], the metric of one model for each event.
+    from_zero_R: that of the other.
+    user_R: whose events they are; the interval is of other users, who bring all of their events.
+  """
+  difference = bootstrap_difference(by_user(updated_R, user_R), by_user(from_zero_R, user_R))
   return {
-    "users": len(updated_U),
-    "updated": float(updated_U.mean()),
-    "from_zero": float(from_zero_U.mean()),
+    "events": len(user_R),
+    "users": len(np.unique(user_R)),
+    "updated": float(updated_R.mean()),
+    "from_zero": float(from_zero_R.mean()),
     "difference": difference.mean,
     "difference_low": difference.low,
     "difference_high": difference.high,
   }
 
 
+def by_user(value_R: np.ndarray, user_R: np.ndarray) -> np.ndarray:
+  """One number for each user, whose mean over users is the mean of the values: float64 [U]."""
+  _, user_R = np.unique(user_R, return_inverse=True)
+  sum_U = np.bincount(user_R, value_R)
+  return sum_U * len(sum_U) / len(value_R)
+
+
 def overall(nights: Sequence[dict[str, Any]]) -> dict[str, Any]:
-  """All nights together: a user of two nights counts twice."""
-  users_X = np.array([night["users"] for night in nights])
+  """All nights together: each event counts once."""
+  events_X = np.array([night["events"] for night in nights])
 
   def total(name: str) -> float:
     return float(sum(night[name] for night in nights))
 
   updated, from_zero = (
-    float(users_X @ [night[name] for night in nights] / users_X.sum())
+    float(events_X @ [night[name] for night in nights] / events_X.sum())
     for name in ("updated", "from_zero")
   )
   training = total("training_cpu_s")
@@ -203,8 +234,21 @@ def overall(nights: Sequence[dict[str, Any]]) -> dict[str, Any]:
   }
 
 
-def _costs(update: Cost, tokenizing: Cost, training: Cost) -> dict[str, float]:
-  costs = {"update": update, "tokenizing": tokenizing, "training": training}
+def _from_zero(config: RunConfig, folder: Path, meter: CostMeter) -> tuple[Chain, dict[str, float]]:
+  """A run made from zero and what it cost, which a file next to it remembers."""
+  remembered = folder.with_suffix(".json")
+  if not remembered.exists():  # a training that was interrupted would have a part of its cost
+    shutil.rmtree(folder, ignore_errors=True)
+    with meter.cost() as tokenizing:
+      run(TOKENIZE, config, as_path(folder))
+    with meter.cost() as training:
+      run(TRAIN, config, as_path(folder))
+    costs = _seconds({"tokenizing": tokenizing[0], "training": training[0]})
+    write_whole_text(remembered, json.dumps(costs))
+  return run(TRAIN, config, as_path(folder)), json.loads(remembered.read_text())
+
+
+def _seconds(costs: dict[str, Cost]) -> dict[str, float]:
   return {
     f"{what}_{name}": round(value, 2)
     for what, cost in costs.items()
@@ -216,10 +260,32 @@ def _scores(config: RunConfig, chain: Chain, task: HeldOut) -> np.ndarray:
   return metric_of(recommender_of(config, chain), task, config.search.results)
 
 
-def _of_log(config: RunConfig, log: Dataset, folder: epath.Path) -> RunConfig:
-  """The settings of a run on this log, which is written to the folder."""
+def _claim(folder: Path, config: RunConfig, slices: Slices) -> None:
+  """Writes down what the folder's nights are of.
+
+  Raises:
+    ValueError: if they are of something else.
+  """
+  settings = {**to_dict(config), "slices": slices._asdict()}
+  del settings["nightly"]
+  text, file = json.dumps(settings, indent=2, default=list) + "\n", folder / "nights.json"
+  if not file.exists():
+    write_whole_text(file, text)
+  elif file.read_text() != text:
+    raise ValueError(f"the nights in {folder} have other settings ({file.name}); give a new folder")
+
+
+def _of_log(config: RunConfig, log: Dataset, folder: Path) -> RunConfig:
+  """The settings of a run on this log, which is written to the folder if it is not there."""
   path = folder / f"log_{len(log.histories.item_T)}.npz"
-  save_dataset(path, log)
+  if not path.exists():
+    save_dataset(path, log)
+  again = path.with_stem("again")
+  save_dataset(again, log)
+  is_equal = filecmp.cmp(again, path, shallow=False)
+  again.unlink()
+  if not is_equal:
+    raise ValueError(f"{path} is of another log; give a new folder")
   data = DataConfig(source="dataset", path=str(path))  # it is cut and filtered already
   return dataclasses.replace(config, data=data)
 
@@ -232,8 +298,10 @@ def main(_: Sequence[str]) -> None:
   slices = Slices(values.first, values.last, values.slices)
   try:
     config = run_config(values.config)
-    with tempfile.TemporaryDirectory() as folder:
-      found = measure(config, as_path(folder), slices)
+    with tempfile.TemporaryDirectory() as empty:
+      folder = Path(values.workdir or empty).expanduser()
+      folder.mkdir(parents=True, exist_ok=True)
+      found = measure(config, folder, slices)
   except (ValueError, OSError) as error:
     sys.exit(f"sidrec: {error}")
   how = {"train_steps": config.train.steps, "nightly": to_dict(config.nightly)}

@@ -1,12 +1,12 @@
 """Updates night after night: how the log is cut, who is asked for, and what is made of costs."""
 
+import dataclasses
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etils import epath
 from tiny import make_dataset, make_histories, tiny_config
 
 from sidrec.bench import nightly, nightly_cost
@@ -31,19 +31,39 @@ def test_slices_hold_equally_many_events_and_end_where_the_next_begins():
       nightly.ends_of(dataset().histories, wrong)
 
 
-def test_who_comes_back_is_asked_for_from_all_that_came_before():
+def test_each_event_of_a_slice_is_asked_for_from_all_that_came_before():
   whole = dataset()
   log = nightly.prefix(whole, 30)
   assert log.histories.user_ids_U.tolist() == [0, 1, 2, 4]  # user 3 has two events
-  task = nightly.next_task(whole, log, 30, 42)
+  task = nightly.slice_task(whole, log, 30, 42)
   ids = log.items.ids_N
-  histories = [ids[task.histories.of(user)].tolist() for user in range(task.histories.num_users)]
-  assert histories == [[0, 1, 2], [6, 7, 8], [11, 12, 13], [17, 18, 19]]
-  # The items of the slice are none of the log's, so all are missed.
-  assert task.target_U.tolist() == [-2] * 4
-  assert task.histories.request_time_U.tolist() == [30, 31, 32, 34]
-  again = nightly.next_task(dataset_with(3, 2), nightly.prefix(dataset_with(3, 2), 30), 30, 32)
-  assert again.target_U.tolist() == [2, -2]  # of two users, for the others come later
+  histories = [ids[task.histories.of(row)].tolist() for row in range(task.histories.num_users)]
+  # The log lacks the items of the slice: none is in a history, and each is missed.
+  assert histories == [[0, 1, 2]] * 2 + [[6, 7, 8]] * 2 + [[11, 12, 13], [17, 18, 19]]
+  assert task.target_U.tolist() == [-2] * 6
+  assert task.histories.user_ids_U.tolist() == [0, 0, 1, 1, 2, 4]
+  assert task.histories.request_time_U.tolist() == [30, 40, 31, 41, 32, 34]
+  again = dataset_with(3, 2)
+  task = nightly.slice_task(again, nightly.prefix(again, 30), 30, 42)
+  assert task.target_U.tolist() == [2, -2, -2, -2, -2, -2]
+  assert ids[task.histories.of(1)].tolist() == [0, 1, 2, 2]  # what came in the slice itself is read
+
+
+def test_a_user_of_whom_the_log_knows_no_item_is_not_asked_for():
+  whole = dataset()
+  log = nightly.prefix(whole, 30)
+  assert 3 not in nightly.slice_task(whole, log, 0, 100).histories.user_ids_U
+
+
+def test_users_weigh_as_much_as_they_have_events():
+  value_R, user_R = np.array([0.2, 0.4, 1.0, 0.0]), np.array([7, 7, 3, 7])
+  by_user = nightly.by_user(value_R, user_R)
+  np.testing.assert_allclose(by_user, [0.5, 0.3])
+  found = nightly.compared(value_R, np.zeros(4), user_R)
+  assert (found["events"], found["users"]) == (4, 2)
+  assert found["difference"] == pytest.approx(value_R.mean()) == pytest.approx(found["updated"])
+  # Of two users, one or both are drawn: the interval reaches from one to the other.
+  assert (found["difference_low"], found["difference_high"]) == pytest.approx((0.3, 0.5))
 
 
 def dataset_with(event, item):
@@ -57,7 +77,11 @@ def dataset_with(event, item):
 def test_shares_are_those_of_all_nights_together():
   cost = nightly_cost.Cost
   nights = [
-    {**nightly.compared(np.array(a), np.array(b)), "ids_equal": True, **nightly._costs(*costs)}
+    {
+      **nightly.compared(np.array(a), np.array(b), np.arange(len(a))),
+      "ids_equal": True,
+      **nightly._seconds(dict(zip(("update", "tokenizing", "training"), costs, strict=True))),
+    }
     for a, b, costs in [
       ([1.0, 0.0, 0.5], [1.0, 1.0, 0.0], (cost(10.0, 4.0), cost(20.0, 5.0), cost(60.0, 20.0))),
       ([1.0], [0.0], (cost(20.0, 6.0), cost(20.0, 5.0), cost(40.0, 20.0))),
@@ -98,12 +122,38 @@ def test_nights_are_measured(tmp_path):
   """Two slices, hence one night: of 60 users with an event at each of 8 times."""
   config = tiny_config(tmp_path)
   config.nightly.steps_share = 1.0
-  folder = epath.Path(tmp_path / "nights")
+  folder = tmp_path / "nights"
   folder.mkdir()
   found = nightly.measure(run_config(config), folder, nightly.Slices(0.5, 1.0, 2))
   (night,) = found["nights"]
   assert (night["users"], night["new_items"], found["ids_equal"]) == (60, 0, True)
+  assert night["first_events"]["events"] == 60 < night["events"]
   assert 0 <= night["updated"] <= 1
   assert 0 < night["update_making_s"] < night["update_cpu_s"]
   assert found["update_of_from_zero_cpu"] < found["update_of_training_cpu"]
-  assert not (folder / "from_zero").exists()
+  config.nightly.steps_share = 0.0
+  found = nightly.measure(run_config(config), folder, nightly.Slices(0.5, 1.0, 2))
+  (again,) = found["nights"]
+  assert (again["from_zero"], again["training_cpu_s"]) == (
+    night["from_zero"],
+    night["training_cpu_s"],
+  )
+  assert again["update_cpu_s"] < night["update_cpu_s"]
+
+
+def test_a_folder_of_other_nights_is_refused(tmp_path):
+  config, slices = run_config(tiny_config(tmp_path)), nightly.Slices(0.5, 1.0, 2)
+  nightly._claim(tmp_path, config, slices)
+  other = dataclasses.replace(config, nightly=dataclasses.replace(config.nightly, replay=3.0))
+  nightly._claim(tmp_path, other, slices)  # that is what the folder is kept for
+  for changed in (
+    lambda: nightly._claim(tmp_path, dataclasses.replace(config, seed=1), slices),
+    lambda: nightly._claim(tmp_path, config, slices._replace(count=3)),
+  ):
+    with pytest.raises(ValueError, match="have other settings"):
+      changed()
+  log = dataset()
+  first = nightly._of_log(config, log, tmp_path)
+  assert nightly._of_log(config, log, tmp_path) == first
+  with pytest.raises(ValueError, match="is of another log"):
+    nightly._of_log(config, dataset_with(3, 2), tmp_path)
