@@ -1,9 +1,12 @@
 """launch/: scripts that parse and behave, a JobSet with what the API requires."""
 
+import importlib.util
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
 SCRIPTS = ["gpu_checks.sh", "gpu_node.sh", "slurm.sbatch", "tpu_pod.sh", "two_processes.sh"]
+SCRIPTS += ["xpk.sh"]
 
 # Stands in for Python: finds a port and half of the cores, and runs no sidrec.main.
 FAKE_PYTHON = """#!/usr/bin/env bash
@@ -26,6 +30,21 @@ case $MODE in
   early) ((id)) || kill -TERM $PPID; for _ in $(seq 100); do sleep 0.1; done ;;
   wait) for _ in $(seq 100); do sleep 0.1; done ;;
 esac
+"""
+
+# Stands in for xpk and kubectl: writes down how it was called.
+FAKE_PROGRAM = """#!/usr/bin/env bash
+{ basename "$0"; printf '%s\\n' "$@"; echo; } >> "$CALLS"
+"""
+
+# Reads calls of xpk as xpk does; it runs where xpk is installed.
+XPK_PARSER = """
+import argparse, json, sys
+from xpk.parser.core import set_parser
+parser = argparse.ArgumentParser()
+set_parser(parser)
+read = [vars(parser.parse_args(call)) for call in json.load(sys.stdin)]
+print(json.dumps([{key: value for key, value in call.items() if key != "func"} for call in read]))
 """
 
 
@@ -122,6 +141,147 @@ def test_gpu_checks_refuse_the_cpu_unless_it_is_allowed(tmp_path):
   words = f"{ROOT.name} -m sidrec.bench.gpu_checks --steps=wide\n"
   assert run() == f"cuda,cpu {words}"
   assert run(CHECKS_ALLOW_CPU="1") == f"any {words}"
+
+
+@pytest.fixture
+def xpk(tmp_path):
+  """Runs launch/xpk.sh with settings of its own; the calls it makes, and what it complains of."""
+  for name in ("xpk", "kubectl"):
+    (tmp_path / name).write_text(FAKE_PROGRAM)
+    (tmp_path / name).chmod(0o755)
+  calls = tmp_path / "calls"
+
+  def run(*arguments, **settings):
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    env = {"PATH": path, "CALLS": str(calls), "CLUSTER": "tpus", **settings}
+    calls.write_text("")
+    process = subprocess.run(
+      [str(LAUNCH / "xpk.sh"), *arguments], env=env, capture_output=True, text=True
+    )
+    assert (process.returncode == 0) == (process.stderr == "")
+    return [call.splitlines() for call in calls.read_text().split("\n\n") if call], process.stderr
+
+  return run
+
+
+CREATE = ["xpk", "workload", "create", "--workload=sidrec"]
+KEPT = ["--max-restarts=20", "--restart-on-exit-codes=1", "--termination-grace-period-seconds=120"]
+# Each: arguments of the script, its settings, the call of xpk that it makes.
+XPK_RUNS = [
+  (
+    ["--config=configs/ml1m.py", "--config.sweep=(1, 'a')"],
+    {"WORKDIR": "gs://b/ml1m", "IMAGE": "gcr.io/p/sidrec", "SLICES": "2", "PROJECT": "p"},
+    [
+      *(*CREATE, "--device-type=v5litepod-16", "--num-slices=2", "--docker-image=gcr.io/p/sidrec"),
+      *("--env=JAX_PLATFORMS=tpu,cpu", *KEPT),
+      "--command=exec python -m sidrec.main '--config=configs/ml1m.py' "
+      "'--config.sweep=(1, '\\''a'\\'')' '--workdir=gs://b/ml1m'",
+      *("--cluster=tpus", "--project=p"),
+    ],
+  ),
+  (
+    ["--config=configs/demo.py"],
+    {"WORKDIR": "/mnt/demo", "STORAGE": "runs", "TYPE": "v6e-16", "ZONE": "us-east5-a"},
+    [
+      *(*CREATE, "--device-type=v6e-16", "--num-slices=1", "--base-docker-image=python:3.12"),
+      *(f"--script-dir={ROOT}", "--storage=runs", "--env=JAX_PLATFORMS=tpu,cpu", *KEPT),
+      "--command=pip install -q '.[gcs,tpu]' && "
+      "exec python -m sidrec.main '--config=configs/demo.py' '--workdir=/mnt/demo'",
+      *("--cluster=tpus", "--zone=us-east5-a"),
+    ],
+  ),
+  (
+    ["--config=configs/demo.py"],
+    {"WORKDIR": "gs://b/demo", "NODES": "2", "TYPE": "h100-mega-80gb-8", "BASE_IMAGE": "jax:cuda"},
+    [
+      *(*CREATE, "--device-type=h100-mega-80gb-8", "--num-nodes=2", "--base-docker-image=jax:cuda"),
+      *(f"--script-dir={ROOT}", "--env=JAX_PLATFORMS=cuda,cpu", *KEPT),
+      "--command=pip install -q '.[gcs,cuda]' && "
+      "exec python -m sidrec.main '--config=configs/demo.py' '--workdir=gs://b/demo' "
+      "--coordinator=$JAX_COORDINATOR_ADDRESS:$JAX_COORDINATOR_PORT "
+      "--num_processes=$NNODES --process_id=$NODE_RANK",
+      "--cluster=tpus",
+    ],
+  ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "settings", "call"), XPK_RUNS)
+def test_xpk_is_asked_for_the_workload(xpk, arguments, settings, call):
+  assert xpk("run", *arguments, **settings)[0] == [call]
+
+
+@pytest.mark.parametrize(("arguments", "settings", "call"), XPK_RUNS)
+def test_a_pod_starts_what_was_given(tmp_path, arguments, settings, call):
+  for name in ("pip", "python"):
+    (tmp_path / name).write_text(FAKE_PROGRAM)
+    (tmp_path / name).chmod(0o755)
+  (command,) = (part.removeprefix("--command=") for part in call if part.startswith("--command="))
+  # What XPK 1.16 sets in pods with GPUs.
+  env = {"JAX_COORDINATOR_ADDRESS": "sidrec-slice-job-0-0.sidrec", "JAX_COORDINATOR_PORT": "6002"}
+  env |= {"NNODES": "2", "NODE_RANK": "1", "CALLS": str(tmp_path / "calls")}
+  env["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+  subprocess.run(["bash", "-c", command], env=env, check=True)
+  last = (tmp_path / "calls").read_text().split("\n\n")[-2].splitlines()
+  cluster = ["--coordinator=sidrec-slice-job-0-0.sidrec:6002", "--num_processes=2"]
+  assert last == [
+    *("python", "-m", "sidrec.main", *arguments, f"--workdir={settings['WORKDIR']}"),
+    *([*cluster, "--process_id=1"] if "NODES" in settings else []),
+  ]
+
+
+def test_xpk_is_asked_about_one_workload_only(xpk):
+  where = ["--cluster=tpus", "--project=p"]
+  listed = ["xpk", "workload", "list", "--filter-by-job=mine", *where]
+  assert xpk("status", NAME="mine", PROJECT="p")[0] == [listed]
+  deleted = ["xpk", "workload", "delete", "--workload=sidrec", *where]
+  assert xpk("delete", NAME="", PROJECT="p")[0] == [deleted]
+  for settings, container in [({}, "jax-tpu"), ({"NODES": "2"}, "gpu-image")]:
+    first, second = xpk("logs", NAME="mine", PROJECT="p", **settings)[0]
+    assert first == listed
+    assert second == [
+      *("kubectl", "logs", "--follow", "--tail=-1", f"--container={container}"),
+      "--selector=jobset.sigs.k8s.io/jobset-name=mine,jobset.sigs.k8s.io/job-index=0,"
+      "batch.kubernetes.io/job-completion-index=0",
+    ]
+
+
+@pytest.mark.parametrize(
+  ("arguments", "settings", "sentence"),
+  [
+    (["run"], {}, "set WORKDIR to gs://bucket/folder, or to a path on STORAGE"),
+    (["run"], {"WORKDIR": "runs/ml1m"}, "WORKDIR=runs/ml1m would be lost with its pod"),
+    (["run"], {"WORKDIR": "gs://b/x", "CLUSTER": ""}, "set CLUSTER"),
+    (["delete"], {"CLUSTER": ""}, "set CLUSTER"),
+    (["stop"], {}, "usage: launch/xpk.sh run"),
+    ([], {}, "usage: launch/xpk.sh run"),
+  ],
+)
+def test_xpk_is_not_asked_in_vain(xpk, arguments, settings, sentence):
+  calls, complaint = xpk(*arguments, **settings)
+  assert calls == []
+  assert sentence in complaint
+
+
+def test_xpk_reads_what_it_is_given(xpk):
+  if getattr(importlib.util.find_spec("xpk"), "origin", None):
+    python = sys.executable
+  else:  # a program in an environment of its own
+    python = Path(shutil.which("xpk") or "/nowhere/xpk").resolve().with_name("python")
+    if not python.exists():
+      pytest.skip("XPK is not installed: pip install xpk")
+  calls = [call[1:] for *_, call in XPK_RUNS]
+  calls += [call[1:] for mode in ("status", "delete") for call in xpk(mode, ZONE="us-east5-a")[0]]
+  command = [str(python), "-c", XPK_PARSER]
+  output = subprocess.run(
+    command, input=json.dumps(calls), stdout=subprocess.PIPE, text=True, check=True
+  ).stdout
+  for call, read in zip(calls, json.loads(output), strict=True):
+    assert call[:2] == [read["xpk_subcommands"], read["xpk_workload_subcommands"]]
+    for argument in call[2:]:
+      option, _, value = argument.removeprefix("--").partition("=")
+      known = read[option.replace("-", "_")]  # its whole name: argparse would take the start of one
+      assert str(known) == value or known == [value]
 
 
 def test_the_jobset_has_what_the_api_requires():
