@@ -73,6 +73,11 @@ class UpdateConfig:
   # newest. Above 0, several nights' events are trained on again.
   recent_share: float = 0.0
   replay: float = 1.0  # targets of older windows, drawn at random, for each recent target
+  # More older windows are drawn where the steps would go over the same ones more often than this.
+  most_passes: float = 2.0
+  # Of the parameters that serve, the share of what was trained; the rest is what was carried over.
+  # Below 1, the mean of both keeps more of what the model knew.
+  trained_share: float = 1.0
   max_worse: float = (
     0.02  # that NDCG@10 on the newest events may lose, relative to the model before
   )
@@ -97,8 +102,11 @@ class UpdateConfig:
     for name in ("steps_share", "learning_rate_share", "replay", "max_worse"):
       if not 0 <= getattr(self, name) < float("inf"):
         raise ValueError(f"nightly.{name} is {getattr(self, name)}; give 0 or more")
-    if not 0 <= self.recent_share <= 1:
-      raise ValueError(f"nightly.recent_share is {self.recent_share}; give 0 to 1")
+    for name in ("recent_share", "trained_share"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise ValueError(f"nightly.{name} is {getattr(self, name)}; give 0 to 1")
+    if not 0 < self.most_passes < float("inf"):
+      raise ValueError(f"nightly.most_passes is {self.most_passes}; give a number above 0")
 
 
 @dataclasses.dataclass(frozen=True)

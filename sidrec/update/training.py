@@ -5,12 +5,14 @@ import time
 from typing import Any
 
 import numpy as np
+import optax
 from etils import epath
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.data.dataset import Dataset
 from sidrec.data.events import check_inputs
 from sidrec.models.own_models import check_grows
+from sidrec.models.recommender import architecture
 from sidrec.models.transfer import MARK, marked, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain, Generation
@@ -43,8 +45,8 @@ def write_updated(
 ) -> dict[str, Any]:
   """Carries the parameters over to the grown catalogue, trains them further and writes them.
 
-  The optimiser starts afresh. The best parameters on validation are kept; those that were carried
-  over are among them.
+  The optimiser starts afresh. What serves is the mean of what was trained and what was carried over
+  (WiSE-FT; Wortsman et al., CVPR 2022), if it is better on validation than the latter.
 
   Args:
     config: the settings of the run.
@@ -65,14 +67,15 @@ def write_updated(
   model, trie = make_model(config, ids, known)
   check_grows(model)
   params = transfer(old.params, old.trie, trie, growth.old_row_N)
+  settings, nightly = train_config(config), config.nightly
   windows = windows_to_train(
     new.histories,
-    untrained_from(new, growth, config.nightly.recent_share),
-    config.nightly.replay,
+    untrained_from(new, growth, nightly.recent_share),
+    nightly.replay,
     config.model.history_length,
     config.seed + (before["train"].record.inputs.update or {}).get("number", 0) + 1,
+    _events_trained(settings) / nightly.most_passes,
   )
-  settings = train_config(config)
   is_trained = settings.train.steps > 0 and windows.num_targets > 0
   if is_trained:
     mesh = mesh_lib.make_mesh(model=config.mesh.model)
@@ -82,21 +85,22 @@ def write_updated(
     make = what.make_batches
     search_config, placed_trie = config.search.uncertified, search_trie(roomy.trie, mesh)
     search = make_recommend_users(roomy.model, placed_trie, search_config, mesh)
+    start = {name: value for name, value in roomy.params.items() if name != MARK}
+    merged = lambda params: optax.incremental_update(params, start, nightly.trained_share)
     what = what._replace(
       make_batches=lambda view, *rest: make(windows.source, *rest),
       recommend_users=lambda params, *asked: search(
-        placed(config, marked(params, roomy.trie)), *asked
+        placed(config, marked(merged(params), roomy.trie)), *asked
       ),
       num_items=trie.num_items,
     )
     # Users whose last event is new choose the parameters: what they meet before it is recent, too.
     newest_R = np.flatnonzero(may_choose(new, growth))
     users = of_users(new.histories, newest_R) if len(newest_R) else new.histories
-    start = {name: value for name, value in roomy.params.items() if name != MARK}
     trained = train_next_item(
       what, settings.train, users, config.seed, mesh, records(settings, folder), start
     )
-    params = without_room(roomy._replace(params=marked(trained, roomy.trie)), trie)
+    params = without_room(roomy._replace(params=marked(merged(trained), roomy.trie)), trie)
   save_params(folder / "recommender", params)
   save_known(folder, model)
   return {
@@ -106,6 +110,14 @@ def write_updated(
     "only read": int((~windows.target_T).sum()),
     "cpu_seconds": round(time.process_time() - began, 2),
   }
+
+
+def _events_trained(settings: RunConfig) -> int:
+  """How many events the training's steps have room for, with repetition."""
+  c, train = settings.model, settings.train
+  if architecture(c).causal:
+    return train.steps * train.batch_size * c.history_length
+  return train.steps * train.batch_size  # a row for each target
 
 
 def train_config(config: RunConfig) -> RunConfig:

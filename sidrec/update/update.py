@@ -178,7 +178,8 @@ def _candidates(
     write_whole_text(folder / TRAINED, json.dumps(trained, indent=2) + "\n")
 
   nightly = to_dict(config.nightly)
-  how = ("steps_share", "learning_rate_share", "recent_share", "replay")
+  how = ("steps_share", "learning_rate_share", "recent_share", "replay", "most_passes")
+  how += ("trained_share",)
   inputs = _inputs_of_update(
     TRAIN, config, before, {"tokenize": tokenized}, {name: nightly[name] for name in how}
   )

@@ -29,7 +29,12 @@ class Windows(NamedTuple):
 
 
 def windows_to_train(
-  histories: Histories, recent_from_U: np.ndarray, replay: float, history_length: int, seed: int
+  histories: Histories,
+  recent_from_U: np.ndarray,
+  replay: float,
+  history_length: int,
+  seed: int,
+  least_events: float = 0.0,
 ) -> Windows:
   """The windows that hold something recent, and a random sample of the older ones.
 
@@ -42,6 +47,8 @@ def windows_to_train(
     replay: targets of older windows for each recent target.
     history_length: S.
     seed: of the sample.
+    least_events: more older windows are drawn, if there are any, until all windows together have
+      so many events behind their first ones.
   """
   view = training_view(histories)
   windows = all_positions(view.offsets_Up1, history_length)
@@ -57,8 +64,10 @@ def windows_to_train(
     is_recent_W &= targets_W > 0
   recent_targets = int(targets_W[is_recent_W].sum())
   drawn_W = np.random.default_rng(seed).permutation(np.flatnonzero(~is_recent_W & (targets_W > 0)))
-  before_W = np.cumsum(targets_W[drawn_W]) - targets_W[drawn_W]
-  drawn_W = drawn_W[before_W < replay * recent_targets]
+  events_W = windows.stop_W - windows.start_W - 1
+  wanted_W = _before(targets_W[drawn_W]) < replay * recent_targets
+  wanted_W |= _before(events_W[drawn_W]) < least_events - int(events_W[is_recent_W].sum())
+  drawn_W = drawn_W[wanted_W]
   kept_W = np.concatenate([np.flatnonzero(is_recent_W), drawn_W])
   slices = Slices(windows.start_W[kept_W], windows.stop_W[kept_W])
   pieces, at_T = _pieces(view, user_W[kept_W], slices)
@@ -66,6 +75,11 @@ def windows_to_train(
   if view.target_T is not None:
     target_T &= view.target_T[at_T]
   return Windows(pieces, target_T, recent_targets, int(targets_W[drawn_W].sum()))
+
+
+def _before(count_W: np.ndarray) -> np.ndarray:
+  """The sum of all counts before each."""
+  return np.cumsum(count_W) - count_W
 
 
 def _pieces(view: Histories, user_W: np.ndarray, slices: Slices) -> tuple[Histories, np.ndarray]:

@@ -71,3 +71,7 @@ def test_settings_are_checked(name):
     UpdateConfig(**{name: -1})
   with pytest.raises(ValueError, match="recent_share is 2"):
     UpdateConfig(recent_share=2)
+  with pytest.raises(ValueError, match=r"trained_share is 1\.5"):
+    UpdateConfig(trained_share=1.5)
+  with pytest.raises(ValueError, match="most_passes is 0"):
+    UpdateConfig(most_passes=0)

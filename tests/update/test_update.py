@@ -1,5 +1,6 @@
 """A finished run takes in a log that has grown: what stays, what moves, what answers."""
 
+import functools
 import json
 import shutil
 import warnings
@@ -12,7 +13,7 @@ from shop import GROWN, ITEMS, ROWS_OF_LOG, Shop, by_id
 
 import sidrec
 from sidrec.data.parts import take_items
-from sidrec.models.transfer import UNKNOWN, marked, transfer
+from sidrec.models.transfer import MARK, UNKNOWN, marked, transfer
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.generations import generations
 from sidrec.run.load import new_item_vectors
@@ -23,9 +24,9 @@ from sidrec.update import training
 from sidrec.update import update as module
 
 
-def same_params(one, other):
+def same_params(one, other, rtol=0.0):
   assert jax.tree.structure(one) == jax.tree.structure(other)
-  jax.tree.map(np.testing.assert_array_equal, one, other)
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=rtol), one, other)
 
 
 def test_items_keep_ids_and_parameters_though_all_rows_shift(shop):
@@ -53,14 +54,19 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
   before = shop.load()
   shop.grow()
   config = shop.config()
-  config.nightly.update(steps_share=1.0, learning_rate_share=0.5, replay=1.0)
-  given = []
+  config.nightly.update(steps_share=1.0, learning_rate_share=0.5, replay=1.0, trained_share=0.25)
+  config.nightly.most_passes = 1e9
+  given, searched = [], []
+  search = lambda params, *asked: searched.append(params)
+  monkeypatch.setattr(training, "make_recommend_users", lambda *args: search)
 
   def train(what, config, histories, seed, mesh, records, start):
     batch_at = what.make_batches(None, what.history_length, 2, seed)
     targets = np.concatenate([batch_at(step)["target_BxS"] for step in range(9)])
     given.append((config, histories, set(targets[targets >= 0].tolist()), start))
-    return jax.tree.map(lambda x: x + 1, start)
+    trained = jax.tree.map(lambda x: x + 4, start)
+    what.recommend_users(trained)
+    return trained
 
   monkeypatch.setattr(training, "train_next_item", train)
   shop.update(config)
@@ -72,8 +78,11 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
   row_N = np.array([row_of.get(item, UNKNOWN) for item in after.dataset.items.ids_N])
   carried = transfer(before.params, before.trie, after.trie, row_N)
   trained = marked(jax.tree.map(lambda x: x + 1, dict(carried, trie=0)), after.trie)
+  # What serves is the mean, a quarter of which was trained; what is validated, too.
+  validated = {name: value for name, value in searched[0].items() if name != MARK}
+  same_params(validated, jax.tree.map(lambda x: x + 1, start), 1e-6)
   # Nodes that only close ranges are nobody's, and have zeros again.
-  same_params(after.params, transfer(trained, after.trie, after.trie, np.arange(31)))
+  same_params(after.params, transfer(trained, after.trie, after.trie, np.arange(31)), 1e-6)
   assert len(start["item"]) >= len(after.params["item"])  # with room, perhaps
   rows = {row for item, (row, _) in by_id(after).items()}
   assert by_id(after)[ITEMS[3]][0] in targets < rows  # pieces alone, not all of the log

@@ -62,6 +62,19 @@ def test_older_windows_are_drawn_until_there_are_enough():
   assert len(other) > 1
 
 
+def test_older_windows_are_drawn_until_there_are_enough_events():
+  recent_from_U = np.array([7, 4, 1, 1])
+  few, some, all_ = (
+    windows_to_train(HISTORIES, recent_from_U, 0.0, 3, 0, least) for least in (3.0, 4.0, 99.0)
+  )
+  # The recent window holds three events behind its first, two of which are only read.
+  assert rows_of(few) == [[4, 5, 6, 7]]
+  assert len(rows_of(some)) == 2
+  assert sorted(rows_of(all_)) == [[0, 1], [1, 2, 3, 4], [4, 5, 6, 7], [10, 11, 12, 13]]
+  both = windows_to_train(HISTORIES, recent_from_U, 9.0, 3, 0, 4.0)
+  assert sorted(rows_of(both)) == sorted(rows_of(all_))  # the larger wish counts
+
+
 def test_nothing_recent_trains_nothing():
   windows = windows_to_train(HISTORIES, np.array([8, 4, 1, 1]), 1.0, 3, 0)
   assert windows.num_targets == 0
