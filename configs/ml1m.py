@@ -43,6 +43,8 @@ def get_config(variant: str = "") -> ConfigDict:
   config.train.learning_rate = 3e-3
   config.train.steps = 7500  # 24 passes
   config.train.validate_every = 750
+  config.nightly.learning_rate_share = 0.3  # the films stay the same: updates that change little
+  config.nightly.trained_share = 0.5
   config.sasrec.enabled = variant != "tiny"
   config.sasrec.model.heads = 1
   config.sasrec.model.negatives = 512
