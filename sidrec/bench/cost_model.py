@@ -8,13 +8,12 @@ cores and `ASSUMED`. Two models are followed: `plain`, that of configs/world.py:
 item or trie node; `tables`, with the default sizes, has all of them.
 """
 
-import json
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from absl import app, flags
 
+from sidrec.bench.command import check_flags_alone, write_json
 from sidrec.bench.cost_formulas import (
   FLOAT,
   STATE_COPIES,
@@ -30,7 +29,6 @@ from sidrec.bench.cost_formulas import (
   update_bytes,
 )
 from sidrec.bench.scale_table import CHIPS, Chip
-from sidrec.core.atomic import write_whole_text
 
 ITEMS = tuple(10**power for power in range(4, 10))
 CHIPS_COUNTED = (1, 8, 64, 256)
@@ -235,8 +233,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Prints the tables and their constants."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  check_flags_alone(argv)
   chip, memory = CHIPS[values.chip], memory_table()
   times = [row for name in MODELS for row in time_table(name, chip, values.mfu)]
   print(markdown(memory, times))
@@ -247,13 +244,9 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     f"assumed: {values.chip} with {chip.peak_flops:.3g} FLOP/s, of which {values.mfu:g}; memory of "
     f"{chip.memory:.3g} and links of {chip.links:.3g} bytes a second ({chip.source})"
   )
-  if values.json:
-    found = {"memory": memory, "times": times, **constants}
-    found |= {"chip": {"name": values.chip, **chip._asdict()}, "mfu": values.mfu}
-    try:
-      write_whole_text(values.json, json.dumps(found, indent=2) + "\n")
-    except OSError as error:
-      sys.exit(f"sidrec: {error}")
+  found = {"memory": memory, "times": times, **constants}
+  found |= {"chip": {"name": values.chip, **chip._asdict()}, "mfu": values.mfu}
+  write_json(values.json, found)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,13 @@ of a finished run, and search by its settings. Each part says which parameters i
 are medians of warm, synchronised calls, everything compared taking turns.
 """
 
-import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
 
 from sidrec.bench import beam_recall, growth, layouts, throughput
-from sidrec.core.atomic import write_whole_text
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.core.paths import as_path
 from sidrec.parallel.hardware import hardware
 
@@ -83,23 +81,18 @@ def measure(values: flags.FlagValues) -> dict[str, Any]:
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  check_flags_alone(argv)
   if unknown := set(values.parts) - set(PARTS):
     raise app.UsageError(f"no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
   if {"recall", "throughput"} & set(values.parts) and not values.workdir:
     raise app.UsageError("recall and throughput need --workdir, the folder of a finished run")
   print(hardware())
-  try:
+  with one_sentence():
     measured = measure(values)
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"sidrec: {error}")
   for name, value in measured.items():
     if name in HEADLINES:
       print(f"{name:<28}{value:.4g}")
-  if values.json:
-    measured |= {"repeats": values.repeats, "hardware": hardware()}
-    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
+  write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
 
 
 HEADLINES = (

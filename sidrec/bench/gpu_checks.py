@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from absl import app, flags
 
+from sidrec.bench.command import check_flags_alone, one_sentence
 from sidrec.core.atomic import write_whole_text
 
 ALLOW_CPU = "CHECKS_ALLOW_CPU"
@@ -279,14 +280,11 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Takes the steps; the status is 1 if one of them failed, whatever the marks say."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  check_flags_alone(argv)
   if unknown := [name for name in values.steps if name not in STEPS]:
     raise app.UsageError(f"no step {unknown[0]!r}; there are {', '.join(STEPS)}")
-  try:
+  with one_sentence():
     content = run_checks(Path(values.folder), values.steps, values.limit, start)
-  except (ValueError, OSError) as error:
-    sys.exit(f"sidrec: {error}")
   for mark in content["marks"]:
     words = {None: "not measured", True: "reached", False: "missed"}[mark["reached"]]
     value = "" if mark["value"] is None else f", {mark['value']:,.4g}"

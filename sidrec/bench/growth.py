@@ -15,9 +15,7 @@ to speak of, so these have few dimensions that count, and a little noise. Needs 
 """
 
 import functools
-import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +27,7 @@ from absl import app, flags
 from etils import epath
 
 from sidrec.bench import growth_runs
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.bench.decoding_model import (
   SIZES,
   make_encode,
@@ -41,7 +40,6 @@ from sidrec.bench.faiss_indexes import flat_and_hnsw, index_bytes
 from sidrec.bench.parameters import parameter_figures
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
-from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.evaluation.overlap import in_common
 from sidrec.parallel.hardware import hardware
@@ -249,13 +247,12 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  check_flags_alone(argv)
   if values.runs and values.plot:
     raise app.UsageError("--plot draws random models; leave it out with --runs")
   items = tuple(map(int, values.items))
   print(hardware())
-  try:
+  with one_sentence():
     if values.runs:
       sizes = growth_runs.Sizes(
         users=values.users, repeats=values.repeats, hnsw_items=values.hnsw_items
@@ -266,11 +263,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
       measured = measure(sizes)
       if values.plot:
         plot(measured, items, as_path(values.plot))
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"sidrec: {error}")
-  if values.json:
-    measured |= {"repeats": values.repeats, "hardware": hardware()}
-    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
+  write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ import numpy as np
 from absl import app, flags
 from etils import epath
 
-from sidrec.core.atomic import whole_folder, write_whole_text
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
+from sidrec.core.atomic import whole_folder
 from sidrec.core.paths import as_path
 from sidrec.data import shards, store
 from sidrec.data.batches import packed_batches, sliding_batches
@@ -157,9 +158,8 @@ def measure_all(values: flags.FlagValues, folder: epath.Path, say: Callable[[str
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
-  if len(argv) > 1:
-    raise app.UsageError("takes flags only")
-  try:
+  check_flags_alone(argv)
+  with one_sentence():
     if values.measure:
       return print(
         json.dumps(
@@ -176,10 +176,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     with tempfile.TemporaryDirectory() as temporary:
       folder = as_path(values.folder or f"{temporary}/store")
       figures = measure_all(values, folder, print)
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"sidrec: {error}")
-  if values.json:
-    write_whole_text(values.json, json.dumps(figures, indent=2) + "\n")
+  write_json(values.json, figures)
 
 
 if __name__ == "__main__":

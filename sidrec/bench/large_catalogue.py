@@ -6,9 +6,7 @@ Makes the file (a mixture of Gaussians, float32) if it is not there, tokenises i
 and prints seconds and the peak of the memory that this process held.
 """
 
-import json
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +16,7 @@ import numpy as np
 from absl import app, flags
 from etils import epath
 
-from sidrec.core.atomic import write_whole_text
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.core.codes import group
 from sidrec.core.paths import as_path
 from sidrec.parallel.hardware import hardware
@@ -82,19 +80,17 @@ def measure(path: epath.Path, levels: int, codes: int, iterations: int) -> dict[
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Makes the file if need be, measures and prints."""
-  if len(argv) > 1 or not values.file:
+  check_flags_alone(argv)
+  if not values.file:
     raise app.UsageError("give --file, the .npy file to read or to make")
   path = as_path(values.file)
-  try:
+  with one_sentence():
     if not path.exists():
       make_file(path, values.items, values.width)
     measured = measure(path, values.levels, values.codes, values.iterations)
-  except (ValueError, OSError) as error:
-    sys.exit(f"sidrec: {error}")
   for name, value in measured.items():
     print(f"{name:<16}{f'{value:,.2f}' if isinstance(value, float) else value}")
-  if values.json:
-    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
+  write_json(values.json, measured)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ them, next to the run as it was trained, without room. Histories are those of th
 they have seen is left out. Times are of this process's CPU, the least of several turns.
 """
 
-import json
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +17,10 @@ from absl import app, flags
 
 from sidrec.api import TrainedRun
 from sidrec.api import load as load_run
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.bench.serve_swaps import new_items
 from sidrec.cold_start.frozen_ids import FrozenIDs, with_new_items
 from sidrec.cold_start.new_vectors import NewVectors
-from sidrec.core.atomic import write_whole_text
 from sidrec.parallel.hardware import hardware, num_cores
 from sidrec.run.answers import Wanted
 from sidrec.search.buckets import BucketSearch, Shape
@@ -123,18 +121,14 @@ def questions_of(run: TrainedRun) -> list[Question]:
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
-  try:
+  check_flags_alone(argv)
+  with one_sentence():
     run = load_run(values.workdir)
     found = measure(run, [int(count) for count in values.counts], values.repeats)
-  except (OSError, ValueError) as error:
-    sys.exit(f"sidrec: {error}")
   found |= {"hardware": hardware(), "cores": num_cores(), "items": run.dataset.items.num_items}
   for name, value in found.items():
     print(f"{name:<36}{value:.4g}" if isinstance(value, float) else f"{name:<36}{value}")
-  if values.json:
-    write_whole_text(values.json, json.dumps(found, indent=2) + "\n")
+  write_json(values.json, found)
 
 
 if __name__ == "__main__":

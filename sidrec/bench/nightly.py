@@ -24,7 +24,6 @@ import filecmp
 import itertools
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ import polars as pl
 from absl import app, flags
 from ml_collections import config_flags
 
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.bench.nightly_cost import Cost, CostMeter
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
@@ -290,27 +290,24 @@ def _of_log(config: RunConfig, log: Dataset, folder: Path) -> RunConfig:
   return dataclasses.replace(config, data=data)
 
 
-def main(_: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
   """Measures, prints, and writes the file."""
+  check_flags_alone(argv)
   values = flags.FLAGS
   if values.compilation_cache:
     enable_compilation_cache(values.compilation_cache)
   slices = Slices(values.first, values.last, values.slices)
-  try:
+  with one_sentence(), tempfile.TemporaryDirectory() as empty:
     config = run_config(values.config)
-    with tempfile.TemporaryDirectory() as empty:
-      folder = Path(values.workdir or empty).expanduser()
-      folder.mkdir(parents=True, exist_ok=True)
-      found = measure(config, folder, slices)
-  except (ValueError, OSError) as error:
-    sys.exit(f"sidrec: {error}")
+    folder = Path(values.workdir or empty).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    found = measure(config, folder, slices)
   how = {"train_steps": config.train.steps, "nightly": to_dict(config.nightly)}
   found = {"hardware": hardware(), "seed": config.seed, **slices._asdict(), **how, **found}
   for name, value in found.items():
     if name not in ("nights", "nightly"):
       print(f"{name:44} {f'{value:.4g}' if isinstance(value, float) else value}")
-  if values.json:
-    write_whole_text(as_path(values.json), json.dumps(found, indent=2) + "\n")
+  write_json(values.json, found)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from sidrec.data.batches import user_tokens, with_user_tokens
-from sidrec.data.columns import earlier_items, last_events, users_of
+from sidrec.data.columns import last_events
 from sidrec.data.dataset import Histories
 from sidrec.data.events import Events
 from sidrec.models.settings import RecommenderConfig
+from sidrec.search.batched import with_other_inputs
 
 
 def events_of(histories: Histories, config: RecommenderConfig, users_R: np.ndarray) -> Events:
@@ -18,16 +18,8 @@ def events_of(histories: Histories, config: RecommenderConfig, users_R: np.ndarr
     users_R: int, user rows.
 
   Raises:
-    ValueError: if the histories lack what the model reads; see `columns.last_events`.
+    ValueError: if the histories lack what the model reads.
   """
-  inputs, length = config.inputs, config.history_length
+  length, inputs = config.history_length, config.inputs
   events = last_events(histories, length, users_R, inputs)
-  if inputs.earlier:
-    earlier_BxX = earlier_items(histories, length, users_R, inputs.earlier)
-    events = events._replace(earlier_BxX=earlier_BxX)
-  if inputs.user_attributes:
-    events = events._replace(user_BxX=users_of(histories, users_R, inputs))
-  if config.user_tokens:
-    token_B = user_tokens(histories.user_ids_U[users_R], config.user_tokens)
-    events = events._replace(item_BxS=with_user_tokens(token_B, events.item_BxS))
-  return events
+  return with_other_inputs(events, histories, users_R, length, inputs, config.user_tokens)

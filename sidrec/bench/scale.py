@@ -14,7 +14,6 @@ The table multiplies a compiled step's costs with data sheets; see `sidrec.bench
 """
 
 import contextlib
-import json
 import os
 import socket
 import statistics
@@ -29,9 +28,9 @@ from typing import Any, NamedTuple
 from absl import app, flags
 
 from sidrec.bench import scale_table
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.bench.scale_training import SIZES
 from sidrec.bench.scale_worker import MARK
-from sidrec.core.atomic import write_whole_text
 from sidrec.parallel.hardware import hardware, num_cores
 
 
@@ -157,15 +156,12 @@ def _free_port() -> int:
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  check_flags_alone(argv)
   print(hardware())
   effort = Effort(values.turns, values.steps, values.warmup)
-  try:
+  with one_sentence(RuntimeError):
     measured = measure_processes(values.size, effort)
     cost = scale_table.step_cost(SIZES[values.size], values.rows_per_chip)
-  except (RuntimeError, OSError) as error:
-    sys.exit(f"sidrec: {error}")
   for name in ("one_process_rows_per_s", "two_processes_rows_per_s", "two_process_over_one"):
     print(f"{name:<28}{measured[name]:.4g}")
   predicted = scale_table.table(cost, values.mfu)
@@ -177,15 +173,14 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   }
   assumptions["mfu"] += f", here {values.mfu:g}"
   print("\n".join(f"  {name}: {text}" for name, text in assumptions.items()))
-  if values.json:
-    measured |= {
-      "size": values.size,
-      "step": cost._asdict(),
-      "predicted": predicted,
-      "assumptions": assumptions,
-      "hardware": hardware(),
-    }
-    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
+  measured |= {
+    "size": values.size,
+    "step": cost._asdict(),
+    "predicted": predicted,
+    "assumptions": assumptions,
+    "hardware": hardware(),
+  }
+  write_json(values.json, measured)
 
 
 if __name__ == "__main__":

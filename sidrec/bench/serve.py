@@ -11,7 +11,6 @@ last event. The search alone answers the same requests in this process, in batch
 size. Reads /proc, so it needs Linux.
 """
 
-import json
 import shutil
 import sys
 import tempfile
@@ -24,11 +23,10 @@ from absl import app, flags
 
 from sidrec.api import TrainedRun
 from sidrec.api import load as load_run
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.bench.serve_client import Load, NoWrkError, load, write_script
 from sidrec.bench.serve_process import ServerProcess
 from sidrec.bench.serve_swaps import Swapping, room_for
-from sidrec.core.atomic import write_whole_text
-from sidrec.core.paths import as_path
 from sidrec.data.dataset import Items
 from sidrec.parallel.hardware import hardware, num_cores
 from sidrec.run.answers import wanted_of
@@ -206,19 +204,16 @@ def rest_for(per_second: float, url: str, script: Path, seconds: float) -> float
   return rest
 
 
-def main(_: Sequence[str]) -> None:
+def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures, prints, and writes the file."""
-  values = flags.FLAGS
+  check_flags_alone(argv)
   if shutil.which("wrk") is None:
     sys.exit("sidrec: wrk is not installed; on Debian: apt install wrk")
-  try:
+  with one_sentence(NoWrkError):
     found = measure(values.workdir, values.seconds)
-  except (ValueError, OSError, NoWrkError) as error:
-    sys.exit(f"sidrec: {error}")
   for name, value in found.items():
     print(f"{name:28} {f'{value:.4g}' if isinstance(value, float) else value}")
-  if values.json:
-    write_whole_text(as_path(values.json), json.dumps(found, indent=2) + "\n")
+  write_json(values.json, found)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ others. The second is `sidrec.bench.tokenize_speed`.
 """
 
 import dataclasses
-import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.config import run_name
 from sidrec.core.atomic import PathLike, write_whole_text
 from sidrec.core.paths import as_path
@@ -91,37 +90,32 @@ def compare(
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Compares, measures speed, or both."""
   logging.set_verbosity(logging.WARNING)
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  check_flags_alone(argv)
   if values.config is None and not values.json:
     raise app.UsageError("give --config to compare tokenizers, or --json to measure speed")
   print(hardware())
-  try:
+  with one_sentence():
     if values.config is not None:
       name = run_name(config_flags.get_config_filename(values["config"]))
       workdir = as_path(values.workdir or f"runs/tokenize-{name}")
       chosen = values["tokenizers"].present
       names = values.tokenizers if chosen else [*DEFAULT, *registered_tokenizers()]
       reports = compare(values.config, names, workdir)
-      write_whole_text(workdir / "comparison.json", json.dumps(reports, indent=2) + "\n")
+      write_json(workdir / "comparison.json", reports)
       write_whole_text(workdir / "comparison.md", compare_markdown(reports) + "\n")
       print(compare_table(reports))
     if values.json:
       from sidrec.bench.tokenize_speed import measure, speed_table  # needs the extra 'bench'
 
       measured = measure(values.items, values.width, values.repeats)
-      write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
+      write_json(values.json, measured)
       print(speed_table(measured))
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"sidrec: {error}")
 
 
 def parse(arguments: list[str]) -> list[str]:
   """Loads plugins, before a config that names what they register, and parses the flags."""
-  try:
+  with one_sentence():
     load_plugins(named_plugins(arguments))
-  except (ValueError, OSError) as error:
-    sys.exit(f"sidrec: {error}")
   return app.parse_flags_with_usage(arguments)
 
 

@@ -12,8 +12,6 @@ its parameters, its trie and its search; see `sidrec.bench.trie_of_run`.
 
 import functools
 import itertools
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +22,7 @@ import jax
 from absl import app, flags
 
 from sidrec.bench import trie_of_run
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.bench.decoding_model import (
   make_encode,
   make_model,
@@ -37,7 +36,6 @@ from sidrec.bench.timing import alternate
 from sidrec.bench.unconstrained_beam import unconstrained_search
 from sidrec.catalogue.trie.files import load_trie, load_trie_on_device, save_trie
 from sidrec.catalogue.trie.trie import Trie, build_on_host
-from sidrec.core.atomic import write_whole_text
 from sidrec.parallel.hardware import hardware
 from sidrec.search import beam
 from sidrec.search.settings import SearchConfig
@@ -177,26 +175,21 @@ def _headlines(measured: dict[str, Any], sizes: Sizes) -> dict[str, float]:
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  check_flags_alone(argv)
   numbers: dict[str, Any] = {
     name: tuple(map(int, getattr(values, name))) for name in ("items", "codes", "levels", "beams")
   }
   sizes = Sizes(**numbers, batch=values.batch, positions=values.positions, repeats=values.repeats)
   print(hardware())
-  try:
+  with one_sentence():
     if values.workdir:
       measured = trie_of_run.measure(values.workdir, sizes.batch, sizes.repeats)
     else:
       print(f"{sizes.batch} histories of {sizes.positions} items, medians of {sizes.repeats} runs")
       measured = measure(sizes)
-  except (ValueError, OSError) as error:
-    sys.exit(f"sidrec: {error}")
   for name, value in _headlines(measured, sizes).items():
     print(f"{name:<36}{value:.4g}")
-  if values.json:
-    measured |= {"repeats": sizes.repeats, "hardware": hardware()}
-    write_whole_text(values.json, json.dumps(measured, indent=2) + "\n")
+  write_json(values.json, {**measured, "repeats": sizes.repeats, "hardware": hardware()})
 
 
 if __name__ == "__main__":

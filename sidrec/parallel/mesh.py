@@ -194,21 +194,18 @@ def rows_for(mesh: Mesh, batch_size: int, accumulate: int = 1) -> int:
   return -(-batch_size // unit) * unit
 
 
-def check_batch_size(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
+def check_batch_size(mesh: Mesh, batch_size: int) -> None:
   """Raises ValueError, naming the nearest sizes that work, if devices cannot share a batch evenly.
 
   Args:
     mesh: from `make_mesh`.
     batch_size: B, over all processes.
-    accumulate: number of micro-batches in it.
   """
   devices = mesh.shape["data"]
-  unit = devices * accumulate
-  if batch_size > 0 and batch_size % unit == 0:
+  if batch_size > 0 and batch_size % devices == 0:
     return
-  below = max(batch_size, 0) // unit * unit
-  nearest = f"{below} or {below + unit}" if below else f"{unit}"
-  parts = f" in {accumulate} micro-batches" if accumulate > 1 else ""
+  below = max(batch_size, 0) // devices * devices
+  nearest = f"{below} or {below + devices}" if below else f"{devices}"
   raise ValueError(
-    f"batch size {batch_size} cannot be spread evenly over {devices} devices{parts}; use {nearest}"
+    f"batch size {batch_size} cannot be spread evenly over {devices} devices; use {nearest}"
   )

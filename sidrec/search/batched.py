@@ -16,6 +16,7 @@ from sidrec.core.item_rows import check_dtype
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import user_tokens, with_user_tokens
 from sidrec.data.columns import earlier_items, gather, last_events, users_of
+from sidrec.data.dataset import Histories
 from sidrec.data.events import Events
 from sidrec.data.inputs import ITEMS_ALONE, InputsConfig
 from sidrec.data.seen import SeenItems
@@ -128,17 +129,13 @@ def in_batches(
   def recommend_users(params, histories, users_R, seen=None, shared=NOTHING_SHARED):
     users_R = _checked_users(users_R, histories.num_users)
     events = last_events(histories, history_length, users_R, inputs)
-    user_RxX = users_of(histories, users_R, inputs) if inputs.user_attributes else None
     check_histories(events.item_BxS, num_items)
     length_R = (events.item_BxS != NO_ITEM).sum(axis=1)
     order_R, chunks = _chunks(length_R, users_R, seen, batch_size)
     if not chunks:
-      if num_user_tokens:
-        events = events._replace(item_BxS=np.zeros((0, history_length + 1), np.int32))
-      if inputs.earlier:
-        events = events._replace(earlier_BxX=np.zeros((0, inputs.earlier), np.int32))
-      if user_RxX is not None:
-        events = events._replace(user_BxX=user_RxX)
+      events = with_other_inputs(
+        events, histories, users_R, history_length, inputs, num_user_tokens
+      )
       return jax.device_get(rank(params, events, None, shared))
     together = min(_TOGETHER, 1 << (len(chunks) - 1).bit_length())
     table, results = None, []
@@ -146,17 +143,13 @@ def in_batches(
       padded_B = np.resize(at_B, batch_size)  # repeats users; the repeats are cut off again
       width = history_width(length_R[at_B].max(), history_length)
       history = jax.tree.map(lambda x, at=padded_B, end=width: x[at, :end], events)
-      if inputs.earlier:
-        users_B = users_R[padded_B]
-        earlier_BxX = earlier_items(histories, history_length, users_B, inputs.earlier)
-        check_histories(earlier_BxX, num_items)
-        history = history._replace(earlier_BxX=earlier_BxX)
-      if user_RxX is not None:
-        history = history._replace(user_BxX=user_RxX[padded_B])
-      if num_user_tokens:
-        token_B = user_tokens(histories.user_ids_U[users_R[padded_B]], num_user_tokens)
-        history = history._replace(item_BxS=with_user_tokens(token_B, history.item_BxS))
-      seen_BxJ = None if seen is None else _seen_rows(seen, users_R[padded_B])
+      users_B = users_R[padded_B]
+      history = with_other_inputs(
+        history, histories, users_B, history_length, inputs, num_user_tokens
+      )
+      if history.earlier_BxX is not None:
+        check_histories(history.earlier_BxX, num_items)
+      seen_BxJ = None if seen is None else _seen_rows(seen, users_B)
       batch = _spread(mesh, {"history": history, "seen": seen_BxJ})
       key = None if shared.key is None else jax.random.fold_in(shared.key, number)
       found = rank(params, batch["history"], batch["seen"], shared._replace(key=key))
@@ -175,6 +168,38 @@ def in_batches(
     return jax.tree.map(in_order, *results)
 
   return recommend_users
+
+
+def with_other_inputs(
+  events: Events,
+  histories: Histories,
+  users_R: np.ndarray,
+  history_length: int,
+  inputs: InputsConfig,
+  num_user_tokens: int = 0,
+) -> Events:
+  """The last events of some users with all else that a model reads of them.
+
+  Args:
+    events: of `last_events`, of any number of columns that holds them.
+    histories: of all users.
+    users_R: int, user rows.
+    history_length: S, the latest items of a user that are read.
+    inputs: what is read beside items.
+    num_user_tokens: if above 0, items start with one of so many tokens: [R, 1 + columns].
+
+  Raises:
+    ValueError: if the histories do not say what is known of their users.
+  """
+  if inputs.earlier:
+    earlier_BxX = earlier_items(histories, history_length, users_R, inputs.earlier)
+    events = events._replace(earlier_BxX=earlier_BxX)
+  if inputs.user_attributes:
+    events = events._replace(user_BxX=users_of(histories, users_R, inputs))
+  if num_user_tokens:
+    token_R = user_tokens(histories.user_ids_U[users_R], num_user_tokens)
+    events = events._replace(item_BxS=with_user_tokens(token_R, events.item_BxS))
+  return events
 
 
 def _checked_users(users_R: np.ndarray, num_users: int) -> np.ndarray:

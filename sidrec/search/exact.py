@@ -88,7 +88,7 @@ def make_sasrec_recommend_users(
   Args:
     model: SASRec.
     num_results: K.
-    batch_size: users per call; must divide by the number of devices. 0 for what suits them.
+    batch_size: users per call, rounded up to what the devices share evenly; 0 for what suits them.
     mesh: the devices.
 
   Returns:

@@ -10,6 +10,7 @@ from sidrec.run.ask import NOBODY
 from sidrec.run.explanations import Explainer
 from sidrec.run.reading import Reading
 from sidrec.search.questions import Question
+from sidrec.serving.answers import as_plain
 from sidrec.serving.bodies import Asked, RequestError, request_of
 from sidrec.serving.catalogue import Now
 from sidrec.serving.snapshot import Snapshot
@@ -106,18 +107,3 @@ class Explaining:
       explained=EXPLAINED,
     )
     return {"catalogue": now.snapshot.version, **as_plain(found)}
-
-
-def as_plain(value: Any) -> Any:
-  """Named tuples and dataclasses as JSON has them."""
-  if hasattr(value, "_asdict"):
-    return {name: as_plain(part) for name, part in value._asdict().items()}
-  if hasattr(value, "__dataclass_fields__"):
-    # The server searches without certificates, and says nothing of them.
-    parts = {name: part for name, part in vars(value).items() if name != "certified"}
-    return {name: as_plain(part) for name, part in parts.items()}
-  if isinstance(value, dict):
-    return {name: as_plain(part) for name, part in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [as_plain(part) for part in value]
-  return value

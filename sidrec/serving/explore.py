@@ -15,12 +15,12 @@ from sidrec.run.explanations import Named
 from sidrec.run.load import item_vectors_of
 from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.stage import find
+from sidrec.serving.answers import as_plain, described
 from sidrec.serving.bodies import RequestError
 from sidrec.serving.catalogue import Now
-from sidrec.serving.explain import as_plain
 from sidrec.serving.item_map import ItemMap
 from sidrec.serving.others import Others, Trained
-from sidrec.serving.service import Service, described, row_of
+from sidrec.serving.service import Service, row_of
 from sidrec.tokenizers.report.prefixes import PrefixIndex
 from sidrec.training.checkpoint import load_params
 
@@ -153,14 +153,10 @@ class Explorer:
       RequestError: 404 for an id that no item has.
     """
     now = self._service.catalogue.now
-    row, asker = row_of(now, name), now.snapshot.asker
-    items = asker.dataset.items
-    codes = tuple(asker.ids.get_semantic_id(row))
-    known = row < items.num_items
-    categories = [name for name in items.categories_of(row) if name] if known else []
+    row = row_of(now, name)
+    codes = tuple(now.snapshot.asker.ids.get_semantic_id(row))
     return {
       "item": described(now, row),
-      "categories": categories,
       "interactions": int(self._prefixes(now).popularity_N[row]),
       "codes": self._meant(now, [codes[: depth + 1] for depth in range(len(codes))]),
       "by_prefix": [

@@ -311,7 +311,7 @@ def _answers(limits: Limits) -> dict[str, Any]:
       unknown=many(TEXT),
       unknown_actions=many(TEXT),
     ),
-    "Item": whole(**about, in_stock={"type": "boolean"}),
+    "Item": whole(**about, categories=many(TEXT), in_stock={"type": "boolean"}),
     "Catalogue": whole(**catalogue),
     "Changed": whole(**catalogue, compiled={"type": "integer"}),
     "Items": whole(items=many(ref("Item"), limits.shown)),

@@ -92,8 +92,9 @@ def _reading(document: dict[str, Any]) -> dict[str, Any]:
 
 def _explorer_schemas() -> dict[str, Any]:
   about = {"items": _WHOLE, "categories": many(ref("Mark")), "decades": many(ref("Mark"))}
-  item = {"id": ID, "title": TEXT, "semantic_id": _CODES, "in_stock": {"type": "boolean"}}
   boolean = {"type": "boolean"}
+  item = {"id": ID, "title": TEXT, "semantic_id": _CODES}
+  item |= {"categories": many(TEXT), "in_stock": boolean}
   side = {"type": "integer", "minimum": 0, "maximum": item_map.SIDE}
   system = {"name": TEXT, "missing": TEXT, "items": many(ref("Named"))}
   counts = ("items", "users", "levels", "codes", "beams", "history_length", "most_history")
@@ -119,7 +120,6 @@ def _explorer_schemas() -> dict[str, Any]:
     ),
     "Neighbours": whole(
       item=ref("Item"),
-      categories=many(TEXT),
       interactions=_WHOLE,
       codes=many(ref("Meaning")),
       by_prefix=many(whole(**item, shared=_WHOLE), explore.NEIGHBOURS),

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sidrec.api import TrainedRun
-from sidrec.run.answers import Answer
 from sidrec.run.ask import Asker
 from sidrec.run.reading import Reading, followed_by
 from sidrec.run.settings import ServingConfig
 from sidrec.search.buckets import BucketSearch, NotCompiledError
 from sidrec.search.questions import Question
+from sidrec.serving.answers import as_json, described
 from sidrec.serving.bodies import (
   Asked,
   RequestError,
@@ -307,25 +307,3 @@ def row_of(now: Now, name: str) -> int:
   if row is None:
     raise RequestError(404, "no item has this id")
   return row
-
-
-def described(now: Now, row: int) -> dict[str, Any]:
-  """An item as HTTP gives it."""
-  original, title = now.snapshot.asker.described(row)
-  semantic_id = list(now.snapshot.state.ids.get_semantic_id(row))
-  in_stock = row not in now.withdrawn
-  return {"id": original, "title": title, "semantic_id": semantic_id, "in_stock": in_stock}
-
-
-def as_json(answer: Answer) -> dict[str, Any]:
-  """An answer as HTTP gives it."""
-  items = [{**item._asdict(), "semantic_id": list(item.semantic_id)} for item in answer.items]
-  return {
-    "items": items,
-    "user": answer.user,
-    "unknown": list(answer.unknown),
-    "ambiguous": {title: list(ids) for title, ids in answer.ambiguous.items()},
-    "taken_for": dict(answer.taken_for),
-    "read": answer.read,
-    "asked_at": answer.asked_at,
-  }

@@ -134,11 +134,10 @@ def test_a_batch_that_does_not_divide_is_refused_with_advice(size, advice):
     check_batch_size(make_mesh(), size)
 
 
-def test_micro_batches_must_divide_too():
-  check_batch_size(make_mesh(), 32, accumulate=4)
-  with pytest.raises(ValueError, match=r"8 devices in 4 micro-batches; use 32 or 64$"):
-    check_batch_size(make_mesh(), 40, accumulate=4)
-  check_batch_size(make_mesh(model=2), 4)  # devices along 'model' share an example
+def test_devices_along_model_share_an_example():
+  check_batch_size(make_mesh(model=2), 4)
+  with pytest.raises(ValueError, match="6 cannot be spread evenly over 4 devices; use 4 or 8"):
+    check_batch_size(make_mesh(model=2), 6)
 
 
 def test_rows_are_the_next_number_that_devices_and_micro_batches_share():

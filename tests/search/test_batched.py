@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from tiny import all_codes, init_params, make_histories, make_model
 
+from sidrec.bench.run_histories import events_of
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
+from sidrec.data.inputs import KnownInputs
 from sidrec.data.seen import seen_items
+from sidrec.data.user_attributes import Attribute
+from sidrec.models.settings import RecommenderConfig
 from sidrec.models.transfer import marked
 from sidrec.parallel.mesh import make_mesh
 from sidrec.search import batched, beam
@@ -106,6 +110,40 @@ def test_no_users_have_no_lists(case):
   model, params, trie, histories = case
   recommend = make_recommend_users(model, trie, SearchConfig(beams=5, batch_size=8), make_mesh())
   assert [x.shape for x in recommend(params, histories, np.array([]))] == [(0, 5)] * 3
+
+
+@pytest.mark.parametrize(
+  ("setting", "tokens", "earlier"), [("dense", 0, 3), ("tiger", 5, 0)], ids=["dense", "tiger"]
+)
+def test_a_batch_has_all_that_is_read_of_its_users_and_of_none_no_rows(setting, tokens, earlier):
+  rng = np.random.default_rng(0)
+  age = Attribute("age", None, (20.0, 40.0))
+  inputs = KnownInputs(earlier=earlier, user_attributes=("age",), known=(age,))
+  config = RecommenderConfig(
+    setting, history_length=64, user_tokens=tokens, repeats=earlier > 0, inputs=inputs
+  )
+  histories = make_histories([rng.integers(100, size=n).tolist() for n in LENGTHS])
+  ages = rng.choice(np.array([10, 30, 50], np.float32), len(LENGTHS))
+  histories = histories._replace(users={"age": ages})
+  batches = []
+
+  def rank(params, events, seen_BxJ, shared):
+    batches.append(jax.device_get(events))
+    shape = (len(events.item_BxS), 1)
+    return beam.Recommendations(*(jnp.zeros(shape, x) for x in (jnp.int32, jnp.float32, bool)))
+
+  recommend = batched.in_batches(rank, 100, 64, 8, make_mesh(), tokens, inputs)
+  order = np.argsort(LENGTHS[:8])
+  for users, width in ((order, 64), ([3, 8], 64), ([5], 32), ([], 64)):
+    recommend({}, histories, np.array(users, int))
+    batch = batches.pop()
+    assert batch.item_BxS.shape == (8 if len(users) else 0, width + bool(tokens))
+    expected = events_of(histories, config, np.resize(np.array(users, int), len(batch.item_BxS)))
+    expected = expected._replace(item_BxS=expected.item_BxS[:, : batch.shape[1]])
+    assert jax.tree.structure(batch) == jax.tree.structure(expected)
+    for found, column in zip(jax.tree.leaves(batch), jax.tree.leaves(expected), strict=True):
+      np.testing.assert_array_equal(found, column, strict=True)
+    assert batch.user_BxX.shape[1] == 1
 
 
 @pytest.mark.parametrize(

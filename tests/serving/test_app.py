@@ -1,6 +1,7 @@
 """The HTTP interface, without sockets: answers, events, items, limits, metrics."""
 
 import asyncio
+import dataclasses
 import json
 import re
 import threading
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from json_bodies import BODIES, CHANGES
 from tiny import ROWS
 
+from sidrec.run.answers import Answer, Recommended
+from sidrec.serving.answers import as_json
 from sidrec.serving.app import make_app
 from sidrec.serving.openapi import document
 from sidrec.serving.openapi_explore import with_explain
-from sidrec.serving.service import as_json
 from sidrec.serving.settings import Limits
 
 TITLE = "Thing 3 (1983)"
@@ -152,7 +154,10 @@ def test_items_are_found_by_title_and_id(served):
   assert found(query="1985)") == [5]
   assert found(query="7")[0] == 7
   assert found(query="zzz") == []
-  assert client.call("GET", "/v1/items/3").json()["title"] == TITLE
+  item = client.call("GET", "/v1/items/3").json()
+  assert (item["title"], item["categories"]) == (TITLE, ["a"])
+  (listed,) = client.call("GET", "/v1/items", params={"query": TITLE}).json()["items"]
+  assert listed == item
   for query in ({}, {"query": ""}, {"query": "a", "limit": "0"}, {"query": "a", "limit": "x"}):
     assert client.call("GET", "/v1/items", params=query).status_code == 422
   assert client.call("GET", "/v1/items?query=a&query=b").status_code == 422
@@ -316,6 +321,14 @@ def test_the_document_names_every_route_and_its_schemas(served):
   }
   used = {*re.findall(r"#/components/schemas/(\w+)", json.dumps(said))}
   assert used == {*said["components"]["schemas"]}
+
+
+def test_answers_have_every_field_but_the_certificate_that_servers_search_without():
+  answer = {*as_json(Answer(()))}
+  assert answer == {field.name for field in dataclasses.fields(Answer)} - {"certified"}
+  schemas = document(Limits(), 20)["components"]["schemas"]
+  assert answer == {*schemas["Answer"]["properties"]}
+  assert {*Recommended._fields} == {*schemas["Recommended"]["properties"]}
 
 
 @settings(max_examples=60, deadline=None)

@@ -66,7 +66,7 @@ def test_items_come_go_and_come_back(shop):
   assert open_shop.ids(items=[1], allowed=[99, best]) == [99]
   assert open_shop.client.call("GET", f"/v1/items/{best}").status_code == 404
   item = open_shop.client.call("GET", "/v1/items/99").json()
-  assert (item["title"], item["in_stock"]) == ("New (2024)", True)
+  assert (item["title"], item["categories"], item["in_stock"]) == ("New (2024)", [], True)
   listed = open_shop.client.call("GET", "/v1/items", params={"query": "new (", "limit": 5}).json()
   assert listed["items"] == [item]
   # What was removed may stand in histories, and comes back as it was.
@@ -87,6 +87,7 @@ def test_new_items_have_their_categories_from_the_swap_on(shop):
   assert refused()
   open_shop.change(add=[{"id": 99, "categories": ["new", "a"]}, {"id": 98, "categories": ["a"]}])
   assert open_shop.ids(items=[1], categories=["new"]) == [99]
+  assert open_shop.client.call("GET", "/v1/items/99").json()["categories"] == ["new", "a"]
   with_a = {99, 98, *range(0, 30, 3)}
   assert {*open_shop.ids(items=[1], categories=["a"], k=20)} == with_a
   open_shop.client.call("DELETE", "/v1/items/98")

@@ -16,8 +16,8 @@ from tiny import ROWS
 from sidrec.data.dataset import training_view
 from sidrec.evaluation.baselines import item_knn, popularity
 from sidrec.search import exact
+from sidrec.serving.answers import as_plain
 from sidrec.serving.app import make_app
-from sidrec.serving.explain import as_plain
 from sidrec.serving.explore import Explorer, Extras
 from sidrec.serving.others import Heard, _scores_of
 from sidrec.serving.settings import Limits
@@ -218,7 +218,7 @@ def test_neighbours_share_prefixes_and_have_similar_vectors(explored, run):
   unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
   nearest = np.argsort(-(unit @ unit[8]))
   assert [item["id"] for item in found["by_vector"]] == nearest[1:13].tolist()
-  assert found["item"]["title"] == "Thing 8 (1988)"
+  assert (found["item"]["title"], found["item"]["categories"]) == ("Thing 8 (1988)", ["c"])
   assert client.call("GET", "/v1/neighbours/none").status_code == 404
   without = Explorer(explorer._service, Extras(None, "none", None))
   assert without.neighbours("8")["by_vector"] is None
@@ -326,6 +326,8 @@ def test_the_document_has_every_route_and_answers_have_its_properties(explored):
     ("get", "/v1/codes"): client.call("GET", "/v1/codes").json(),
     ("get", "/v1/codes/{path}"): client.call("GET", "/v1/codes/1").json(),
     ("get", "/v1/neighbours/{id}"): client.call("GET", "/v1/neighbours/1").json(),
+    ("get", "/v1/items"): client.call("GET", "/v1/items?query=thing").json(),
+    ("get", "/v1/items/{id}"): client.call("GET", "/v1/items/1").json(),
     ("get", "/v1/map"): client.call("GET", "/v1/map").json(),
   }
   for (method, path), answer in answers.items():

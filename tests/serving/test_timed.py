@@ -14,11 +14,10 @@ from tiny import ROWS, make_dataset
 from sidrec.data.events import Events
 from sidrec.data.inputs import InputsConfig
 from sidrec.search import exact
+from sidrec.serving.answers import as_json, as_plain
 from sidrec.serving.app import make_app
-from sidrec.serving.explain import as_plain
 from sidrec.serving.explore import Explorer
 from sidrec.serving.others import Others
-from sidrec.serving.service import as_json
 
 
 def same(result, answer):

@@ -1,18 +1,16 @@
 """python -m sidrec.bench.world: writes a world, or scores a run that was trained on one."""
 
-import json
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
 
+from sidrec.bench.command import check_flags_alone, one_sentence, write_json
 from sidrec.bench.world.score import score_run, table
 from sidrec.bench.world.settings import WorldConfig
 from sidrec.bench.world.write import write_world
-from sidrec.core.atomic import write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.parallel.hardware import hardware
 
@@ -47,21 +45,17 @@ def write(values: flags.FlagValues) -> dict[str, Any]:
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Writes or scores, and prints."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+  check_flags_alone(argv)
   if (values.folder is None) == (values.score is None):
     raise app.UsageError("give either --folder, of a new world, or --score, of a trained run")
-  try:
+  with one_sentence():
     if values.folder is not None:
       figures = write(values)
     else:
       world = as_path(values.world) if values.world else None
       figures = score_run(values.score, world, values.score_users)
       print(table(figures))
-  except (ValueError, OSError) as error:
-    sys.exit(f"sidrec: {error}")
-  if values.json:
-    write_whole_text(values.json, json.dumps(figures | {"hardware": hardware()}, indent=2) + "\n")
+  write_json(values.json, figures | {"hardware": hardware()})
 
 
 if __name__ == "__main__":

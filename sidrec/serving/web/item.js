@@ -61,7 +61,7 @@ function page(found) {
   const facts = [
     `id ${item.id}`,
     count(found.interactions, "interaction") + " in training",
-    ...found.categories,
+    ...item.categories,
   ];
   if (!item.in_stock) facts.push("out of stock");
   return [
