@@ -276,6 +276,7 @@ class TrainedRun(HandOver):
     data: Any = None,
     *,
     items: Any = None,
+    users: Any = None,
     forget_users: Iterable[Id] = (),
     force: bool = False,
     from_zero: bool = False,
@@ -288,6 +289,8 @@ class TrainedRun(HandOver):
       data: the whole grown log: a path, a table or a `Dataset`, of the same form as the run's own;
         None for the file that the run names, which has grown.
       items: with a table, one of items, as `sidrec.fit` takes it.
+      users: with a table, one of users' attributes, as `sidrec.fit` takes it; None for what the
+        run knows of its users, and nothing of new ones.
       forget_users: original ids of users whom the log no longer holds, and who are to disappear
         from all files of the run's folder.
       force: makes the updated model answer even if it is worse than the one before.
@@ -306,7 +309,7 @@ class TrainedRun(HandOver):
     if isinstance(forget_users, str):
       raise TypeError("forget_users is one text; give a list of ids")
     wish = Wish(force, tuple(map(str, forget_users)), from_zero)
-    with grown_data(data, items, self.workdir, self.config) as config:
+    with grown_data(data, items, users, self.workdir, self.config) as config:
       chain = update(config, self.workdir, wish)
     return _trained_run(config, chain, self.workdir)
 
@@ -350,6 +353,7 @@ def fit(
   *,
   config: ConfigDict | None = None,
   items: Any = None,
+  users: Any = None,
 ) -> TrainedRun:
   """Trains a recommender, or continues where a run was stopped, and loads it.
 
@@ -362,16 +366,20 @@ def fit(
       about 80,000 interactions; give `config.train.steps` in proportion.
     items: with a table, one of items, whose columns are called as `config.data.table.item_columns`
       says.
+    users: with a table, one of users' attributes, whose columns `config.data.table.user_columns`
+      names; that of ids may be called user. Models read those that
+      `config.model.inputs.user_attributes` names.
 
   Raises:
     TypeError: for data that are none of these, or settings given twice.
     ValueError, FileNotFoundError: as `run.stage.run` does.
   """
   if isinstance(data, (RunConfig, ConfigDict)):
-    if config is not None or items is not None:
-      raise TypeError("the settings name the data; give config and items with a table alone")
+    if any(given is not None for given in (config, items, users)):
+      raise TypeError("the settings name the data; give config, items and users with a table alone")
     settings = run_config(data)
   else:
-    settings = run_config(given_data(data, items, as_path(workdir), config or custom_config()))
+    config = custom_config() if config is None else config
+    settings = run_config(given_data(data, items, users, as_path(workdir), config))
   chain = run_to("train", settings, workdir)
   return _trained_run(settings, chain, workdir)

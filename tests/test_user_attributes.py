@@ -5,8 +5,9 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from attributed import NAMES, known_of, make_config, table
 from http_client import Client
-from tiny import ROWS, tiny_config
+from tiny import ROWS
 
 import sidrec
 from sidrec.export import consumer_events
@@ -22,38 +23,6 @@ from sidrec.serving.app import make_app
 from sidrec.serving.service import Service
 from sidrec.serving.store_sqlite import SQLiteStore
 from sidrec.update.update import update
-
-JOBS = ("baker", "cook", "")
-NAMES = ("job", "age")
-
-
-def job(user):
-  return JOBS[user % 3]
-
-
-def age(user):
-  return "" if user % 5 == 0 else str(20 + 10 * (user % 4))
-
-
-def known_of(user):
-  return {"job": job(user) or None, "age": None if age(user) == "" else int(age(user))}
-
-
-def table(users=60):
-  """The table lacks the last user, and has one whom the log lacks."""
-  rows = [f"{user},{job(user)},{age(user)}" for user in [*range(users - 1), 999]]
-  return "\n".join(["user_id,job,age", *rows]) + "\n"
-
-
-def make_config(folder):
-  config = tiny_config(folder)
-  (folder / "users.csv").write_text(table())
-  config.data.table.users_path = str(folder / "users.csv")
-  config.data.table.user_columns.update(categories=("job",), numbers=("age",))
-  config.model.inputs.user_attributes = NAMES
-  config.train.update(steps=20, steps_per_call=10, validate_every=20, learning_rate=0.02)
-  config.evaluation.search_cost.enabled = False
-  return config
 
 
 @pytest.fixture(scope="module")

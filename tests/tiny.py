@@ -123,7 +123,7 @@ def init_params(model, trie, path, scale=1.0):
     if name == "scale":
       return np.full(like.shape, scale, np.float32)
     sizes = {"code": 0.05, "user": 0.05, "bias": 0.25, "node_bias": 1.0, "item_bias": 1.0}
-    sizes |= {"gap": 0.1, "rating": 0.1, "time_bias": 1.0}
+    sizes |= {"gap": 0.1, "rating": 0.1, "time_bias": 1.0, "user_attribute": 0.3}
     size = sizes.get(name, 0.02)
     if name in ("kernel", "out"):
       size = np.prod(like.shape[:-1]) ** -0.5

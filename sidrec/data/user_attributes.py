@@ -8,7 +8,6 @@ Here X counts the attributes that a model reads.
 """
 
 import dataclasses
-import math
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -66,18 +65,21 @@ class Attribute:
     return below if row == 1 else self.edges[row - 2]
 
   def row_of(self, value: Any) -> int:
-    """The row of a value that a request gives; 0 for None, NaN, '' and unknown categories.
+    """The row of a value that a request gives; 0 for None, NaN, '' and what has no row.
 
     Raises:
       TypeError: for what is neither text nor a number, or text where numbers are read.
     """
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if value is None or (is_number and math.isnan(value)):
+    if value is None or (is_number and value != value):
       return 0
     if self.values is None:
       if not is_number:
         raise TypeError(f"attribute {self.name!r} is {value!r:.60}; give a number, or None")
-      return int(self.rows_of(np.array([value], np.float32))[0])
+      try:
+        return int(self.rows_of(np.array([value], np.float32))[0])
+      except OverflowError:  # of a whole number with hundreds of digits
+        return 0
     if isinstance(value, numbers.Integral) and is_number:
       value = str(int(value))  # as the names of codes, such as those of occupations
     if not isinstance(value, str):

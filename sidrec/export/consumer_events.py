@@ -112,15 +112,19 @@ def _user(given, known):
 
 def _row(value, attribute):
   is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-  if value is None or (is_number and math.isnan(value)):
+  if value is None or (is_number and value != value):
     return 0
   if attribute["values"] is None:
     if not is_number:
       raise ValueError(f"attribute {attribute['name']!r} is {value!r}; give a number, or None")
-    if not math.isfinite(np.float32(value)):
+    try:
+      value = np.float32(value)
+    except OverflowError:  # of a whole number with hundreds of digits
+      return 0
+    if not math.isfinite(value):
       return 0
     edges = np.array(attribute["edges"], np.float32)
-    return 1 + int(np.searchsorted(edges, np.float32(value), side="right"))
+    return 1 + int(np.searchsorted(edges, value, side="right"))
   if is_number and isinstance(value, numbers.Integral):
     value = str(int(value))
   if not isinstance(value, str):

@@ -1,5 +1,6 @@
 """Tables of users and items from Polars, Pandas or anything that has columns by name."""
 
+import numbers
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -42,17 +43,24 @@ def columns_of(frame: Any, columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def polars_frame(frame: Any) -> pl.DataFrame:
-  """The same table in Polars; NaN among text, which Pandas writes for nothing, is nothing."""
+  """The same table in Polars; what Pandas writes for nothing, as NaN among text, is nothing."""
   if isinstance(frame, pl.DataFrame):
     return frame
 
   def column(name: Any) -> pl.Series:
     values = list(frame[name])
-    if any(isinstance(value, str) for value in values):
-      values = [None if value is None or value != value else value for value in values]
+    if not all(isinstance(value, float) for value in values):
+      values = [None if _is_nothing(value) else value for value in values]
     return pl.Series(str(name), values, strict=True)
 
   return pl.DataFrame([column(name) for name in frame.columns])
+
+
+def _is_nothing(value: Any) -> bool:
+  """Whether it is None, NaN, or what stands for them in the types of Pandas that may be empty."""
+  if value is None or type(value).__name__ in ("NAType", "NaTType"):
+    return True
+  return isinstance(value, numbers.Real) and value != value
 
 
 class FrameHistory(NamedTuple):

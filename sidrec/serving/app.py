@@ -158,7 +158,8 @@ def _watching(service: Service, explorer: Explorer | None) -> list[Route]:
     )
 
   async def openapi(request: Request) -> Response:
-    said = with_explain(document(service.limits, service.asker.search.beams))
+    tensors = v2.datatypes(service.attributes)
+    said = with_explain(document(service.limits, service.asker.search.beams, tensors))
     return JSONText(said if explorer is None else with_explorer(said, explorer))
 
   return [
@@ -181,7 +182,7 @@ def _inference_protocol(service: Service) -> list[Route]:
     return JSONText({"ready": True})
 
   async def model(request: Request) -> Response:
-    return JSONText(v2.model(service.asker.search.beams))
+    return JSONText(v2.model(service.asker.search.beams, service.attributes))
 
   async def model_ready(request: Request) -> Response:
     _check_ready(service)
@@ -189,7 +190,7 @@ def _inference_protocol(service: Service) -> list[Route]:
 
   async def infer(request: Request) -> Response:
     body = parsed(await request.body())
-    answers = await service.recommend(v2.to_requests(body, service.limits))
+    answers = await service.recommend(v2.to_requests(body, service.limits, service.attributes))
     return JSONText(v2.of_answers(body, answers))
 
   return [

@@ -1,5 +1,7 @@
 """The OpenAPI document of the server."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sidrec.serving.settings import Limits
@@ -19,10 +21,17 @@ _ERRORS = {
   504: "No answer in time.",
 }
 _EVERY = (401, 408, 413, 421)
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def document(limits: Limits, beams: int) -> dict[str, Any]:
-  """The document, with the limits of a server and the most results that its run finds."""
+def document(limits: Limits, beams: int, attributes: Mapping[str, str] = _NONE) -> dict[str, Any]:
+  """The document, with the limits of a server and what its run offers.
+
+  Args:
+    limits: of the server.
+    beams: the most results that the run finds.
+    attributes: tensors of what its model reads of users, as `v2.datatypes` has them.
+  """
   return {
     "openapi": "3.1.0",
     "info": {"title": "sidrec", "version": "1", "description": "Items that users take next."},
@@ -62,7 +71,7 @@ def document(limits: Limits, beams: int) -> dict[str, Any]:
       **_inference_protocol(),
     },
     "components": {
-      "schemas": _schemas(limits, beams),
+      "schemas": _schemas(limits, beams, attributes),
       "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     },
     "security": [{}, {"token": []}],
@@ -156,17 +165,17 @@ TEXT = {"type": "string"}
 ID = {"type": ["string", "integer"]}  # as answers give it
 
 
-def _schemas(limits: Limits, beams: int) -> dict[str, Any]:
-  return {**_bodies(limits, beams), **_answers(limits), **_tensors()}
+def _schemas(limits: Limits, beams: int, attributes: Mapping[str, str]) -> dict[str, Any]:
+  return {**_bodies(limits, beams), **_answers(limits), **_tensors(attributes)}
 
 
-def _tensors() -> dict[str, Any]:
+def _tensors(attributes: Mapping[str, str]) -> dict[str, Any]:
   ready = {"ready": {"type": "boolean"}}
   shape = many({"type": "integer", "minimum": 0})
   given = _object(
     ("name", "datatype", "shape", "data"),
-    name={"enum": ["user", "items", "titles", "forbidden", "allowed", *CATEGORIES]},
-    datatype={"enum": ["BYTES", "INT64"]},
+    name={"enum": ["user", "items", "titles", "forbidden", "allowed", *CATEGORIES, *attributes]},
+    datatype={"enum": list(dict.fromkeys(["BYTES", "INT64", *attributes.values()]))},
     shape=shape,
     data={"type": "array"},
     parameters={"type": "object", "maxProperties": 0},
@@ -185,7 +194,11 @@ def _tensors() -> dict[str, Any]:
     "Ready": whole(**ready),
     "ModelReady": whole(name=TEXT, **ready),
     "Inference": _object(
-      ("inputs",), id=TEXT, parameters=options, inputs=many(given, 5), outputs=many(wanted)
+      ("inputs",),
+      id=TEXT,
+      parameters=options,
+      inputs=many(given, 5 + len(attributes)),
+      outputs=many(wanted),
     ),
     "Inferred": _object(
       ("model_name", "model_version", "parameters", "outputs"),

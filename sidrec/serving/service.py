@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sidrec.api import TrainedRun
+from sidrec.data.inputs import known_inputs
+from sidrec.data.user_attributes import Attribute
 from sidrec.run.ask import Asker
 from sidrec.run.reading import Reading, followed_by
 from sidrec.run.settings import ServingConfig
@@ -90,6 +92,12 @@ class Service:
   def asker(self) -> Asker:
     """Ids and titles of the catalogue that answers now."""
     return self.catalogue.now.snapshot.asker
+
+  @property
+  def attributes(self) -> tuple[Attribute, ...]:
+    """What the model reads of users, with what its training met."""
+    inputs = self.asker.model.config.inputs
+    return known_inputs(inputs).known if inputs.user_attributes else ()
 
   def start(self) -> None:
     """Compiles everything, and is ready; takes a while."""

@@ -1,21 +1,27 @@
 """The Open Inference Protocol, version 2: tensors in, tensors out, for gateways that speak it.
 
 A call to `infer` is a call of POST /v1/recommend in other words; this module has only the words.
-Tensors of ids are BYTES or INT64 [requests, ids]; shorter lists are filled up with '' or -1.
+Tensors of ids are BYTES or INT64 [requests, ids]; shorter lists are filled up with '' or -1. What
+the model reads of users has a tensor for each attribute, BYTES or FP32 [requests], where '' and the
+lowest float32 are unknown.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from sidrec.data.user_attributes import Attribute
 from sidrec.serving.bodies import RequestError
 from sidrec.serving.settings import Limits
 
 MODEL = "sidrec"
-MISSING = -3.4028234663852886e38  # score of a place behind the last item: the lowest float32
+# The lowest float32: score of a place behind the last item, and a user's number that is unknown.
+MISSING = -3.4028234663852886e38
 _FILL = {"BYTES": "", "INT64": -1}
 _WHOM = {"user": 1, "items": 2, "titles": 2}  # name → dimensions
 CATEGORIES = ("categories", "forbidden_categories")  # an empty row names none, and filters nothing
 _LISTS = ("forbidden", "allowed", *CATEGORIES)
+ATTRIBUTES = "attributes."  # what the name of a user's attribute follows
 _OPTIONS = ("k", "exclude_seen", "temperature")
 _OUTPUTS = {"ids": "BYTES", "titles": "BYTES", "scores": "FP32", "count": "INT64"}
 
@@ -25,8 +31,8 @@ def server() -> dict[str, Any]:
   return {"name": MODEL, "version": "1", "extensions": []}
 
 
-def model(beams: int) -> dict[str, Any]:
-  """GET /v2/models/sidrec."""
+def model(beams: int, known: Sequence[Attribute] = ()) -> dict[str, Any]:
+  """GET /v2/models/sidrec; `known` are the users' attributes that the model reads."""
   lists = [*_WHOM, *_LISTS]
   return {
     "name": MODEL,
@@ -34,7 +40,8 @@ def model(beams: int) -> dict[str, Any]:
     "platform": "sidrec",
     "inputs": [
       {"name": name, "datatype": "BYTES", "shape": [-1] * _WHOM.get(name, 2)} for name in lists
-    ],
+    ]
+    + [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in datatypes(known).items()],
     "outputs": [
       {"name": name, "datatype": kind, "shape": [-1] if name == "count" else [-1, -1]}
       for name, kind in _OUTPUTS.items()
@@ -43,8 +50,21 @@ def model(beams: int) -> dict[str, Any]:
   }
 
 
-def to_requests(body: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def datatypes(known: Sequence[Attribute]) -> dict[str, str]:
+  """The tensors of users' attributes: name → datatype."""
+  kinds = {one.name: "BYTES" if one.values is not None else "FP32" for one in known}
+  return {f"{ATTRIBUTES}{name}": kind for name, kind in kinds.items()}
+
+
+def to_requests(
+  body: dict[str, Any], limits: Limits, known: Sequence[Attribute] = ()
+) -> dict[str, Any]:
   """The body of POST /v1/recommend for that of `infer`.
+
+  Args:
+    body: that of `infer`.
+    limits: of the server.
+    known: the users' attributes that the model reads.
 
   Raises:
     RequestError: 422 for what `infer` may not be; what the requests may not be, others say.
@@ -61,18 +81,32 @@ def to_requests(body: dict[str, Any], limits: Limits) -> dict[str, Any]:
     if name not in _OPTIONS:
       raise RequestError(422, f"parameters has {name[:60]!r}; there are {', '.join(_OPTIONS)}")
   _wanted(body)
-  tensors = _tensors(body.get("inputs"), limits)
+  tensors = _tensors(body.get("inputs"), limits, datatypes(known))
   whom = [name for name in _WHOM if name in tensors]
   if len(whom) != 1:
     raise RequestError(422, f"inputs need exactly one of {', '.join(_WHOM)}")
   counts = {len(rows) for rows in tensors.values()}
   if len(counts) > 1:
     raise RequestError(422, "inputs differ in their first dimension, the number of requests")
-  requests = [
-    {**options, **{name: rows[at] for name, rows in tensors.items() if _says(name, rows[at])}}
-    for at in range(counts.pop())
-  ]
-  return {"requests": requests}
+  return {"requests": [{**options, **_request(tensors, at)} for at in range(counts.pop())]}
+
+
+def _request(tensors: dict[str, list[Any]], at: int) -> dict[str, Any]:
+  """What the tensors say of one request."""
+  said: dict[str, Any] = {}
+  attributes: dict[str, Any] = {}
+  for name, rows in tensors.items():
+    if name.startswith(ATTRIBUTES):
+      if _is_known(rows[at]):
+        attributes[name.removeprefix(ATTRIBUTES)] = rows[at]
+    elif rows[at] or name not in CATEGORIES:
+      said[name] = rows[at]
+  # Without any: a user of the run, who has their own, may stand among others.
+  return {**said, "attributes": attributes} if attributes else said
+
+
+def _is_known(value: str | float) -> bool:
+  return value != "" if isinstance(value, str) else value > MISSING
 
 
 def of_answers(body: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
@@ -128,34 +162,41 @@ def _wanted(body: dict[str, Any]) -> list[str]:
   return names
 
 
-def _tensors(inputs: Any, limits: Limits) -> dict[str, list[Any]]:
+def _tensors(inputs: Any, limits: Limits, attributes: dict[str, str]) -> dict[str, list[Any]]:
   """For each input, what it holds for each request."""
-  if not isinstance(inputs, list) or len(inputs) > len(_WHOM) + len(_LISTS):
+  names = (*_WHOM, *_LISTS, *attributes)
+  if not isinstance(inputs, list) or len(inputs) > len(names):
     raise RequestError(422, "inputs is no list of a few tensors; give […]")
   tensors: dict[str, list[Any]] = {}
   for at, tensor in enumerate(inputs):
     where = f"inputs[{at}]"
     tensor = _object(tensor, where, ("name", "datatype", "shape", "data", "parameters"))
     name = tensor.get("name")
-    if not isinstance(name, str) or name not in (*_WHOM, *_LISTS) or name in tensors:
-      raise RequestError(
-        422, f"{where}.name is none of {', '.join((*_WHOM, *_LISTS))}, each given once"
-      )
+    if not isinstance(name, str) or name not in names or name in tensors:
+      raise RequestError(422, f"{where}.name is none of {', '.join(names)}, each given once")
     if tensor.get("parameters"):
       raise RequestError(422, f"{where}.parameters: no extension is known here; give data as JSON")
-    tensors[name] = _rows(tensor, where, _WHOM.get(name, 2), limits)
+    if name in attributes and tensor.get("datatype") != attributes[name]:
+      raise RequestError(422, f"{where}.datatype is not {attributes[name]}, as {name} is")
+    if name not in attributes:
+      _check_ids(tensor, where)
+    tensors[name] = _rows(tensor, where, 1 if name in attributes else _WHOM.get(name, 2), limits)
   return tensors
 
 
-def _rows(tensor: dict[str, Any], where: str, dimensions: int, limits: Limits) -> list[Any]:
-  """The rows of a tensor: a value each where it has one dimension, else a list without fillers."""
-  kind, shape = tensor.get("datatype"), tensor.get("shape")
+def _check_ids(tensor: dict[str, Any], where: str) -> None:
+  kind = tensor.get("datatype")
   if (
     not isinstance(kind, str)
     or kind not in _FILL
     or (tensor["name"] in ("titles", *CATEGORIES) and kind != "BYTES")
   ):
     raise RequestError(422, f"{where}.datatype is neither BYTES nor, for ids, INT64")
+
+
+def _rows(tensor: dict[str, Any], where: str, dimensions: int, limits: Limits) -> list[Any]:
+  """The rows of a tensor: a value each where it has one dimension, else a list without fillers."""
+  kind, shape = tensor["datatype"], tensor.get("shape")
   if not isinstance(shape, list) or not all(type(x) is int and x >= 0 for x in shape):
     raise RequestError(422, f"{where}.shape is no list of whole numbers")
   if dimensions == 1 and len(shape) == 2 and shape[1] == 1:
@@ -169,8 +210,7 @@ def _rows(tensor: dict[str, Any], where: str, dimensions: int, limits: Limits) -
     raise RequestError(
       422, f"{where}.data holds {len(values)} values, and its shape {math.prod(shape)}"
     )
-  wanted = str if kind == "BYTES" else int
-  if not all(type(value) is wanted for value in values):
+  if not all(_is_of(kind, value) for value in values):
     raise RequestError(422, f"{where}.data holds other values than {kind}")
   if dimensions == 1:
     return values
@@ -179,9 +219,11 @@ def _rows(tensor: dict[str, Any], where: str, dimensions: int, limits: Limits) -
   return [[value for value in row if value != fill] for row in rows]
 
 
-def _says(name: str, row: Any) -> bool:
-  """Whether a row of a tensor says anything; one of categories may be fillers alone."""
-  return name not in CATEGORIES or bool(row)
+def _is_of(kind: str, value: Any) -> bool:
+  """Whether a value of JSON is of a datatype; whole numbers are floats, too."""
+  if kind == "FP32":
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+  return type(value) is (str if kind == "BYTES" else int)
 
 
 def _flat(data: Any, where: str) -> list[Any]:

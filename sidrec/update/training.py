@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optax
@@ -86,7 +86,10 @@ def write_updated(
     search_config, placed_trie = config.search.uncertified, search_trie(roomy.trie, mesh)
     search = make_recommend_users(roomy.model, placed_trie, search_config, mesh)
     start = {name: value for name, value in roomy.params.items() if name != MARK}
-    merged = lambda params: optax.incremental_update(params, start, nightly.trained_share)
+
+    def merged(params: dict) -> dict:
+      return cast(dict, optax.incremental_update(params, start, nightly.trained_share))
+
     what = what._replace(
       make_batches=lambda view, *rest: make(windows.source, *rest),
       recommend_users=lambda params, *asked: search(

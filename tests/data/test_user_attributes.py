@@ -144,7 +144,10 @@ def test_categories_are_those_that_users_share():
   assert attribute.rows_of(job).tolist() == [2, 0, 1, 2, 0, 1, 0]
   assert attribute.rows_of(np.array(["nurse"], TEXT)).tolist() == [0]
   codes = Attribute("code", ("7",))
-  assert [codes.row_of(x) for x in ("7", 7, np.int64(7), "8", None, "")] == [1, 1, 1, 0, 0, 0]
+  assert [codes.row_of(x) for x in ("7", 7, np.int64(7), "8", None, "", 10**400)] == [
+    *(1, 1, 1),
+    *(0, 0, 0, 0),
+  ]
 
 
 def test_numbers_fall_into_buckets():
@@ -162,6 +165,7 @@ def test_numbers_fall_into_buckets():
     0,
     0,
   ]
+  assert [few.row_of(x) for x in (10**400, -(10**400), 1e300, 3e38)] == [0, 0, 0, 4]
   many = np.random.default_rng(0).lognormal(size=4000).astype(np.float32)
   (attribute,) = met_in({"wage": many}, ("wage",))
   counts = np.bincount(attribute.rows_of(many), minlength=attribute.rows)

@@ -100,13 +100,14 @@ def test_actions_that_a_bundle_does_not_know_are_refused():
 def test_attributes_of_users_are_read_as_the_run_reads_them():
   manifest = json.loads(json.dumps(manifest_of(model_of(USERS))))
   given = [
-    {"job": "cook", "age": 20}, {"job": "pope", "age": 19.9}, {"age": 30.5}, {"age": math.nan}, None
+    {"job": "cook", "age": 20}, {"job": "pope", "age": 19.9}, {"age": 30.5}, {"age": math.nan},
+    None, {"age": 10**400, "job": 10**400}, {"age": -1e300},
   ]  # fmt: skip
-  found = consumer_events.columns(manifest, [[]] * 5, (6, 6), ratings=[[]] * 5, attributes=given)[
+  found = consumer_events.columns(manifest, [[]] * 7, (8, 6), ratings=[[]] * 7, attributes=given)[
     -1
   ]
-  assert found.tolist() == [[2, 2], [0, 1], [0, 3], [0, 0], [0, 0], [0, 0]]
-  assert found[:5].tolist() == [list(USERS.given_user(one)) for one in given]
+  assert found.tolist() == [[2, 2], [0, 1], [0, 3], *[[0, 0]] * 5]
+  assert found[:7].tolist() == [list(USERS.given_user(one)) for one in given]
   for wrong, message in (
     ({"wage": 3}, "reads no attribute 'wage'; there are job, age"),
     ({"age": "old"}, "attribute 'age' is 'old'; give a number"),

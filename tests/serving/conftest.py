@@ -77,6 +77,25 @@ def timed(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def attributed(tmp_path_factory):
+  """(run, service, client) of a run that reads users' attributes."""
+  from attributed import make_attributed_run
+  from http_client import Client
+
+  from sidrec.serving.app import make_app
+  from sidrec.serving.service import Service
+  from sidrec.serving.store_sqlite import SQLiteStore
+
+  run = make_attributed_run()
+  store = SQLiteStore(tmp_path_factory.mktemp("attributed") / "events.sqlite")
+  service = Service(run, store, room=2)
+  service.catalogue.now.snapshot.search.batches = (1, 4)
+  service.start()
+  yield run, service, Client(make_app(service))
+  service.stop()
+
+
+@pytest.fixture(scope="session")
 def browser():
   """Headless Chromium."""
   sync_api = pytest.importorskip("playwright.sync_api")

@@ -148,6 +148,116 @@ def test_what_makes_no_sense_is_refused(served, body, words):
   assert words in response.json()["error"]
 
 
+# Users' attributes.
+
+
+LOWEST = -3.4028235e38  # the lowest float32, as programs write it that have no doubles
+
+
+def test_attributes_get_the_answers_of_v1(attributed):
+  run, _, client = attributed
+  found = inferred(
+    client,
+    tensor("items", [4, 2], ["3", "7"] * 4),
+    tensor("attributes.job", [4], ["cook", "baker", "", "pope"]),
+    tensor("attributes.age", [4, 1], [30, MISSING, LOWEST, 41.5], "FP32"),
+    parameters={"k": 5},
+  )
+  said = [{"job": "cook", "age": 30}, {"job": "baker"}, {}, {"job": "pope", "age": 41.5}]
+  requests = [{"items": [3, 7], "attributes": one, "k": 5} for one in said]
+  expected = answers(client, *requests)["results"]
+  found = outputs(found)
+  for ids, scores, its in zip(rows(found["ids"]), rows(found["scores"]), expected, strict=True):
+    assert ids == [str(item["id"]) for item in its["items"]]
+    assert scores == pytest.approx([item["score"] for item in its["items"]], abs=1e-4)
+  mine = run.recommend(items=[3, 7], attributes=said[0], k=5)
+  assert rows(found["ids"])[0] == [str(item) for item in mine.ids]
+  lists = {str(scores) for scores in rows(found["scores"])}
+  assert len(lists) == 4  # each of them counts
+
+
+def test_who_says_nothing_is_answered_as_in_v1(attributed):
+  _, _, client = attributed
+  for given_tensor, request in (
+    (tensor("items", [1, 2], ["3", "7"]), {"items": ["3", "7"]}),
+    (tensor("user", [1], ["7"]), {"user": "7"}),
+    (tensor("titles", [1, 1], ["title 3"]), {"titles": ["title 3"]}),
+  ):
+    found, expected = outputs(inferred(client, given_tensor)), answers(client, request)["results"]
+    assert rows(found["ids"])[0] == [str(item["id"]) for item in expected[0]["items"]]
+    scores = [item["score"] for item in expected[0]["items"]]
+    assert rows(found["scores"])[0] == pytest.approx(scores, abs=1e-4)
+
+
+def test_users_of_the_run_stand_among_others_and_keep_their_own(attributed):
+  _, _, client = attributed
+  events = [{"user": "new", "item": 4}]
+  assert client.call("POST", "/v1/events", json={"events": events}).status_code == 200
+  who = tensor("user", [2], ["7", "new"])
+  found = outputs(inferred(client, who, tensor("attributes.job", [2], ["", "cook"])))
+  requests = {"user": "7"}, {"user": "new", "attributes": {"job": "cook"}}
+  expected = answers(client, *requests)["results"]
+  assert rows(found["ids"]) == [[str(item["id"]) for item in one["items"]] for one in expected]
+  unsaid = answers(client, {"user": "new"})["results"][0]
+  assert unsaid["items"] != expected[1]["items"]
+  refused = inferred(client, who, tensor("attributes.job", [2], ["baker", "cook"]))
+  assert refused.status_code == 422
+  assert "requests[0]: attributes go with items or titles" in refused.json()["error"]
+
+
+def test_the_metadata_name_what_is_read_of_users(attributed, served):
+  names = ("user", "items", "titles", "forbidden", "allowed", "categories", "forbidden_categories")
+  described = attributed[2].call("GET", "/v2/models/sidrec").json()["inputs"]
+  assert described[: len(names)] == served[1].call("GET", "/v2/models/sidrec").json()["inputs"]
+  assert described[len(names) :] == [
+    {"name": "attributes.job", "datatype": "BYTES", "shape": [-1]},
+    {"name": "attributes.age", "datatype": "FP32", "shape": [-1]},
+  ]
+  schemas = attributed[2].call("GET", "/openapi.json").json()["components"]["schemas"]
+  one = schemas["Inference"]["properties"]["inputs"]
+  assert one["items"]["properties"]["name"]["enum"] == [*names, "attributes.job", "attributes.age"]
+  assert one["items"]["properties"]["datatype"]["enum"] == ["BYTES", "INT64", "FP32"]
+  assert one["maxItems"] == 7
+
+
+@pytest.mark.parametrize(
+  ("given_tensor", "words"),
+  [
+    (tensor("attributes.wage", [1], ["3"]), "attributes.job, attributes.age, each given once"),
+    (tensor("attributes.age", [1], ["3"]), "datatype is not FP32, as attributes.age is"),
+    (tensor("attributes.job", [1], [3], "INT64"), "datatype is not BYTES, as attributes.job is"),
+    (tensor("attributes.job", [1, 2], ["cook", "x"]), "has 2 dimensions and not 1"),
+    (tensor("attributes.job", [2], ["cook", "x"]), "the number of requests"),
+    (tensor("attributes.age", [1], [True], "FP32"), "holds other values than FP32"),
+    (tensor("attributes.age", [1], [None], "FP32"), "holds other values than FP32"),
+    (tensor("attributes.job", [1], ["x" * 600]), "requests[0].attributes.job has 600 characters"),
+  ],
+)
+def test_attributes_that_make_no_sense_are_refused(attributed, given_tensor, words):
+  response = inferred(attributed[2], ITEMS, given_tensor)
+  assert response.status_code == 422, response.text
+  assert words in response.json()["error"]
+
+
+def test_numbers_without_an_end_are_unknown_or_refused(attributed):
+  client = attributed[2]
+  unknown = outputs(inferred(client, ITEMS))
+  for value in (10**400, -(10**400)):
+    found = outputs(inferred(client, ITEMS, tensor("attributes.age", [1], [value], "FP32")))
+    assert found["ids"] == unknown["ids"]
+  content = json.dumps({"inputs": [ITEMS, tensor("attributes.age", [1], ["?"], "FP32")]})
+  headers = {"Content-Type": "application/json"}
+  for text, status in (("NaN", 400), ("1e999", 422)):
+    body = content.replace('"?"', text).encode()
+    assert client.call("POST", INFER, content=body, headers=headers).status_code == status
+
+
+def test_a_model_that_reads_nothing_of_users_has_no_tensor_for_it(served):
+  response = inferred(served[1], ITEMS, tensor("attributes.job", [1], ["cook"]))
+  assert response.status_code == 422
+  assert "inputs[1].name is none of user, items, titles" in response.json()["error"]
+
+
 TENSOR = st.fixed_dictionaries(
   {
     "name": st.sampled_from(["items", "user", "titles", "allowed"]) | JSON,
