@@ -70,8 +70,6 @@ def measure(values: flags.FlagValues) -> dict[str, Any]:
       items=numbers["items"], hnsw_items=values.hnsw_items, repeats=values.repeats
     )
     measured |= growth.measure(sizes)
-    if values.plot:
-      growth.plot(measured, sizes.items, as_path(values.plot))
   if "recall" in values.parts:
     measured |= beam_recall.measure(as_path(values.workdir), numbers["recall_beams"], values.users)
   if "throughput" in values.parts:
@@ -93,6 +91,9 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     if name in HEADLINES:
       print(f"{name:<28}{value:.4g}")
   write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
+  if values.plot and "growth" in values.parts:
+    with one_sentence():
+      growth.plot(measured, tuple(map(int, values.items)), as_path(values.plot))
 
 
 HEADLINES = (

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,16 @@ def ivf_pq(items: int, width: int) -> tuple[Any, int]:
   index = faiss.index_factory(width, f"IVF{lists},PQ{width // PART}", faiss.METRIC_INNER_PRODUCT)
   index.nprobe = min(PROBED, lists)
   return index, min(items, max(TRAINED * lists, TRAINED * 256))
+
+
+def installed(say: Callable[[str], None]) -> bool:
+  """Whether there is FAISS; says what is left out without it."""
+  try:
+    imported()
+  except ImportError:
+    say("FAISS is not installed, so that its indexes are left out: pip install 'sidrec[bench]'")
+    return False
+  return True
 
 
 def imported() -> Any:

@@ -11,7 +11,8 @@ Here X counts the items of a chunk, or latent dimensions.
 A user's vector, which the other methods start from, and the encoder's states, which the search
 starts from, cost one encoder pass alike; it is measured apart. How fast exact methods are does not
 depend on the vectors, but what HNSW finds does: vectors of independent numbers have no neighbours
-to speak of, so these have few dimensions that count, and a little noise. Needs the extra 'bench'.
+to speak of, so these have few dimensions that count, and a little noise. FAISS's indexes and the
+plot need the extra 'bench'.
 """
 
 import functools
@@ -36,7 +37,7 @@ from sidrec.bench.decoding_model import (
   random_codes,
   random_histories,
 )
-from sidrec.bench.faiss_indexes import flat_and_hnsw, index_bytes
+from sidrec.bench.faiss_indexes import flat_and_hnsw, index_bytes, installed
 from sidrec.bench.parameters import parameter_figures
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
@@ -70,10 +71,12 @@ def measure(sizes: Sizes, say: Callable[[str], None] = print) -> dict[str, Any]:
   """Milliseconds a user and MiB of each method and catalogue, and how they compare.
 
   The other methods take turns with sidrec's search one by one, since not all tables fit memory.
+  Without FAISS its indexes are left out.
   """
   measured: dict[str, Any] = {}
+  has_faiss = installed(say)
   for items in sizes.items:
-    found = _measure_catalogue(items, sizes, say)
+    found = _measure_catalogue(items, sizes, has_faiss, say)
     measured |= {f"{name}_n{items}": value for name, value in found.items()}
     say(
       f"{items:>10,} items   "
@@ -109,7 +112,9 @@ def top_items(table_NxD: jax.Array, user_BxD: jax.Array, count: int) -> tuple[ja
   return best
 
 
-def _measure_catalogue(items: int, sizes: Sizes, say: Callable[[str], None]) -> dict[str, float]:
+def _measure_catalogue(
+  items: int, sizes: Sizes, has_faiss: bool, say: Callable[[str], None]
+) -> dict[str, float]:
   model = make_model(items, sizes.levels, sizes.codes, sizes.positions, **sizes.model)
   params, history = make_params(model), random_histories(model, sizes.batch)
   codes_NxL = random_codes(items, sizes.levels, sizes.codes)
@@ -134,6 +139,8 @@ def _measure_catalogue(items: int, sizes: Sizes, say: Callable[[str], None]) -> 
   seconds, best = _measure_exact(table_NxD, user_BxD, {"sidrec": ours, "encoder": encoder}, sizes)
   found |= {f"{name}_ms_per_user": 1e3 * value / sizes.batch for name, value in seconds.items()}
   found["exact_over_sidrec"] = seconds["exact"] / seconds["sidrec"]
+  if not has_faiss:
+    return found
   for name, index in flat_and_hnsw(items, width, sizes.hnsw_items):
     measured = _measure_index(index, table_NxD, user_BxD, best, ours, sizes)
     found |= {f"{name}_{what}": value for what, value in measured.items()}
@@ -181,7 +188,10 @@ def _headlines(measured: dict[str, Any], items: Sequence[int]) -> dict[str, floa
   if least in measured and most in measured:
     found["growth_1e7_over_1e4"] = measured[most] / measured[least]
   for name, key in (("exact", "crossing_items"), ("flat", "crossing_flat_items")):
-    crossing = crossing_point(items, [measured[f"{name}_over_sidrec_n{count}"] for count in items])
+    keys = [f"{name}_over_sidrec_n{count}" for count in items]
+    if not measured.keys() >= {*keys}:  # without FAISS
+      continue
+    crossing = crossing_point(items, [measured[at] for at in keys])
     if crossing is not None:
       found[key] = crossing
   return found
@@ -223,7 +233,8 @@ def plot(measured: dict[str, Any], items: Sequence[int], path: epath.Path) -> No
   ):
     for name, label in labels.items():
       at = [count for count in items if f"{name}_{kind}_n{count}" in measured]
-      axis.plot(at, [measured[f"{name}_{kind}_n{count}"] for count in at], "o-", label=label)
+      if at:
+        axis.plot(at, [measured[f"{name}_{kind}_n{count}"] for count in at], "o-", label=label)
     axis.set(xscale="log", yscale="log", xlabel="items", title=title)
     axis.grid(alpha=0.3)
   axes[0].legend(fontsize=8)
@@ -261,9 +272,10 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     else:
       sizes = Sizes(items=items, hnsw_items=values.hnsw_items, repeats=values.repeats)
       measured = measure(sizes)
-      if values.plot:
-        plot(measured, items, as_path(values.plot))
   write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
+  if values.plot:
+    with one_sentence():
+      plot(measured, items, as_path(values.plot))
 
 
 if __name__ == "__main__":

@@ -167,12 +167,9 @@ def _of_sasrec(
   model_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params)) / task.num_items
   methods = {"exact": Method(exactly, model_bytes)}
   states = _states(task, params)
-  table_NxD = np.asarray(params["item"], np.float32)
-  try:
-    indexes = _filled(table_NxD, sizes)
-  except ImportError:
-    say("FAISS is not installed, so that its indexes are left out: pip install 'sidrec[bench]'")
+  if not faiss_indexes.installed(say):
     return methods
+  indexes = _filled(np.asarray(params["item"], np.float32), sizes)
   for name, index in indexes.items():
 
     def lists(users_B: np.ndarray, index=index) -> np.ndarray:
@@ -199,7 +196,7 @@ def _states(task: Task, params: dict) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _filled(table_NxD: np.ndarray, sizes: Sizes) -> dict[str, Any]:
-  """Indexes of a table; raises ImportError without FAISS."""
+  """Indexes of a table."""
   num_items, width = table_NxD.shape
   indexes = dict(faiss_indexes.flat_and_hnsw(num_items, width, sizes.hnsw_items))
   coded, count = faiss_indexes.ivf_pq(num_items, width)

@@ -1,11 +1,14 @@
 """The benchmarks of the search, at sizes that take moments: what is compared agrees."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
 
-from sidrec.bench import growth, layouts, trie
+from sidrec.bench import faiss_indexes, growth, layouts, trie
 from sidrec.bench.decoding_model import make_model, make_params, random_codes
 from sidrec.bench.tiled_beam import next_states
 from sidrec.bench.unconstrained_beam import unconstrained_search
@@ -104,6 +107,35 @@ def test_exact_retrieval_in_chunks(monkeypatch):
   expected_score, expected_item = jax.lax.top_k(user @ table.T, 7)
   np.testing.assert_allclose(score_BxK, expected_score, rtol=1e-5)
   assert (item_BxK == jnp.asarray(expected_item)).all()
+
+
+def without_faiss():
+  raise ImportError("no FAISS")
+
+
+def test_growth_without_faiss_measures_the_rest(monkeypatch, tmp_path):
+  """And what is measured is written before a plot fails, whose library may be missing, too."""
+  monkeypatch.setattr(faiss_indexes, "imported", without_faiss)
+  sizes = growth.Sizes((30, 60), codes=8, levels=3, batch=2, positions=4, repeats=1, model=SMALL)
+  said = []
+  measured = growth.measure(sizes, said.append)
+  (missing,) = [line for line in said if "FAISS" in line]
+  assert missing.endswith("so that its indexes are left out: pip install 'sidrec[bench]'")
+  for items in sizes.items:
+    for name in ("sidrec_ms_per_user", "encoder_ms_per_user", "exact_ms_per_user"):
+      assert measured[f"{name}_n{items}"] > 0
+    assert measured[f"exact_over_sidrec_n{items}"] > 0
+  assert not [name for name in measured if "flat" in name or "hnsw" in name]
+
+  monkeypatch.setattr(growth, "measure", lambda sizes: measured)
+  monkeypatch.setattr(growth, "plot", lambda *args: without_faiss())
+  values = flags.FlagValues()
+  growth.define_flags(values)
+  values(["growth", "--items=30,60", f"--json={tmp_path / 'g.json'}", "--plot=x.png"])
+  with pytest.raises(SystemExit, match="no FAISS"):
+    growth.main(["growth"], values)
+  written = json.loads((tmp_path / "g.json").read_text())
+  assert {name: written[name] for name in measured} == measured
 
 
 @pytest.mark.parametrize(
