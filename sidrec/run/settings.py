@@ -73,8 +73,8 @@ class UpdateConfig:
   # newest. Above 0, several nights' events are trained on again.
   recent_share: float = 0.0
   replay: float = 1.0  # targets of older windows, drawn at random, for each recent target
-  # More older windows are drawn where the steps would go over the same ones more often than this.
-  most_passes: float = 2.0
+  # Above 0, more older windows are drawn where the steps would go over the same ones more often.
+  most_passes: float = 0.0
   # Of the parameters that serve, the share of what was trained; the rest is what was carried over.
   # Below 1, the mean of both keeps more of what the model knew.
   trained_share: float = 1.0
@@ -99,14 +99,12 @@ class UpdateConfig:
 
   def __post_init__(self) -> None:
     """Raises ValueError for a number that makes no sense."""
-    for name in ("steps_share", "learning_rate_share", "replay", "max_worse"):
+    for name in ("steps_share", "learning_rate_share", "replay", "most_passes", "max_worse"):
       if not 0 <= getattr(self, name) < float("inf"):
         raise ValueError(f"nightly.{name} is {getattr(self, name)}; give 0 or more")
     for name in ("recent_share", "trained_share"):
       if not 0 <= getattr(self, name) <= 1:
         raise ValueError(f"nightly.{name} is {getattr(self, name)}; give 0 to 1")
-    if not 0 < self.most_passes < float("inf"):
-      raise ValueError(f"nightly.most_passes is {self.most_passes}; give a number above 0")
 
 
 @dataclasses.dataclass(frozen=True)

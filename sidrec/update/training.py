@@ -74,7 +74,7 @@ def write_updated(
     nightly.replay,
     config.model.history_length,
     config.seed + (before["train"].record.inputs.update or {}).get("number", 0) + 1,
-    _events_trained(settings) / nightly.most_passes,
+    _events_trained(settings) / nightly.most_passes if nightly.most_passes else 0.0,
   )
   is_trained = settings.train.steps > 0 and windows.num_targets > 0
   if is_trained:

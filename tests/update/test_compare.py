@@ -65,7 +65,9 @@ def test_from_zero_is_one_more_system():
   assert found["from zero - before"]["mean"] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("name", ["steps_share", "learning_rate_share", "replay", "max_worse"])
+@pytest.mark.parametrize(
+  "name", ["steps_share", "learning_rate_share", "replay", "most_passes", "max_worse"]
+)
 def test_settings_are_checked(name):
   with pytest.raises(ValueError, match=rf"nightly.{name} is -1"):
     UpdateConfig(**{name: -1})
@@ -73,5 +75,3 @@ def test_settings_are_checked(name):
     UpdateConfig(recent_share=2)
   with pytest.raises(ValueError, match=r"trained_share is 1\.5"):
     UpdateConfig(trained_share=1.5)
-  with pytest.raises(ValueError, match="most_passes is 0"):
-    UpdateConfig(most_passes=0)

@@ -55,7 +55,6 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
   shop.grow()
   config = shop.config()
   config.nightly.update(steps_share=1.0, learning_rate_share=0.5, replay=1.0, trained_share=0.25)
-  config.nightly.most_passes = 1e9
   given, searched = [], []
   search = lambda params, *asked: searched.append(params)
   monkeypatch.setattr(training, "make_recommend_users", lambda *args: search)
