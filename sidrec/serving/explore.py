@@ -11,6 +11,7 @@ import numpy as np
 from sidrec.api import TrainedRun
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path, is_local
+from sidrec.data.user_attributes import Attribute
 from sidrec.run.explanations import Named
 from sidrec.run.load import item_vectors_of
 from sidrec.run.sasrec import SASREC, make_sasrec
@@ -92,7 +93,10 @@ class Explorer:
 
   @functools.cached_property
   def _inputs(self) -> dict[str, Any]:
-    """What a request has to give of each event and of itself; ratings are those of the log."""
+    """What a request has to give of each event, of itself, and may give of its user.
+
+    Ratings are those of the log.
+    """
     inputs = self._service.asker.model.config.inputs
     rating_T = self._service.dataset.histories.rating_T[:0]
     if inputs.rating:
@@ -104,6 +108,7 @@ class Explorer:
       "request_time": inputs.asks,
       "ratings": ratings.tolist(),
       "actions": list(inputs.actions),
+      **({"attributes": _named_values(known)} if (known := self._service.attributes) else {}),
     }
 
   def _example(self, now: Now) -> list[Any]:
@@ -245,6 +250,13 @@ class Explorer:
         for one in lists
       ]
     }
+
+
+def _named_values(known: Sequence[Attribute]) -> list[dict[str, Any]]:
+  """Users' attributes with the values that training met; None for numbers, which may be any."""
+  return [
+    {"name": one.name, "values": None if one.values is None else list(one.values)} for one in known
+  ]
 
 
 def _prefix_of(path: str, levels: int) -> tuple[int, ...]:

@@ -98,6 +98,9 @@ def _explorer_schemas() -> dict[str, Any]:
   side = {"type": "integer", "minimum": 0, "maximum": item_map.SIDE}
   system = {"name": TEXT, "missing": TEXT, "items": many(ref("Named"))}
   counts = ("items", "users", "levels", "codes", "beams", "history_length", "most_history")
+  inputs = whole(times=boolean, request_time=boolean, ratings=many(_NUMBER), actions=many(TEXT))
+  known = whole(name=TEXT, values={"anyOf": [many(TEXT), {"type": "null"}]})
+  inputs["properties"]["attributes"] = many(known)  # where the model reads any
   return {
     "About": whole(
       name=TEXT,
@@ -106,7 +109,7 @@ def _explorer_schemas() -> dict[str, Any]:
       item_head=boolean,
       vectors=boolean,
       read_only=boolean,
-      inputs=whole(times=boolean, request_time=boolean, ratings=many(_NUMBER), actions=many(TEXT)),
+      inputs=inputs,
       example=many(ID),
     ),
     "Meaning": whole(codes=_CODES, **about, examples=many(ref("Named"))),

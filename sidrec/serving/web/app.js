@@ -11,6 +11,7 @@ import * as map from "./map.js";
 import * as moments from "./moments.js";
 import * as names from "./names.js";
 import { change, onChange, readAddress, state, temperature } from "./state.js";
+import * as user from "./user.js";
 
 let about = null;
 let asked = ""; // the request whose answer is drawn, or under way
@@ -60,6 +61,7 @@ function wanted() {
   const request = {
     items: state.history.slice(-about.most_history),
     ...events.context(about.most_history),
+    ...user.context(),
     k: Math.min(10, about.beams),
     exclude_seen: state.seen,
   };
@@ -92,7 +94,7 @@ async function ask(request, key) {
     names.meet([...explanation.answer.items, ...explanation.history]);
     byId("error").hidden = true;
     draw();
-    report(explanation, performance.now() - began);
+    report(explanation, performance.now() - began, user.inWords(request));
     answer.others = await others;
     draw();
   } catch (error) {
@@ -111,7 +113,7 @@ function draw() {
   map.draw(answer.explanation);
 }
 
-function report(explanation, milliseconds) {
+function report(explanation, milliseconds, who) {
   const { read, unknown, asked_at } = explanation.answer;
   const parts = [
     `${count(read, "item")} read`,
@@ -119,6 +121,7 @@ function report(explanation, milliseconds) {
   ];
   if (state.history.length > read + unknown.length) parts.push("older ones are not read");
   if (unknown.length) parts.push(`no item has the id ${unknown.slice(0, 3).join(", ")}`);
+  if (who) parts.push(who);
   if (asked_at !== null) parts.push(`asked at ${moments.inWords(asked_at)}`);
   if (about.item_head) parts.push("p joins that of semantic IDs and that of the item head");
   byId("status").textContent = `${parts.join(" · ")}.`;

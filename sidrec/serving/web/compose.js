@@ -5,6 +5,7 @@ import * as events from "./events.js";
 import * as moments from "./moments.js";
 import * as names from "./names.js";
 import { change, state, temperature } from "./state.js";
+import * as user from "./user.js";
 
 const list = byId("history");
 const input = byId("search");
@@ -18,6 +19,7 @@ let focusAfter = null; // (position, class of the button) to focus when the list
 
 export function start(about) {
   moments.start(about, follow);
+  user.start(about);
   const look = settled(120, search);
   input.addEventListener("input", look);
   input.addEventListener("keydown", keys);
@@ -42,6 +44,7 @@ export function draw(read) {
   byId("warmth").textContent = temperature().toFixed(2);
   byId("clear").disabled = !state.history.length && !state.banned.length;
   moments.draw();
+  user.draw();
   drawHistory(read);
   drawBanned();
   if (focusAfter) {

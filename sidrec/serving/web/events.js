@@ -1,6 +1,7 @@
 // The events of the history: items and, where the run reads them, their times, ratings and actions.
 // The lists of the state go together, in the order of the times.
 import { change, state } from "./state.js";
+import * as user from "./user.js";
 
 const HOUR = 3600;
 const DAY = 24 * HOUR;
@@ -73,6 +74,7 @@ export function settle() {
   const settled = {
     ...(reads.times ? picked(inOrder(lists.times), lists) : lists),
     asked: reads.request_time ? state.asked : null,
+    user: user.settled(state.user),
   };
   const isSame = ([name, value]) => JSON.stringify(value) === JSON.stringify(state[name]);
   if (Object.entries(settled).every(isSame)) return false;

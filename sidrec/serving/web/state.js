@@ -7,6 +7,7 @@ export const state = {
   times: [], // of the history, in seconds since 1970, where the run reads them
   ratings: [], // of the history, as text, '' where unknown, where the run reads them
   actions: [], // of the history, '' where unknown, where the run reads them
+  user: {}, // attribute → text, of those that are known of the user, where the run reads them
   asked: null, // when the request is made; null for now
   banned: [], // ids that the search must not return
   seen: true, // whether items of the history are left out
@@ -16,6 +17,7 @@ export const state = {
 };
 
 const DEFAULTS = { ...state };
+const USER = "user."; // before the name of an attribute, in the address
 
 export const temperature = () => 2 ** (state.warmth / 4);
 
@@ -41,6 +43,7 @@ function written() {
     state.ratings.forEach((text) => said.append("r", text));
   if (state.actions.some((name) => name !== ""))
     state.actions.forEach((name) => said.append("do", name));
+  for (const [name, text] of Object.entries(state.user)) said.set(`${USER}${name}`, text);
   if (state.asked !== null) said.set("asked", String(state.asked));
   state.banned.forEach((id) => said.append("not", id));
   if (!state.seen) said.set("seen", "0");
@@ -69,6 +72,11 @@ export function readAddress() {
     times: said.getAll("at").map(timeOf),
     ratings: said.getAll("r").map((text) => (isNumber(text) ? String(Number(text)) : "")),
     actions: said.getAll("do"),
+    user: Object.fromEntries(
+      [...said]
+        .filter(([name]) => name.startsWith(USER))
+        .map(([name, text]) => [name.slice(USER.length), text]),
+    ),
     asked: Number.isNaN(asked) ? null : asked,
     banned: said.getAll("not"),
     seen: said.get("seen") !== "0",
