@@ -289,8 +289,8 @@ class TrainedRun(HandOver):
       data: the whole grown log: a path, a table or a `Dataset`, of the same form as the run's own;
         None for the file that the run names, which has grown.
       items: with a table, one of items, as `sidrec.fit` takes it.
-      users: with a table, one of users' attributes, as `sidrec.fit` takes it; None for what the
-        run knows of its users, and nothing of new ones.
+      users: with a table, one of users' attributes, as `sidrec.fit` takes it; with None the run's
+        users keep theirs, and nothing is known of new ones.
       forget_users: original ids of users whom the log no longer holds, and who are to disappear
         from all files of the run's folder.
       force: makes the updated model answer even if it is worse than the one before.

@@ -15,8 +15,14 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
-SCRIPTS = ["gpu_checks.sh", "gpu_node.sh", "slurm.sbatch", "tpu_pod.sh", "two_processes.sh"]
-SCRIPTS += ["xpk.sh"]
+SCRIPTS = [
+  "gpu_checks.sh",
+  "gpu_node.sh",
+  "slurm.sbatch",
+  "tpu_pod.sh",
+  "two_processes.sh",
+  "xpk.sh",
+]
 
 # Stands in for Python: finds a port and half of the cores, and runs no sidrec.main.
 FAKE_PYTHON = """#!/usr/bin/env bash
@@ -145,7 +151,7 @@ def test_gpu_checks_refuse_the_cpu_unless_it_is_allowed(tmp_path):
 
 @pytest.fixture
 def xpk(tmp_path):
-  """Runs launch/xpk.sh with settings of its own; the calls it makes, and what it complains of."""
+  """Runs launch/xpk.sh with some settings; returns the calls it makes, and its errors."""
   for name in ("xpk", "kubectl"):
     (tmp_path / name).write_text(FAKE_PROGRAM)
     (tmp_path / name).chmod(0o755)
@@ -266,7 +272,7 @@ def test_xpk_is_not_asked_in_vain(xpk, arguments, settings, sentence):
 def test_xpk_reads_what_it_is_given(xpk):
   if getattr(importlib.util.find_spec("xpk"), "origin", None):
     python = sys.executable
-  else:  # a program in an environment of its own
+  else:  # a command from another environment
     python = Path(shutil.which("xpk") or "/nowhere/xpk").resolve().with_name("python")
     if not python.exists():
       pytest.skip("XPK is not installed: pip install xpk")

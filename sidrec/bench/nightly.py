@@ -53,11 +53,9 @@ from sidrec.run.stage import run
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.run.train import TRAIN
 from sidrec.training.profile import enable_compilation_cache
-from sidrec.update.compare import METRIC, metric_of
+from sidrec.update.compare import METRIC, in_rows_of, metric_of, of_users
 from sidrec.update.logs import match_ids
 from sidrec.update.update import Wish, update
-
-_MISSED = -2  # a target that the log of the night lacks; no search returns such a row
 
 
 class Slices(NamedTuple):
@@ -162,17 +160,14 @@ def slice_task(whole: Dataset, log: Dataset, stop: int, until: int) -> HeldOut:
     until: the time at which it ends.
   """
   histories = whole.histories
-  row_T = match_ids(whole.items.ids_N, log.items.ids_N)[histories.item_T]
-  known_before_Tp1 = np.concatenate([[0], np.cumsum(row_T >= 0)]).astype(np.int64)
-  first_Up1 = known_before_Tp1[histories.offsets_Up1]
-  known = histories._replace(item_T=row_T.astype(np.int32)).taken(first_Up1, row_T >= 0)
   at_R = np.flatnonzero((histories.time_T >= stop) & (histories.time_T < until))
   user_R = np.searchsorted(histories.offsets_Up1, at_R, side="right") - 1
-  count_R = known_before_Tp1[at_R] - first_Up1[user_R]
-  at_R, user_R, count_R = (value_R[count_R > 0] for value_R in (at_R, user_R, count_R))
-  before = first_events(known, user_R, count_R)._replace(request_time_U=histories.time_T[at_R])
-  target_R = row_T[at_R]
-  return HeldOut(before, np.where(target_R < 0, _MISSED, target_R).astype(np.int32))
+  before = first_events(histories, user_R, at_R - histories.offsets_Up1[user_R])
+  before = before._replace(request_time_U=histories.time_T[at_R])
+  row_N = match_ids(whole.items.ids_N, log.items.ids_N)
+  task = in_rows_of(HeldOut(before, histories.item_T[at_R]), row_N)
+  asked_R = np.flatnonzero(task.histories.lengths_U)
+  return HeldOut(of_users(task.histories, asked_R), task.target_U[asked_R])
 
 
 def ids_by_item(config: RunConfig, chain: Chain) -> dict[Any, tuple[int, ...]]:
@@ -237,7 +232,7 @@ def overall(nights: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _from_zero(config: RunConfig, folder: Path, meter: CostMeter) -> tuple[Chain, dict[str, float]]:
   """A run made from zero and what it cost, which a file next to it remembers."""
   remembered = folder.with_suffix(".json")
-  if not remembered.exists():  # a training that was interrupted would have a part of its cost
+  if not remembered.exists():  # of an interrupted training only a part would be counted
     shutil.rmtree(folder, ignore_errors=True)
     with meter.cost() as tokenizing:
       run(TOKENIZE, config, as_path(folder))
@@ -278,14 +273,15 @@ def _claim(folder: Path, config: RunConfig, slices: Slices) -> None:
 def _of_log(config: RunConfig, log: Dataset, folder: Path) -> RunConfig:
   """The settings of a run on this log, which is written to the folder if it is not there."""
   path = folder / f"log_{len(log.histories.item_T)}.npz"
-  if not path.exists():
+  if path.exists():
+    again = path.with_stem("again")
+    save_dataset(again, log)
+    is_equal = filecmp.cmp(again, path, shallow=False)
+    again.unlink()
+    if not is_equal:
+      raise ValueError(f"{path} is of another log; give a new folder")
+  else:
     save_dataset(path, log)
-  again = path.with_stem("again")
-  save_dataset(again, log)
-  is_equal = filecmp.cmp(again, path, shallow=False)
-  again.unlink()
-  if not is_equal:
-    raise ValueError(f"{path} is of another log; give a new folder")
   data = DataConfig(source="dataset", path=str(path))  # it is cut and filtered already
   return dataclasses.replace(config, data=data)
 

@@ -93,7 +93,7 @@ class Explorer:
 
   @functools.cached_property
   def _inputs(self) -> dict[str, Any]:
-    """What a request has to give of each event, of itself, and may give of its user.
+    """What a request has to give of each event and of itself, and what it may give of its user.
 
     Ratings are those of the log.
     """

@@ -52,13 +52,20 @@ def newest_task(new: Dataset, growth: Growth, users: int, seed: int) -> Task:
   return Task(held_out, bool(newest_U.any()), len(user_R))
 
 
-def in_rows_before(held_out: HeldOut, growth: Growth) -> HeldOut:
-  """The same task in the rows of the catalogue before; what it lacks is left out of histories."""
+def in_rows_of(held_out: HeldOut, row_N: np.ndarray) -> HeldOut:
+  """The same task in the rows of another catalogue.
+
+  What that lacks is left out of histories; as a target it is missed.
+
+  Args:
+    held_out: a task.
+    row_N: int [N], the other catalogue's row of each item, or UNKNOWN.
+  """
   histories = held_out.histories
-  row_T = growth.old_row_N[histories.item_T]
+  row_T = row_N[histories.item_T]
   kept_T = row_T != UNKNOWN
   kept_before = np.concatenate([[0], np.cumsum(kept_T)]).astype(np.int64)
-  target_U = growth.old_row_N[held_out.target_U]
+  target_U = row_N[held_out.target_U]
   return HeldOut(
     histories._replace(item_T=row_T.astype(np.int32)).taken(
       kept_before[histories.offsets_Up1], kept_T

@@ -95,7 +95,7 @@ def _compared(
   began, results = time.process_time(), config.search.results
   config = dataclasses.replace(config, search=config.search.uncertified)
   task = compare.newest_task(updated.new, updated.growth, config.nightly.users, config.seed)
-  of_before = compare.in_rows_before(task.held_out, updated.growth)
+  of_before = compare.in_rows_of(task.held_out, updated.growth.old_row_N)
   chains = updated.before, updated.chain
   models = in_equal_shapes([trained_of(config, chain) for chain in chains])
   old, made = (

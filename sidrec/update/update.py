@@ -53,6 +53,14 @@ from sidrec.update.report import FILES, REFUSED
 from sidrec.update.training import write_updated
 
 _STAGES = ("prepare", "tokenize", "train")
+_DECIDE = (  # settings of `config.nightly` that decide what is trained
+  "steps_share",
+  "learning_rate_share",
+  "recent_share",
+  "replay",
+  "most_passes",
+  "trained_share",
+)
 
 
 class UpdateRefusedError(ValueError):
@@ -178,10 +186,8 @@ def _candidates(
     write_whole_text(folder / TRAINED, json.dumps(trained, indent=2) + "\n")
 
   nightly = to_dict(config.nightly)
-  how = ("steps_share", "learning_rate_share", "recent_share", "replay", "most_passes")
-  how += ("trained_share",)
   inputs = _inputs_of_update(
-    TRAIN, config, before, {"tokenize": tokenized}, {name: nightly[name] for name in how}
+    TRAIN, config, before, {"tokenize": tokenized}, {name: nightly[name] for name in _DECIDE}
   )
   trained = make.make("train", inputs, [*TRAIN.outputs(config), TRAINED], train)
   chain = {"prepare": prepared, "tokenize": tokenized, "train": trained}

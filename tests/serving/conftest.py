@@ -1,5 +1,6 @@
 """A small trained run behind a server, once for all tests of a process."""
 
+import contextlib
 import shutil
 
 import numpy as np
@@ -42,16 +43,16 @@ def run():
   return sidrec.TrainedRun(config, dataset._replace(items=items), ids, model, params, trie)
 
 
-@pytest.fixture(scope="session")
-def served(run, tmp_path_factory):
-  """(service, client) of a started service; tests leave no item withdrawn."""
+@contextlib.contextmanager
+def started(run, folder, room):
+  """(service, client) of a run, in programs for two sizes of batches."""
   from http_client import Client
 
   from sidrec.serving.app import make_app
   from sidrec.serving.service import Service
   from sidrec.serving.store_sqlite import SQLiteStore
 
-  service = Service(run, SQLiteStore(tmp_path_factory.mktemp("store") / "events.sqlite"), room=20)
+  service = Service(run, SQLiteStore(folder / "events.sqlite"), room=room)
   service.catalogue.now.snapshot.search.batches = (1, 4)
   service.start()
   yield service, Client(make_app(service))
@@ -59,40 +60,30 @@ def served(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def served(run, tmp_path_factory):
+  """(service, client) of a started service; tests leave no item withdrawn."""
+  with started(run, tmp_path_factory.mktemp("store"), room=20) as service_and_client:
+    yield service_and_client
+
+
+@pytest.fixture(scope="session")
 def timed(tmp_path_factory):
   """(run, service, client) of a run that reads times, ratings and the moment of the request."""
-  from http_client import Client
   from timed_run import make_timed_run
 
-  from sidrec.serving.app import make_app
-  from sidrec.serving.service import Service
-  from sidrec.serving.store_sqlite import SQLiteStore
-
   run = make_timed_run()
-  service = Service(run, SQLiteStore(tmp_path_factory.mktemp("timed") / "events.sqlite"), room=2)
-  service.catalogue.now.snapshot.search.batches = (1, 4)
-  service.start()
-  yield run, service, Client(make_app(service))
-  service.stop()
+  with started(run, tmp_path_factory.mktemp("timed"), room=2) as (service, client):
+    yield run, service, client
 
 
 @pytest.fixture(scope="session")
 def attributed(tmp_path_factory):
   """(run, service, client) of a run that reads users' attributes."""
   from attributed import make_attributed_run
-  from http_client import Client
-
-  from sidrec.serving.app import make_app
-  from sidrec.serving.service import Service
-  from sidrec.serving.store_sqlite import SQLiteStore
 
   run = make_attributed_run()
-  store = SQLiteStore(tmp_path_factory.mktemp("attributed") / "events.sqlite")
-  service = Service(run, store, room=2)
-  service.catalogue.now.snapshot.search.batches = (1, 4)
-  service.start()
-  yield run, service, Client(make_app(service))
-  service.stop()
+  with started(run, tmp_path_factory.mktemp("attributed"), room=2) as (service, client):
+    yield run, service, client
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +97,15 @@ def browser():
     started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
     yield started
     started.close()
+
+
+@pytest.fixture
+def view(browser, address):
+  """Opens the page at the `address` of the module; see `viewing`."""
+  from explorer_page import viewing
+
+  with viewing(browser, address) as open_page:
+    yield open_page
 
 
 @pytest.fixture

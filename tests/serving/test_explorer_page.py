@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from explorer_page import accessible, after, chips, drawn, listening, picture, results, viewing
+from explorer_page import accessible, after, chips, drawn, listening, picture, results
 from explorer_run import make_extras
 
 from sidrec.run.explanations import Explainer
@@ -28,13 +28,6 @@ def library(run, served):
   """The run as a library, with the arrays that its functions are compiled for already."""
   search = served[0].catalogue.now.snapshot.search
   return dataclasses.replace(run, model=search.model, params=search.params, trie=search.trie)
-
-
-@pytest.fixture
-def view(browser, address):
-  """Opens the page; see `viewing`."""
-  with viewing(browser, address) as open_page:
-    yield open_page
 
 
 def test_a_history_is_typed_by_keys_and_the_beam_follows(view, run):

@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from explorer_page import accessible, after, chips, drawn, listening, picture, results, viewing
+from explorer_page import accessible, after, chips, drawn, listening, picture, results
 from explorer_run import make_extras, make_sasrec
 from timed_run import NOW
 
@@ -26,13 +26,6 @@ def address(timed):
   explorer._others.start()
   with listening(make_app(timed[1], explorer=explorer)) as at:
     yield at
-
-
-@pytest.fixture
-def view(browser, address):
-  """Opens the page; see `viewing`."""
-  with viewing(browser, address) as open_page:
-    yield open_page
 
 
 def written(seconds):

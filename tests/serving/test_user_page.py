@@ -1,7 +1,7 @@
 """The explorer of a run that reads users' attributes: a field for each, beside the history."""
 
 import pytest
-from explorer_page import accessible, after, drawn, listening, picture, results, viewing
+from explorer_page import accessible, after, drawn, listening, picture, results
 from explorer_run import make_extras
 
 from sidrec.serving.explore import Explorer
@@ -20,19 +20,12 @@ def address(attributed):
     yield at
 
 
-@pytest.fixture
-def view(browser, address):
-  """Opens the page; see `viewing`."""
-  with viewing(browser, address) as open_page:
-    yield open_page
-
-
 def known(page):
   return page.locator("#user .known").evaluate_all("all => all.map(field => field.value)")
 
 
 def shown(page):
-  """The list and the probabilities of its results."""
+  """The titles of the results, and their probabilities."""
   return results(page), page.locator(".results .line .p").all_inner_texts()
 
 

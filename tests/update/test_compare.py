@@ -31,13 +31,13 @@ def test_last_events_that_are_new_are_the_targets():
 
 def test_rows_of_the_catalogue_before_lack_new_items():
   whole = compare.newest_task(DATA, GROWTH, 0, 0).held_out
-  before = compare.in_rows_before(whole, GROWTH)
+  before = compare.in_rows_of(whole, GROWTH.old_row_N)
   assert before.target_U.tolist() == [2, 0, 1]
   assert [before.histories.of(user).tolist() for user in range(3)] == [[0, 1], [3, 4], []]
   assert before.histories.time_T.tolist() == [1, 2, 4, 6]
   assert before.histories.request_time_U.tolist() == [3, 7, 11]
   target_of_new = whole._replace(target_U=np.array([0, 1, 2], np.int32))
-  assert compare.in_rows_before(target_of_new, GROWTH).target_U.tolist() == [-2, 0, 1]
+  assert compare.in_rows_of(target_of_new, GROWTH.old_row_N).target_U.tolist() == [-2, 0, 1]
 
 
 @pytest.mark.parametrize(
