@@ -64,10 +64,18 @@ def numbers_of(what: str, values: Any, count: int) -> list[float]:
   for value in found:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
       raise TypeError(f"{what} hold {value!r:.40}; give numbers")
-  as_floats = [float(value) for value in found]
+  as_floats = [_as_float(value) for value in found]
   for value in as_floats:
     if what == "times" and not 0 <= value < 1e12:
       raise ValueError(f"times hold {value:g}; give seconds since 1970")
     if math.isinf(value):
       raise ValueError(f"{what} hold {value:g}; give numbers")
   return as_floats
+
+
+def _as_float(value: Any) -> float:
+  """The number; infinity for a whole one of hundreds of digits."""
+  try:
+    return float(value)
+  except OverflowError:
+    return math.inf if value > 0 else -math.inf

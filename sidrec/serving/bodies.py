@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ def events_of(body: dict[str, Any], limits: Limits) -> list[Event]:
     if not _is_number(at_time) or not 0 <= at_time < 1e12:
       raise RequestError(422, f"{where}.time is no number of seconds since 1970")
     rating = event.get("rating")
-    if rating is not None and not _is_number(rating):
+    if rating is not None and not _is_float(rating):
       raise RequestError(422, f"{where}.rating is no number; leave it out where it is unknown")
     action = event.get("action")
     if action is not None:
@@ -144,7 +145,7 @@ def _check_described(item: Any, where: str, limits: Limits) -> None:
       names = _list(value, f"{where}.categories", limits.categories)
       for at, category in enumerate(names):
         _text(category, f"{where}.categories[{at}]", limits)
-    elif name != "id" and not _is_number(value):
+    elif name != "id" and not _is_float(value):
       raise RequestError(422, f"{where}.{name[:60]} is no number")
 
 
@@ -178,7 +179,7 @@ def _asked(request: Any, where: str, limits: Limits) -> Asked:
     for at, number in enumerate(
       _list(options.get(option, []), f"{where}.{option}", limits.history)
     ):
-      if not (_is_number(number) or (number is None and not least)):
+      if not (_is_float(number) or (number is None and not least)):
         raise RequestError(422, f"{where}.{option}[{at}] is no number")
   actions = _list(options.get("actions", []), f"{where}.actions", limits.history)
   for at, action in enumerate(actions):
@@ -251,3 +252,8 @@ def _is_number(value: Any) -> bool:
   if isinstance(value, float):
     return math.isfinite(value)
   return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_float(value: Any) -> bool:
+  """Whether it is a number that a float holds: JSON has whole ones of any size."""
+  return _is_number(value) and abs(value) <= sys.float_info.max

@@ -253,6 +253,8 @@ def test_the_moment_is_now_unless_it_is_given(trained):
     ({"items": [1], "times": [START], "ratings": [1], "request_time": 5}, "before its newest"),
     ({"items": [1], "times": [-1], "ratings": [1]}, "times hold -1; give seconds since 1970"),
     ({"user": 4, "times": [START]}, "a user of the run has their own"),
+    ({"items": [1], "times": [10**400], "ratings": [1]}, "times hold inf; give seconds since 1970"),
+    ({"items": [1], "times": [START], "ratings": [-(10**400)]}, "ratings hold -inf; give numbers"),
     ({"histories": [[1], [2]], "times": [[START]]}, "1 lists of times are given for 2 histories"),
   ],
 )

@@ -83,6 +83,7 @@ def test_requests_that_make_no_sense(body, words):
     ({"user": 1, "item": 2, "time": -1}, "time is no number"),
     ({"user": 1, "item": 2, "time": True}, "time is no number"),
     ({"user": 1, "item": 2, "rating": "good"}, "events[0].rating is no number"),
+    ({"user": 1, "item": 2, "rating": 10**400}, "events[0].rating is no number"),
   ],
 )
 def test_events_that_make_no_sense(event, words):

@@ -177,6 +177,7 @@ BAD = [
   ({"add": [{"id": 99, "colour": 3}]}, "items have id, title, categories, text, year"),
   ({"add": [{"id": 99, "year": "old"}]}, "add[0].year is no number"),
   ({"add": [{"id": 99, "year": True}]}, "add[0].year is no number"),
+  ({"add": [{"id": 99, "year": 10**400}]}, "add[0].year is no number"),
   ({"add": [{"id": 99, "categories": "a"}]}, "add[0].categories is no list"),
   ({"add": [{"id": 99, "categories": [1.5]}]}, "categories[0] is neither text"),
   ({"add": [{"id": 99, "title": None}]}, "add[0].title is neither text"),

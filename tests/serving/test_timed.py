@@ -85,6 +85,7 @@ def test_a_request_is_made_now(timed):
     ({"items": [1, 2], "times": [6, 5], "ratings": [1, 1]}, "times of history 0 decrease"),
     ({"items": [1], "times": [5], "ratings": [77]}, "a rating is 77"),
     ({"items": [1], "times": [None], "ratings": [1]}, "requests[1].times[0] is no number"),
+    ({"items": [1], "times": [5], "ratings": [10**400]}, "requests[1].ratings[0] is no number"),
     ({"items": [1], "times": 5}, "requests[1].times is no list"),
     ({"user": 3, "request_time": 1}, "before its newest event"),
     ({"user": 3, "request_time": 1.5}, "requests[1].request_time is no whole number"),
