@@ -230,6 +230,7 @@ DEFAULTS = {
   # A share of the grid that --mode=cold_start tries, for a catalogue with a few new items.
   "serving.new_items": "similarity",
   "serving.new_share": 0.02,
+  "serving.largest_batch": 0,
   "seed": 0,
 }
 

@@ -180,6 +180,11 @@ class BucketSearch:
       other._compiled, other._lock = self._compiled, self._lock
     return other
 
+  def limit_batches(self, largest: int) -> None:
+    """Searches so many requests together at most; nothing is compiled for more."""
+    largest = min(largest, self.batches[-1])
+    self.batches = (*(batch for batch in self.batches if batch < largest), largest)
+
   @functools.cached_property
   def program_key(self) -> tuple[object, ...]:
     """All that a compiled search depends on: what is static, and shapes and types of the rest."""

@@ -56,6 +56,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
   parser.add_argument(
     "--new_share", type=float, help="p that the next item is new; as the run says"
   )
+  parser.add_argument(
+    "--largest_batch", type=int, help="requests searched together; default 16 on a CPU, else 128"
+  )
   return parser.parse_args(argv)
 
 
@@ -106,10 +109,9 @@ def serving_of(args: argparse.Namespace, run: TrainedRun) -> ServingConfig:
   Raises:
     ValueError: for one that makes no sense.
   """
-  given = {"new_items": args.new_items, "new_share": args.new_share}
-  return dataclasses.replace(
-    run.config.serving, **{name: value for name, value in given.items() if value is not None}
-  )
+  names = ("new_items", "new_share", "largest_batch")
+  given = {name: value for name in names if (value := getattr(args, name)) is not None}
+  return dataclasses.replace(run.config.serving, **given)
 
 
 def open_service(args: argparse.Namespace) -> tuple[TrainedRun, Service]:

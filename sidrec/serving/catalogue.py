@@ -89,7 +89,10 @@ class Catalogue:
     self._validator = Validator()
     self._swapping = threading.Lock()  # held while a change is made
     self._lock = threading.Lock()  # held for the moment in which `now` is replaced
-    self.now = self._as_now(self._maker.first(states[-1]))
+    snapshot = self._maker.first(states[-1])
+    if serving.largest_batch:
+      snapshot.search.limit_batches(serving.largest_batch)
+    self.now = self._as_now(snapshot)
 
   def start(self) -> None:
     """Compiles everything, and checks what answers."""

@@ -6,10 +6,13 @@ import time
 import numpy as np
 import pytest
 
+from sidrec.run.settings import ServingConfig
 from sidrec.search import buckets
 from sidrec.search.buckets import BucketSearch, NotCompiledError, Shape
 from sidrec.search.questions import Question
 from sidrec.serving.engine import Engine, QueueFullError, StoppedError
+from sidrec.serving.service import Service
+from sidrec.serving.store_sqlite import SQLiteStore
 
 
 class Slow:
@@ -158,6 +161,24 @@ def test_every_request_of_a_small_catalogue_has_a_shape(run):
     whole = Question(np.arange(20), np.arange(30), allows)
     for count in range(1, 5):
       assert any(shape.holds(search.shape_for([whole] * count)) for shape in shapes)
+
+
+@pytest.mark.parametrize(
+  ("largest", "batches"),
+  [(0, (1, 4, 16)), (1, (1,)), (4, (1, 4)), (9, (1, 4, 9)), (99, (1, 4, 16))],
+)
+def test_the_largest_batch_can_be_set(run, tmp_path, largest, batches):
+  store, serving = SQLiteStore(tmp_path / "events.sqlite"), ServingConfig(largest_batch=largest)
+  service = Service(run, store, serving=serving)
+  search = service.catalogue.now.snapshot.search
+  store.close()
+  assert search.batches == batches
+  assert {shape.batch for shape in search.shapes_ahead()} == set(batches)
+
+
+def test_a_largest_batch_below_zero_is_refused():
+  with pytest.raises(ValueError, match=r"serving\.largest_batch is -1; give 1 or more"):
+    ServingConfig(largest_batch=-1)
 
 
 def test_a_list_that_no_list_shape_holds_becomes_bits(served, run, monkeypatch):

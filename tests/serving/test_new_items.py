@@ -266,5 +266,6 @@ def test_the_command_line_changes_how_new_items_are_ranked(run):
   assert serving() == run.config.serving == ServingConfig()
   assert serving("--new_share=0.1") == ServingConfig(new_share=0.1)
   assert serving("--new_items=model") == ServingConfig(new_items="model")
+  assert serving("--largest_batch=4") == ServingConfig(largest_batch=4)
   with pytest.raises(ValueError, match="new_items 'modle'; did you mean 'model'"):
     serving("--new_items=modle")

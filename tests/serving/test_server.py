@@ -134,6 +134,7 @@ def started(workdir, *flags):
   """A server process that is ready, and its address."""
   env = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "PYTHONUNBUFFERED": "1"}
   command = [sys.executable, "-m", "sidrec.serving", f"--workdir={workdir}", "--port=0", *flags]
+  command.append("--largest_batch=4")
   process = subprocess.Popen(
     command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
   )
