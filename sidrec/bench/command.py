@@ -1,4 +1,4 @@
-"""What commands of the benchmarks share: flags alone, one sentence for an error, a JSON file."""
+"""What commands of the benchmarks share: their flags, one sentence for an error, a JSON file."""
 
 import contextlib
 import json
@@ -6,9 +6,35 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from absl import app
+from absl import app, flags
 
 from sidrec.core.atomic import PathLike, write_whole_text
+
+
+class _NumbersParser(flags.ListParser):
+  """Reads whole numbers."""
+
+  def __init__(self, least: int):
+    super().__init__()
+    self._least = least
+    self.syntactic_help = f"whole numbers from {least}, separated by commas"
+
+  def parse(self, argument: Any) -> Any:
+    try:
+      numbers = [int(word) for word in super().parse(argument)]
+    except ValueError:
+      numbers = []
+    if not numbers or min(numbers) < self._least:
+      raise ValueError(f"give {self.syntactic_help}")
+    return numbers
+
+
+def define_numbers(
+  name: str, default: Sequence[int], help_text: str, values: flags.FlagValues, least: int = 1
+) -> None:
+  """Adds a flag to `values` that takes whole numbers from `least`, such as --items=1000,10000."""
+  parser, serializer = _NumbersParser(least), flags.CsvListSerializer(",")
+  flags.DEFINE(parser, name, list(default), help_text, flag_values=values, serializer=serializer)
 
 
 def check_flags_alone(argv: Sequence[str]) -> None:

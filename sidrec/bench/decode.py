@@ -17,7 +17,7 @@ from typing import Any
 from absl import app, flags
 
 from sidrec.bench import beam_recall, growth, layouts, throughput
-from sidrec.bench.command import check_flags_alone, one_sentence, write_json
+from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
 from sidrec.core.paths import as_path
 from sidrec.parallel.hardware import hardware
 
@@ -41,7 +41,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_list("parts", list(PARTS[:2]), f"Of {', '.join(PARTS)}.", flag_values=values)
   flags.DEFINE_bool("generate", True, "Layouts: transformers, too.", flag_values=values)
   for name, (default, help_text) in _NUMBERS.items():
-    flags.DEFINE_list(name, [str(n) for n in default], help_text, flag_values=values)
+    define_numbers(name, default, help_text, values)
   define = flags.DEFINE_integer
   define("repeats", 20, "Timed runs of each.", lower_bound=1, flag_values=values)
   define("catalogue", 12_000, "Layouts: items.", lower_bound=1, flag_values=values)
@@ -53,7 +53,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def measure(values: flags.FlagValues) -> dict[str, Any]:
   """The parts asked for; a flat dict of figures."""
-  numbers = {name: tuple(map(int, getattr(values, name))) for name in _NUMBERS}
+  numbers = {name: tuple(getattr(values, name)) for name in _NUMBERS}
   measured: dict[str, Any] = {}
   if "layouts" in values.parts:
     sizes = layouts.Sizes(
@@ -93,7 +93,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
   if values.plot and "growth" in values.parts:
     with one_sentence():
-      growth.plot(measured, tuple(map(int, values.items)), as_path(values.plot))
+      growth.plot(measured, tuple(values.items), as_path(values.plot))
 
 
 HEADLINES = (

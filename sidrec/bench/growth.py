@@ -28,7 +28,7 @@ from absl import app, flags
 from etils import epath
 
 from sidrec.bench import growth_runs
-from sidrec.bench.command import check_flags_alone, one_sentence, write_json
+from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
 from sidrec.bench.decoding_model import (
   SIZES,
   make_encode,
@@ -249,8 +249,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
   flags.DEFINE_string("plot", None, "Draw to this PNG file; not of runs.", flag_values=values)
   flags.DEFINE_list("runs", [], "Measure these trained runs of a world.", flag_values=values)
-  counts = [str(count) for count in sizes.items]
-  flags.DEFINE_list("items", counts, "Sizes of random catalogues.", flag_values=values)
+  define_numbers("items", sizes.items, "Sizes of random catalogues.", values)
   number("hnsw_items", sizes.hnsw_items, "Most items for HNSW.", flag_values=values)
   number("repeats", sizes.repeats, "Timed runs of each.", lower_bound=1, flag_values=values)
   number("users", 2000, "Of a run, that are scored.", lower_bound=2, flag_values=values)
@@ -261,7 +260,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   check_flags_alone(argv)
   if values.runs and values.plot:
     raise app.UsageError("--plot draws random models; leave it out with --runs")
-  items = tuple(map(int, values.items))
+  items = tuple(values.items)
   print(hardware())
   with one_sentence():
     if values.runs:

@@ -17,7 +17,7 @@ from absl import app, flags
 
 from sidrec.api import TrainedRun
 from sidrec.api import load as load_run
-from sidrec.bench.command import check_flags_alone, one_sentence, write_json
+from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
 from sidrec.bench.serve_swaps import new_items
 from sidrec.cold_start.frozen_ids import FrozenIDs, with_new_items
 from sidrec.cold_start.new_vectors import NewVectors
@@ -39,7 +39,7 @@ def define_flags(values: flags.FlagValues) -> None:
   """Adds this command's flags to `values`, so that importing the module defines none."""
   flags.DEFINE_string("workdir", None, "Folder of a finished run.", flag_values=values)
   flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
-  flags.DEFINE_list("counts", ["0", "24", "256"], "Numbers of new items.", flag_values=values)
+  define_numbers("counts", (0, 24, 256), "Numbers of new items.", values, least=0)
   flags.DEFINE_integer("repeats", 6, "Turns.", lower_bound=1, flag_values=values)
   flags.mark_flag_as_required("workdir", flag_values=values)
 
@@ -124,7 +124,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   check_flags_alone(argv)
   with one_sentence():
     run = load_run(values.workdir)
-    found = measure(run, [int(count) for count in values.counts], values.repeats)
+    found = measure(run, values.counts, values.repeats)
   found |= {"hardware": hardware(), "cores": num_cores(), "items": run.dataset.items.num_items}
   for name, value in found.items():
     print(f"{name:<36}{value:.4g}" if isinstance(value, float) else f"{name:<36}{value}")

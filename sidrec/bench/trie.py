@@ -22,7 +22,7 @@ import jax
 from absl import app, flags
 
 from sidrec.bench import trie_of_run
-from sidrec.bench.command import check_flags_alone, one_sentence, write_json
+from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
 from sidrec.bench.decoding_model import (
   make_encode,
   make_model,
@@ -56,7 +56,7 @@ class Sizes(NamedTuple):
 
 def define_flags(values: flags.FlagValues) -> None:
   """Adds this command's flags to `values`, so that importing the module defines none."""
-  default, ints = Sizes(), lambda numbers: [str(number) for number in numbers]
+  default = Sizes()
   flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
   flags.DEFINE_string("workdir", None, "Measure this finished run instead.", flag_values=values)
   for name, help_text in {
@@ -65,7 +65,7 @@ def define_flags(values: flags.FlagValues) -> None:
     "levels": "Levels of the IDs.",
     "beams": "Beams of a search.",
   }.items():
-    flags.DEFINE_list(name, ints(getattr(default, name)), help_text, flag_values=values)
+    define_numbers(name, getattr(default, name), help_text, values)
   for name, help_text in {
     "batch": "Histories of a search.",
     "positions": "Items of a history.",
@@ -177,7 +177,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
   check_flags_alone(argv)
   numbers: dict[str, Any] = {
-    name: tuple(map(int, getattr(values, name))) for name in ("items", "codes", "levels", "beams")
+    name: tuple(getattr(values, name)) for name in ("items", "codes", "levels", "beams")
   }
   sizes = Sizes(**numbers, batch=values.batch, positions=values.positions, repeats=values.repeats)
   print(hardware())

@@ -3,15 +3,35 @@
 import json
 
 import pytest
-from absl import app
+from absl import app, flags
 
-from sidrec.bench.command import check_flags_alone, one_sentence, write_json
+from sidrec.bench import decode, growth, trie
+from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
 
 
 def test_words_that_are_no_flags_are_refused():
   check_flags_alone(["serve"])
   with pytest.raises(app.UsageError, match="unexpected argument 'runs/ml1m'; every setting is a"):
     check_flags_alone(["serve", "runs/ml1m", "more"])
+
+
+@pytest.mark.parametrize("module", [decode, growth, trie])
+@pytest.mark.parametrize("given", ["x", "10,", "0", "1.5", "", "10,-3"])
+def test_what_are_no_sizes_is_refused(module, given):
+  values = flags.FlagValues()
+  module.define_flags(values)
+  with pytest.raises(flags.IllegalFlagValueError, match=r"items.*: give whole numbers from 1, sep"):
+    values(["bench", f"--items={given}"])
+
+
+def test_sizes_are_read_as_numbers():
+  values = flags.FlagValues()
+  define_numbers("counts", (0, 24), "Numbers.", values, least=0)
+  values(["bench"])
+  assert values.counts == [0, 24]
+  values(["bench", "--counts=0,1_000,7"])
+  assert values.counts == [0, 1000, 7]
+  assert "--counts=0,1000,7" in values.flags_into_string()
 
 
 @pytest.mark.parametrize("error", [ValueError, FileNotFoundError, ModuleNotFoundError, KeyError])
