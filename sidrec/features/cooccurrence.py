@@ -2,7 +2,7 @@
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from sidrec.data.dataset import Histories
 from sidrec.features.pairs import near_pairs
@@ -63,7 +63,7 @@ def cooccurrence_vectors(
 ) -> np.ndarray:
   """The truncated SVD u·√s of the items' symmetric positive PMI matrix, rows of L2 norm 1.
 
-  Repeated calls give the same vectors: the start vector and the signs are fixed.
+  Repeated calls give the same vectors: the start vector, the draws and the signs are fixed.
 
   Args:
     histories: packed histories; pass the training view, since this learns from all it is given.
@@ -103,6 +103,12 @@ def _top_singular(matrix: sp.csr_array, count: int) -> tuple[np.ndarray, np.ndar
   if smaller <= max(_DENSE_UP_TO, count):
     u, s, _ = np.linalg.svd(matrix.toarray(), full_matrices=False)
     return u[:, :count], s[:count]
-  u, s, _ = svds(matrix, k=count, v0=np.ones(smaller) / np.sqrt(smaller))
-  order = np.argsort(-s)
-  return u[:, order], s[order]
+  # As scipy.sparse.linalg.svds, which lets nobody set the seed of ARPACK. Where few singular values
+  # differ, as among users who share no item, ARPACK begins again from vectors that it draws.
+  tall = matrix if rows >= columns else matrix.T
+  shape, of_vector = (smaller, smaller), lambda x: tall.T @ (tall @ x)
+  gram = LinearOperator(shape, matvec=of_vector, dtype=matrix.dtype)  # pyrefly: ignore
+  start = np.ones(smaller) / np.sqrt(smaller)
+  right, _ = np.linalg.qr(eigsh(gram, k=count, v0=start, rng=0)[1])
+  left, s, right_of_them = np.linalg.svd(tall @ right, full_matrices=False)
+  return (left if rows >= columns else right @ right_of_them.T), s

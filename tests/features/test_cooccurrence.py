@@ -77,6 +77,13 @@ def test_planted_clusters_are_nearer_within_than_across_and_calls_repeat(size):
   np.testing.assert_array_equal(vectors_NxD, cooccurrence_vectors(histories, 4 * size, dim=8))
 
 
+def test_calls_repeat_where_the_start_vector_is_not_enough():
+  """Among users who share no item, ARPACK begins again from a vector that is drawn."""
+  walks = make_histories([list(range(8 * user, 8 * user + 8)) for user in range(50)])
+  first, second = (cooccurrence_vectors(walks, 400, dim=8) for _ in range(2))
+  np.testing.assert_array_equal(first, second)
+
+
 def test_dense_and_sparse_svd_agree(monkeypatch):
   histories = planted(300, 3, 20, length=15)
   dense = cooccurrence_vectors(histories, 60, dim=5)
