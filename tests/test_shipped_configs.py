@@ -110,6 +110,7 @@ CHANGED = {
   },
   "sports": {
     **AMAZON_DENSE,
+    "model.repeats": True,
     "train.steps": 3600,
     "train.validate_every": 400,
     "sasrec.train.steps": 2400,
