@@ -128,7 +128,8 @@ def test_the_compiled_function_cuts_and_joins_lists_with_their_bounds():
   )
   assert isinstance(one, Certified)
   assert one.item_BxK.shape == (7, 2)
-  np.testing.assert_allclose(one.bound_B, lots.bound_B, atol=1e-6)
+  # Two programs, which XLA fuses in different ways: up to 2e-6 with jax 0.12.
+  np.testing.assert_allclose(one.bound_B, lots.bound_B, atol=1e-5)
   np.testing.assert_array_equal(one.item_BxK, lots.item_BxK)
   whole = Certified(*(np.asarray(x) for x in jax.tree.leaves(one)))
   np.testing.assert_array_equal(whole.first(1).certified_B(1), whole.certified_B(1))
