@@ -30,6 +30,13 @@ def library(run, served):
   return dataclasses.replace(run, model=search.model, params=search.params, trie=search.trie)
 
 
+# Whether items are offered, all of which were found by these words.
+OFFERED = """words => {
+  const options = [...document.querySelectorAll("#found:not([hidden]) [role=option]")];
+  return options.length && options.every(o => o.textContent.toLowerCase().includes(words));
+}"""
+
+
 def test_a_history_is_typed_by_keys_and_the_beam_follows(view, run):
   page = view("#h=1")
   before = page.inner_text("#beam")
@@ -37,7 +44,7 @@ def test_a_history_is_typed_by_keys_and_the_beam_follows(view, run):
   assert page.evaluate("document.activeElement.className") == "skip"
   page.focus("#search")
   page.keyboard.type("thing 1")
-  page.wait_for_selector("#found [role=option] >> nth=3")
+  page.wait_for_function(OFFERED, arg="thing 1")
   page.keyboard.press("ArrowDown")
   chosen = page.locator("#found [aria-selected=true]").inner_text()
   assert page.get_attribute("#search", "aria-activedescendant") == "found-1"
@@ -57,6 +64,48 @@ def test_a_history_is_typed_by_keys_and_the_beam_follows(view, run):
   after(page, lambda: page.keyboard.press("Space"))
   assert chips(page) == []
   assert results(page) == run.recommend(items=[]).titles
+
+
+def asked_for(page, held):
+  """Waits until a request is held."""
+  for _ in range(500):
+    if held:
+      return
+    page.wait_for_timeout(10)
+  raise AssertionError("nothing was asked")
+
+
+def test_what_was_chosen_stays_when_other_items_are_offered(view):
+  """The answer to what is typed last comes late, after the arrow key, and in another order."""
+  page, held = view("#h=1"), []
+  page.route("**query=thing%201", lambda route: held.append(route))
+  page.focus("#search")
+  page.keyboard.type("thing")
+  page.wait_for_function(OFFERED, arg="thing")
+  page.keyboard.type(" 1")
+  asked_for(page, held)
+  chosen = page.locator("#found [role=option]", has_text="Thing 1").last.inner_text()
+  for _ in range(page.locator("#found [role=option]").count()):
+    if page.locator("#found [aria-selected=true]").inner_text() != chosen:
+      page.keyboard.press("ArrowDown")
+  held[0].fallback()
+  page.wait_for_function(OFFERED, arg="thing 1")
+  assert page.locator("#found [aria-selected=true]").inner_text() == chosen
+  after(page, lambda: page.keyboard.press("Enter"))
+  assert chips(page)[1] == chosen
+
+
+def test_enter_takes_what_was_typed_and_not_what_is_still_offered(view):
+  page, held = view("#h=1"), []
+  page.route("**query=thing%2012", lambda route: held.append(route))
+  page.focus("#search")
+  page.keyboard.type("thing")
+  page.wait_for_function(OFFERED, arg="thing")
+  page.keyboard.type(" 12")
+  page.keyboard.press("Enter")
+  asked_for(page, held)
+  after(page, held[0].fallback)
+  assert chips(page) == ["Thing 1 (1981)", "Thing 12 (1992)"]
 
 
 def test_a_history_is_changed_by_mouse(view):

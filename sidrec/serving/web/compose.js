@@ -12,6 +12,9 @@ const input = byId("search");
 const options = byId("found");
 let items = []; // what is offered
 let active = -1; // which of them Enter takes
+let moved = false; // whether keys have chosen it
+let shown = ""; // what the offered items were found by
+let hurried = false; // whether Enter came before its answer
 let asked = null; // the call under way
 let dragged = -1;
 let drawn = null; // what the chips show
@@ -21,7 +24,10 @@ export function start(about) {
   moments.start(about, follow);
   user.start(about);
   const look = settled(120, search);
-  input.addEventListener("input", look);
+  input.addEventListener("input", () => {
+    moved = hurried = false;
+    look();
+  });
   input.addEventListener("keydown", keys);
   input.addEventListener("blur", () => setTimeout(close, 150));
   byId("clear").addEventListener("click", () => {
@@ -177,16 +183,23 @@ async function search() {
   asked?.abort();
   if (!query) return close();
   asked = new AbortController();
+  let found;
   try {
-    const found = await api.find(query, asked.signal);
-    items = found.items;
-    names.meet(items);
+    found = (await api.find(query, asked.signal)).items;
+    names.meet(found);
   } catch (error) {
     if (error.name === "AbortError") return;
-    items = [];
+    found = [];
   }
-  active = items.length ? 0 : -1;
-  drawOptions();
+  const chosen = moved ? items[active]?.id : null; // it stays, where it is found again
+  const kept = found.findIndex((item) => item.id === chosen);
+  items = found;
+  shown = query;
+  moved = kept >= 0;
+  active = items.length ? Math.max(kept, 0) : -1;
+  if (hurried && items.length) take(active);
+  else drawOptions();
+  hurried = false;
 }
 
 function drawOptions() {
@@ -224,10 +237,15 @@ function drawOptions() {
 
 function keys(event) {
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const query = input.value.trim();
   if (by && items.length && !options.hidden) {
     event.preventDefault();
     active = (active + by + items.length) % items.length;
+    moved = true;
     drawOptions();
+  } else if (event.key === "Enter" && query && query !== shown && !moved) {
+    event.preventDefault(); // what is offered was found by other words
+    hurried = true;
   } else if (event.key === "Enter" && active >= 0 && !options.hidden) {
     event.preventDefault();
     take(active);
@@ -249,6 +267,8 @@ function close() {
   options.hidden = true;
   items = [];
   active = -1;
+  moved = hurried = false;
+  shown = "";
   input.setAttribute("aria-expanded", "false");
   input.removeAttribute("aria-activedescendant");
 }
