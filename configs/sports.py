@@ -5,8 +5,8 @@
 Wants the sequence files at $SIDREC_DATA_DIR/amazon-sports, and either the extra 'text' (to embed
 the template below) or --config.features.text.path=FILE with vectors by item id.
 
-Hardware: 2 CPU cores. Time: about 13 minutes without SASRec, with ready text vectors (training 7
-minutes, evaluations 3). Result (leave-last-out, 35,598 users, 18,357 items, full ranking, 50 beams,
+Hardware: 2 CPU cores. Time: about 12 minutes without SASRec, with ready text vectors and other
+work on the cores. Result (leave-last-out, 35,598 users, 18,357 items, full ranking, 50 beams,
 seed 0, text vectors of all-MiniLM-L6-v2):
 
                                  sidrec                              SASRec     item-kNN

@@ -21,9 +21,9 @@ class _NumbersParser(flags.ListParser):
 
   def parse(self, argument: Any) -> Any:
     try:
-      numbers = [int(word) for word in super().parse(argument)]
+      numbers = tuple(int(word) for word in super().parse(argument))
     except ValueError:
-      numbers = []
+      numbers = ()
     if not numbers or min(numbers) < self._least:
       raise ValueError(f"give {self.syntactic_help}")
     return numbers

@@ -53,7 +53,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def measure(values: flags.FlagValues) -> dict[str, Any]:
   """The parts asked for; a flat dict of figures."""
-  numbers = {name: tuple(getattr(values, name)) for name in _NUMBERS}
+  numbers = {name: getattr(values, name) for name in _NUMBERS}
   measured: dict[str, Any] = {}
   if "layouts" in values.parts:
     sizes = layouts.Sizes(
@@ -93,7 +93,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
   if values.plot and "growth" in values.parts:
     with one_sentence():
-      growth.plot(measured, tuple(values.items), as_path(values.plot))
+      growth.plot(measured, values.items, as_path(values.plot))
 
 
 HEADLINES = (

@@ -260,7 +260,6 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   check_flags_alone(argv)
   if values.runs and values.plot:
     raise app.UsageError("--plot draws random models; leave it out with --runs")
-  items = tuple(values.items)
   print(hardware())
   with one_sentence():
     if values.runs:
@@ -269,12 +268,12 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
       )
       measured = growth_runs.measure(values.runs, sizes)
     else:
-      sizes = Sizes(items=items, hnsw_items=values.hnsw_items, repeats=values.repeats)
+      sizes = Sizes(items=values.items, hnsw_items=values.hnsw_items, repeats=values.repeats)
       measured = measure(sizes)
   write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
   if values.plot:
     with one_sentence():
-      plot(measured, items, as_path(values.plot))
+      plot(measured, values.items, as_path(values.plot))
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
   check_flags_alone(argv)
   numbers: dict[str, Any] = {
-    name: tuple(getattr(values, name)) for name in ("items", "codes", "levels", "beams")
+    name: getattr(values, name) for name in ("items", "codes", "levels", "beams")
   }
   sizes = Sizes(**numbers, batch=values.batch, positions=values.positions, repeats=values.repeats)
   print(hardware())

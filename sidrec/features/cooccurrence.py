@@ -2,7 +2,7 @@
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import aslinearoperator, eigsh
 
 from sidrec.data.dataset import Histories
 from sidrec.features.pairs import near_pairs
@@ -106,8 +106,7 @@ def _top_singular(matrix: sp.csr_array, count: int) -> tuple[np.ndarray, np.ndar
   # As scipy.sparse.linalg.svds, which lets nobody set the seed of ARPACK. Where few singular values
   # differ, as among users who share no item, ARPACK begins again from vectors that it draws.
   tall = matrix if rows >= columns else matrix.T
-  shape, of_vector = (smaller, smaller), lambda x: tall.T @ (tall @ x)
-  gram = LinearOperator(shape, matvec=of_vector, dtype=matrix.dtype)  # pyrefly: ignore
+  gram = aslinearoperator(tall.T) @ aslinearoperator(tall)
   start = np.ones(smaller) / np.sqrt(smaller)
   right, _ = np.linalg.qr(eigsh(gram, k=count, v0=start, rng=0)[1])
   left, s, right_of_them = np.linalg.svd(tall @ right, full_matrices=False)

@@ -28,9 +28,9 @@ def test_sizes_are_read_as_numbers():
   values = flags.FlagValues()
   define_numbers("counts", (0, 24), "Numbers.", values, least=0)
   values(["bench"])
-  assert values.counts == [0, 24]
+  assert values.counts == (0, 24)
   values(["bench", "--counts=0,1_000,7"])
-  assert values.counts == [0, 1000, 7]
+  assert values.counts == (0, 1000, 7)
   assert "--counts=0,1000,7" in values.flags_into_string()
 
 

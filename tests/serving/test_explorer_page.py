@@ -1,6 +1,7 @@
 """The explorer in a real browser: every panel, by mouse and by keys, offline, wide and narrow."""
 
 import dataclasses
+from urllib.parse import quote
 
 import pytest
 from explorer_page import accessible, after, chips, drawn, listening, picture, results
@@ -66,6 +67,17 @@ def test_a_history_is_typed_by_keys_and_the_beam_follows(view, run):
   assert results(page) == run.recommend(items=[]).titles
 
 
+def typed_in_two(view, first, more):
+  """A page where `more` was typed after the answer to `first`; requests for both are held."""
+  page, held = view("#h=1"), []
+  page.route(f"**query={quote(first + more)}", lambda route: held.append(route))
+  page.focus("#search")
+  page.keyboard.type(first)
+  page.wait_for_function(OFFERED, arg=first)
+  page.keyboard.type(more)
+  return page, held
+
+
 def asked_for(page, held):
   """Waits until a request is held."""
   for _ in range(500):
@@ -77,12 +89,7 @@ def asked_for(page, held):
 
 def test_what_was_chosen_stays_when_an_answer_comes_late(view):
   """The answer to the last key comes after the arrow keys, and offers the item again."""
-  page, held = view("#h=1"), []
-  page.route("**query=198", lambda route: held.append(route))
-  page.focus("#search")
-  page.keyboard.type("19")
-  page.wait_for_function(OFFERED, arg="(19")
-  page.keyboard.type("8")
+  page, held = typed_in_two(view, "19", "8")
   asked_for(page, held)
   for _ in range(2):
     page.keyboard.press("ArrowDown")
@@ -96,12 +103,7 @@ def test_what_was_chosen_stays_when_an_answer_comes_late(view):
 
 
 def test_enter_takes_what_was_typed_and_not_what_is_still_offered(view):
-  page, held = view("#h=1"), []
-  page.route("**query=thing%2012", lambda route: held.append(route))
-  page.focus("#search")
-  page.keyboard.type("thing")
-  page.wait_for_function(OFFERED, arg="thing")
-  page.keyboard.type(" 12")
+  page, held = typed_in_two(view, "thing", " 12")
   page.keyboard.press("Enter")
   asked_for(page, held)
   after(page, held[0].fallback)
