@@ -12,14 +12,17 @@ import scipy.sparse as sp
 
 from sidrec.data.batches import ragged_arange
 from sidrec.data.dataset import HeldOut, Histories
-from sidrec.data.seen import SeenItems, seen_items
+from sidrec.data.seen import SeenItems, has_repeats, seen_items
 from sidrec.evaluation.evaluate import Evaluation, measure
 from sidrec.evaluation.metrics import COVERAGE_AT
 from sidrec.evaluation.own_metrics import OwnMetrics
 from sidrec.evaluation.protocol import WAYS
-from sidrec.features.cooccurrence import following_counts
+from sidrec.features.cooccurrence import following_similarity
 
 ScoreBlock = Callable[[Histories, np.ndarray], np.ndarray]
+
+POPULARITY_EXPONENTS = (0.0, 0.25, 0.5)  # that `best_item_knn` chooses from
+_BLOCK, _TUNED_ON = 512, 4096  # users at once, and users that decide
 
 
 def popularity(training: Histories, num_items: int) -> ScoreBlock:
@@ -37,26 +40,31 @@ def popularity(training: Histories, num_items: int) -> ScoreBlock:
   return lambda _, users_B: np.tile(score_N, (len(users_B), 1))
 
 
-def item_knn(training: Histories, num_items: int, window: int = 20, last: int = 10) -> ScoreBlock:
+def item_knn(
+  training: Histories,
+  num_items: int,
+  window: int = 20,
+  last: int = 10,
+  against_popular: float = 0.5,
+) -> ScoreBlock:
   """Item-to-item neighbours of each user's last items (after Sarwar et al. 2001).
 
-  The similarity of j to an earlier i is c(i, j) / sqrt(n(i) n(j)): the cosine form, where n
-  counts training interactions and c is `following_counts`. An item's score is the sum over the
-  user's last `last` items of this similarity, where the a-th latest weighs 1 / a.
+  The similarity of j to an earlier i is c(i, j) / (n(i)^½ n(j)^b), where n counts training
+  interactions and c is `following_counts`; b = ½ is the cosine form. An item's score is the sum
+  over the user's last `last` items of this similarity, where the a-th latest weighs 1 / a.
 
   Args:
     training: the training view.
     num_items: N.
     window: see `following_counts`.
     last: number of a user's latest items that count.
+    against_popular: b, which decides how much less popular items are recommended.
 
   Returns:
     A baseline; items without similarity to any of the user's last items are not recommended.
   """
-  count_N = np.bincount(training.item_T, minlength=num_items)
-  scale_NxN = sp.diags_array(1.0 / np.sqrt(np.maximum(count_N, 1.0)))
-  following_NxN = following_counts(training, num_items, window)
-  similarity_NxN = sp.csr_array(scale_NxN @ following_NxN @ scale_NxN, dtype=np.float32)
+  exponents = (0.5, against_popular)
+  similarity_NxN = following_similarity(training, num_items, window, exponents)
 
   def score_block(histories: Histories, users_B: np.ndarray) -> np.ndarray:
     position_BxX = histories.offsets_Up1[users_B + 1][:, None] - 1 - np.arange(last)
@@ -68,6 +76,44 @@ def item_knn(training: Histories, num_items: int, window: int = 20, last: int = 
     return _positive_scores(query_BxN @ similarity_NxN)
 
   return score_block
+
+
+def best_item_knn(
+  training: Histories, validation: HeldOut, num_items: int
+) -> tuple[ScoreBlock, float]:
+  """`item_knn` with the exponent of POPULARITY_EXPONENTS that ranks best on validation, and that.
+
+  The best is that of the largest NDCG@10 over `_TUNED_ON` users or fewer. Seen items are masked,
+  unless targets repeat.
+
+  Args:
+    training: the training view.
+    validation: another split.
+    num_items: N.
+  """
+  found = {}
+  for exponent in POPULARITY_EXPONENTS:
+    score_block = item_knn(training, num_items, against_popular=exponent)
+    found[exponent] = _mean_ndcg(score_block, validation), score_block
+  best = max(found, key=lambda exponent: found[exponent][0])
+  return found[best][1], best
+
+
+def _mean_ndcg(score_block: ScoreBlock, held_out: HeldOut) -> float:
+  """NDCG@10 over some of the users, in blocks that lie evenly among all."""
+  num_users, seen = held_out.histories.num_users, seen_items(held_out.histories)
+  masks_seen = not has_repeats(held_out.histories)
+  num_blocks = min(_TUNED_ON // _BLOCK, -(-num_users // _BLOCK))
+  ndcg = []
+  for start in np.linspace(0, max(num_users - _BLOCK, 0), num_blocks).astype(int):
+    users_B = np.arange(start, min(start + _BLOCK, num_users))
+    scores_BxN = score_block(held_out.histories, users_B)
+    if masks_seen:
+      scores_BxN = _masked(scores_BxN, seen, users_B)
+    rank_B = ranks(scores_BxN, held_out.target_U[users_B])
+    found_B = (rank_B >= 0) & (rank_B < 10)
+    ndcg.append(np.where(found_B, 1 / np.log2(np.maximum(rank_B, 0) + 2.0), 0.0))
+  return float(np.concatenate(ndcg).mean())
 
 
 def item_knn_cosine(training: Histories, num_items: int) -> ScoreBlock:
@@ -128,7 +174,11 @@ def own_recency(num_items: int) -> ScoreBlock:
 
 
 def own_and_item_knn(
-  training: Histories, num_items: int, share: float = 0.02, decay: float = 1.0
+  training: Histories,
+  num_items: int,
+  share: float = 0.02,
+  decay: float = 1.0,
+  neighbours: ScoreBlock | None = None,
 ) -> ScoreBlock:
   """A mixture of a user's own items, by how often and how lately, and of their neighbours.
 
@@ -142,17 +192,18 @@ def own_and_item_knn(
     share: of the user's own items. The defaults of it and of `decay` are the best of 30 pairs by
       unmasked NDCG@10 on the validation of UCI's Online Retail.
     decay: weight of an event in relation to the one after it.
+    neighbours: an `item_knn`; None for that with its defaults.
 
   Returns:
     A baseline; items in neither part are not recommended.
   """
-  neighbours = item_knn(training, num_items)
+  near = neighbours or item_knn(training, num_items)
 
   def score_block(histories: Histories, users_B: np.ndarray) -> np.ndarray:
     row_T, item_T, age_T = _events(histories, users_B)
     own_BxN = np.zeros((len(users_B), num_items))
     np.add.at(own_BxN, (row_T, item_T), decay**age_T)
-    near_BxN = np.maximum(neighbours(histories, users_B), 0.0)
+    near_BxN = np.maximum(near(histories, users_B), 0.0)
     score_BxN = share * _scaled(own_BxN) + (1.0 - share) * _scaled(near_BxN)
     return np.where(score_BxN > 0, score_BxN, -np.inf)
 
@@ -224,7 +275,7 @@ def evaluate_baseline(
   held_out: HeldOut,
   num_items: int,
   num_results: int = 20,
-  block_size: int = 512,
+  block_size: int = _BLOCK,
   ways: Sequence[str] = WAYS,
   own: OwnMetrics | None = None,
 ) -> Evaluation:

@@ -4,12 +4,16 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator, eigsh
 
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
 from sidrec.features.pairs import near_pairs
 from sidrec.features.settings import CooccurrenceConfig
 
 # A dense SVD of a matrix this small takes well under a second and handles every rank.
 _DENSE_UP_TO = 256
+
+# Of the earlier and the later item, in `nearest_followers`.
+EXPONENTS = (0.5, 0.25)
 
 
 def following_counts(histories: Histories, num_items: int, window: int) -> sp.csr_array:
@@ -34,6 +38,58 @@ def following_counts(histories: Histories, num_items: int, window: int) -> sp.cs
     weight = np.full(len(earlier), 1.0 / distance, np.float32)
     counts_NxN = counts_NxN + sp.csr_array((weight, (earlier, later)), shape=counts_NxN.shape)
   return counts_NxN
+
+
+def following_similarity(
+  histories: Histories, num_items: int, window: int, exponents: tuple[float, float]
+) -> sp.csr_array:
+  """How strongly item j follows item i: c(i, j) / (n(i)^a n(j)^b), c by `following_counts`.
+
+  Here n counts an item's interactions. With a = b = 1/2 this is the cosine form; with b = 0 popular
+  items follow as often as they do.
+
+  Args:
+    histories: packed histories; pass the training view.
+    num_items: N.
+    window: see `following_counts`.
+    exponents: a and b.
+
+  Returns:
+    float32 sparse [N, N], row i for the earlier item.
+  """
+  count_N = np.maximum(np.bincount(histories.item_T, minlength=num_items), 1.0)
+  of_earlier_NxN, of_later_NxN = (sp.diags_array(count_N**-exponent) for exponent in exponents)
+  counts_NxN = following_counts(histories, num_items, window)
+  return sp.csr_array(of_earlier_NxN @ counts_NxN @ of_later_NxN, dtype=np.float32)
+
+
+def nearest_followers(
+  histories: Histories, num_items: int, count: int, window: int = 20
+) -> tuple[np.ndarray, np.ndarray]:
+  """The items that follow each item most strongly, and how strongly they do.
+
+  Args:
+    histories: packed histories; pass the training view.
+    num_items: N.
+    count: R.
+    window: see `following_counts`.
+
+  Returns:
+    int32 [N, R] item rows, the strongest first, and of equal ones the first row; NO_ITEM where
+    fewer items followed. float32 [N, R], `following_similarity` with `EXPONENTS`, 0 for no item.
+  """
+  similarity = sp.coo_array(following_similarity(histories, num_items, window, EXPONENTS))
+  earlier, later = similarity.coords
+  order = np.lexsort((later, -similarity.data, earlier))
+  earlier, later, value = earlier[order], later[order], similarity.data[order]
+  first = np.searchsorted(earlier, np.arange(num_items))
+  place = np.arange(len(earlier)) - first[earlier]
+  kept = place < count
+  follower_NxR = np.full((num_items, count), NO_ITEM, np.int32)
+  similarity_NxR = np.zeros((num_items, count), np.float32)
+  follower_NxR[earlier[kept], place[kept]] = later[kept]
+  similarity_NxR[earlier[kept], place[kept]] = value[kept]
+  return follower_NxR, similarity_NxR
 
 
 def positive_pmi(counts_NxN: sp.csr_array, smoothing: float = 0.75) -> sp.csr_array:

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.dataset import TEXT, Dataset, Histories, training_view
+from sidrec.data.dataset import TEXT, Dataset, Histories, held_out_view, training_view
 from sidrec.data.events import Events, action_rows, checked_ratings
 from sidrec.data.inputs import ITEMS_ALONE, InputsConfig
-from sidrec.evaluation.baselines import ScoreBlock, item_knn, popularity, top_items
+from sidrec.evaluation.baselines import ScoreBlock, best_item_knn, popularity, top_items
 from sidrec.models.sasrec import SASRec
 from sidrec.run.reading import Reading
 from sidrec.search.questions import Question
@@ -113,7 +113,8 @@ class Others:
   def _knn(self) -> ScoreBlock | str:
     if self._dataset.items.num_items > MOST_ITEMS:
       return f"not made for more than {MOST_ITEMS:,} items"
-    return item_knn(self._training, self._dataset.items.num_items)
+    validation = held_out_view(self._dataset.histories, "valid")
+    return best_item_knn(self._training, validation, self._dataset.items.num_items)[0]
 
   @functools.cached_property
   def _popular(self) -> ScoreBlock:

@@ -6,6 +6,7 @@ from tiny import make_histories
 
 from sidrec.data.dataset import HeldOut, held_out_view, training_view
 from sidrec.evaluation.baselines import (
+  best_item_knn,
   evaluate_baseline,
   item_knn,
   item_knn_cosine,
@@ -87,7 +88,7 @@ def test_popularity_counts_training_interactions_and_leaves_unseen_items_out():
   np.testing.assert_array_equal(scores_BxN, [[2, 2, 1, -np.inf]] * 2)
 
 
-def brute_force_knn(training, num_items, history, window, last):
+def brute_force_knn(training, num_items, history, window, last, against_popular=0.5):
   following, count = np.zeros((num_items, num_items)), np.zeros(num_items)
   for user in range(training.num_users):
     row = training.of(user)
@@ -97,20 +98,38 @@ def brute_force_knn(training, num_items, history, window, last):
         following[earlier, later] += (later != earlier) / distance
   scores = np.zeros(num_items)
   for age, item in enumerate(history[::-1][:last], start=1):
-    scores += following[item] / np.sqrt(np.maximum(count[item] * count, 1)) / age
+    norm = np.maximum(count[item], 1) ** 0.5 * np.maximum(count, 1) ** against_popular
+    scores += following[item] / norm / age
   return np.where(scores > 0, scores, -np.inf)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 6))
-def test_item_knn_against_brute_force(seed, window, last):
+@given(
+  st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 6), st.sampled_from([0, 0.25, 0.5])
+)
+def test_item_knn_against_brute_force(seed, window, last, exponent):
   rng = np.random.default_rng(seed)
   training = make_histories([rng.integers(0, 6, rng.integers(0, 7)).tolist() for _ in range(5)])
   asked = make_histories([rng.integers(0, 6, rng.integers(0, 7)).tolist() for _ in range(4)])
   users_B = np.array([3, 0, 2])
-  scores_BxN = item_knn(training, 6, window, last)(asked, users_B)
-  expected = [brute_force_knn(training, 6, asked.of(user), window, last) for user in users_B]
+  scores_BxN = item_knn(training, 6, window, last, exponent)(asked, users_B)
+  expected = [
+    brute_force_knn(training, 6, asked.of(user), window, last, exponent) for user in users_B
+  ]
   np.testing.assert_allclose(scores_BxN, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("popular", "expected"), [(True, 0.0), (False, 0.25)])
+def test_the_exponent_of_item_knn_is_the_best_on_validation(popular, expected):
+  """Item 0 is followed by item 1, which is popular, as often as by item 2, which is not."""
+  rows = [[0, 1], [0, 1], [0, 2], [0, 2]] + [[1]] * 40
+  training = make_histories(rows)
+  validation = HeldOut(make_histories([[0]] * 3), np.full(3, 1 if popular else 2))
+  score_block, exponent = best_item_knn(training, validation, 12)
+  assert exponent == expected
+  own = item_knn(training, 12, against_popular=expected)
+  scores = [block(validation.histories, np.arange(3)) for block in (score_block, own)]
+  np.testing.assert_array_equal(*scores)
 
 
 def brute_force_cosine(training, num_items, history):

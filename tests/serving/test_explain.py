@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from json_bodies import BODIES
 from tiny import ROWS
 
-from sidrec.data.dataset import training_view
-from sidrec.evaluation.baselines import item_knn, popularity
+from sidrec.data.dataset import held_out_view, training_view
+from sidrec.evaluation.baselines import best_item_knn, popularity
 from sidrec.search import exact
 from sidrec.serving.answers import as_plain
 from sidrec.serving.app import make_app
@@ -245,7 +245,7 @@ def test_others_are_ranked_as_in_the_evaluation_and_filtered(explored, run):
   training = training_view(run.dataset.histories)
   banned = [*history, 9]
   for name, score in (
-    ("item-kNN", item_knn(training, 30)),
+    ("item-kNN", best_item_knn(training, held_out_view(run.dataset.histories, "valid"), 30)[0]),
     ("most popular", popularity(training, 30)),
   ):
     scores = _scores_of(score, Heard(tuple(history), None)).copy()

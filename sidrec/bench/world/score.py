@@ -24,7 +24,7 @@ from sidrec.core.tables import aligned_table
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data import store
 from sidrec.data.dataset import Dataset, HeldOut, Histories, held_out_view, training_view
-from sidrec.evaluation.baselines import ScoreBlock, item_knn, popularity, top_items
+from sidrec.evaluation.baselines import ScoreBlock, best_item_knn, popularity, top_items
 from sidrec.run.config_file import load_config
 from sidrec.run.generations import Chain
 from sidrec.run.load import recommender_of, sasrec_of
@@ -183,10 +183,12 @@ def lists_of(
 
 def baselines(task: Task, say: Callable[[str], None]) -> dict[str, np.ndarray]:
   """Those of what needs no training, from the training interactions of all users."""
-  training = training_view(_all_histories(task))
+  histories = _all_histories(task)
+  training, validation = training_view(histories), held_out_view(histories, "valid")
   lists = {"popular": _top(task, popularity(training, task.num_items), everybody_alike=True)}
   if task.num_items <= KNN_ITEMS:
-    lists["item-knn"] = _top(task, item_knn(training, task.num_items))
+    neighbours, _ = best_item_knn(training, validation, task.num_items)
+    lists["item-knn"] = _top(task, neighbours)
   else:
     say(f"item-kNN is left out: it holds all pairs, and {task.num_items:,} items are too many")
   return lists
