@@ -39,6 +39,7 @@ class Shop:
     config.features.cooccurrence.dim = 2
     config.tokenizer.update(name="residual_kmeans", num_levels=2, codebook_size=8)
     config.tokenizer.kmeans.iterations = 3
+    config.model.followers = 3
     config.train.update(steps=2, steps_per_call=1, validate_every=2)
     config.nightly.steps_share = 0.0
     return config

@@ -12,7 +12,9 @@ LEVELS, CODES = 3, 4
 class TableModel:
   """log p(token | history, token before) ∝ exp(table[level, token before, token] · history)."""
 
-  config = types.SimpleNamespace(constrained_softmax=True, item_head=False, repeats=False)
+  config = types.SimpleNamespace(
+    constrained_softmax=True, item_head=False, followers=0, repeats=False
+  )
   sizes = types.SimpleNamespace(num_levels=LEVELS, num_items=None, num_nodes=None, origin=None)
 
   def apply(self, variables, *args, method):

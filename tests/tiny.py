@@ -9,9 +9,10 @@ import polars as pl
 
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.config import default_config
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import TEXT, Dataset, Histories
 from sidrec.data.sources.build import build, item_table
-from sidrec.models import recommender
+from sidrec.models import followers, recommender
 from sidrec.models.inputs import example_events
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.trainers.recommender import likelihood_method
@@ -130,7 +131,24 @@ def init_params(model, trie, path, scale=1.0):
     return rng.normal(0, scale * size, like.shape).astype(np.float32)
 
   shapes = jax.eval_shape(init, jax.random.key(0))["params"]
-  return jax.device_put(jax.tree.map_with_path(draw, shapes))  # `jnp.asarray` compiles each shape
+  params = jax.tree.map_with_path(draw, shapes)
+  if count := model.config.followers:
+    params |= draw_followers(model.sizes.num_items, count)
+  return jax.device_put(params)  # `jnp.asarray` compiles each shape
+
+
+def draw_followers(num_items, count):
+  """Random tables of followers, in which every third item has one less than `count`."""
+  rng = np.random.default_rng(1)
+  follower = rng.permuted(np.tile(np.arange(num_items), (num_items, 1)), axis=1)[:, :count]
+  similarity = -np.sort(-rng.exponential(size=follower.shape), axis=1)
+  follower[::3, -1], similarity[::3, -1] = NO_ITEM, 0.0
+  made = (
+    follower.astype(np.int32),
+    similarity.astype(np.float32),
+    np.array(1 / num_items, np.float32),
+  )
+  return dict(zip(followers.COUNTED, made, strict=True))
 
 
 @functools.partial(jax.jit, static_argnums=0)

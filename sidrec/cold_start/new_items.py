@@ -17,6 +17,7 @@ from sidrec.data.dataset import Dataset, Histories, Items
 from sidrec.data.parts import join_items
 from sidrec.data.seen import SeenItems
 from sidrec.features.unit_rows import unit_rows
+from sidrec.models.histories import LATEST
 from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, transfer
@@ -32,7 +33,7 @@ from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.merge import merge, normalised
 from sidrec.search.new_items import check_not_certified
 from sidrec.search.results import Recommendations
-from sidrec.search.similarity import LATEST, UnitVectors, by_similarity
+from sidrec.search.similarity import UnitVectors, by_similarity
 
 _USERS_AT_ONCE = 128
 

@@ -88,6 +88,7 @@ def protocol_of(
   num_beams: int,
   tie_seed: int = -1,
   item_weight: float = 0.0,
+  follower_weight: float = 0.0,
   *,
   level_weights: Sequence[float] = (),
   exact: Sequence[str] = (),
@@ -99,7 +100,8 @@ def protocol_of(
     num_results: length of each list.
     num_beams: width of the search.
     tie_seed: of the order of equal times, see `shuffle_ties`; -1 for the order of the file.
-    item_weight: of the item head's log p, see `beam.search`.
+    item_weight: of the item head's log p, see `search.evidence`.
+    follower_weight: of the log p by what followed in other histories, see there.
     level_weights: of the levels' log p in scores; empty for 1 each.
     exact: the systems that are models which score all items, such as 'sasrec'.
 
@@ -122,8 +124,12 @@ def protocol_of(
   }
   if tie_seed >= 0:
     facts["time_ties"] = f"interactions at the same time stand in random order (seed {tie_seed})"
-  if item_weight:
-    of_beams = f"{item_weight:g} × the item head's log p of each item that the beams found"
+  evidence = {
+    "the item head's log p": item_weight,
+    "the log p by what followed the latest items in other histories": follower_weight,
+  }
+  if more := [f"{weight:g} × {name}" for name, weight in evidence.items() if weight]:
+    of_beams = f"{' + '.join(more)} of each item that the beams found"
     facts["scores"] = f"{defaults['scores']} + {of_beams}"
     if are_probabilities(level_weights):
       facts["scores"] += ", as their geometric mean"

@@ -24,7 +24,7 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
-from sidrec.models.histories import item_rows
+from sidrec.models.histories import item_rows, latest_items
 from sidrec.models.inputs import events_of
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
 from sidrec.models.layers import MASKED
@@ -130,7 +130,8 @@ class Dense(SemanticIDModel):
       own = states[:, users:], visible[:, :, users:]
       again = self._history_scores(events, *own, last_B, last_BxD)
     start_BxD = self.start_D[None] + last_BxD
-    return EncoderOutput(start_BxD, last_BxD, cross, visible[row_B, last_B], again)
+    latest_BxA = latest_items(history_BxS) if self.config.followers else None
+    return EncoderOutput(start_BxD, last_BxD, cross, visible[row_B, last_B], again, latest_BxA)
 
   def joint_log_likelihood(
     self,

@@ -9,6 +9,17 @@ import numpy as np
 from sidrec.core.item_rows import check_dtype, is_known, widened
 from sidrec.core.vocabulary import NO_ITEM
 
+LATEST = 10  # items of a history that count, where only the latest ones do
+
+
+def latest_items(history_BxS: jax.Array, most: int = LATEST) -> jax.Array:
+  """The last items of histories that are filled up with NO_ITEM: int32 [B, most], as these."""
+  count_Bx1 = (history_BxS >= 0).sum(axis=1, keepdims=True)
+  at_BxS = jnp.maximum(count_Bx1 - most, 0) + jnp.arange(most)[None]
+  within_BxS = jnp.minimum(at_BxS, history_BxS.shape[1] - 1)
+  item_BxS = jnp.take_along_axis(history_BxS, within_BxS, axis=1)
+  return jnp.where(at_BxS < count_Bx1, item_BxS, NO_ITEM)
+
 
 def item_rows(history_BxS: Any, num_items: Any) -> jax.Array:
   """The histories, each up to its first entry that is no item, and NO_ITEM from there on.

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.models import followers
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import ITEM_TABLES, MARK, NODE_TABLES
 
@@ -29,7 +30,7 @@ class Memory(NamedTuple):
 
   parameters: int  # numbers
   by_item: int  # numbers in tables that have a row for each item or trie node
-  served: float  # bytes an item of parameters and trie
+  served: float  # bytes an item of parameters, trie and followers
   trained: float  # bytes an item of parameters, gradients, moments and, where kept, the average
 
 
@@ -42,15 +43,18 @@ def memory_of(params: dict, trie: Trie, sizes: CatalogueSizes, averaged: bool = 
     sizes: of the model.
     averaged: whether training keeps an average of the parameters, too.
   """
-  params = {name: part for name, part in params.items() if name != MARK}
+  counted = {name: params[name] for name in followers.COUNTED if name in params}
+  params = {name: part for name, part in params.items() if name not in (MARK, *counted)}
   leaves = jax.tree.leaves(params)
   by_item = sum(params[name].size for name in (*NODE_TABLES, *ITEM_TABLES) if name in params)
-  of_params, of_trie = (sum(map(_num_bytes, jax.tree.leaves(tree))) for tree in (params, trie))
+  of_params, of_others = (
+    sum(map(_num_bytes, jax.tree.leaves(tree))) for tree in (params, (trie, counted))
+  )
   copies = _TRAINED_COPIES + averaged
   return Memory(
     sum(x.size for x in leaves),
     by_item,
-    (of_params + of_trie) / sizes.num_items,
+    (of_params + of_others) / sizes.num_items,
     of_params * copies / sizes.num_items,
   )
 
@@ -72,7 +76,7 @@ def counts_by_kind(params: dict) -> dict[str, int]:
   """How many numbers are of each of `KINDS`, of the recommender's parameters or their shapes."""
   counts = dict.fromkeys(KINDS, 0)
   for name, part in params.items():
-    if name != MARK:
+    if name not in (MARK, *followers.COUNTED):  # these are counted, not trained
       counts[_kind_of(name)] += sum(x.size for x in jax.tree.leaves(part))
   return counts
 

@@ -40,6 +40,8 @@ class RecommenderConfig:
   constrained_softmax: bool = True  # over real continuations; False: over all codes
   dtype: str = "float32"  # or 'bfloat16'; softmax and parameters stay float32
   repeats: bool = False  # a learnt share of p is for items of the history; dense setting only
+  # Items that most often followed each item, which a search takes as evidence; dense setting only.
+  followers: int = 0
   # The probability that a batch hides all but the semantic ID of an item, so that new ones do well.
   unseen: float = 0.0
   remat: bool = False  # blocks are computed again in the backward pass, to save memory
@@ -79,6 +81,10 @@ class RecommenderConfig:
       )
     if self.repeats and self.setting != "dense":
       raise ValueError("model.repeats needs model.setting 'dense'; set it to False")
+    if self.followers and self.setting != "dense":
+      raise ValueError("model.followers needs model.setting 'dense'; set it to 0")
+    if self.followers < 0:
+      raise ValueError(f"model.followers is {self.followers}; give 0 or more items")
     if not 0 <= self.unseen < 1:
       raise ValueError(f"model.unseen is {self.unseen}; give a share of items from 0, below 1")
     tables = self.node_bias or self.node_vectors or self.item_embedding

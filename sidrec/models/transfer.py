@@ -14,11 +14,14 @@ from sidrec.catalogue.trie import packed_codes
 from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.catalogue.trie.trie import Trie, child_range, row_paths, rows_below
 from sidrec.core.item_rows import is_known
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models.followers import FOLLOWERS, SIMILARITIES
 from sidrec.models.unseen import OF_ITEMS, OF_NODES, levels_of
 
 UNKNOWN = -1
 NODE_TABLES = tuple(OF_NODES)  # parameters with a row per trie node
 ITEM_TABLES = tuple(OF_ITEMS)  # parameters with a row per item
+MOVED_TABLES = (*NODE_TABLES, *ITEM_TABLES, FOLLOWERS, SIMILARITIES)  # what `transfer` changes
 MARK = "trie"  # the leaf among parameters that says which trie they are for
 
 
@@ -69,7 +72,8 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
   node of unknown prefix gets a vector of zeros and the mean bias of its trained siblings, so
   that only its token tells it from them. An unknown item's rows are the means of the trained
   items that share the longest prefix with it. Where the model was trained with `config.unseen`,
-  both get the rows that it learnt for what it has not seen.
+  both get the rows that it learnt for what it has not seen. Followers keep their similarity to an
+  item; nothing has followed an unknown one.
 
   Where the trie leads to some of the items only, a trained node's probability is theirs by their
   share of the items below it: the logarithm of the share is added to its bias.
@@ -131,7 +135,23 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
       if OF_ITEMS[name] in params:
         fill = np.broadcast_to(np.asarray(params[OF_ITEMS[name]]), fill.shape)
       params[name] = _known_or(rows, trained_row_N, fill)
+  if FOLLOWERS in params:
+    moved = _moved_followers(params[FOLLOWERS], params[SIMILARITIES], trained_row_N)
+    params[FOLLOWERS], params[SIMILARITIES] = moved
   return marked(params, trie)
+
+
+def _moved_followers(
+  follower_NxR: AnyArray, similarity_NxR: AnyArray, trained_row_N: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """The followers of each item of a catalogue, by the rows that they have there."""
+  follower_NxR, similarity_NxR = np.asarray(follower_NxR), np.asarray(similarity_NxR)
+  is_known_N = trained_row_N != UNKNOWN
+  row_Nt = np.full(len(follower_NxR) + 1, NO_ITEM, np.int32)  # the last one is that of no item
+  row_Nt[trained_row_N[is_known_N]] = np.flatnonzero(is_known_N)
+  moved_NxR = row_Nt[_known_or(follower_NxR, trained_row_N, np.int32(NO_ITEM))]
+  similarity_NxR = _known_or(similarity_NxR, trained_row_N, np.float32(0))
+  return moved_NxR, np.where(moved_NxR == NO_ITEM, np.float32(0), similarity_NxR)
 
 
 def match_nodes(trained: Trie, trie: Trie) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +222,7 @@ def _mean_of_ranges(rows: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np
   return ((total[stop] - total[first]) / count).astype(rows.dtype)
 
 
-def _known_or(rows: np.ndarray, at: np.ndarray, fill: np.ndarray) -> np.ndarray:
+def _known_or(rows: np.ndarray, at: np.ndarray, fill: np.ndarray | np.generic) -> np.ndarray:
   """rows[at], and `fill` where `at` is UNKNOWN."""
   known = (at != UNKNOWN).reshape(-1, *[1] * (rows.ndim - 1))
   return np.where(known, rows[np.maximum(at, 0)], fill)

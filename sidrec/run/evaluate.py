@@ -12,8 +12,8 @@ from sidrec.data.dataset import Dataset, held_out_view, training_view
 from sidrec.data.seen import has_repeats
 from sidrec.evaluation import report
 from sidrec.evaluation.baselines import (
+  best_item_knn,
   evaluate_baseline,
-  item_knn,
   item_knn_cosine,
   own_and_item_knn,
   own_frequency,
@@ -39,7 +39,7 @@ from sidrec.run.sasrec import trained_baselines
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.train import TRAIN
-from sidrec.search.beam import item_weight
+from sidrec.search import evidence
 
 Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
@@ -81,9 +81,9 @@ def write_files(
 def protocol_for(config: RunConfig, dataset: Dataset) -> Protocol:
   """The protocol of a run's evaluation."""
   c, exact = config.search, [stage.name for stage in trained_baselines(config)]
-  tie_seed, weight = config.data.shuffle_ties, item_weight(config.model, c)
+  tie_seed, weights = config.data.shuffle_ties, evidence.weights(config.model, c)
   protocol = protocol_of(
-    dataset, c.results, c.beams, tie_seed, weight, level_weights=c.level_weights, exact=exact
+    dataset, c.results, c.beams, tie_seed, *weights, level_weights=c.level_weights, exact=exact
   )
   if config.model.repeats:
     more = " of something new, or log p(this item of the history comes again)"
@@ -139,15 +139,18 @@ def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluati
 def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
   """What needs no training, on the host; what repeats, where users do so, without masks."""
   num_items, training = dataset.items.num_items, training_view(dataset.histories)
+  validation = held_out_view(dataset.histories, "valid")
+  neighbours, exponent = best_item_knn(training, validation, num_items)
+  print(f"evaluate: item-knn divides by popularity^{exponent:g}, as is best on validation")
   baselines = {
-    "item-knn": item_knn(training, num_items),
+    "item-knn": neighbours,
     "item-knn-cosine": item_knn_cosine(training, num_items),
     "popular": popularity(training, num_items),
   }
   own = {}
   if has_repeats(dataset.histories):
     own = {
-      "own-and-item-knn": own_and_item_knn(training, num_items),
+      "own-and-item-knn": own_and_item_knn(training, num_items, neighbours=neighbours),
       "own-frequency": own_frequency(num_items),
       "own-recency": own_recency(num_items),
     }

@@ -17,10 +17,11 @@ from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
+from sidrec.data.dataset import training_view
 from sidrec.data.events import check_inputs
 from sidrec.data.inputs import InputsConfig, KnownInputs, with_known, without_idle_inputs
 from sidrec.data.user_attributes import Attribute, Users, as_json, from_json
-from sidrec.models import own_models
+from sidrec.models import followers, own_models
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.memory import described, memory_of
@@ -51,6 +52,7 @@ _OFF = {  # settings that decide nothing while they have these values
   "norms": "before",
   "counted_from": "oldest",
   "predicts": "every",
+  "followers": 0,
 }
 _OF_DATA = ("targets", "least_rating")  # settings that decide the stage 'prepare'
 
@@ -67,13 +69,16 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   what = what_is_trained(config, model, trie, mesh)
   shapes, _ = jax.eval_shape(what.task.init, jax.random.key(0))
-  memory = memory_of(shapes, trie, model.sizes, averaged=config.train.average_decay > 0)
+  training, num_items = training_view(dataset.histories), dataset.items.num_items
+  counted = followers.tables(training, num_items, config.model.followers)
+  averaged = config.train.average_decay > 0
+  memory = memory_of({**shapes, **counted}, trie, model.sizes, averaged=averaged)
   if is_primary():
     print(f"recommender: {described(memory)}", flush=True)
   params = train_next_item(
     what, config.train, dataset.histories, config.seed, mesh, records(config, folder)
   )
-  save_params(folder / "recommender", marked(params, trie))
+  save_params(folder / "recommender", marked({**params, **counted}, trie))
   save_known(folder, model)
 
 
@@ -83,7 +88,8 @@ def what_is_trained(
   """The recommender's task, its batches, and its search for the validation."""
   # As few beams as fill the lists: validation has to be cheap, not exact.
   results = config.search.results
-  search = dataclasses.replace(config.search.uncertified, beams=results)
+  # Followers wait for the end: training does not change them.
+  search = dataclasses.replace(config.search.uncertified, beams=results, follower_weight=0.0)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
   return NextItem(
     recommender_task(model, trie, config.train.item_loss),

@@ -24,9 +24,8 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.item_rows import from_lists, is_known
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.repeats import shares
-from sidrec.models.settings import RecommenderConfig
 from sidrec.models.transfer import are_for
-from sidrec.search import certificate, repeats
+from sidrec.search import certificate, evidence, repeats
 from sidrec.search.beam_state import BeamState
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import NO_FILTERS, Filters, RowBits, checked, filter_of, make_filter
@@ -79,7 +78,7 @@ def search(
   found = ranked(model, params, encoded, config, item_BxK, score_BxK)
   if not config.certify:
     return found
-  weight = item_weight(model.config, config)
+  weight = evidence.weight(model.config, config)
   bound_B = certificate.bound(levels, state, weight, item_BxK, score_BxK)
   return Certified(*found, _unless_of_another_trie(params, trie, bound_B, jnp.inf))
 
@@ -92,10 +91,10 @@ def ranked(
   item_BxK: jax.Array,
   score_BxK: jax.Array,
 ) -> Recommendations:
-  """The items found, in the order of log p and the item head's scores, if the model has one."""
+  """The items found, in the order of log p and of what else ranks them, see `evidence`."""
   valid_BxK = jnp.isfinite(score_BxK)
-  if weight := item_weight(model.config, config):
-    item_score_BxK = call(model, params, "item_scores", encoded, item_BxK)
+  if weight := evidence.weight(model.config, config):
+    item_score_BxK = evidence.scores(model, params, encoded, config, item_BxK)
     sum_BxK = score_BxK + weight * item_score_BxK
     pooled_BxK = sum_BxK
     if config.gives_probabilities:
@@ -236,8 +235,3 @@ def _unless_of_another_trie(
 ) -> jax.Array:
   fit = are_for(params, trie)  # if that is not known yet, nothing can be raised
   return x if is_known(fit) else jnp.where(fit, x, otherwise)
-
-
-def item_weight(model: RecommenderConfig, config: SearchConfig) -> float:
-  """The weight of the item head's scores in a search; 0 where the model has no item head."""
-  return config.item_weight if model.item_head else 0.0

@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from sidrec.catalogue.trie.trie import ROOT, rows_below
-from sidrec.search import joint, repeats, sampling
+from sidrec.search import evidence, joint, repeats, sampling
 from sidrec.search.beam_state import BeamState
 from sidrec.search.filters import allowed_items
-from sidrec.search.levels import Levels, call
+from sidrec.search.levels import Levels
 
 
 def bound(
@@ -46,7 +46,7 @@ def bound(
   sum_B = missed_B + weight * others_B
   if not levels.config.gives_probabilities:
     return sum_B
-  score_BxK = call(levels.model, levels.params, "item_scores", levels.encoded, item_BxK)
+  score_BxK = evidence.scores(levels.model, levels.params, levels.encoded, levels.config, item_BxK)
   return joint.bound_of_others(sum_B, logp_BxK, score_BxK, weight)
 
 
@@ -64,7 +64,7 @@ def _best_logp(levels: Levels, state: BeamState) -> jax.Array:
 def _best_head_score(levels: Levels, found_BxK: jax.Array) -> jax.Array:
   """The item head's best score of an allowed item that was not found: [B], -inf for none."""
   trie = levels.trie
-  score_BxN = call(levels.model, levels.params, "all_item_scores", levels.encoded)
+  score_BxN = evidence.scores_of_all(levels.model, levels.params, levels.encoded, levels.config)
   _, stop = rows_below(trie, jnp.int32(ROOT))
   may_BxN = (trie.row_of_N < stop)[None]
   if levels.rows is not None:

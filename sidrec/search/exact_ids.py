@@ -4,8 +4,6 @@ Every item is scored by the likelihood that training maximises, all its levels a
 nothing of the search is used to judge it.
 """
 
-from typing import cast
-
 import jax
 import jax.numpy as jnp
 
@@ -14,8 +12,8 @@ from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.settings import RecommenderConfig
 from sidrec.parallel import mesh as mesh_lib
+from sidrec.search import evidence
 from sidrec.search.batched import RecommendUsers, in_batches
-from sidrec.search.beam import item_weight
 from sidrec.search.checks import check_fit
 from sidrec.search.exact import best_of_all, without_items
 from sidrec.search.joint import pooled
@@ -70,8 +68,8 @@ def all_scores(
   score_BxN = (logp_BxNxL * weight_L[None, None]).sum(axis=-1)
   is_there_N = jnp.arange(num_items) < trie.used
   score_BxN = jnp.where(is_there_N[None], score_BxN, -jnp.inf)
-  if weight := item_weight(model.config, search):
-    item_score_BxN = cast(jax.Array, bound.item_scores(encoded, item_BxN))
+  if weight := evidence.weight(model.config, search):
+    item_score_BxN = evidence.scores_of_all(model, params, encoded, search)
     if search.gives_probabilities:
       return pooled(score_BxN, item_score_BxN, weight)
     return score_BxN + weight * item_score_BxN

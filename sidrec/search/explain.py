@@ -17,8 +17,8 @@ from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.catalogue.trie.trie import ROOT, Trie
 from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
-from sidrec.models.histories import check_histories
-from sidrec.search import beam, new_items
+from sidrec.models.histories import check_histories, latest_items
+from sidrec.search import beam, evidence, new_items
 from sidrec.search.beam_state import BeamState
 from sidrec.search.buckets import Found
 from sidrec.search.checks import check_fit
@@ -27,7 +27,7 @@ from sidrec.search.levels import Continuations, Levels
 from sidrec.search.new_items import NewItems, items_of
 from sidrec.search.questions import Question, histories_of
 from sidrec.search.settings import SearchConfig
-from sidrec.search.similarity import SEARCH_WEIGHT, latest_items, log_similarity
+from sidrec.search.similarity import SEARCH_WEIGHT, log_similarity
 
 SHOWN = 10  # prefixes that a filter removed, of each level
 HISTORIES = 16  # scored at once
@@ -276,8 +276,8 @@ def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, mode
     same_BxPxR = levels.again.item_BxP[..., None] == item_BxR[:, None]
     again_BxPxR = jnp.where(same_BxPxR, levels.again.logp_BxP[..., None], -jnp.inf)
     score_BxR = jnp.maximum(score_BxR, again_BxPxR.max(axis=1))
-  if weight := beam.item_weight(model.config, config):
-    item_score_BxR = model.apply({"params": params}, encoded, item_BxR, method="item_scores")
+  if weight := evidence.weight(model.config, config):
+    item_score_BxR = evidence.scores(model, params, encoded, config, item_BxR)
     # Up to a number that all results share, as in `joint.pooled`.
     share = 1 + weight if config.gives_probabilities else 1.0
     score_BxR = (score_BxR + weight * item_score_BxR) / share

@@ -15,7 +15,8 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.repeats import MixedLogLikelihood
-from sidrec.search.beam import item_weight
+from sidrec.search import evidence
+from sidrec.search.levels import call
 from sidrec.search.settings import SearchConfig
 
 
@@ -38,8 +39,8 @@ def likelihood_scores(
 ) -> jax.Array:
   """The score of one item for each history, at temperature 1: float32 [B].
 
-  Of a model with an item head, it differs from the search's by a number that all items of a list
-  share.
+  Of a model with an item head or followers, it differs from the search's by a number that all items
+  of a list share.
 
   Args:
     model: static under jit, as is `search`.
@@ -58,23 +59,23 @@ def likelihood_scores(
     target_BxQ = jnp.full_like(row_BxS, NO_ITEM).at[row_B, at_B].set(item_B)
   else:
     at_B, target_BxQ = jnp.zeros_like(item_B), item_B[:, None]
-  joint = item_weight(model.config, search)
+  of_head, of_followers = evidence.weights(model.config, search)
+  inputs = history_BxS, target_BxQ, trie, path_NxLp1
   if model.config.repeats:
-    inputs = history_BxS, target_BxQ, trie, path_NxLp1
     mixed = model.apply({"params": params}, *inputs, method="mixed_log_likelihood")
     levels, choice, items = cast(MixedLogLikelihood, mixed)
     score_B = (levels.sum(axis=-1) + choice)[row_B, at_B]
-    return score_B if items is None else _joined(score_B, items[row_B, at_B], search, joint)
-  method = "joint_log_likelihood" if joint else "log_likelihood"
-  made = model.apply({"params": params}, history_BxS, target_BxQ, trie, path_NxLp1, method=method)
-  logp_BxQxL, item_BxQ = cast(tuple, made if joint else (made, 0.0))
-  weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
-  score_B = (logp_BxQxL[row_B, at_B] * weight_L[None]).sum(axis=-1)
-  return _joined(score_B, item_BxQ[row_B, at_B], search, joint) if joint else score_B
-
-
-def _joined(
-  score_B: jax.Array, item_score_B: jax.Array, search: SearchConfig, weight: float
-) -> jax.Array:
-  """As `joint.pooled`, up to a number that all items of a list share."""
-  return (score_B + weight * item_score_B) / (1 + weight if search.gives_probabilities else 1.0)
+  else:
+    method = "joint_log_likelihood" if of_head else "log_likelihood"
+    made = model.apply({"params": params}, *inputs, method=method)
+    logp_BxQxL, items = cast(tuple, made if of_head else (made, None))
+    weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
+    score_B = (logp_BxQxL[row_B, at_B] * weight_L[None]).sum(axis=-1)
+  if of_head and items is not None:
+    score_B = score_B + of_head * items[row_B, at_B]
+  if of_followers:
+    encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, None, trie.used)
+    logp_Bx1 = evidence.follower_log_p(params, encoded, item_B[:, None])
+    score_B = score_B + of_followers * logp_Bx1[:, 0]
+  # As `joint.pooled`, up to a number that all items of a list share.
+  return score_B / (1 + of_head + of_followers if search.gives_probabilities else 1.0)

@@ -18,6 +18,7 @@ from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.histories import latest_items
 from sidrec.models.settings import CatalogueSizes
 from sidrec.search import beam, sampling
 from sidrec.search.checks import check_fit
@@ -26,7 +27,7 @@ from sidrec.search.levels import call
 from sidrec.search.merge import merge, normalised
 from sidrec.search.results import Recommendations, nothing
 from sidrec.search.settings import SearchConfig
-from sidrec.search.similarity import UnitVectors, by_similarity, latest_items
+from sidrec.search.similarity import UnitVectors, by_similarity
 
 
 class NewItems(NamedTuple):

@@ -16,6 +16,7 @@ class SearchConfig:
   beams: int = 50  # prefixes kept at each level; more find more of the true top K
   results: int = 20  # of each list, that are evaluated and written
   item_weight: float = 1.0  # of the item head's log p next to that of IDs, where the model has one
+  follower_weight: float = 1.0  # of what followed in other histories, where the model has followers
   batch_size: int = 0  # users at once; 0 for 16 a CPU device, 128 another device
   # That logits are divided by; scores are log p at that temperature. Under a jit of the caller's it
   # may be a float32 [B, 1, 1] of its own for each request.
@@ -35,6 +36,8 @@ class SearchConfig:
       )
     if self.item_weight < 0:
       raise ValueError(f"search.item_weight is {self.item_weight}; give 0 or more")
+    if self.follower_weight < 0:
+      raise ValueError(f"search.follower_weight is {self.follower_weight}; give 0 or more")
     if isinstance(self.temperature, (int, float)) and not self.temperature > 0:
       raise ValueError(f"search.temperature is {self.temperature}; give a number above 0")
     if self.certify and self.most_per_prefix:
@@ -60,7 +63,11 @@ class SearchConfig:
 
   def what_ranks(self) -> dict[str, Any]:
     """The settings that lists depend on, as JSON holds them."""
-    return {name: value for name, value in to_dict(self).items() if name != "certify"}
+    values = to_dict(self)
+    del values["certify"]
+    if self.follower_weight == 1.0:  # lists from before there were followers stay as they are
+      del values["follower_weight"]
+    return values
 
   def check_levels(self, num_levels: int) -> None:
     """Raises ValueError for what does not fit semantic IDs of so many levels."""

@@ -14,10 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.catalogue.trie.packed_codes import AnyArray
-from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search.results import Recommendations
 
-LATEST = 10  # items of a history that count
 DECAY = 0.7  # weight of an item relative to the next one in the history
 TEMPERATURE = 0.05  # of a cosine
 AMONG = 10  # known items that a new one is compared with
@@ -38,15 +36,6 @@ class UnitVectors(NamedTuple):
       new_BxXxF = jnp.asarray(self.new_MxF)[jnp.clip(item_BxX - known, 0, new - 1)]
       vector_BxXxF = jnp.where(item_BxX[..., None] < known, vector_BxXxF, new_BxXxF)
     return vector_BxXxF.astype(jnp.float32)
-
-
-def latest_items(history_BxS: jax.Array, most: int = LATEST) -> jax.Array:
-  """The last items of histories that are filled up with NO_ITEM: int32 [B, most], as these."""
-  count_Bx1 = (history_BxS >= 0).sum(axis=1, keepdims=True)
-  at_BxS = jnp.maximum(count_Bx1 - most, 0) + jnp.arange(most)[None]
-  within_BxS = jnp.minimum(at_BxS, history_BxS.shape[1] - 1)
-  item_BxS = jnp.take_along_axis(history_BxS, within_BxS, axis=1)
-  return jnp.where(at_BxS < count_Bx1, item_BxS, NO_ITEM)
 
 
 def by_similarity(

@@ -16,6 +16,7 @@ from sidrec.run.explanations import Named
 from sidrec.run.load import item_vectors_of
 from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.stage import find
+from sidrec.search import evidence
 from sidrec.serving.answers import as_plain, described
 from sidrec.serving.bodies import RequestError
 from sidrec.serving.catalogue import Now
@@ -84,7 +85,7 @@ class Explorer:
       "temperature": asker.search.temperature,
       "history_length": asker.model.config.history_length,
       "most_history": service.limits.history,
-      "item_head": bool(asker.model.config.item_head and asker.search.item_weight),
+      "joined": evidence.names(asker.model.config, asker.search),
       "vectors": self._vectors_NxF is not None,
       "read_only": self.read_only,
       "inputs": self._inputs,

@@ -106,7 +106,7 @@ def _explorer_schemas() -> dict[str, Any]:
       name=TEXT,
       **dict.fromkeys(counts, _WHOLE),
       temperature=_NUMBER,
-      item_head=boolean,
+      joined=many(TEXT),
       vectors=boolean,
       read_only=boolean,
       inputs=inputs,

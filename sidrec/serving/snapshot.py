@@ -21,7 +21,7 @@ from sidrec.data.parts import take_items
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
-from sidrec.models.transfer import ITEM_TABLES, NODE_TABLES, UNKNOWN, transfer
+from sidrec.models.transfer import MOVED_TABLES, UNKNOWN, transfer
 from sidrec.run.ask import Asker
 from sidrec.search.buckets import BucketSearch
 from sidrec.serving.state import State
@@ -83,9 +83,7 @@ class SnapshotMaker:
     rows = max(rows_for(newest.trained, new, room), newest.items.num_items)
     # Tables that are moved stay on the host, what they share with the model on the device.
     self._params = {
-      name: jax.tree.map(
-        np.asarray if name in (*NODE_TABLES, *ITEM_TABLES) else jax.device_put, leaf
-      )
+      name: jax.tree.map(np.asarray if name in MOVED_TABLES else jax.device_put, leaf)
       for name, leaf in run.params.items()
     }
     if vectors is None:

@@ -9,8 +9,9 @@ import optax
 from etils import epath
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
-from sidrec.data.dataset import Dataset
+from sidrec.data.dataset import Dataset, training_view
 from sidrec.data.events import check_inputs
+from sidrec.models import followers
 from sidrec.models.own_models import check_grows
 from sidrec.models.recommender import architecture
 from sidrec.models.transfer import MARK, marked, transfer
@@ -83,9 +84,11 @@ def write_updated(
     _, roomy = in_equal_shapes([old, Trained(ids, model, params, trie)])
     what = what_is_trained(settings, roomy.model, roomy.trie, mesh)
     make = what.make_batches
-    search_config, placed_trie = config.search.uncertified, search_trie(roomy.trie, mesh)
+    search_config = dataclasses.replace(config.search.uncertified, follower_weight=0.0)
+    placed_trie = search_trie(roomy.trie, mesh)
     search = make_recommend_users(roomy.model, placed_trie, search_config, mesh)
-    start = {name: value for name, value in roomy.params.items() if name != MARK}
+    untrained = (MARK, *followers.COUNTED)
+    start = {name: value for name, value in roomy.params.items() if name not in untrained}
 
     def merged(params: dict) -> dict:
       return cast(dict, optax.incremental_update(params, start, nightly.trained_share))
@@ -104,6 +107,8 @@ def write_updated(
       what, settings.train, users, config.seed, mesh, records(settings, folder), start
     )
     params = without_room(roomy._replace(params=marked(merged(trained), roomy.trie)), trie)
+  training = training_view(new.histories)
+  params |= followers.tables(training, new.items.num_items, config.model.followers)
   save_params(folder / "recommender", params)
   save_known(folder, model)
   return {

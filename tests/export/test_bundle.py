@@ -203,8 +203,8 @@ def test_a_program_that_finds_something_else_is_not_written(run, tmp_path, monke
   assert not list(tmp_path.iterdir())
 
 
-def test_a_model_with_repeats_takes_any_number_of_requests():
-  run = make_run(repeats=True)
+def test_a_model_with_repeats_and_followers_takes_any_number_of_requests():
+  run = make_run(repeats=True, followers=4)
   searched = Searched(run.model, run.params, run.trie, run.search)
   raw = exported(searched, widths_of(searched)[0], "x")
   assert str(jax.export.deserialize(bytearray(raw)).in_avals[-1].shape[0]) == "b"
@@ -215,6 +215,7 @@ def test_a_model_with_repeats_takes_any_number_of_requests():
   "changes",
   [
     {"repeats": True},
+    {"item_head": True, "followers": 4},
     {"setting": "tiger", "user_tokens": 7, "positions": "relative"},
     {"constrained_softmax": False, "node_bias": False, "node_vectors": False},
     {"dtype": "bfloat16"},

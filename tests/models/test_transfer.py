@@ -8,6 +8,7 @@ from tiny import all_codes, init_params, make_model
 
 from sidrec.catalogue.trie.resize import rebuilt, with_room
 from sidrec.catalogue.trie.trie import build_trie
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import MARK, UNKNOWN, descend, match_nodes, transfer
 from sidrec.search import beam
@@ -64,6 +65,24 @@ def test_items_in_another_order_keep_their_probabilities():
   np.testing.assert_array_equal(np.asarray(trie.token_E), np.asarray(TRAINED.token_E))
   real = np.unique(np.asarray(PATH))
   np.testing.assert_array_equal(moved["node"][real], np.asarray(PARAMS["node"])[real])
+
+
+def test_followers_move_with_the_rows_of_the_items():
+  model, trained, path = make_model(OLD, followers=5)
+  params = jax.device_get(init_params(model, trained, path))
+  row_N = np.random.default_rng(1).permutation(ROW)
+  row_N[row_N == 7] = UNKNOWN  # an item that went
+  trie = build_trie(GROWN, np.arange(80) < 80)
+  moved = transfer(params, trained, trie, row_N)
+  new_row = {old: new for new, old in enumerate(row_N.tolist()) if old != UNKNOWN}
+  for row, old in enumerate(row_N.tolist()):
+    found = zip(moved["follower"][row], moved["follower_similarity"][row], strict=True)
+    kept = {int(item): value for item, value in found if item != NO_ITEM}
+    assert not any(value for item, value in found if item == NO_ITEM)
+    before = zip(params["follower"][old], params["follower_similarity"][old], strict=True)
+    expected = {new_row[i]: value for i, value in before if i in new_row} if old != UNKNOWN else {}
+    assert kept == expected
+  assert (moved["follower"].dtype, moved["follower_similarity"].dtype) == (np.int32, np.float32)
 
 
 def test_siblings_from_training_keep_the_ratio_of_their_probabilities():

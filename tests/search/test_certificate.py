@@ -32,6 +32,8 @@ WEIGHTS = {"level_weights": (1.0, 0.5, 2.0), "item_weight": 0.5}
 SEARCHES = {
   "plain": ({}, {}),
   "item head, weights": ({"item_head": True}, WEIGHTS),
+  "item head, followers": ({"item_head": True, "followers": 4}, {"follower_weight": 0.7}),
+  "followers, repeats": ({"repeats": True, "followers": 4}, {}),
   "item head, repeats": ({"repeats": True, "item_head": True}, {"temperature": 1.5}),
 }
 
@@ -47,7 +49,7 @@ def made(name):
     model, trie, path = make_model(codes, **{"history_length": LENGTH, **settings})
     params = init_params(model, trie, path, scale=2.0)
   rng = np.random.default_rng(3)
-  params = jax.tree.map(lambda x: x * 1.5, params)
+  params = jax.tree.map(lambda x: x * 1.5 if jnp.issubdtype(x.dtype, jnp.floating) else x, params)
   length_B = rng.integers(0, LENGTH + 1, REQUESTS)
   history_BxS = rng.integers(0, NUM_ITEMS, (REQUESTS, LENGTH)).astype(np.int32)
   history_BxS[np.arange(LENGTH) >= length_B[:, None]] = NO_ITEM

@@ -6,16 +6,15 @@ from tiny import make_histories
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items
+from sidrec.models.histories import LATEST, latest_items
 from sidrec.search.results import Recommendations
 from sidrec.search.similarity import (
   AMONG,
   DECAY,
-  LATEST,
   SEARCH_WEIGHT,
   TEMPERATURE,
   UnitVectors,
   by_similarity,
-  latest_items,
   log_similarity,
 )
 

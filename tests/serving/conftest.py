@@ -34,7 +34,7 @@ def workdir(tmp_path_factory):
 def run():
   """A run with random parameters: 60 users and 30 items, whose ids are numbers."""
   codes = all_codes(2, 6)[:30]
-  model, trie, path = make_model(codes, history_length=6, item_head=True)
+  model, trie, path = make_model(codes, history_length=6, item_head=True, followers=5)
   dataset = make_dataset()
   items = dataset.items._replace(titles_N=np.array(TITLES, TEXT))
   config = RunConfig(model=model.config, search=SearchConfig(beams=20))

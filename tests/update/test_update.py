@@ -12,7 +12,9 @@ import pytest
 from shop import GROWN, ITEMS, ROWS_OF_LOG, Shop, by_id
 
 import sidrec
+from sidrec.data.dataset import training_view
 from sidrec.data.parts import take_items
+from sidrec.models import followers
 from sidrec.models.transfer import MARK, UNKNOWN, marked, transfer
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.generations import generations
@@ -43,6 +45,10 @@ def test_items_keep_ids_and_parameters_though_all_rows_shift(shop):
   assert len(np.unique(after.ids.codes, axis=0)) == 31
   row_of = {item: row for item, (row, _) in old.items()}
   trained_row_N = np.array([row_of.get(item, UNKNOWN) for item in after.dataset.items.ids_N])
+  counted = followers.tables(training_view(after.dataset.histories), 31, 3)
+  for name, table in counted.items():
+    np.testing.assert_array_equal(after.params.pop(name), table)
+    assert not np.array_equal(before.params.pop(name), table)
   same_params(after.params, transfer(before.params, before.trie, after.trie, trained_row_N))
   vectors = [np.load(shop.workdir / "stages" / f"tokenize.{n}" / "vectors.npy") for n in (1, 2)]
   np.testing.assert_array_equal(vectors[0], vectors[1][1:])
@@ -76,6 +82,8 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
   row_of = {item: row for item, (row, _) in by_id(before).items()}
   row_N = np.array([row_of.get(item, UNKNOWN) for item in after.dataset.items.ids_N])
   carried = transfer(before.params, before.trie, after.trie, row_N)
+  for name in followers.COUNTED:
+    del carried[name], after.params[name]
   trained = marked(jax.tree.map(lambda x: x + 1, dict(carried, trie=0)), after.trie)
   # What serves is the mean, a quarter of which was trained; what is validated, too.
   validated = {name: value for name, value in searched[0].items() if name != MARK}

@@ -109,7 +109,7 @@ async function ask(request, key) {
 
 function draw() {
   beam.draw(answer.explanation);
-  lists.draw(answer.explanation, answer.others, !about.item_head);
+  lists.draw(answer.explanation, answer.others, !about.joined.length);
   map.draw(answer.explanation);
 }
 
@@ -123,7 +123,8 @@ function report(explanation, milliseconds, who) {
   if (unknown.length) parts.push(`no item has the id ${unknown.slice(0, 3).join(", ")}`);
   if (who) parts.push(who);
   if (asked_at !== null) parts.push(`asked at ${moments.inWords(asked_at)}`);
-  if (about.item_head) parts.push("p joins that of semantic IDs and that of the item head");
+  const joined = about.joined.join(" and of ");
+  if (joined) parts.push(`p joins that of semantic IDs and that of ${joined}`);
   byId("status").textContent = `${parts.join(" · ")}.`;
 }
 

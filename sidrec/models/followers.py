@@ -1,0 +1,139 @@
+"""What followed a history's latest items in other histories: counted, not learnt.
+
+A model learns an item by what it has in common with others. Of a rare item there is little to learn
+in this way, but which items it followed can be counted. For each item its nearest followers are
+kept, see `features.cooccurrence.nearest_followers`. From each of the latest items i of a history,
+item j gets the similarity of j to i, the a-th latest item weighing 1 / a, as in the baseline
+item-kNN. Half of the probability goes by these sums, half to all N items of training evenly:
+
+  p_follows(j) = 1/2 · sum(j) / (sum of all) + 1/2 · 1/N
+
+A search ranks by the weighted geometric mean of this and of what the model says, see
+`search.joint`; it asks for the items that its beams found alone. Where nothing followed, all items
+have the same. Where the model has repeats, the history's items share what the model gives to them
+together, and the others the rest, each part by these sums within it.
+
+Here A counts the latest items, R the followers that are kept of each item, X items of both, and P
+what was met before, as in `repeats`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.dataset import Histories
+from sidrec.features.cooccurrence import nearest_followers
+from sidrec.models.repeats import HistoryScores
+
+_LEAST = 1e-9  # smaller sums and shares are none
+
+# What is counted, among the parameters: int32 and float32 [N, R], and float32 [], 1 / N. The latter
+# stays as it is when items come, and so do the probabilities of those that were there.
+FOLLOWERS, SIMILARITIES, EVEN = "follower", "follower_similarity", "follower_even"
+COUNTED = (FOLLOWERS, SIMILARITIES, EVEN)
+
+
+def tables(histories: Histories, num_items: int, count: int) -> dict[str, np.ndarray]:
+  """What is counted for so many followers of each item; {} for none.
+
+  Args:
+    histories: the training view.
+    num_items: N.
+    count: R.
+  """
+  if not count:
+    return {}
+  follower_NxR, similarity_NxR = nearest_followers(histories, num_items, count)
+  even = np.array(1 / num_items, np.float32)
+  return {FOLLOWERS: follower_NxR, SIMILARITIES: similarity_NxR, EVEN: even}
+
+
+def check_counted(params: dict) -> None:
+  """Raises ValueError for parameters without followers, where a search reads them."""
+  if missing := [name for name in COUNTED if name not in params]:
+    raise ValueError(
+      f"the model has followers, and the parameters lack {missing[0]!r}; add what "
+      "sidrec.models.followers.tables returns, or set search.follower_weight to 0"
+    )
+
+
+def log_p(
+  params: dict,
+  latest_BxA: jax.Array,
+  again: HistoryScores | None,
+  item_BxK: jax.Array | None,
+) -> jax.Array:
+  """log p_follows of some items: float32 [B, K]; of rows that are no items, anything.
+
+  Args:
+    params: with what is counted.
+    latest_BxA: of `histories.latest_items`, oldest first.
+    again: what may come again, of a model with repeats.
+    item_BxK: int32 item rows; None for all, [B, N].
+  """
+  num_items, even = len(params[FOLLOWERS]), params[EVEN]
+  of_BxX, part_BxX = _parts(params, latest_BxA)
+  total_Bx1 = part_BxX.sum(axis=1, keepdims=True)
+  if item_BxK is None:
+    sum_BxK = _scattered(of_BxX, part_BxX, num_items)
+  else:
+    sum_BxK = _sums(item_BxK, of_BxX, part_BxX)
+  if again is None:
+    return jnp.log(_half(sum_BxK, total_Bx1, even))
+  met_BxP = again.item_BxP
+  is_met_BxP = met_BxP != NO_ITEM
+  met_sum_BxP = jnp.where(is_met_BxP, _sums(met_BxP, of_BxX, part_BxX), 0.0)
+  met_total_Bx1, num_met_Bx1 = (x.sum(axis=1, keepdims=True) for x in (met_sum_BxP, is_met_BxP))
+  new_BxK = _half(sum_BxK, total_Bx1 - met_total_Bx1, even)
+  met_BxK = _half(sum_BxK, met_total_Bx1, 1 / jnp.maximum(num_met_Bx1, 1))
+  if item_BxK is None:
+    is_met_BxK = _scattered(met_BxP, is_met_BxP.astype(jnp.float32), num_items) > 0
+  else:
+    is_met_BxK = (item_BxK[:, :, None] == met_BxP[:, None]).any(axis=-1)
+  logp_met_B, logp_new_B = _log_shares(again)
+  return jnp.where(
+    is_met_BxK, logp_met_B[:, None] + jnp.log(met_BxK), logp_new_B[:, None] + jnp.log(new_BxK)
+  )
+
+
+def _parts(params: dict, latest_BxA: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The followers of a history's latest items, and what each adds to its sum: [B, X]."""
+  real_BxA = latest_BxA != NO_ITEM
+  row_BxA = jnp.maximum(latest_BxA, 0)
+  follower_BxAxR, similarity_BxAxR = params[FOLLOWERS][row_BxA], params[SIMILARITIES][row_BxA]
+  age_BxA = jnp.cumsum(real_BxA[:, ::-1], axis=1)[:, ::-1]  # 1 for the newest
+  weight_BxA = jnp.where(real_BxA, 1 / jnp.maximum(age_BxA, 1), 0.0)
+  real_BxAxR = (follower_BxAxR != NO_ITEM) & real_BxA[..., None]
+  part_BxAxR = jnp.where(real_BxAxR, similarity_BxAxR * weight_BxA[..., None], 0.0)
+  batch, count, num_followers = part_BxAxR.shape  # the batch may be symbolic
+  shape = batch, count * num_followers
+  return follower_BxAxR.reshape(shape), part_BxAxR.reshape(shape)
+
+
+def _sums(item_BxK: jax.Array, of_BxX: jax.Array, part_BxX: jax.Array) -> jax.Array:
+  """The sum of the parts of each item: [B, K]."""
+  same_BxKxX = item_BxK[:, :, None] == of_BxX[:, None]
+  return jnp.where(same_BxKxX, part_BxX[:, None], 0.0).sum(axis=-1)
+
+
+def _scattered(of_BxX: jax.Array, part_BxX: jax.Array, num_items: int) -> jax.Array:
+  """`_sums` of every item row: [B, N]."""
+  column_BxX = jnp.where(of_BxX == NO_ITEM, num_items, of_BxX)
+  batch = of_BxX.shape[0]
+  zeros_BxN, row_Bx1 = jnp.zeros((batch, num_items)), jnp.arange(batch)[:, None]
+  return zeros_BxN.at[row_Bx1, column_BxX].add(part_BxX, mode="drop")
+
+
+def _half(sum_BxK: jax.Array, total_Bx1: jax.Array, even: jax.Array) -> jax.Array:
+  """Half of the probability by the sums, half evenly; all evenly where nothing followed."""
+  share_BxK = sum_BxK / jnp.maximum(total_Bx1, _LEAST)
+  return jnp.where(total_Bx1 > _LEAST, (share_BxK + even) / 2, even)
+
+
+def _log_shares(again: HistoryScores) -> tuple[jax.Array, jax.Array]:
+  """log p that what follows was met before, and that it was not: float32 [B] each."""
+  logit_BxP = jnp.where(again.item_BxP == NO_ITEM, -jnp.inf, again.logit_BxP)
+  met_B = jax.nn.logsumexp(logit_BxP, axis=1)
+  total_B = jnp.logaddexp(met_B, again.new_B)
+  return jnp.maximum(met_B - total_B, jnp.log(_LEAST)), again.new_B - total_B

@@ -1,0 +1,86 @@
+"""What ranks the items that a search found, beside log p of their IDs.
+
+That is the item head, where the model has one, and what followed in other histories, where it has
+followers. Both are log p of items up to a number of each history; their weighted mean takes the
+place of the item head's in `joint`, and the sum of their weights that of its weight.
+"""
+
+import jax
+
+from sidrec.models import followers
+from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.settings import RecommenderConfig
+from sidrec.search.levels import call
+from sidrec.search.settings import SearchConfig
+
+
+def weights(model: RecommenderConfig, config: SearchConfig) -> tuple[float, float]:
+  """The weights of the item head and of followers; 0 for what the model does not have."""
+  return (
+    config.item_weight if model.item_head else 0.0,
+    config.follower_weight if model.followers else 0.0,
+  )
+
+
+def names(model: RecommenderConfig, config: SearchConfig) -> list[str]:
+  """What is joined with the distribution by IDs, in words."""
+  words = ("the item head", "what followed in other histories")
+  return [word for word, used in zip(words, weights(model, config), strict=True) if used]
+
+
+def weight(model: RecommenderConfig, config: SearchConfig) -> float:
+  """The weight of `scores` next to log p of IDs; 0 where IDs alone rank."""
+  return sum(weights(model, config))
+
+
+def scores(
+  model: SemanticIDModel,
+  params: dict,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  item_BxK: jax.Array,
+) -> jax.Array:
+  """The weighted mean of what ranks these items: float32 [B, K].
+
+  Args:
+    model: with a `weight` above 0.
+    params: its parameters.
+    encoded: the histories.
+    config: of the search.
+    item_BxK: int32 item rows; what is no item has any score.
+  """
+  of_head, of_followers = weights(model.config, config)
+  parts = []
+  if of_head:
+    parts.append(of_head * call(model, params, "item_scores", encoded, item_BxK))
+  if of_followers:
+    parts.append(of_followers * follower_log_p(params, encoded, item_BxK))
+  return sum(parts[1:], start=parts[0]) / (of_head + of_followers)
+
+
+def scores_of_all(
+  model: SemanticIDModel, params: dict, encoded: EncoderOutput, config: SearchConfig
+) -> jax.Array:
+  """`scores` of every item row: float32 [B, N]."""
+  of_head, of_followers = weights(model.config, config)
+  parts = []
+  if of_head:
+    parts.append(of_head * call(model, params, "all_item_scores", encoded))
+  if of_followers:
+    parts.append(of_followers * follower_log_p(params, encoded, None))
+  return sum(parts[1:], start=parts[0]) / (of_head + of_followers)
+
+
+def follower_log_p(params: dict, encoded: EncoderOutput, item_BxK: jax.Array | None) -> jax.Array:
+  """`followers.log_p` after encoded histories, of all items for None: float32 [B, K].
+
+  Raises:
+    ValueError: for parameters, or the encoder output of a model, without followers.
+  """
+  followers.check_counted(params)
+  if encoded.latest_BxA is None:
+    raise ValueError(
+      "the encoder output does not hold the latest items; make it by sidrec.encode with this "
+      "model, which has followers"
+    )
+  return followers.log_p(params, encoded.latest_BxA, encoded.again, item_BxK)

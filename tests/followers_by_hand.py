@@ -1,0 +1,32 @@
+"""The distribution by what followed the latest items in other histories, in NumPy."""
+
+import numpy as np
+
+LATEST = 10
+
+
+def probabilities(params, history, shares=None):
+  """p_follows of every item after one history: float64 [N].
+
+  Args:
+    history: item rows, oldest first.
+    shares: items that may come again → p of each by the model; None for a model without repeats.
+  """
+  num_items = len(params["follower"])
+  sums = np.zeros(num_items)
+  for age, item in enumerate(history[::-1][:LATEST], start=1):
+    pairs = zip(params["follower"][item], params["follower_similarity"][item], strict=True)
+    for follower, similarity in pairs:
+      if follower >= 0:
+        sums[follower] += float(similarity) / age
+  if shares is None:
+    return half(sums, np.ones(num_items) / num_items)
+  met = np.isin(np.arange(num_items), list(shares))
+  p_met = sum(shares.values())
+  of_met = half(np.where(met, sums, 0.0), met / max(met.sum(), 1))
+  of_new = half(np.where(met, 0.0, sums), np.ones(num_items) / num_items)
+  return np.where(met, p_met * of_met, (1 - p_met) * of_new)
+
+
+def half(sums, even):
+  return (sums / sums.sum() + even) / 2 if sums.sum() else even

@@ -1,0 +1,134 @@
+"""The item head and followers beside log p of IDs, against all items scored by hand."""
+
+import functools
+
+import followers_by_hand
+import jax
+import numpy as np
+import pytest
+import repeats_by_hand
+from repeats_model import LENGTH, make_repeats
+from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, make_model
+
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.search import beam, evidence
+from sidrec.search.exact_ids import all_scores
+from sidrec.search.likelihood import item_paths, likelihood_scores
+from sidrec.search.settings import SearchConfig
+
+NUM_ITEMS = 20
+HISTORY = np.array([[3, 1, 4, 1, 5, 9], [9, 2, 6] + [NO_ITEM] * 3], np.int32)
+
+compiled = jax.jit(beam.search, static_argnames=("model", "config"))
+
+
+@functools.cache
+def make(**changes):
+  codes = np.random.default_rng(0).permutation(all_codes(2, 5))[:NUM_ITEMS]
+  model, trie, path = make_model(codes, history_length=LENGTH, followers=4, **changes)
+  params = init_params(model, trie, path, scale=2.0)
+  return model, {**params, "item": 5 * params["item"]}, trie, path
+
+
+def logs_by_hand(model, params, trie, path):
+  """log p of every item by IDs, by the item head (0 without one) and by followers: [B, N] each."""
+  last = (HISTORY != NO_ITEM).sum(axis=1) - 1
+  row = np.arange(len(HISTORY))
+  by_ids, by_items = [], []
+  for item in range(NUM_ITEMS):
+    target = np.full(HISTORY.shape, item, np.int32)
+    if model.config.item_head:
+      levels, items = joint_log_likelihood(model, params, HISTORY, target, trie, path)
+    else:
+      levels = log_likelihood(model, params, HISTORY, target, trie, path)
+      items = np.zeros(HISTORY.shape)
+    by_ids.append(np.asarray(levels).sum(axis=-1)[row, last])
+    by_items.append(np.asarray(items)[row, last])
+  of_followers = [
+    followers_by_hand.probabilities(params, history[history != NO_ITEM]) for history in HISTORY
+  ]
+  return np.stack(by_ids, axis=1), np.stack(by_items, axis=1), np.log(of_followers)
+
+
+def check(found, sum_BxN, total_weight):
+  """All items, best first, with the geometric mean as their probabilities."""
+  order_BxK = np.argsort(-sum_BxN, axis=1)
+  np.testing.assert_array_equal(found.item_BxK, order_BxK)
+  p_BxN = np.exp(sum_BxN / (1 + total_weight))
+  p_BxN /= p_BxN.sum(axis=1, keepdims=True)
+  p_BxK = np.take_along_axis(p_BxN, order_BxK, axis=1)
+  np.testing.assert_allclose(np.exp(found.score_BxK), p_BxK, rtol=2e-4)
+
+
+@pytest.mark.parametrize("item_head", [False, True])
+@pytest.mark.parametrize("weight", [0.7, 0.0])
+def test_a_full_beam_is_the_exact_ranking_by_all_of_them(item_head, weight):
+  model, params, trie, path = make(item_head=item_head)
+  config = SearchConfig(beams=NUM_ITEMS, item_weight=1.5, follower_weight=weight)
+  by_ids, by_items, by_followers = logs_by_hand(model, params, trie, path)
+  head = 1.5 if item_head else 0.0
+  found = compiled(model, params, trie, HISTORY, config)
+  check(found, by_ids + head * by_items + weight * by_followers, head + weight)
+  assert evidence.weight(model.config, config) == head + weight
+
+
+def test_followers_change_the_order_and_no_item_that_followed_nothing_is_lost():
+  model, params, trie, _ = make()
+  with_them, without = (
+    compiled(model, params, trie, HISTORY, SearchConfig(beams=NUM_ITEMS, follower_weight=weight))
+    for weight in (1.0, 0.0)
+  )
+  assert (with_them.item_BxK != without.item_BxK).any()
+  assert with_them.valid_BxK.all()
+  np.testing.assert_allclose(np.exp(with_them.score_BxK).sum(axis=1), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("item_head", [False, True])
+def test_with_repeats_items_of_the_history_keep_their_share(item_head):
+  settings = {"item_head": True} if item_head else {}
+  model, params, trie, path = make_repeats(NUM_ITEMS, 2, 5, followers=4, **settings)
+  config = SearchConfig(beams=NUM_ITEMS, item_weight=0.0, follower_weight=0.7)
+  sums = []
+  for history in HISTORY:
+    real = history[history != NO_ITEM]
+    p_N = repeats_by_hand.probabilities(model, params, trie, path, real)
+    shares = {item: p_N[item] for item in set(real.tolist())}
+    by_followers = followers_by_hand.probabilities(params, real, shares)
+    sums.append(np.log(p_N) + 0.7 * np.log(by_followers))
+  check(compiled(model, params, trie, HISTORY, config), np.array(sums), 0.7)
+
+
+@pytest.mark.parametrize("item_head", [False, True])
+def test_the_likelihood_and_the_exact_ranking_say_the_same(item_head):
+  model, params, trie, _ = make(item_head=item_head)
+  config = SearchConfig(beams=NUM_ITEMS, follower_weight=0.7)
+  found = compiled(model, params, trie, HISTORY, config)
+  path = item_paths(trie)
+  exact_BxN = jax.jit(all_scores, static_argnums=(0, 1))(model, config, params, trie, path, HISTORY)
+  np.testing.assert_allclose(
+    np.take_along_axis(np.asarray(exact_BxN), np.asarray(found.item_BxK), axis=1),
+    found.score_BxK,
+    atol=1e-4,
+  )
+  first, last = found.item_BxK[:, 0], found.item_BxK[:, -1]
+  scores = [
+    jax.jit(likelihood_scores, static_argnums=(0, 1))(
+      model, config, params, trie, path, HISTORY, item
+    )
+    for item in (first, last)
+  ]
+  expected = found.score_BxK[:, 0] - found.score_BxK[:, -1]
+  np.testing.assert_allclose(scores[0] - scores[1], expected, atol=1e-4)
+
+
+def test_missing_tables_and_settings_that_fit_nothing_are_refused():
+  model, params, trie, _ = make()
+  without = {name: value for name, value in params.items() if not name.startswith("follower")}
+  with pytest.raises(ValueError, match="the parameters lack 'follower'"):
+    beam.search(model, without, trie, HISTORY, SearchConfig(beams=4))
+  found = beam.search(model, without, trie, HISTORY, SearchConfig(beams=4, follower_weight=0.0))
+  assert found.valid_BxK.all()
+  with pytest.raises(ValueError, match=r"search\.follower_weight is -1; give 0 or more"):
+    SearchConfig(follower_weight=-1)
+  with pytest.raises(ValueError, match=r"model\.followers needs model\.setting 'dense'"):
+    make_model(all_codes(2, 5), followers=4, setting="tiger")
