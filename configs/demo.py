@@ -2,8 +2,9 @@
 
   python -m sidrec.main --config=configs/demo.py
 
-Hardware: 2 CPU cores. Time: 2.5 minutes. Result (leave-last-out, 4,333 users, 2,414 films,
-full ranking, 50 beams, seed 0; test, seen items masked): Recall@10 0.2222, NDCG@10 0.1200.
+Hardware: 2 CPU cores. Time: 3 minutes. Result (leave-last-out, 4,333 users, 2,414 films, full
+ranking, 50 beams, seed 0; test, seen items masked): Recall@10 0.2444, NDCG@10 0.1347; item-kNN has
+0.2271 and 0.1259. Without model.followers it was 0.2250 and 0.1220.
 
 configs/demo.py:tiny runs the same stages in under 1 minute.
 """
@@ -22,6 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.tokenizer.rqvae.commitment = 0.25
   config.model.history_length = 50
   config.model.encoder_dropout = 0.4
+  config.model.followers = 64
   config.train.batch_size = 32
   config.train.steps = 1000
   config.train.validate_every = 100
