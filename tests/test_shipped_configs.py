@@ -53,6 +53,7 @@ CHANGED = {
     "tokenizer.rqvae.commitment": 0.25,
     "model.history_length": 50,
     "model.encoder_dropout": 0.4,
+    "model.followers": 64,
     "train.batch_size": 32,
     "train.steps": 1000,
     "train.validate_every": 100,
@@ -101,6 +102,7 @@ CHANGED = {
   "beauty": {
     **AMAZON_DENSE,
     "model.repeats": True,
+    "model.followers": 64,
     "train.steps": 2400,
     "sasrec.train.steps": 1600,
     "sasrec.train.validate_every": 200,
@@ -111,6 +113,7 @@ CHANGED = {
   "sports": {
     **AMAZON_DENSE,
     "model.repeats": True,
+    "model.followers": 64,
     "train.steps": 3600,
     "train.validate_every": 400,
     "sasrec.train.steps": 2400,
