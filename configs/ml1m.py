@@ -22,9 +22,12 @@ an evaluation is the target's, and knows what comes again, also of the 800 event
 200; so does its SASRec, but for what comes again. A request to it has to give times. Without SASRec
 it takes 44 minutes of CPU time; SASRec takes about 10 minutes more. Result, seed 0:
 
-  test, seen items masked      Recall@10 0.3778   NDCG@10 0.2245   SASRec 0.3522   0.2075
-  test, seen items unmasked    Recall@10 0.3776   NDCG@10 0.2244   SASRec 0.2795   0.1470
-  valid, seen items masked     Recall@10 0.3889   NDCG@10 0.2296   SASRec 0.3656   0.2119
+  test, seen items masked      Recall@10 0.3768   NDCG@10 0.2291   SASRec 0.3522   0.2075
+  test, seen items unmasked    Recall@10 0.3767   NDCG@10 0.2291   SASRec 0.2795   0.1470
+  valid, seen items masked     Recall@10 0.3949   NDCG@10 0.2345   SASRec 0.3656   0.2119
+
+Without model.followers sidrec had 0.3778 and 0.2245 on test, masked, 0.3889 and 0.2296 on
+validation.
 """
 
 from ml_collections import ConfigDict
@@ -55,6 +58,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.sasrec.train.validate_every = 600
   if variant == "timed":
     config.model.repeats = True
+    config.model.followers = 64
     config.model.inputs.earlier = 800
     for model in (config.model, config.sasrec.model):
       model.inputs.update(gap=True, time_bias=True, rating=True, request_time="known")
