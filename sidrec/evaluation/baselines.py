@@ -14,10 +14,10 @@ from sidrec.data.batches import ragged_arange
 from sidrec.data.dataset import HeldOut, Histories
 from sidrec.data.seen import SeenItems, has_repeats, seen_items
 from sidrec.evaluation.evaluate import Evaluation, measure
-from sidrec.evaluation.metrics import COVERAGE_AT
+from sidrec.evaluation.metrics import COVERAGE_AT, per_user_metrics
 from sidrec.evaluation.own_metrics import OwnMetrics
 from sidrec.evaluation.protocol import WAYS
-from sidrec.features.cooccurrence import following_similarity
+from sidrec.features.cooccurrence import following_counts, following_similarity
 
 ScoreBlock = Callable[[Histories, np.ndarray], np.ndarray]
 
@@ -63,8 +63,13 @@ def item_knn(
   Returns:
     A baseline; items without similarity to any of the user's last items are not recommended.
   """
-  exponents = (0.5, against_popular)
-  similarity_NxN = following_similarity(training, num_items, window, exponents)
+  counts_NxN = following_counts(training, num_items, window)
+  similarity_NxN = following_similarity(counts_NxN, training, num_items, (0.5, against_popular))
+  return _neighbours(similarity_NxN, num_items, last)
+
+
+def _neighbours(similarity_NxN: sp.csr_array, num_items: int, last: int) -> ScoreBlock:
+  """What is similar to each user's last items, see `item_knn`."""
 
   def score_block(histories: Histories, users_B: np.ndarray) -> np.ndarray:
     position_BxX = histories.offsets_Up1[users_B + 1][:, None] - 1 - np.arange(last)
@@ -79,7 +84,7 @@ def item_knn(
 
 
 def best_item_knn(
-  training: Histories, validation: HeldOut, num_items: int
+  training: Histories, validation: HeldOut, num_items: int, window: int = 20, last: int = 10
 ) -> tuple[ScoreBlock, float]:
   """`item_knn` with the exponent of POPULARITY_EXPONENTS that ranks best on validation, and that.
 
@@ -90,10 +95,13 @@ def best_item_knn(
     training: the training view.
     validation: another split.
     num_items: N.
+    window: see `item_knn`.
+    last: see there.
   """
-  found = {}
+  counts_NxN, found = following_counts(training, num_items, window), {}
   for exponent in POPULARITY_EXPONENTS:
-    score_block = item_knn(training, num_items, against_popular=exponent)
+    similarity_NxN = following_similarity(counts_NxN, training, num_items, (0.5, exponent))
+    score_block = _neighbours(similarity_NxN, num_items, last)
     found[exponent] = _mean_ndcg(score_block, validation), score_block
   best = max(found, key=lambda exponent: found[exponent][0])
   return found[best][1], best
@@ -111,8 +119,7 @@ def _mean_ndcg(score_block: ScoreBlock, held_out: HeldOut) -> float:
     if masks_seen:
       scores_BxN = _masked(scores_BxN, seen, users_B)
     rank_B = ranks(scores_BxN, held_out.target_U[users_B])
-    found_B = (rank_B >= 0) & (rank_B < 10)
-    ndcg.append(np.where(found_B, 1 / np.log2(np.maximum(rank_B, 0) + 2.0), 0.0))
+    ndcg.append(per_user_metrics(rank_B, 10)["ndcg@10"])
   return float(np.concatenate(ndcg).mean())
 
 

@@ -41,17 +41,17 @@ def following_counts(histories: Histories, num_items: int, window: int) -> sp.cs
 
 
 def following_similarity(
-  histories: Histories, num_items: int, window: int, exponents: tuple[float, float]
+  counts_NxN: sp.csr_array, histories: Histories, num_items: int, exponents: tuple[float, float]
 ) -> sp.csr_array:
-  """How strongly item j follows item i: c(i, j) / (n(i)^a n(j)^b), c by `following_counts`.
+  """How strongly item j follows item i: c(i, j) / (n(i)^a n(j)^b).
 
   Here n counts an item's interactions. With a = b = 1/2 this is the cosine form; with b = 0 popular
   items follow as often as they do.
 
   Args:
-    histories: packed histories; pass the training view.
+    counts_NxN: c, of `following_counts`.
+    histories: what was counted.
     num_items: N.
-    window: see `following_counts`.
     exponents: a and b.
 
   Returns:
@@ -59,7 +59,6 @@ def following_similarity(
   """
   count_N = np.maximum(np.bincount(histories.item_T, minlength=num_items), 1.0)
   of_earlier_NxN, of_later_NxN = (sp.diags_array(count_N**-exponent) for exponent in exponents)
-  counts_NxN = following_counts(histories, num_items, window)
   return sp.csr_array(of_earlier_NxN @ counts_NxN @ of_later_NxN, dtype=np.float32)
 
 
@@ -78,7 +77,8 @@ def nearest_followers(
     int32 [N, R] item rows, the strongest first, and of equal ones the first row; NO_ITEM where
     fewer items followed. float32 [N, R], `following_similarity` with `EXPONENTS`, 0 for no item.
   """
-  similarity = sp.coo_array(following_similarity(histories, num_items, window, EXPONENTS))
+  counts_NxN = following_counts(histories, num_items, window)
+  similarity = sp.coo_array(following_similarity(counts_NxN, histories, num_items, EXPONENTS))
   earlier, later = similarity.coords
   order = np.lexsort((later, -similarity.data, earlier))
   earlier, later, value = earlier[order], later[order], similarity.data[order]

@@ -75,22 +75,16 @@ def log_p(
   num_items, even = len(params[FOLLOWERS]), params[EVEN]
   of_BxX, part_BxX = _parts(params, latest_BxA)
   total_Bx1 = part_BxX.sum(axis=1, keepdims=True)
-  if item_BxK is None:
-    sum_BxK = _scattered(of_BxX, part_BxX, num_items)
-  else:
-    sum_BxK = _sums(item_BxK, of_BxX, part_BxX)
+  sum_BxK = _sums(item_BxK, of_BxX, part_BxX, num_items)
   if again is None:
     return jnp.log(_half(sum_BxK, total_Bx1, even))
   met_BxP = again.item_BxP
   is_met_BxP = met_BxP != NO_ITEM
-  met_sum_BxP = jnp.where(is_met_BxP, _sums(met_BxP, of_BxX, part_BxX), 0.0)
+  met_sum_BxP = jnp.where(is_met_BxP, _sums(met_BxP, of_BxX, part_BxX, num_items), 0.0)
   met_total_Bx1, num_met_Bx1 = (x.sum(axis=1, keepdims=True) for x in (met_sum_BxP, is_met_BxP))
   new_BxK = _half(sum_BxK, total_Bx1 - met_total_Bx1, even)
   met_BxK = _half(sum_BxK, met_total_Bx1, 1 / jnp.maximum(num_met_Bx1, 1))
-  if item_BxK is None:
-    is_met_BxK = _scattered(met_BxP, is_met_BxP.astype(jnp.float32), num_items) > 0
-  else:
-    is_met_BxK = (item_BxK[:, :, None] == met_BxP[:, None]).any(axis=-1)
+  is_met_BxK = _sums(item_BxK, met_BxP, is_met_BxP.astype(jnp.float32), num_items) > 0
   logp_met_B, logp_new_B = _log_shares(again)
   return jnp.where(
     is_met_BxK, logp_met_B[:, None] + jnp.log(met_BxK), logp_new_B[:, None] + jnp.log(new_BxK)
@@ -111,14 +105,13 @@ def _parts(params: dict, latest_BxA: jax.Array) -> tuple[jax.Array, jax.Array]:
   return follower_BxAxR.reshape(shape), part_BxAxR.reshape(shape)
 
 
-def _sums(item_BxK: jax.Array, of_BxX: jax.Array, part_BxX: jax.Array) -> jax.Array:
-  """The sum of the parts of each item: [B, K]."""
-  same_BxKxX = item_BxK[:, :, None] == of_BxX[:, None]
-  return jnp.where(same_BxKxX, part_BxX[:, None], 0.0).sum(axis=-1)
-
-
-def _scattered(of_BxX: jax.Array, part_BxX: jax.Array, num_items: int) -> jax.Array:
-  """`_sums` of every item row: [B, N]."""
+def _sums(
+  item_BxK: jax.Array | None, of_BxX: jax.Array, part_BxX: jax.Array, num_items: int
+) -> jax.Array:
+  """The sum of the parts of each of these items, or of all: [B, K]."""
+  if item_BxK is not None:
+    same_BxKxX = item_BxK[:, :, None] == of_BxX[:, None]
+    return jnp.where(same_BxKxX, part_BxX[:, None], 0.0).sum(axis=-1)
   column_BxX = jnp.where(of_BxX == NO_ITEM, num_items, of_BxX)
   batch = of_BxX.shape[0]
   zeros_BxN, row_Bx1 = jnp.zeros((batch, num_items)), jnp.arange(batch)[:, None]

@@ -36,6 +36,7 @@ from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
 from sidrec.search.batched import make_recommend_users
+from sidrec.search.settings import SearchConfig
 from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.settings import TrainConfig
@@ -88,8 +89,7 @@ def what_is_trained(
   """The recommender's task, its batches, and its search for the validation."""
   # As few beams as fill the lists: validation has to be cheap, not exact.
   results = config.search.results
-  # Followers wait for the end: training does not change them.
-  search = dataclasses.replace(config.search.uncertified, beams=results, follower_weight=0.0)
+  search = dataclasses.replace(search_without_followers(config), beams=results)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
   return NextItem(
     recommender_task(model, trie, config.train.item_loss),
@@ -100,6 +100,15 @@ def what_is_trained(
     results,
     masks_seen=not config.model.repeats,
   )
+
+
+def search_without_followers(config: RunConfig) -> SearchConfig:
+  """The search that validates while a model is trained; what follows is counted at the end.
+
+  Of models without followers it is that of the run, whose program may be there already.
+  """
+  search = config.search.uncertified
+  return dataclasses.replace(search, follower_weight=0.0) if config.model.followers else search
 
 
 def records(config: RunConfig, folder: epath.Path) -> Records:

@@ -5,8 +5,8 @@ because only one beam is alive. The levels behind it run under `lax.while_loop`,
 levels of similar fan-outs share one loop, padded to the largest. A loop ends early where no beam
 branches any more, because an only child has probability 1. A beam carries its trie node, so that
 only real items can come out and a finished beam's node names its item. There is no end token and
-no length penalty: scores are log p(item | history), plus the item head's scores where the model
-has one.
+no length penalty: scores are log p(item | history), joined with what else ranks items where the
+model has that: see `evidence.py`.
 
 Forbidden items are excluded exactly, and so is all that an allow-list leaves out: see `filters.py`.
 
@@ -52,8 +52,9 @@ def search(
     trie: the catalogue.
     history_BxS: int32 item rows, oldest first, NO_ITEM after the newest; or `Events`. Under jit a
       history ends before the first entry that is no item row; outside, such entries are refused.
-    config: static. With an item head and a weight above 0, the items found are ranked by both, and
-      scores are as in `joint.pooled`; with level weights, too, they are a sum that only ranks.
+    config: static. With an item head or followers, and weights above 0, the items found are ranked
+      by all of them, and scores are as in `joint.pooled`; with level weights, too, they are a sum
+      that only ranks.
     filters: what each request may get.
     key: to draw items without replacement instead, each level by the probabilities of the
       continuations that filters leave; results come in the order of the draw. None for the best.
@@ -114,7 +115,7 @@ def best_items(
   filters: Filters | RowBits = NO_FILTERS,
   key: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """The best items from the encoder's output, without the item head.
+  """The best items from the encoder's output, by IDs alone.
 
   Returns:
     Item rows [B, K], and float32 log probabilities [B, K], -inf where there are fewer.

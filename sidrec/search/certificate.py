@@ -5,10 +5,10 @@ weights that are not negative, and a temperature, change nothing about that. A s
 prefixes. So no item that it did not find has a larger log p than the best continuation that became
 no beam at any level. If the k-th result scores at least as much, the first k are the best k.
 
-With an item head, items are ranked by log p + w · score, and an item that was not found may have
-the best score of all that were not found. All items are scored for that, which takes as many
-products as a table of items has numbers: little next to the decoder's for thousands of items, and
-much for millions.
+With an item head or followers, items are ranked by log p + w · score, and an item that was not
+found may have the best score of all that were not found. All items are scored for that, which takes
+as many products as a table of items has numbers: little next to the decoder's for thousands of
+items, and much for millions.
 
 All of this holds for scores as the search computes them; computed in another order, as in batches
 of another size, they may differ by a few roundings.
@@ -35,14 +35,14 @@ def bound(
   Args:
     levels: of the search.
     state: the finished beams.
-    weight: w of the item head; 0 for none.
+    weight: w, see `evidence.weight`; 0 for none.
     item_BxK: what was found, by beams and in histories.
     logp_BxK: their log p by IDs; -inf for none.
   """
   missed_B = _best_logp(levels, state)
   if not weight:
     return missed_B
-  others_B = _best_head_score(levels, jnp.where(jnp.isfinite(logp_BxK), item_BxK, -1))
+  others_B = _best_score(levels, jnp.where(jnp.isfinite(logp_BxK), item_BxK, -1))
   sum_B = missed_B + weight * others_B
   if not levels.config.gives_probabilities:
     return sum_B
@@ -61,10 +61,10 @@ def _best_logp(levels: Levels, state: BeamState) -> jax.Array:
   return jnp.maximum(state.missed_B, next_B)
 
 
-def _best_head_score(levels: Levels, found_BxK: jax.Array) -> jax.Array:
-  """The item head's best score of an allowed item that was not found: [B], -inf for none."""
+def _best_score(levels: Levels, found_BxK: jax.Array) -> jax.Array:
+  """The best score beside log p of an allowed item that was not found: [B], -inf for none."""
   trie = levels.trie
-  score_BxN = evidence.scores_of_all(levels.model, levels.params, levels.encoded, levels.config)
+  score_BxN = evidence.scores(levels.model, levels.params, levels.encoded, levels.config, None)
   _, stop = rows_below(trie, jnp.int32(ROOT))
   may_BxN = (trie.row_of_N < stop)[None]
   if levels.rows is not None:

@@ -1,8 +1,8 @@
 """What ranks the items that a search found, beside log p of their IDs.
 
 That is the item head, where the model has one, and what followed in other histories, where it has
-followers. Both are log p of items up to a number of each history; their weighted mean takes the
-place of the item head's in `joint`, and the sum of their weights that of its weight.
+followers. Both are log p of items up to a number of each history. `joint` takes their weighted mean
+as one score, whose weight is the sum of both.
 """
 
 import jax
@@ -38,36 +38,25 @@ def scores(
   params: dict,
   encoded: EncoderOutput,
   config: SearchConfig,
-  item_BxK: jax.Array,
+  item_BxK: jax.Array | None,
 ) -> jax.Array:
-  """The weighted mean of what ranks these items: float32 [B, K].
+  """The weighted mean of what ranks items: float32 [B, K].
 
   Args:
     model: with a `weight` above 0.
     params: its parameters.
     encoded: the histories.
     config: of the search.
-    item_BxK: int32 item rows; what is no item has any score.
+    item_BxK: int32 item rows; what is no item has any score. None for all, [B, N].
   """
   of_head, of_followers = weights(model.config, config)
   parts = []
-  if of_head:
+  if of_head and item_BxK is None:
+    parts.append(of_head * call(model, params, "all_item_scores", encoded))
+  elif of_head:
     parts.append(of_head * call(model, params, "item_scores", encoded, item_BxK))
   if of_followers:
     parts.append(of_followers * follower_log_p(params, encoded, item_BxK))
-  return sum(parts[1:], start=parts[0]) / (of_head + of_followers)
-
-
-def scores_of_all(
-  model: SemanticIDModel, params: dict, encoded: EncoderOutput, config: SearchConfig
-) -> jax.Array:
-  """`scores` of every item row: float32 [B, N]."""
-  of_head, of_followers = weights(model.config, config)
-  parts = []
-  if of_head:
-    parts.append(of_head * call(model, params, "all_item_scores", encoded))
-  if of_followers:
-    parts.append(of_followers * follower_log_p(params, encoded, None))
   return sum(parts[1:], start=parts[0]) / (of_head + of_followers)
 
 

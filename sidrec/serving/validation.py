@@ -12,8 +12,8 @@ from sidrec.data.columns import actions_of, users_of
 from sidrec.data.events import action_rows
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import latest_items
+from sidrec.search import evidence
 from sidrec.search.buckets import BucketSearch, Found, Shape
-from sidrec.search.evidence import weight as evidence_weight
 from sidrec.search.likelihood import item_paths, likelihood_scores
 from sidrec.search.new_items import items_of
 from sidrec.search.questions import Question
@@ -112,7 +112,7 @@ class Validator:
       pairs = [(q, f) for q, f in zip(questions, lists, strict=True) if len(f.item_K)]
       if pairs:
         # With an item head, and in mixed lists, scores are known but for what a list shares.
-        shifted = mixed or bool(evidence_weight(search.model.config, search.search_config))
+        shifted = mixed or bool(evidence.weight(search.model.config, search.search_config))
         worst = max(worst, _apart(snapshot, side, scores, pairs, shifted=shifted))
     dtype, on_cpu = search.model.config.dtype, jax.default_backend() == "cpu"
     if not worst <= (_APART[dtype] if on_cpu else max(_APART[dtype], _APART_ELSEWHERE)):

@@ -25,6 +25,7 @@ from sidrec.run.train import (
   records,
   save_known,
   search_trie,
+  search_without_followers,
   what_is_trained,
 )
 from sidrec.search.batched import make_recommend_users
@@ -84,8 +85,7 @@ def write_updated(
     _, roomy = in_equal_shapes([old, Trained(ids, model, params, trie)])
     what = what_is_trained(settings, roomy.model, roomy.trie, mesh)
     make = what.make_batches
-    search_config = dataclasses.replace(config.search.uncertified, follower_weight=0.0)
-    placed_trie = search_trie(roomy.trie, mesh)
+    search_config, placed_trie = search_without_followers(config), search_trie(roomy.trie, mesh)
     search = make_recommend_users(roomy.model, placed_trie, search_config, mesh)
     untrained = (MARK, *followers.COUNTED)
     start = {name: value for name, value in roomy.params.items() if name not in untrained}
