@@ -12,13 +12,7 @@ def probabilities(params, history, shares=None):
     history: item rows, oldest first.
     shares: items that may come again → p of each by the model; None for a model without repeats.
   """
-  num_items = len(params["follower"])
-  sums = np.zeros(num_items)
-  for age, item in enumerate(history[::-1][:LATEST], start=1):
-    pairs = zip(params["follower"][item], params["follower_similarity"][item], strict=True)
-    for follower, similarity in pairs:
-      if follower >= 0:
-        sums[follower] += float(similarity) / age
+  num_items, sums = len(params["follower"]), sums_of(params, history)
   if shares is None:
     return half(sums, np.ones(num_items) / num_items)
   met = np.isin(np.arange(num_items), list(shares))
@@ -26,6 +20,17 @@ def probabilities(params, history, shares=None):
   of_met = half(np.where(met, sums, 0.0), met / max(met.sum(), 1))
   of_new = half(np.where(met, 0.0, sums), np.ones(num_items) / num_items)
   return np.where(met, p_met * of_met, (1 - p_met) * of_new)
+
+
+def sums_of(params, history):
+  """What the followers of the latest items add up to, of every item: float64 [N]."""
+  sums = np.zeros(len(params["follower"]))
+  for age, item in enumerate(history[::-1][:LATEST], start=1):
+    pairs = zip(params["follower"][item], params["follower_similarity"][item], strict=True)
+    for follower, similarity in pairs:
+      if follower >= 0:
+        sums[follower] += float(similarity) / age
+  return sums
 
 
 def half(sums, even):

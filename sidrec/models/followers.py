@@ -17,6 +17,8 @@ Here A counts the latest items, R the followers that are kept of each item, X it
 what was met before, as in `repeats`.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +91,34 @@ def log_p(
   return jnp.where(
     is_met_BxK, logp_met_B[:, None] + jnp.log(met_BxK), logp_new_B[:, None] + jnp.log(new_BxK)
   )
+
+
+def strongest(
+  params: dict,
+  latest_BxA: jax.Array,
+  may_BxX: Callable[[jax.Array], jax.Array],
+  count: int,
+) -> jax.Array:
+  """The items that followed the latest ones most: int32 [B, F], NO_ITEM where there are fewer.
+
+  Args:
+    params: with what is counted.
+    latest_BxA: of `histories.latest_items`, oldest first.
+    may_BxX: says which of some item rows, NO_ITEM among them, may be returned; X is at most A · R.
+    count: F.
+  """
+  of_BxX, part_BxX = jax.lax.sort(_parts(params, latest_BxA), dimension=1, num_keys=1)
+  turns_BxXm1 = of_BxX[:, 1:] != of_BxX[:, :-1]
+  edge_Bx1 = jnp.ones_like(of_BxX[:, :1], bool)
+  first_BxX = jnp.concatenate([edge_Bx1, turns_BxXm1], axis=1)
+  last_BxX = jnp.concatenate([turns_BxXm1, edge_Bx1], axis=1)
+  # The sum of an item's parts is what came up to its last one, less what came before its first.
+  up_to_BxX = jnp.cumsum(part_BxX, axis=1)
+  before_BxX = jax.lax.cummax(jnp.where(first_BxX, up_to_BxX - part_BxX, 0.0), axis=1)
+  sum_BxX = jnp.where(last_BxX & (of_BxX != NO_ITEM), up_to_BxX - before_BxX, 0.0)
+  sum_BxX = jnp.where(may_BxX(of_BxX), sum_BxX, 0.0)
+  sum_BxF, at_BxF = jax.lax.top_k(sum_BxX, min(count, sum_BxX.shape[1]))
+  return jnp.where(sum_BxF > _LEAST, jnp.take_along_axis(of_BxX, at_BxF, axis=1), NO_ITEM)
 
 
 def _parts(params: dict, latest_BxA: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -14,6 +14,7 @@ Where the model has repeats, beams lead to items that the history does not hold,
 the history compete with what the beams found: see `repeats.py`.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -25,13 +26,13 @@ from sidrec.core.item_rows import from_lists, is_known
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.repeats import shares
 from sidrec.models.transfer import are_for
-from sidrec.search import certificate, evidence, repeats
+from sidrec.search import certificate, evidence, given, repeats
 from sidrec.search.beam_state import BeamState
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import NO_FILTERS, Filters, RowBits, checked, filter_of, make_filter
 from sidrec.search.joint import pooled
 from sidrec.search.levels import Levels, call
-from sidrec.search.results import Certified, Recommendations, nothing
+from sidrec.search.results import Certified, Recommendations, first, nothing
 from sidrec.search.settings import SearchConfig
 
 
@@ -74,36 +75,71 @@ def search(
     return nothing(config.beams, certify=config.certify)
   encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
   levels, state = _descended(model, params, trie, encoded, config, filters, key)
-  item_BxK, score_BxK = items_of(levels, state)
-  score_BxK = _unless_of_another_trie(params, trie, score_BxK)
-  found = ranked(model, params, encoded, config, item_BxK, score_BxK)
+  item_BxX, score_BxX = candidates(levels, state)
+  score_BxX = _unless_of_another_trie(params, trie, score_BxX)
+  found = ranked(levels, item_BxX, score_BxX)
   if not config.certify:
-    return found
+    return first(found, config.beams)
   weight = evidence.weight(model.config, config)
-  bound_B = certificate.bound(levels, state, weight, item_BxK, score_BxK)
-  return Certified(*found, _unless_of_another_trie(params, trie, bound_B, jnp.inf))
+  bound_B = certificate.bound(levels, state, weight, item_BxX, score_BxX)
+  bound_B = _unless_of_another_trie(params, trie, bound_B, jnp.inf)
+  return Certified(*found, bound_B).first(config.beams)
 
 
-def ranked(
+def candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
+  """What may become a result: items, and log p by their IDs; [B, X] each, -inf for none.
+
+  That is what the beams found, and behind it, of a model with followers, what most often followed.
+  """
+  item_BxK, score_BxK = items_of(levels, state)
+  count = evidence.num_candidates(levels.model.config, levels.config)
+  if not count or levels.key is not None:
+    return item_BxK, score_BxK
+  may = functools.partial(given.may_be_found, levels)
+  item_BxF = evidence.strongest_followers(levels.params, levels.encoded, may, count)
+  score_BxF = given.log_p(levels, item_BxF)
+  is_found_BxKxF = jnp.isfinite(score_BxK)[..., None] & (item_BxK[..., None] == item_BxF[:, None])
+  score_BxF = jnp.where(is_found_BxKxF.any(axis=1), -jnp.inf, score_BxF)
+  return tuple(
+    jnp.concatenate(pair, axis=1) for pair in ((item_BxK, item_BxF), (score_BxK, score_BxF))
+  )
+
+
+def ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recommendations:
+  """All candidates, in the order of log p and of what else ranks them, see `evidence`."""
+  model, params, encoded, config = levels.model, levels.params, levels.encoded, levels.config
+  valid_BxX = jnp.isfinite(score_BxX)
+  if weight := evidence.weight(model.config, config):
+    item_score_BxX = evidence.scores(model, params, encoded, config, item_BxX)
+    sum_BxX = score_BxX + weight * item_score_BxX
+    pooled_BxX = sum_BxX
+    if config.gives_probabilities:
+      pooled_BxX = pooled(score_BxX, item_score_BxX, weight)
+    _, order_BxX = jax.lax.top_k(sum_BxX, sum_BxX.shape[1])
+    item_BxX, score_BxX, valid_BxX = (
+      jnp.take_along_axis(x, order_BxX, axis=1) for x in (item_BxX, pooled_BxX, valid_BxX)
+    )
+  return Recommendations(jnp.where(valid_BxX, item_BxX, -1), score_BxX, valid_BxX)
+
+
+def searched(
   model: SemanticIDModel,
   params: dict,
+  trie: Trie,
   encoded: EncoderOutput,
   config: SearchConfig,
-  item_BxK: jax.Array,
-  score_BxK: jax.Array,
+  filters: Filters | RowBits = NO_FILTERS,
 ) -> Recommendations:
-  """The items found, in the order of log p and of what else ranks them, see `evidence`."""
-  valid_BxK = jnp.isfinite(score_BxK)
-  if weight := evidence.weight(model.config, config):
-    item_score_BxK = evidence.scores(model, params, encoded, config, item_BxK)
-    sum_BxK = score_BxK + weight * item_score_BxK
-    pooled_BxK = sum_BxK
-    if config.gives_probabilities:
-      pooled_BxK = pooled(score_BxK, item_score_BxK, weight)
-    _, order_BxK = jax.lax.top_k(sum_BxK, config.beams)
-    score_BxK = jnp.take_along_axis(pooled_BxK, order_BxK, axis=1)
-    item_BxK, valid_BxK = (jnp.take_along_axis(x, order_BxK, axis=1) for x in (item_BxK, valid_BxK))
-  return Recommendations(jnp.where(valid_BxK, item_BxK, -1), score_BxK, valid_BxK)
+  """What `search` returns, from the encoder's output, without a certificate.
+
+  Raises:
+    ValueError: as `search` does.
+  """
+  _check(model, params, trie, config, None)
+  levels, state = _descended(model, params, trie, encoded, config, filters, None)
+  item_BxX, score_BxX = candidates(levels, state)
+  found = ranked(levels, item_BxX, _unless_of_another_trie(params, trie, score_BxX))
+  return first(found, config.beams)
 
 
 def best_items(

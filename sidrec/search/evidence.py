@@ -5,6 +5,8 @@ followers. Both are log p of items up to a number of each history. `joint` takes
 as one score, whose weight is the sum of both.
 """
 
+from collections.abc import Callable
+
 import jax
 
 from sidrec.models import followers
@@ -60,16 +62,34 @@ def scores(
   return sum(parts[1:], start=parts[0]) / (of_head + of_followers)
 
 
+def num_candidates(model: RecommenderConfig, config: SearchConfig) -> int:
+  """How many items that followed are ranked beside what the beams found; 0 without followers."""
+  used = weights(model, config)[1] and not config.most_per_prefix
+  return config.follower_candidates if used else 0
+
+
+def strongest_followers(
+  params: dict, encoded: EncoderOutput, may: Callable[[jax.Array], jax.Array], count: int
+) -> jax.Array:
+  """`followers.strongest` after encoded histories: int32 [B, F], NO_ITEM where there are fewer."""
+  return followers.strongest(params, _latest(params, encoded), may, count)
+
+
 def follower_log_p(params: dict, encoded: EncoderOutput, item_BxK: jax.Array | None) -> jax.Array:
   """`followers.log_p` after encoded histories, of all items for None: float32 [B, K].
 
   Raises:
     ValueError: for parameters, or the encoder output of a model, without followers.
   """
+  return followers.log_p(params, _latest(params, encoded), encoded.again, item_BxK)
+
+
+def _latest(params: dict, encoded: EncoderOutput) -> jax.Array:
+  """The latest items of encoded histories, of a model with followers: int32 [B, A]."""
   followers.check_counted(params)
   if encoded.latest_BxA is None:
     raise ValueError(
       "the encoder output does not hold the latest items; make it by sidrec.encode with this "
       "model, which has followers"
     )
-  return followers.log_p(params, encoded.latest_BxA, encoded.again, item_BxK)
+  return encoded.latest_BxA

@@ -18,7 +18,7 @@ from sidrec.catalogue.trie.trie import ROOT, Trie
 from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import check_histories, latest_items
-from sidrec.search import beam, evidence, new_items
+from sidrec.search import beam, evidence, given, new_items
 from sidrec.search.beam_state import BeamState
 from sidrec.search.buckets import Found
 from sidrec.search.checks import check_fit
@@ -26,6 +26,7 @@ from sidrec.search.filters import RowBits, any_allowed, num_words, row_bits
 from sidrec.search.levels import Continuations, Levels
 from sidrec.search.new_items import NewItems, items_of
 from sidrec.search.questions import Question, histories_of
+from sidrec.search.results import first
 from sidrec.search.settings import SearchConfig
 from sidrec.search.similarity import SEARCH_WEIGHT, log_similarity
 
@@ -209,7 +210,7 @@ def _trace(params, trie, history_1xS, word_1xX, temperature, new=None, *, model,
     removed.append(_removed(levels, state, more))
     state = levels.best(state, level, more)
     kept.append(_described(trie, state.node_BxK, state.score_BxK))
-  found = beam.ranked(model, params, encoded, config, *beam.items_of(levels, state))
+  found = first(beam.ranked(levels, *beam.candidates(levels, state)), config.beams)
   if new is not None:
     bits = RowBits(new[1])
     found = new_items.with_new(model, params, encoded, history_1xS, config, found, new[0], bits)
@@ -254,24 +255,7 @@ def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, mode
   encoded = _encode(model, params, trie, history_BxS, len(item_R))
   levels = beam.make_levels(model, params, trie, encoded, config)
   item_BxR = jnp.broadcast_to(item_R, (history_BxS.shape[0], len(item_R)))
-  row_BxR = trie.row_of_N[item_BxR]
-  state = levels.start(history_BxS.shape[0])
-  for level in range(trie.num_levels):
-    children, logp_BxKxC, caches = levels.continuations(state, level, trie.fan_outs[level])
-    token_BxR = trie.codes_NxL.token(row_BxR, level)
-    # At level 0 the root alone is a beam, and all items go on from it.
-    chosen_BxRxC = (children.token == token_BxR[..., None]) & children.real
-    logp_BxR = jnp.where(chosen_BxRxC, logp_BxKxC, -jnp.inf).max(axis=-1)
-    state = BeamState(
-      level=state.level + 1,
-      node_BxK=jnp.where(chosen_BxRxC, children.node, 0).max(axis=-1),
-      score_BxK=state.score_BxK + logp_BxR,
-      token_BxK=token_BxR,
-      caches=jax.tree.map(lambda x: _for_each(x, len(item_R)), caches),
-      prefix_BxK=None,
-      noisy_BxK=None,
-    )
-  score_BxR = state.score_BxK
+  score_BxR = given.log_p(levels, item_BxR)
   if levels.again is not None:  # an item of the history has no path
     same_BxPxR = levels.again.item_BxP[..., None] == item_BxR[:, None]
     again_BxPxR = jnp.where(same_BxPxR, levels.again.logp_BxP[..., None], -jnp.inf)
@@ -285,11 +269,6 @@ def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, mode
     latest_BxS = latest_items(items_of(model, history_BxS))
     score_BxR = SEARCH_WEIGHT * score_BxR + log_similarity(latest_BxS, item_BxR, vectors)
   return score_BxR
-
-
-def _for_each(cache: jax.Array, count: int) -> jax.Array:
-  """A cache of so many beams, from one of one or of so many."""
-  return jnp.broadcast_to(cache, (cache.shape[0], count, *cache.shape[2:]))
 
 
 def _encode(

@@ -41,7 +41,7 @@ class Levels(NamedTuple):
   def descend(self, batch: int, length: int) -> BeamState:
     """The beams behind the last of these levels that branches."""
     state = self.extend(self.start(batch), 0, self.trie.fan_outs[0])
-    stop = min(self._last_level(), length)
+    stop = min(self.last_level(), length)
     state = state._replace(caches=with_places(state.caches, stop))
     for levels in similar_levels(self.trie.fan_outs, stop):
       state = self._run(state, levels)
@@ -130,7 +130,7 @@ class Levels(NamedTuple):
       missed_B=jnp.full(batch, -jnp.inf) if self.config.certify else None,
     )
 
-  def _last_level(self) -> int:
+  def last_level(self) -> int:
     """The first level of the tail on which no node has two children, or the number of levels."""
     last = self.trie.num_levels
     while self.model.config.constrained_softmax and last > 1 and self.trie.fan_outs[last - 1] == 1:

@@ -9,6 +9,7 @@ are the result (`merge.py`): among themselves, known items keep their order and 
 Where the catalogue has no new items, the second search is not run.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -95,8 +96,7 @@ def search(
   encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
   of_known = filters.known if isinstance(filters, BothBits) else filters
   of_new = filters.new if isinstance(filters, BothBits) else filters
-  best = beam.best_items(model, params, trie, encoded, config, of_known)
-  known = beam.ranked(model, params, encoded, config, *best)
+  known = beam.searched(model, params, trie, encoded, config, of_known)
   return with_new(model, params, encoded, history_BxS, config, known, new, of_new)
 
 
@@ -145,8 +145,8 @@ def among_new(
 ) -> Recommendations:
   """The best of the new items by the model alone, scores log p(item | new)."""
   mine, params = new.model_of(model), {**params, **new.tables}
-  best = beam.best_items(mine, params, new.trie, encoded, config, filters)
-  return beam.ranked(mine, params, encoded, config, *best)
+  config = dataclasses.replace(config, follower_candidates=0)  # nothing has followed them yet
+  return beam.searched(mine, params, new.trie, encoded, config, filters)
 
 
 def items_of(model: SemanticIDModel, history_BxS: jax.Array | Events) -> jax.Array:

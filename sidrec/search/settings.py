@@ -17,6 +17,8 @@ class SearchConfig:
   results: int = 20  # of each list, that are evaluated and written
   item_weight: float = 1.0  # of the item head's log p next to that of IDs, where the model has one
   follower_weight: float = 1.0  # of what followed in other histories, where the model has followers
+  # Items that followed most, which are ranked beside those that the beams found; with followers.
+  follower_candidates: int = 0
   batch_size: int = 0  # users at once; 0 for 16 a CPU device, 128 another device
   # That logits are divided by; scores are log p at that temperature. Under a jit of the caller's it
   # may be a float32 [B, 1, 1] of its own for each request.
@@ -38,6 +40,8 @@ class SearchConfig:
       raise ValueError(f"search.item_weight is {self.item_weight}; give 0 or more")
     if self.follower_weight < 0:
       raise ValueError(f"search.follower_weight is {self.follower_weight}; give 0 or more")
+    if self.follower_candidates < 0:
+      raise ValueError(f"search.follower_candidates is {self.follower_candidates}; give 0 or more")
     if isinstance(self.temperature, (int, float)) and not self.temperature > 0:
       raise ValueError(f"search.temperature is {self.temperature}; give a number above 0")
     if self.certify and self.most_per_prefix:
@@ -65,8 +69,11 @@ class SearchConfig:
     """The settings that lists depend on, as JSON holds them."""
     values = to_dict(self)
     del values["certify"]
-    if self.follower_weight == 1.0:  # lists from before there were followers stay as they are
+    # Lists from before there were followers stay as they are.
+    if self.follower_weight == 1.0:
       del values["follower_weight"]
+    if not self.follower_candidates:
+      del values["follower_candidates"]
     return values
 
   def check_levels(self, num_levels: int) -> None:

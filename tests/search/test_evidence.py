@@ -1,5 +1,6 @@
 """The item head and followers beside log p of IDs, against all items scored by hand."""
 
+import dataclasses
 import functools
 
 import followers_by_hand
@@ -13,6 +14,7 @@ from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, m
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search import beam, evidence
 from sidrec.search.exact_ids import all_scores
+from sidrec.search.filters import Filters
 from sidrec.search.likelihood import item_paths, likelihood_scores
 from sidrec.search.settings import SearchConfig
 
@@ -98,6 +100,56 @@ def test_with_repeats_items_of_the_history_keep_their_share(item_head):
   check(compiled(model, params, trie, HISTORY, config), np.array(sums), 0.7)
 
 
+@pytest.mark.parametrize("repeats", [False, True])
+def test_what_followed_most_is_ranked_beside_what_the_beams_found(repeats):
+  if repeats:
+    model, params, trie, _ = make_repeats(NUM_ITEMS, 2, 5, followers=4)
+  else:
+    model, params, trie, _ = make()
+  few = SearchConfig(beams=3, follower_weight=0.7, follower_candidates=4)
+  exact = compiled(model, params, trie, HISTORY, dataclasses.replace(few, beams=NUM_ITEMS))
+  alone = dataclasses.replace(few, follower_weight=0.0)
+  beams = compiled(model, params, trie, HISTORY, alone)
+  found = compiled(model, params, trie, HISTORY, few)
+  for row, history in enumerate(HISTORY):
+    real = history[history != NO_ITEM]
+    sum_N = followers_by_hand.sums_of(params, real)
+    if repeats:
+      sum_N[real] = 0  # they compete without being candidates
+    followers = set(np.argsort(-sum_N)[:4].tolist()) & set(np.flatnonzero(sum_N).tolist())
+    candidates = set(np.asarray(beams.item_BxK[row]).tolist()) | followers
+    assert followers - set(np.asarray(beams.item_BxK[row]).tolist())  # or nothing is shown
+    in_order = [item for item in np.asarray(exact.item_BxK[row]).tolist() if item in candidates]
+    assert np.asarray(found.item_BxK[row]).tolist() == in_order[:3]
+
+
+def test_candidates_are_no_second_copies_and_change_no_full_list():
+  model, params, trie, _ = make(item_head=True)
+  without = SearchConfig(beams=NUM_ITEMS)
+  all_of_them = dataclasses.replace(without, follower_candidates=16)
+  expected = compiled(model, params, trie, HISTORY, without)
+  found = compiled(model, params, trie, HISTORY, all_of_them)
+  np.testing.assert_array_equal(found.item_BxK, expected.item_BxK)
+  np.testing.assert_allclose(found.score_BxK, expected.score_BxK, rtol=1e-5)
+
+
+def test_candidates_pass_the_filter_which_takes_none_of_their_places():
+  model, params, trie, _ = make()
+  config = SearchConfig(beams=2, follower_weight=50.0, follower_candidates=2)
+  first = compiled(model, params, trie, HISTORY, config)
+  best = np.asarray(first.item_BxK)
+  found = compiled(model, params, trie, HISTORY, config, Filters(forbidden_BxJ=best))
+  for row, history in enumerate(HISTORY):
+    sum_N = followers_by_hand.sums_of(params, history[history != NO_ITEM])
+    sum_N[best[row]] = 0
+    assert np.argmax(sum_N) == found.item_BxK[row, 0]  # the third and fourth of all
+  drawn = [
+    compiled(model, params, trie, HISTORY, one, key=jax.random.key(0))
+    for one in (config, dataclasses.replace(config, follower_candidates=0))
+  ]
+  np.testing.assert_array_equal(*(draw.item_BxK for draw in drawn))
+
+
 @pytest.mark.parametrize("item_head", [False, True])
 def test_the_likelihood_and_the_exact_ranking_say_the_same(item_head):
   model, params, trie, _ = make(item_head=item_head)
@@ -130,5 +182,7 @@ def test_missing_tables_and_settings_that_fit_nothing_are_refused():
   assert found.valid_BxK.all()
   with pytest.raises(ValueError, match=r"search\.follower_weight is -1; give 0 or more"):
     SearchConfig(follower_weight=-1)
+  with pytest.raises(ValueError, match=r"search\.follower_candidates is -1; give 0 or more"):
+    SearchConfig(follower_candidates=-1)
   with pytest.raises(ValueError, match=r"model\.followers needs model\.setting 'dense'"):
     make_model(all_codes(2, 5), followers=4, setting="tiger")
