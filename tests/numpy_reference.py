@@ -147,7 +147,7 @@ def encode_dense(params, config, codes_NxL, items, drop=keep_all, events=None):
     x_SxD = x_SxD + params["position"][:S]
   if config.item_embedding:
     # As an input, the table of an output layer is scaled up (Vaswani et al., 2017, section 3.4).
-    x_SxD = x_SxD + params["item"][items] * (np.sqrt(D) if config.item_head else 1.0)
+    x_SxD = x_SxD + rows(params, "item")[items] * (np.sqrt(D) if config.item_head else 1.0)
   biases = None
   if events is not None:
     more_SxD, biases = event_inputs(params, config.inputs, events)
@@ -165,7 +165,7 @@ def encode_tiger(params, config, codes_NxL, items, user=None, drop=keep_all, eve
     for level in range(codes_NxL.shape[1]):
       x_D = params["code"][level, codes_NxL[item, level]] + more_SxD[place]
       if config.item_embedding:
-        x_D = x_D + params["item"][item]
+        x_D = x_D + rows(params, "item")[item]
       if config.positions == "absolute":
         x_D = x_D + params["position"][place] + params["level"][level]
       tokens.append(x_D)
@@ -224,7 +224,7 @@ def level_log_likelihood(
         node, token = path_NxLp1[item, level + 1], codes_NxL[item, level]
         chosen_V[token] = logits_V[token]
         if config.node_vectors:
-          chosen_V[token] += hidden_D @ params["node"][node]
+          chosen_V[token] += hidden_D @ rows(params, "node")[node]
         if config.node_bias:
           chosen_V[token] += params["node_bias"][node]
       logits_V = chosen_V
@@ -247,7 +247,7 @@ def dense_log_likelihood(
   states_SxD = encode_dense(params, config, codes_NxL, items, drop, events)
   start_D = params["start"] + states_SxD[-1]
   hidden_LxD = decode(params, config, start_D, states_SxD, codes_NxL[target], drop)
-  score_N = item_scores(params, states_SxD[-1]) if config.item_head else None
+  score_N = item_scores(params, states_SxD[-1], codes_NxL) if config.item_head else None
   arguments = (params, config, hidden_LxD, codes_NxL, path_NxLp1, target, temperature)
   return level_log_likelihood(*arguments), score_N
 
@@ -271,9 +271,21 @@ def tiger_log_likelihood(
   return level_log_likelihood(*arguments)
 
 
-def item_scores(params, state_D):
-  """The product of a state and each item's embedding, and the item's bias: [N]."""
-  score_N = params["item"] @ state_D
+def rows(params, name):
+  """The vector of each row of a table, which all share a matrix that lifts narrow rows: [N, D]."""
+  lift = params.get(f"{name}_lift")
+  return params[name] if lift is None else params[name] @ lift
+
+
+def item_scores(params, state_D, codes_NxL=None):
+  """The product of a state and each item's vector, and the item's bias: [N].
+
+  Where items have a narrow row or none, each of their codes adds a vector.
+  """
+  score_N = rows(params, "item") @ state_D if "item" in params else 0.0
+  if "item_code" in params:
+    for level in range(codes_NxL.shape[1]):
+      score_N = score_N + (params["item_code"][level] @ state_D)[codes_NxL[:, level]]
   return score_N + params["item_bias"] if "item_bias" in params else score_N
 
 

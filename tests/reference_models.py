@@ -20,6 +20,8 @@ PLAIN = {"item_embedding": False, "node_bias": False, "node_vectors": False}
 MODELS = {
   "dense": {"item_head": True},
   "dense without item head": {},
+  "dense, narrow rows": {"item_head": True, "item_width": 3, "node_width": 2},
+  "dense, IDs alone": {"item_head": True, **PLAIN},
   "dense, relative": {"positions": "relative", **PLAIN},
   "tiger": {
     "setting": "tiger",

@@ -24,6 +24,7 @@ from sidrec.models.dropout import Dropout
 from sidrec.models.encoder import EncoderBlock
 from sidrec.models.inputs import EventInputs, added
 from sidrec.models.interface import NextItemModel
+from sidrec.models.item_vectors import ItemVectors, embedded
 from sidrec.models.layers import AbsorbedKeyValues, KeyValues, Norm
 from sidrec.models.level_softmax import LevelTables
 from sidrec.models.positions import RelativeBias, behind, positions
@@ -32,6 +33,7 @@ from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 
 TABLE_INIT = nn.initializers.normal(0.02)
 CODE_INIT = nn.initializers.normal(0.05)
+LIFT_INIT = nn.initializers.lecun_normal()  # vectors are as large as rows
 
 
 class EncoderOutput(NamedTuple):
@@ -60,7 +62,7 @@ class SemanticIDModel(NextItemModel):
       "code", CODE_INIT, (sizes.num_levels, sizes.codebook_size, c.width)
     )
     if c.item_embedding:
-      self.item_NxD = self.param("item", TABLE_INIT, (sizes.num_items, c.width))
+      self.item_NxR = self.param("item", TABLE_INIT, (sizes.num_items, c.item_width or c.width))
     if c.positions == "absolute":
       self.position_SxD = self.param("position", TABLE_INIT, (c.history_length, c.width))
       self.level_LxD = self.param("level", TABLE_INIT, (sizes.num_levels, c.width))
@@ -75,10 +77,14 @@ class SemanticIDModel(NextItemModel):
     if c.node_bias:
       self.bias_E = self.param("node_bias", nn.initializers.zeros, (sizes.num_nodes,))
     if c.node_vectors:
-      self.node_ExD = self.param("node", TABLE_INIT, (sizes.num_nodes, c.width))
+      self.node_ExR = self.param("node", TABLE_INIT, (sizes.num_nodes, c.node_width or c.width))
     self._make_blocks()
     if c.unseen:
       self._make_unseen()
+    if c.item_embedding and c.item_width:
+      self.item_lift_RxD = self.param("item_lift", LIFT_INIT, (c.item_width, c.width))
+    if c.node_vectors and c.node_width:
+      self.node_lift_RxD = self.param("node_lift", LIFT_INIT, (c.node_width, c.width))
 
   def _make_blocks(self) -> None:
     c, dtype = self.config, jnp.dtype(self.config.dtype)
@@ -103,12 +109,12 @@ class SemanticIDModel(NextItemModel):
     """The rows that `unseen.hide` and `transfer` put in place of others."""
     c, zeros, levels = self.config, nn.initializers.zeros, self.sizes.num_levels
     if c.node_vectors:
-      self.unseen_node_LxD = self.param("unseen_node", zeros, (levels, c.width))
+      self.unseen_node_LxD = self.param("unseen_node", zeros, (levels, c.node_width or c.width))
     if c.node_bias:
       self.unseen_node_bias_L = self.param("unseen_node_bias", zeros, (levels,))
     if c.item_embedding:
-      self.unseen_item_D = self.param("unseen_item", TABLE_INIT, (c.width,))
-    if c.item_head:
+      self.unseen_item_D = self.param("unseen_item", TABLE_INIT, (c.item_width or c.width,))
+    if c.item_head and c.item_embedding:
       self.unseen_item_bias = self.param("unseen_item_bias", zeros, ())
 
   # What `Dense` and `Tiger` define.
@@ -165,9 +171,12 @@ class SemanticIDModel(NextItemModel):
 
   def _embed_codes(self, codes_xL: jax.Array) -> jax.Array:
     """Embeds codes [..., l ≤ L] of the first l levels: [..., l, D]."""
-    levels = jnp.arange(codes_xL.shape[-1]) * self.sizes.codebook_size
-    flat = codes_xL + levels.reshape((1,) * (codes_xL.ndim - 1) + (-1,))
-    return self.code_LxVxD.reshape(-1, self.config.width)[flat]
+    return embedded(self.code_LxVxD, codes_xL)
+
+  def _embed_items(self, item_BxS: jax.Array) -> jax.Array:
+    """The embedding of each item row by its own numbers: [B, S, D]."""
+    lift_RxD = self.item_lift_RxD if self.config.item_width else None
+    return ItemVectors(self.item_NxR, lift_RxD).of(item_BxS)
 
   def _embed_places(self, history_BxS: jax.Array, segment_BxS: jax.Array | None) -> jax.Array:
     """The embedding of each position's place within its history: [B, S, D]."""
@@ -251,9 +260,10 @@ class SemanticIDModel(NextItemModel):
     c = self.config
     return LevelTables(
       self.out_LxDxV,
-      self.node_ExD if c.node_vectors else None,
+      self.node_ExR if c.node_vectors else None,
       self.bias_E if c.node_bias else None,
       c.constrained_softmax,
+      self.node_lift_RxD if c.node_vectors and c.node_width else None,
     )
 
   def child_logits(

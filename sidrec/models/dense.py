@@ -23,10 +23,11 @@ from sidrec.catalogue.trie.packed_codes import PackedCodes
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
-from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.base import TABLE_INIT, EncoderOutput, SemanticIDModel
 from sidrec.models.histories import item_rows, latest_items
 from sidrec.models.inputs import events_of
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
+from sidrec.models.item_vectors import ItemVectors
 from sidrec.models.layers import MASKED
 from sidrec.models.repeats import (
   Had,
@@ -50,12 +51,15 @@ class Dense(SemanticIDModel):
 
   def setup(self):  # noqa: D102
     super().setup()
-    if self.config.item_head:
+    c = self.config
+    if c.item_head and c.item_embedding:
       num_items = self.sizes.num_items
       self.item_bias_N = self.param("item_bias", nn.initializers.zeros, (num_items,))
-    if self.config.repeats:
-      inputs = self.config.inputs
-      self.repeats = Repeats(self.config.width, inputs.times, inputs.earlier > 0)
+    if c.repeats:
+      self.repeats = Repeats(c.width, c.inputs.times, c.inputs.earlier > 0)
+    if c.item_head and (c.item_width or not c.item_embedding):
+      shape = self.code_LxVxD.shape
+      self.item_code_LxVxD = self.param("item_code", TABLE_INIT, shape)
 
   def encode_states(
     self,
@@ -85,7 +89,7 @@ class Dense(SemanticIDModel):
     if self.config.item_embedding:
       # As an output, the table is small; as an input it has to outweigh positions.
       scale = self.config.width**0.5 if self.config.item_head else 1.0
-      shared_BxSxD = shared_BxSxD + self.item_NxD[item_BxS] * scale
+      shared_BxSxD = shared_BxSxD + self._embed_items(item_BxS) * scale
     if self.config.inputs.any:
       shared_BxSxD = shared_BxSxD + self.inputs.embed(events, segment_BxS)
       biases = self.inputs.biases(events)
@@ -235,20 +239,34 @@ class Dense(SemanticIDModel):
       negative_X = draw_distinct(self.make_rng("negatives"), self.sizes.num_items, count)
     # Rows that are room for more are no items; where they are drawn, fewer items compete.
     row_N = jnp.arange(self.sizes.num_items)
-    bias_N = jnp.where(row_N < trie.used, self.item_bias_N, MASKED)
-    return item_log_likelihood(states_BxSxD, target_BxS, self.item_NxD, bias_N, negative_X)
+    bias_N = self.item_bias_N if self.config.item_embedding else jnp.zeros(len(row_N))
+    bias_N = jnp.where(row_N < trie.used, bias_N, MASKED)
+    items = self._item_vectors(trie.codes_NxL)
+    return item_log_likelihood(states_BxSxD, target_BxS, items, bias_N, negative_X)
 
-  def item_scores(self, encoded: EncoderOutput, item_BxK: jax.Array) -> jax.Array:
+  def _item_vectors(self, codes_NxL: jax.Array | PackedCodes) -> ItemVectors:
+    """What the item head multiplies states with."""
+    c = self.config
+    if c.item_embedding and not c.item_width:
+      return ItemVectors(self.item_NxR)
+    row_NxR, lift_RxD = (self.item_NxR, self.item_lift_RxD) if c.item_embedding else (None, None)
+    return ItemVectors(row_NxR, lift_RxD, self.item_code_LxVxD, codes_NxL)
+
+  def item_scores(
+    self, encoded: EncoderOutput, item_BxK: jax.Array, codes_NxL: jax.Array | PackedCodes
+  ) -> jax.Array:
     """The item head's log p of some items, up to a constant of the history: float32 [B, K]."""
-    item_BxKxD = self.item_NxD[item_BxK]
+    item_BxKxD = self._item_vectors(codes_NxL).of(item_BxK)
     score_BxK = jnp.einsum("bd,bkd->bk", encoded.last_BxD.astype(jnp.float32), item_BxKxD)
-    return score_BxK + self.item_bias_N[item_BxK]
+    return score_BxK + self.item_bias_N[item_BxK] if self.config.item_embedding else score_BxK
 
-  def all_item_scores(self, encoded: EncoderOutput) -> jax.Array:
+  def all_item_scores(
+    self, encoded: EncoderOutput, codes_NxL: jax.Array | PackedCodes
+  ) -> jax.Array:
     """What `item_scores` gives each item row, in full float32: [B, N]."""
-    last_BxD = encoded.last_BxD.astype(jnp.float32)
-    score_BxN = jnp.einsum("bd,nd->bn", last_BxD, self.item_NxD, precision="highest")
-    return score_BxN + self.item_bias_N[None]
+    last_BxD, item_NxD = encoded.last_BxD.astype(jnp.float32), self._item_vectors(codes_NxL).of()
+    score_BxN = jnp.einsum("bd,nd->bn", last_BxD, item_NxD, precision="highest")
+    return score_BxN + self.item_bias_N[None] if self.config.item_embedding else score_BxN
 
 
 def _with_users(visible: jax.Array, segment_BxS: jax.Array | None, users: int) -> jax.Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models.item_vectors import ItemVectors
 from sidrec.models.layers import MASKED
 
 # Scores that the training loss holds at once, 64 MiB of float32: above this, positions go block
@@ -18,7 +19,7 @@ _MAX_SCORES = 1 << 24
 def item_log_likelihood(
   states_BxSxD: jax.Array,
   target_BxS: jax.Array,
-  item_NxD: jax.Array,
+  items: ItemVectors,
   bias_N: jax.Array | None,
   negative_X: jax.Array | None = None,
 ) -> jax.Array:
@@ -27,7 +28,7 @@ def item_log_likelihood(
   Args:
     states_BxSxD: in the dtype that scores are multiplied in; they add up in float32.
     target_BxS: int32 item rows, NO_ITEM where there is none.
-    item_NxD: the output table.
+    items: their vectors.
     bias_N: each item's own score, or None.
     negative_X: different item rows, to run the softmax over these and the target alone;
       None for the whole catalogue.
@@ -37,20 +38,20 @@ def item_log_likelihood(
     state_RxD, target_R = state_BxSxD.reshape(-1, state_BxSxD.shape[-1]), target_BxS.reshape(-1)
     real_R, item_R = target_R != NO_ITEM, jnp.maximum(target_R, 0)
     # The target's score by itself: taking it from all scores would cost another pass over them.
-    target_RxD = item_NxD[item_R].astype(state_RxD.dtype)
+    target_RxD = items.of(item_R).astype(state_RxD.dtype)
     score_R = (state_RxD.astype(jnp.float32) * target_RxD.astype(jnp.float32)).sum(axis=-1)
     if bias_N is not None:
       score_R = score_R + bias_N[item_R]
     if negative_X is None:
-      total_R = jax.nn.logsumexp(item_scores(state_RxD, item_NxD, bias_N), axis=-1)
+      total_R = jax.nn.logsumexp(item_scores(state_RxD, items, bias_N), axis=-1)
     else:
-      score_RxX = item_scores(state_RxD, item_NxD, bias_N, negative_X)
+      score_RxX = item_scores(state_RxD, items, bias_N, negative_X)
       score_RxX = jnp.where(negative_X[None] == item_R[:, None], MASKED, score_RxX)
       total_R = jnp.logaddexp(score_R, jax.nn.logsumexp(score_RxX, axis=-1))
     return jnp.where(real_R, score_R - total_R, 0.0).reshape(target_BxS.shape)
 
   batch, length = target_BxS.shape
-  count = _num_blocks(batch, length, len(item_NxD) if negative_X is None else len(negative_X))
+  count = _num_blocks(batch, length, items.num_items if negative_X is None else len(negative_X))
   if count == 1:
     return logp(states_BxSxD, target_BxS)
 
@@ -67,12 +68,12 @@ def item_log_likelihood(
 
 def item_scores(
   state_RxD: jax.Array,
-  item_NxD: jax.Array,
+  items: ItemVectors,
   bias_N: jax.Array | None,
   item_X: jax.Array | None = None,
 ) -> jax.Array:
   """Scores of all items, or of the rows `item_X`: float32 [R, X]."""
-  table_XxD = item_NxD if item_X is None else item_NxD[item_X]
+  table_XxD = items.of(item_X)
   score_RxX = jnp.dot(
     state_RxD, table_XxD.T.astype(state_RxD.dtype), preferred_element_type=jnp.float32
   )

@@ -19,9 +19,10 @@ class LevelTables(NamedTuple):
   """The parameters of the softmaxes, and over what they run."""
 
   out_LxDxV: jax.Array  # of tokens
-  node_ExD: jax.Array | None  # of trie nodes
+  node_ExR: jax.Array | None  # of trie nodes; R is D without a lift
   bias_E: jax.Array | None
   constrained: bool  # over the real continuations; else over all codes of a level
+  lift_RxD: jax.Array | None = None  # from narrow rows of nodes to the width of states
 
   def log_likelihoods(
     self,
@@ -74,8 +75,10 @@ class LevelTables(NamedTuple):
     root = jnp.int32(trie_lib.ROOT)
     token_C, node_C, real_C = trie_lib.children(trie, root, trie.fan_outs[0], 0)
     weights_DxC = self.out_LxDxV[0][:, token_C]
-    if self.node_ExD is not None:
-      weights_DxC = weights_DxC + self.node_ExD[node_C].T
+    if self.node_ExR is not None:
+      node_CxR = self.node_ExR[node_C]
+      node_CxD = node_CxR if self.lift_RxD is None else node_CxR @ self.lift_RxD
+      weights_DxC = weights_DxC + node_CxD.T
     logits_BxQxC = _float32_product(hidden_BxQxD, weights_DxC)
     if self.bias_E is not None:
       logits_BxQxC = logits_BxQxC + self.bias_E[node_C][None, None]
@@ -95,13 +98,16 @@ class LevelTables(NamedTuple):
     )
     if self.bias_E is not None:
       logits_BxKxC = logits_BxKxC + self.bias_E.at[children.node].get(mode="promise_in_bounds")
-    if self.node_ExD is not None:
+    if self.node_ExR is not None:
+      query_BxKxR = hidden_BxKxD
+      if self.lift_RxD is not None:  # R products a child in place of D
+        query_BxKxR = hidden_BxKxD @ self.lift_RxD.T.astype(hidden_BxKxD.dtype)
       # A batched product of gathered rows: fused into the gather, it would run without vectors.
-      node_BxKxCxD = self.node_ExD.at[children.node].get(mode="promise_in_bounds")
+      node_BxKxCxR = self.node_ExR.at[children.node].get(mode="promise_in_bounds")
       logits_BxKxC = logits_BxKxC + jnp.einsum(
-        "bqd,bqfd->bqf",
-        hidden_BxKxD,
-        node_BxKxCxD.astype(hidden_BxKxD.dtype),
+        "bqr,bqfr->bqf",
+        query_BxKxR,
+        node_BxKxCxR.astype(hidden_BxKxD.dtype),
         preferred_element_type=jnp.float32,
       )
     if self.constrained:

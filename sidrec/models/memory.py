@@ -12,7 +12,7 @@ from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import ITEM_TABLES, MARK, NODE_TABLES
 
 _TRAINED_COPIES = 4  # parameters, their gradients, and Adam's two moments
-_LEVEL_TABLES = ("code", "out")  # a row, and a column, for each code of each level
+_LEVEL_TABLES = ("code", "out", "item_code")  # a row or a column for each code of each level
 
 # Kinds of parameters, and what a sentence calls them.
 KINDS = {

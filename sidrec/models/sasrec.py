@@ -30,6 +30,7 @@ from sidrec.models.frequency import BSAREC_FILTER, NO_FILTER, FilterConfig
 from sidrec.models.histories import item_rows
 from sidrec.models.inputs import EventInputs, events_of
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood, item_scores
+from sidrec.models.item_vectors import ItemVectors
 from sidrec.models.layers import Norm
 from sidrec.models.positions import positions
 
@@ -205,7 +206,8 @@ class SASRec(nn.Module):
       negative_X = draw_distinct(self.make_rng("negatives"), c.num_items, c.negatives)
     else:
       negative_X = None
-    return item_log_likelihood(states_BxQxD, target_BxQ, self.item_NxD, self._bias(), negative_X)
+    items = ItemVectors(self.item_NxD)
+    return item_log_likelihood(states_BxQxD, target_BxQ, items, self._bias(), negative_X)
 
   def _bias(self):
     return self.bias_N if self.config.item_bias else None
@@ -221,4 +223,4 @@ class SASRec(nn.Module):
     history_BxS = item_rows(events.item_BxS, self.config.num_items)
     last_Bx1 = jnp.maximum((history_BxS != NO_ITEM).sum(axis=1, keepdims=True) - 1, 0)
     last_BxD = self.states(events._replace(item_BxS=history_BxS), at_BxQ=last_Bx1)[:, 0]
-    return jax.nn.log_softmax(item_scores(last_BxD, self.item_NxD, self._bias()))
+    return jax.nn.log_softmax(item_scores(last_BxD, ItemVectors(self.item_NxD), self._bias()))

@@ -30,9 +30,13 @@ class RecommenderConfig:
   decoder_layers: int = 1
   encoder_dropout: float = 0.2
   decoder_dropout: float = 0.0
-  item_embedding: bool = True
+  item_embedding: bool = True  # a row of numbers for each item
   node_bias: bool = True
   node_vectors: bool = True
+  # Numbers of each row of these two tables; all rows share a matrix that makes vectors of narrow
+  # ones. 0 for the width.
+  item_width: int = 0
+  node_width: int = 0
   item_head: bool = False  # the encoder predicts items too; dense setting only
   item_negatives: int = 0  # sampled items of its softmax in training; 0 for all items
   positions: str = "absolute"  # or 'relative': T5's attention bias instead
@@ -66,8 +70,14 @@ class RecommenderConfig:
         f"model.setting must be one of {known}, not {self.setting!r}; if it is a plugin's, load it "
         "with --plugin=FILE"
       )
-    if self.item_head and not (self.setting == "dense" and self.item_embedding):
-      raise ValueError("model.item_head needs model.setting 'dense' and model.item_embedding")
+    if self.item_head and self.setting != "dense":
+      raise ValueError("model.item_head needs model.setting 'dense'; set it to False")
+    for name in ("item_width", "node_width"):
+      if not 0 <= getattr(self, name) < self.width:
+        raise ValueError(
+          f"model.{name} is {getattr(self, name)}; give less than model.width, {self.width}, or 0 "
+          "for all of it"
+        )
     if self.positions not in POSITIONS:
       raise ValueError(f"model.positions must be one of {POSITIONS}, not {self.positions!r}")
     if self.user_tokens and self.setting != "tiger":

@@ -57,7 +57,7 @@ class Tiger(SemanticIDModel):
     x_BxSxLxD = self._embed_codes(codes_NxL[item_BxS])
     shared_BxSxD = self._embed_places(history_BxS, segment_BxS)
     if c.item_embedding:
-      shared_BxSxD = shared_BxSxD + self.item_NxD[item_BxS]
+      shared_BxSxD = shared_BxSxD + self._embed_items(item_BxS)
     if c.inputs.any:
       shared_BxSxD = shared_BxSxD + self.inputs.embed(events, segment_BxS)
     x_BxSxLxD = x_BxSxLxD + shared_BxSxD[:, :, None] + self.level_LxD[None, None]

@@ -110,7 +110,7 @@ def ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recomme
   model, params, encoded, config = levels.model, levels.params, levels.encoded, levels.config
   valid_BxX = jnp.isfinite(score_BxX)
   if weight := evidence.weight(model.config, config):
-    item_score_BxX = evidence.scores(model, params, encoded, config, item_BxX)
+    item_score_BxX = evidence.scores(model, params, levels.trie, encoded, config, item_BxX)
     sum_BxX = score_BxX + weight * item_score_BxX
     pooled_BxX = sum_BxX
     if config.gives_probabilities:

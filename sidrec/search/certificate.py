@@ -46,7 +46,9 @@ def bound(
   sum_B = missed_B + weight * others_B
   if not levels.config.gives_probabilities:
     return sum_B
-  score_BxK = evidence.scores(levels.model, levels.params, levels.encoded, levels.config, item_BxK)
+  score_BxK = evidence.scores(
+    levels.model, levels.params, levels.trie, levels.encoded, levels.config, item_BxK
+  )
   return joint.bound_of_others(sum_B, logp_BxK, score_BxK, weight)
 
 
@@ -64,7 +66,9 @@ def _best_logp(levels: Levels, state: BeamState) -> jax.Array:
 def _best_score(levels: Levels, found_BxK: jax.Array) -> jax.Array:
   """The best score beside log p of an allowed item that was not found: [B], -inf for none."""
   trie = levels.trie
-  score_BxN = evidence.scores(levels.model, levels.params, levels.encoded, levels.config, None)
+  score_BxN = evidence.scores(
+    levels.model, levels.params, levels.trie, levels.encoded, levels.config, None
+  )
   _, stop = rows_below(trie, jnp.int32(ROOT))
   may_BxN = (trie.row_of_N < stop)[None]
   if levels.rows is not None:

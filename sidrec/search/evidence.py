@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 
+from sidrec.catalogue.trie.trie import Trie
 from sidrec.models import followers
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.settings import RecommenderConfig
@@ -38,6 +39,7 @@ def weight(model: RecommenderConfig, config: SearchConfig) -> float:
 def scores(
   model: SemanticIDModel,
   params: dict,
+  trie: Trie,
   encoded: EncoderOutput,
   config: SearchConfig,
   item_BxK: jax.Array | None,
@@ -47,6 +49,7 @@ def scores(
   Args:
     model: with a `weight` above 0.
     params: its parameters.
+    trie: the catalogue.
     encoded: the histories.
     config: of the search.
     item_BxK: int32 item rows; what is no item has any score. None for all, [B, N].
@@ -54,9 +57,9 @@ def scores(
   of_head, of_followers = weights(model.config, config)
   parts = []
   if of_head and item_BxK is None:
-    parts.append(of_head * call(model, params, "all_item_scores", encoded))
+    parts.append(of_head * call(model, params, "all_item_scores", encoded, trie.codes_NxL))
   elif of_head:
-    parts.append(of_head * call(model, params, "item_scores", encoded, item_BxK))
+    parts.append(of_head * call(model, params, "item_scores", encoded, item_BxK, trie.codes_NxL))
   if of_followers:
     parts.append(of_followers * follower_log_p(params, encoded, item_BxK))
   return sum(parts[1:], start=parts[0]) / (of_head + of_followers)

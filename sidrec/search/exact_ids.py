@@ -69,7 +69,7 @@ def all_scores(
   is_there_N = jnp.arange(num_items) < trie.used
   score_BxN = jnp.where(is_there_N[None], score_BxN, -jnp.inf)
   if weight := evidence.weight(model.config, search):
-    item_score_BxN = evidence.scores(model, params, encoded, search, None)
+    item_score_BxN = evidence.scores(model, params, trie, encoded, search, None)
     if search.gives_probabilities:
       return pooled(score_BxN, item_score_BxN, weight)
     return score_BxN + weight * item_score_BxN

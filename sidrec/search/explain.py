@@ -261,7 +261,7 @@ def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, mode
     again_BxPxR = jnp.where(same_BxPxR, levels.again.logp_BxP[..., None], -jnp.inf)
     score_BxR = jnp.maximum(score_BxR, again_BxPxR.max(axis=1))
   if weight := evidence.weight(model.config, config):
-    item_score_BxR = evidence.scores(model, params, encoded, config, item_BxR)
+    item_score_BxR = evidence.scores(model, params, trie, encoded, config, item_BxR)
     # Up to a number that all results share, as in `joint.pooled`.
     share = 1 + weight if config.gives_probabilities else 1.0
     score_BxR = (score_BxR + weight * item_score_BxR) / share

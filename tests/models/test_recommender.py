@@ -288,7 +288,9 @@ def test_item_head_is_a_distribution_and_leaves_the_levels_as_they_are():
   assert np.ptp(logp_NxS, axis=0).min() > 1
   # What the search asks for is the same up to a constant of the history.
   encoded = apply(model, params, history, trie.codes_NxL, method="encode")
-  score = apply(model, params, encoded, np.arange(NUM_ITEMS)[None], method="item_scores")[0]
+  score = apply(
+    model, params, encoded, np.arange(NUM_ITEMS)[None], trie.codes_NxL, method="item_scores"
+  )[0]
   np.testing.assert_allclose(np.diff(score), np.diff(logp_NxS[:, 2]), atol=1e-4)
 
 
@@ -312,7 +314,12 @@ def test_item_head_draws_negatives_in_training_alone():
   assert items(False, zero).mean() == pytest.approx(-np.log(NUM_ITEMS), abs=0.3)
 
 
-def test_item_head_needs_the_dense_setting_and_item_embeddings():
-  for changes in ({"setting": "tiger"}, {"item_embedding": False}):
-    with pytest.raises(ValueError, match="item_head"):
-      make_model(all_codes(2, 3), item_head=True, **changes)
+def test_item_head_needs_the_dense_setting():
+  with pytest.raises(ValueError, match="item_head"):
+    make_model(all_codes(2, 3), item_head=True, setting="tiger")
+
+
+@pytest.mark.parametrize("name", ["item_width", "node_width"])
+def test_rows_as_wide_as_the_model_are_asked_for_by_0(name):
+  with pytest.raises(ValueError, match=f"model.{name} is 16; give less than model.width, 16, or 0"):
+    make_model(all_codes(2, 3), width=16, **{name: 16})

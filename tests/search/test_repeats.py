@@ -234,7 +234,7 @@ def test_the_item_head_is_joined_with_both():
   def item_scores(params):
     call = lambda method, *args: model.apply({"params": params}, *args, method=method)
     encoded = call("encode", history, trie.codes_NxL)
-    return call("item_scores", encoded, jnp.arange(NUM_ITEMS)[None])[0]
+    return call("item_scores", encoded, jnp.arange(NUM_ITEMS)[None], trie.codes_NxL)[0]
 
   head_N = np.asarray(item_scores(params))
   config = SearchConfig(beams=NUM_ITEMS, item_weight=3.0)

@@ -75,7 +75,7 @@ def expected_logp(name, row, items, temperature=1.0):
     hidden_LxD = decode(params, config, start_D, states_SxD, code_L)
     arguments = (params, config, hidden_LxD, CODES, path, item, temperature)
     logp_NxL.append(level_log_likelihood(*arguments))
-  head_N = item_scores(params, states_SxD[-1]) if config.item_head else np.zeros(NUM_ITEMS)
+  head_N = item_scores(params, states_SxD[-1], CODES) if config.item_head else np.zeros(NUM_ITEMS)
   return np.array(logp_NxL), head_N
 
 
