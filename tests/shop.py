@@ -40,6 +40,7 @@ class Shop:
     config.tokenizer.update(name="residual_kmeans", num_levels=2, codebook_size=8)
     config.tokenizer.kmeans.iterations = 3
     config.model.followers = 3
+    config.model.similarity = True
     config.train.update(steps=2, steps_per_call=1, validate_every=2)
     config.nightly.steps_share = 0.0
     return config

@@ -19,6 +19,7 @@ from sidrec.evaluation.published import PUBLISHED
 from sidrec.features import behaviour
 from sidrec.features.cooccurrence import positive_pmi
 from sidrec.models import histories, positions
+from sidrec.models import similarity as models_similarity
 from sidrec.models.sasrec import SASRecConfig
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search import recommend, similarity
@@ -139,6 +140,9 @@ DEFAULTS = {
   "model.constrained_softmax": True,
   "model.repeats": False,
   "model.followers": 0,  # off until measured for a config
+  "model.similarity": False,
+  "model.item_width": 0,
+  "model.node_width": 0,
   "model.unseen": 0.0,  # off until measured for a config
   "model.dtype": "float32",
   "train.batch_size": 16,
@@ -218,6 +222,8 @@ DEFAULTS = {
   "search.beams": 50,
   "search.results": 20,  # Recall@20 and NDCG@20 are the deepest metrics
   "search.follower_weight": 1.0,  # measured on the validation of Beauty and of the shipped data
+  "search.follower_candidates": 0,
+  "search.similarity_weight": 0.1,  # the best on the validation of the shipped data
   "search.item_weight": 1.0,
   "search.temperature": 1.0,
   "search.level_weights": (),
@@ -290,8 +296,8 @@ def test_t5_relative_positions():
 def test_new_items():
   """Measured on Amazon Beauty (README, 'New items')."""
   assert histories.LATEST == 10
-  assert similarity.DECAY == 0.7
-  assert similarity.TEMPERATURE == 0.05
+  assert models_similarity.DECAY == 0.7
+  assert models_similarity.TEMPERATURE == 0.05
   assert similarity.AMONG == 10
   assert similarity.SEARCH_WEIGHT == 0.4
   assert behaviour.NEIGHBOURS == 10

@@ -12,7 +12,7 @@ from sidrec.config import default_config
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import TEXT, Dataset, Histories
 from sidrec.data.sources.build import build, item_table
-from sidrec.models import followers, recommender
+from sidrec.models import followers, recommender, similarity
 from sidrec.models.inputs import example_events
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.trainers.recommender import likelihood_method
@@ -134,7 +134,16 @@ def init_params(model, trie, path, scale=1.0):
   params = jax.tree.map_with_path(draw, shapes)
   if count := model.config.followers:
     params |= draw_followers(model.sizes.num_items, count)
+  if model.config.similarity:
+    params |= draw_vectors(model.sizes.num_items)
   return jax.device_put(params)  # `jnp.asarray` compiles each shape
+
+
+def draw_vectors(num_items):
+  """Random vectors of items, as `models.similarity` keeps them."""
+  drawn = np.random.default_rng(8).normal(size=(num_items, 5))
+  history = make_histories([np.arange(item % 7, item % 7 + 3) for item in range(num_items)])
+  return similarity.tables(history, drawn.astype(np.float32))
 
 
 def draw_followers(num_items, count):

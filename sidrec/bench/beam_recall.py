@@ -69,7 +69,7 @@ def measure(
   measured = parameter_figures(model, params, trie, say, "run")
   measured |= {"recall_users": num_users, "recall_items": trie.num_items}
   found: dict[int, np.ndarray] = {}
-  alone = SearchConfig(item_weight=0.0, follower_weight=0.0)
+  alone = SearchConfig(item_weight=0.0).by_model_alone
   scores = {"beam": ("by IDs alone", alone), "served": ("as served", config.search)}
   if why := why_not_exact(model.config, config.search):
     say(f"the served score is left out: there is no exact ranking by it, because {why}")

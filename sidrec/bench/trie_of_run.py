@@ -95,7 +95,7 @@ def compare(
 
   searches = {
     "served": constrained(search),
-    "levels": constrained(dataclasses.replace(search, item_weight=0.0, follower_weight=0.0)),
+    "levels": constrained(dataclasses.replace(search.by_model_alone, item_weight=0.0)),
     "unconstrained": unconstrained,
   }
   runs, history = {}, jax.device_put(events)

@@ -89,6 +89,7 @@ def protocol_of(
   tie_seed: int = -1,
   item_weight: float = 0.0,
   follower_weight: float = 0.0,
+  similarity_weight: float = 0.0,
   *,
   level_weights: Sequence[float] = (),
   exact: Sequence[str] = (),
@@ -102,6 +103,7 @@ def protocol_of(
     tie_seed: of the order of equal times, see `shuffle_ties`; -1 for the order of the file.
     item_weight: of the item head's log p, see `search.evidence`.
     follower_weight: of the log p by what followed in other histories, see there.
+    similarity_weight: of the log similarity to the latest items, see there.
     level_weights: of the levels' log p in scores; empty for 1 each.
     exact: the systems that are models which score all items, such as 'sasrec'.
 
@@ -127,6 +129,7 @@ def protocol_of(
   evidence = {
     "the item head's log p": item_weight,
     "the log p by what followed the latest items in other histories": follower_weight,
+    "the log similarity to the latest items": similarity_weight,
   }
   if more := [f"{weight:g} × {name}" for name, weight in evidence.items() if weight]:
     of_beams = f"{' + '.join(more)} of each item that the beams found"

@@ -44,7 +44,7 @@ class EncoderOutput(NamedTuple):
   cross: tuple[KeyValues | AbsorbedKeyValues, ...]  # what each decoder layer attends to
   mask_BxS: jax.Array  # which encoder states are real
   again: HistoryScores | None = None  # where items of the history have a share of their own
-  latest_BxA: jax.Array | None = None  # the newest items, of a model with followers
+  latest_BxA: jax.Array | None = None  # the newest items, where a search reads them
 
 
 class SemanticIDModel(NextItemModel):

@@ -134,7 +134,7 @@ class Dense(SemanticIDModel):
       own = states[:, users:], visible[:, :, users:]
       again = self._history_scores(events, *own, last_B, last_BxD)
     start_BxD = self.start_D[None] + last_BxD
-    latest_BxA = latest_items(history_BxS) if self.config.followers else None
+    latest_BxA = latest_items(history_BxS) if self.config.has_evidence else None
     return EncoderOutput(start_BxD, last_BxD, cross, visible[row_B, last_B], again, latest_BxA)
 
   def joint_log_likelihood(

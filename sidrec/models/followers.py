@@ -26,7 +26,8 @@ import numpy as np
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
 from sidrec.features.cooccurrence import nearest_followers
-from sidrec.models.repeats import HistoryScores
+from sidrec.models.histories import sums_of
+from sidrec.models.repeats import HistoryScores, is_met
 
 _LEAST = 1e-9  # smaller sums and shares are none
 
@@ -77,19 +78,20 @@ def log_p(
   num_items, even = len(params[FOLLOWERS]), params[EVEN]
   of_BxX, part_BxX = _parts(params, latest_BxA)
   total_Bx1 = part_BxX.sum(axis=1, keepdims=True)
-  sum_BxK = _sums(item_BxK, of_BxX, part_BxX, num_items)
+  sum_BxK = sums_of(item_BxK, of_BxX, part_BxX, num_items)
   if again is None:
     return jnp.log(_half(sum_BxK, total_Bx1, even))
   met_BxP = again.item_BxP
   is_met_BxP = met_BxP != NO_ITEM
-  met_sum_BxP = jnp.where(is_met_BxP, _sums(met_BxP, of_BxX, part_BxX, num_items), 0.0)
+  met_sum_BxP = jnp.where(is_met_BxP, sums_of(met_BxP, of_BxX, part_BxX, num_items), 0.0)
   met_total_Bx1, num_met_Bx1 = (x.sum(axis=1, keepdims=True) for x in (met_sum_BxP, is_met_BxP))
   new_BxK = _half(sum_BxK, total_Bx1 - met_total_Bx1, even)
   met_BxK = _half(sum_BxK, met_total_Bx1, 1 / jnp.maximum(num_met_Bx1, 1))
-  is_met_BxK = _sums(item_BxK, met_BxP, is_met_BxP.astype(jnp.float32), num_items) > 0
   logp_met_B, logp_new_B = _log_shares(again)
   return jnp.where(
-    is_met_BxK, logp_met_B[:, None] + jnp.log(met_BxK), logp_new_B[:, None] + jnp.log(new_BxK)
+    is_met(again, item_BxK, num_items),
+    logp_met_B[:, None] + jnp.log(met_BxK),
+    logp_new_B[:, None] + jnp.log(new_BxK),
   )
 
 
@@ -133,19 +135,6 @@ def _parts(params: dict, latest_BxA: jax.Array) -> tuple[jax.Array, jax.Array]:
   batch, count, num_followers = part_BxAxR.shape  # the batch may be symbolic
   shape = batch, count * num_followers
   return follower_BxAxR.reshape(shape), part_BxAxR.reshape(shape)
-
-
-def _sums(
-  item_BxK: jax.Array | None, of_BxX: jax.Array, part_BxX: jax.Array, num_items: int
-) -> jax.Array:
-  """The sum of the parts of each of these items, or of all: [B, K]."""
-  if item_BxK is not None:
-    same_BxKxX = item_BxK[:, :, None] == of_BxX[:, None]
-    return jnp.where(same_BxKxX, part_BxX[:, None], 0.0).sum(axis=-1)
-  column_BxX = jnp.where(of_BxX == NO_ITEM, num_items, of_BxX)
-  batch = of_BxX.shape[0]
-  zeros_BxN, row_Bx1 = jnp.zeros((batch, num_items)), jnp.arange(batch)[:, None]
-  return zeros_BxN.at[row_Bx1, column_BxX].add(part_BxX, mode="drop")
 
 
 def _half(sum_BxK: jax.Array, total_Bx1: jax.Array, even: jax.Array) -> jax.Array:

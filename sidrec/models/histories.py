@@ -75,3 +75,16 @@ def check_histories(history_BxS: Any, num_items: int) -> None:
       f"history {b} has {NO_ITEM} before item row {history_BxS[b, s + 1]}; put the items first, "
       f"oldest first, and {NO_ITEM} behind the newest"
     )
+
+
+def sums_of(
+  item_BxK: jax.Array | None, of_BxX: jax.Array, part_BxX: jax.Array, num_items: int
+) -> jax.Array:
+  """The sum of the parts of each of these items, or of all: [B, K]."""
+  if item_BxK is not None:
+    same_BxKxX = item_BxK[:, :, None] == of_BxX[:, None]
+    return jnp.where(same_BxKxX, part_BxX[:, None], 0.0).sum(axis=-1)
+  column_BxX = jnp.where(of_BxX == NO_ITEM, num_items, of_BxX)
+  batch = of_BxX.shape[0]
+  zeros_BxN, row_Bx1 = jnp.zeros((batch, num_items)), jnp.arange(batch)[:, None]
+  return zeros_BxN.at[row_Bx1, column_BxX].add(part_BxX, mode="drop")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
-from sidrec.models import followers
+from sidrec.models.counted import COUNTED
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import ITEM_TABLES, MARK, NODE_TABLES
 
@@ -30,7 +30,7 @@ class Memory(NamedTuple):
 
   parameters: int  # numbers
   by_item: int  # numbers in tables that have a row for each item or trie node
-  served: float  # bytes an item of parameters, trie and followers
+  served: float  # bytes an item of parameters, counted tables and the trie
   trained: float  # bytes an item of parameters, gradients, moments and, where kept, the average
 
 
@@ -43,7 +43,7 @@ def memory_of(params: dict, trie: Trie, sizes: CatalogueSizes, averaged: bool = 
     sizes: of the model.
     averaged: whether training keeps an average of the parameters, too.
   """
-  counted = {name: params[name] for name in followers.COUNTED if name in params}
+  counted = {name: params[name] for name in COUNTED if name in params}
   params = {name: part for name, part in params.items() if name not in (MARK, *counted)}
   leaves = jax.tree.leaves(params)
   by_item = sum(params[name].size for name in (*NODE_TABLES, *ITEM_TABLES) if name in params)
@@ -76,7 +76,7 @@ def counts_by_kind(params: dict) -> dict[str, int]:
   """How many numbers are of each of `KINDS`, of the recommender's parameters or their shapes."""
   counts = dict.fromkeys(KINDS, 0)
   for name, part in params.items():
-    if name not in (MARK, *followers.COUNTED):  # these are counted, not trained
+    if name not in (MARK, *COUNTED):  # these are counted, not trained
       counts[_kind_of(name)] += sum(x.size for x in jax.tree.leaves(part))
   return counts
 

@@ -46,6 +46,8 @@ class RecommenderConfig:
   repeats: bool = False  # a learnt share of p is for items of the history; dense setting only
   # Items that most often followed each item, which a search takes as evidence; dense setting only.
   followers: int = 0
+  # Whether a search takes the similarity of items' vectors as evidence, too; dense setting only.
+  similarity: bool = False
   # The probability that a batch hides all but the semantic ID of an item, so that new ones do well.
   unseen: float = 0.0
   remat: bool = False  # blocks are computed again in the backward pass, to save memory
@@ -62,6 +64,11 @@ class RecommenderConfig:
   def known_length(self) -> int:
     """The latest events that a model knows: those that it reads, and what it met earlier."""
     return self.history_length + self.inputs.earlier
+
+  @property
+  def has_evidence(self) -> bool:
+    """Whether a search reads the latest items beside what the model makes of a history."""
+    return self.followers > 0 or self.similarity
 
   def __post_init__(self):
     known = (*SETTINGS, *MODELS.known)
@@ -93,6 +100,8 @@ class RecommenderConfig:
       raise ValueError("model.repeats needs model.setting 'dense'; set it to False")
     if self.followers and self.setting != "dense":
       raise ValueError("model.followers needs model.setting 'dense'; set it to 0")
+    if self.similarity and self.setting != "dense":
+      raise ValueError("model.similarity needs model.setting 'dense'; set it to False")
     if self.followers < 0:
       raise ValueError(f"model.followers is {self.followers}; give 0 or more items")
     if not 0 <= self.unseen < 1:

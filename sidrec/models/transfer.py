@@ -16,12 +16,19 @@ from sidrec.catalogue.trie.trie import Trie, child_range, row_paths, rows_below
 from sidrec.core.item_rows import is_known
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.followers import FOLLOWERS, SIMILARITIES
+from sidrec.models.similarity import VECTORS
 from sidrec.models.unseen import OF_ITEMS, OF_NODES, levels_of
 
 UNKNOWN = -1
 NODE_TABLES = tuple(OF_NODES)  # parameters with a row per trie node
 ITEM_TABLES = tuple(OF_ITEMS)  # parameters with a row per item
-MOVED_TABLES = (*NODE_TABLES, *ITEM_TABLES, FOLLOWERS, SIMILARITIES)  # what `transfer` changes
+MOVED_TABLES = (
+  *NODE_TABLES,
+  *ITEM_TABLES,
+  FOLLOWERS,
+  SIMILARITIES,
+  VECTORS,
+)  # what `transfer` changes
 MARK = "trie"  # the leaf among parameters that says which trie they are for
 
 
@@ -73,7 +80,7 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
   that only its token tells it from them. An unknown item's rows are the means of the trained
   items that share the longest prefix with it. Where the model was trained with `config.unseen`,
   both get the rows that it learnt for what it has not seen. Followers keep their similarity to an
-  item; nothing has followed an unknown one.
+  item; nothing has followed an unknown one. Its vector is the mean, too.
 
   Where the trie leads to some of the items only, a trained node's probability is theirs by their
   share of the items below it: the logarithm of the share is added to its bias.
@@ -125,11 +132,11 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
     if "node_bias" in params:
       log_share_E = np.log(_share_of_items(trained, trie, node_E, trained_row_N))
       params["node_bias"] = params["node_bias"] + log_share_E.astype(np.float32)
-  if "item" in params or "item_bias" in params:
+  if {"item", "item_bias", VECTORS} & set(params):
     nearest_N = _deepest(descend(trained, np.asarray(trie.codes_NxL)))
     first_N, stop_N = map(np.asarray, rows_below(trained, nearest_N))
     item_Nt = np.asarray(trained.item_N)
-    for name in {"item", "item_bias"} & set(params):
+    for name in {"item", "item_bias", VECTORS} & set(params):
       rows = np.asarray(params[name])
       fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
       if OF_ITEMS[name] in params:

@@ -12,7 +12,7 @@ from etils import epath
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.sharding import shard_trie
 from sidrec.catalogue.trie.trie import Trie, build_trie
-from sidrec.core.atomic import write_whole_text
+from sidrec.core.atomic import load_array, write_whole_text
 from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
 from sidrec.data import store
@@ -21,9 +21,10 @@ from sidrec.data.dataset import training_view
 from sidrec.data.events import check_inputs
 from sidrec.data.inputs import InputsConfig, KnownInputs, with_known, without_idle_inputs
 from sidrec.data.user_attributes import Attribute, Users, as_json, from_json
-from sidrec.models import followers, own_models
+from sidrec.models import own_models
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
+from sidrec.models.counted import tables
 from sidrec.models.memory import described, memory_of
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
@@ -54,6 +55,9 @@ _OFF = {  # settings that decide nothing while they have these values
   "counted_from": "oldest",
   "predicts": "every",
   "followers": 0,
+  "similarity": False,
+  "item_width": 0,
+  "node_width": 0,
 }
 _OF_DATA = ("targets", "least_rating")  # settings that decide the stage 'prepare'
 
@@ -71,7 +75,8 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   what = what_is_trained(config, model, trie, mesh)
   shapes, _ = jax.eval_shape(what.task.init, jax.random.key(0))
   training, num_items = training_view(dataset.histories), dataset.items.num_items
-  counted = followers.tables(training, num_items, config.model.followers)
+  vectors_NxF = load_array(before["tokenize"].file("vectors.npy"))
+  counted = tables(config.model, training, num_items, vectors_NxF)
   averaged = config.train.average_decay > 0
   memory = memory_of({**shapes, **counted}, trie, model.sizes, averaged=averaged)
   if is_primary():
@@ -89,7 +94,7 @@ def what_is_trained(
   """The recommender's task, its batches, and its search for the validation."""
   # As few beams as fill the lists: validation has to be cheap, not exact.
   results = config.search.results
-  search = dataclasses.replace(search_without_followers(config), beams=results)
+  search = dataclasses.replace(search_by_model_alone(config), beams=results)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
   return NextItem(
     recommender_task(model, trie, config.train.item_loss),
@@ -102,13 +107,13 @@ def what_is_trained(
   )
 
 
-def search_without_followers(config: RunConfig) -> SearchConfig:
-  """The search that validates while a model is trained; what follows is counted at the end.
+def search_by_model_alone(config: RunConfig) -> SearchConfig:
+  """The search that validates while a model is trained, whose other tables are made at the end.
 
-  Of models without followers it is that of the run, whose program may be there already.
+  Of models without such tables it is that of the run, whose program may be there already.
   """
   search = config.search.uncertified
-  return dataclasses.replace(search, follower_weight=0.0) if config.model.followers else search
+  return search.by_model_alone if config.model.has_evidence else search
 
 
 def records(config: RunConfig, folder: epath.Path) -> Records:

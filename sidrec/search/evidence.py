@@ -1,8 +1,8 @@
 """What ranks the items that a search found, beside log p of their IDs.
 
-That is the item head, where the model has one, and what followed in other histories, where it has
-followers. Both are log p of items up to a number of each history. `joint` takes their weighted mean
-as one score, whose weight is the sum of both.
+That is the item head, what followed in other histories, and similarity to the latest items, where
+the model has them. All are log p of items up to a number of each history. `joint` takes their
+weighted mean as one score, whose weight is the sum of theirs.
 """
 
 from collections.abc import Callable
@@ -10,24 +10,25 @@ from collections.abc import Callable
 import jax
 
 from sidrec.catalogue.trie.trie import Trie
-from sidrec.models import followers
+from sidrec.models import followers, similarity
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search.levels import call
 from sidrec.search.settings import SearchConfig
 
 
-def weights(model: RecommenderConfig, config: SearchConfig) -> tuple[float, float]:
-  """The weights of the item head and of followers; 0 for what the model does not have."""
+def weights(model: RecommenderConfig, config: SearchConfig) -> tuple[float, float, float]:
+  """Of the item head, followers and similarity; 0 for what the model does not have."""
   return (
     config.item_weight if model.item_head else 0.0,
     config.follower_weight if model.followers else 0.0,
+    config.similarity_weight if model.similarity else 0.0,
   )
 
 
 def names(model: RecommenderConfig, config: SearchConfig) -> list[str]:
   """What is joined with the distribution by IDs, in words."""
-  words = ("the item head", "what followed in other histories")
+  words = "the item head", "what followed in other histories", "similarity to the latest items"
   return [word for word, used in zip(words, weights(model, config), strict=True) if used]
 
 
@@ -54,7 +55,7 @@ def scores(
     config: of the search.
     item_BxK: int32 item rows; what is no item has any score. None for all, [B, N].
   """
-  of_head, of_followers = weights(model.config, config)
+  of_head, of_followers, of_similarity = weights(model.config, config)
   parts = []
   if of_head and item_BxK is None:
     parts.append(of_head * call(model, params, "all_item_scores", encoded, trie.codes_NxL))
@@ -62,7 +63,9 @@ def scores(
     parts.append(of_head * call(model, params, "item_scores", encoded, item_BxK, trie.codes_NxL))
   if of_followers:
     parts.append(of_followers * follower_log_p(params, encoded, item_BxK))
-  return sum(parts[1:], start=parts[0]) / (of_head + of_followers)
+  if of_similarity:
+    parts.append(of_similarity * log_similarity(params, encoded, item_BxK))
+  return sum(parts[1:], start=parts[0]) / (of_head + of_followers + of_similarity)
 
 
 def num_candidates(model: RecommenderConfig, config: SearchConfig) -> int:
@@ -75,7 +78,8 @@ def strongest_followers(
   params: dict, encoded: EncoderOutput, may: Callable[[jax.Array], jax.Array], count: int
 ) -> jax.Array:
   """`followers.strongest` after encoded histories: int32 [B, F], NO_ITEM where there are fewer."""
-  return followers.strongest(params, _latest(params, encoded), may, count)
+  followers.check_counted(params)
+  return followers.strongest(params, _latest(encoded), may, count)
 
 
 def follower_log_p(params: dict, encoded: EncoderOutput, item_BxK: jax.Array | None) -> jax.Array:
@@ -84,15 +88,25 @@ def follower_log_p(params: dict, encoded: EncoderOutput, item_BxK: jax.Array | N
   Raises:
     ValueError: for parameters, or the encoder output of a model, without followers.
   """
-  return followers.log_p(params, _latest(params, encoded), encoded.again, item_BxK)
-
-
-def _latest(params: dict, encoded: EncoderOutput) -> jax.Array:
-  """The latest items of encoded histories, of a model with followers: int32 [B, A]."""
   followers.check_counted(params)
+  return followers.log_p(params, _latest(encoded), encoded.again, item_BxK)
+
+
+def log_similarity(params: dict, encoded: EncoderOutput, item_BxK: jax.Array | None) -> jax.Array:
+  """`similarity.log_similarity` after encoded histories, of all items for None: float32 [B, K].
+
+  Raises:
+    ValueError: for parameters, or the encoder output of a model, without similarity.
+  """
+  similarity.check_kept(params)
+  return similarity.log_similarity(params, _latest(encoded), encoded.again, item_BxK)
+
+
+def _latest(encoded: EncoderOutput) -> jax.Array:
+  """The latest items of encoded histories: int32 [B, A]."""
   if encoded.latest_BxA is None:
     raise ValueError(
       "the encoder output does not hold the latest items; make it by sidrec.encode with this "
-      "model, which has followers"
+      "model, whose search reads them"
     )
   return encoded.latest_BxA

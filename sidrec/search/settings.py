@@ -5,6 +5,9 @@ from typing import Any
 
 from sidrec.core.settings import to_dict
 
+# Settings that came later: with these values, lists from before stay as they are.
+_LATER = {"follower_weight": 1.0, "follower_candidates": 0, "similarity_weight": 0.1}
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
@@ -17,6 +20,8 @@ class SearchConfig:
   results: int = 20  # of each list, that are evaluated and written
   item_weight: float = 1.0  # of the item head's log p next to that of IDs, where the model has one
   follower_weight: float = 1.0  # of what followed in other histories, where the model has followers
+  # Of the similarity to the latest items, where the model has it.
+  similarity_weight: float = 0.1
   # Items that followed most, which are ranked beside those that the beams found; with followers.
   follower_candidates: int = 0
   batch_size: int = 0  # users at once; 0 for 16 a CPU device, 128 another device
@@ -40,6 +45,8 @@ class SearchConfig:
       raise ValueError(f"search.item_weight is {self.item_weight}; give 0 or more")
     if self.follower_weight < 0:
       raise ValueError(f"search.follower_weight is {self.follower_weight}; give 0 or more")
+    if self.similarity_weight < 0:
+      raise ValueError(f"search.similarity_weight is {self.similarity_weight}; give 0 or more")
     if self.follower_candidates < 0:
       raise ValueError(f"search.follower_candidates is {self.follower_candidates}; give 0 or more")
     if isinstance(self.temperature, (int, float)) and not self.temperature > 0:
@@ -65,15 +72,18 @@ class SearchConfig:
     """The same search, the same lists, without their certificates."""
     return dataclasses.replace(self, certify=False) if self.certify else self
 
+  @property
+  def by_model_alone(self) -> "SearchConfig":
+    """The search that ranks by what is trained, without what is counted."""
+    return dataclasses.replace(self, follower_weight=0.0, similarity_weight=0.0)
+
   def what_ranks(self) -> dict[str, Any]:
     """The settings that lists depend on, as JSON holds them."""
     values = to_dict(self)
     del values["certify"]
-    # Lists from before there were followers stay as they are.
-    if self.follower_weight == 1.0:
-      del values["follower_weight"]
-    if not self.follower_candidates:
-      del values["follower_candidates"]
+    for name, default in _LATER.items():
+      if values[name] == default:
+        del values[name]
     return values
 
   def check_levels(self, num_levels: int) -> None:

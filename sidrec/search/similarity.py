@@ -11,13 +11,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sidrec.catalogue.trie.packed_codes import AnyArray
+from sidrec.models.similarity import log_mean_near
 from sidrec.search.results import Recommendations
 
-DECAY = 0.7  # weight of an item relative to the next one in the history
-TEMPERATURE = 0.05  # of a cosine
 AMONG = 10  # known items that a new one is compared with
 SEARCH_WEIGHT = 0.4  # of the search's log probability; the similarity has weight 1
 
@@ -69,7 +67,7 @@ def by_similarity(
 
 
 def log_similarity(latest_BxS: jax.Array, item_BxX: jax.Array, vectors: UnitVectors) -> jax.Array:
-  """log of the weighted mean of exp((cos(item, s) - 1) / TEMPERATURE) over the latest items s.
+  """`log_mean_near` of the cosines of items with the latest ones.
 
   Args:
     latest_BxS: int32 item rows, oldest first, NO_ITEM after the newest, which weighs most.
@@ -79,11 +77,5 @@ def log_similarity(latest_BxS: jax.Array, item_BxX: jax.Array, vectors: UnitVect
   Returns:
     float32 [B, X], at most 0 but for rounding; 0 throughout for an empty history.
   """
-  real_BxS = latest_BxS >= 0
-  age_BxS = real_BxS.sum(axis=1, keepdims=True) - 1 - jnp.arange(latest_BxS.shape[1])[None]
-  log_weight_BxS = jnp.where(real_BxS, age_BxS * np.log(DECAY), -jnp.inf)
-  total_Bx1 = jax.nn.logsumexp(log_weight_BxS, axis=1, keepdims=True)
   cosine_BxXxS = jnp.einsum("bxf,bsf->bxs", vectors.of(item_BxX), vectors.of(latest_BxS))
-  near_BxXxS = (cosine_BxXxS - 1) / TEMPERATURE + log_weight_BxS[:, None]
-  similarity_BxX = jax.nn.logsumexp(near_BxXxS, axis=2) - total_Bx1
-  return jnp.where(real_BxS.any(axis=1, keepdims=True), similarity_BxX, 0.0)
+  return log_mean_near(cosine_BxXxS, latest_BxS)

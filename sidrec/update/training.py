@@ -9,9 +9,10 @@ import optax
 from etils import epath
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
+from sidrec.core.atomic import load_array
 from sidrec.data.dataset import Dataset, training_view
 from sidrec.data.events import check_inputs
-from sidrec.models import followers
+from sidrec.models.counted import COUNTED, tables
 from sidrec.models.own_models import check_grows
 from sidrec.models.recommender import architecture
 from sidrec.models.transfer import MARK, marked, transfer
@@ -24,8 +25,8 @@ from sidrec.run.train import (
   make_model,
   records,
   save_known,
+  search_by_model_alone,
   search_trie,
-  search_without_followers,
   what_is_trained,
 )
 from sidrec.search.batched import make_recommend_users
@@ -85,9 +86,9 @@ def write_updated(
     _, roomy = in_equal_shapes([old, Trained(ids, model, params, trie)])
     what = what_is_trained(settings, roomy.model, roomy.trie, mesh)
     make = what.make_batches
-    search_config, placed_trie = search_without_followers(config), search_trie(roomy.trie, mesh)
+    search_config, placed_trie = search_by_model_alone(config), search_trie(roomy.trie, mesh)
     search = make_recommend_users(roomy.model, placed_trie, search_config, mesh)
-    untrained = (MARK, *followers.COUNTED)
+    untrained = (MARK, *COUNTED)
     start = {name: value for name, value in roomy.params.items() if name not in untrained}
 
     def merged(params: dict) -> dict:
@@ -108,7 +109,8 @@ def write_updated(
     )
     params = without_room(roomy._replace(params=marked(merged(trained), roomy.trie)), trie)
   training = training_view(new.histories)
-  params |= followers.tables(training, new.items.num_items, config.model.followers)
+  vectors_NxF = load_array(tokenized.file("vectors.npy"))
+  params |= tables(config.model, training, new.items.num_items, vectors_NxF)
   save_params(folder / "recommender", params)
   save_known(folder, model)
   return {

@@ -33,9 +33,15 @@ SEARCHES = {
   "plain": ({}, {}),
   "item head, weights": ({"item_head": True}, WEIGHTS),
   "item head, followers": ({"item_head": True, "followers": 4}, {"follower_weight": 0.7}),
-  "candidates": ({"item_head": True, "followers": 4}, {"follower_candidates": 6}),
+  "candidates, similarity": (
+    {"item_head": True, "followers": 4, "similarity": True},
+    {"follower_candidates": 6},
+  ),
   "followers, repeats": ({"repeats": True, "followers": 4}, {}),
-  "candidates, repeats": ({"repeats": True, "followers": 4}, {"follower_candidates": 6}),
+  "candidates, similarity, repeats": (
+    {"repeats": True, "followers": 4, "similarity": True},
+    {"follower_candidates": 6, "similarity_weight": 0.5},
+  ),
   "item head, repeats": ({"repeats": True, "item_head": True}, {"temperature": 1.5}),
 }
 

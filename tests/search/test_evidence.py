@@ -46,10 +46,22 @@ def logs_by_hand(model, params, trie, path):
       items = np.zeros(HISTORY.shape)
     by_ids.append(np.asarray(levels).sum(axis=-1)[row, last])
     by_items.append(np.asarray(items)[row, last])
-  of_followers = [
-    followers_by_hand.probabilities(params, history[history != NO_ITEM]) for history in HISTORY
-  ]
-  return np.stack(by_ids, axis=1), np.stack(by_items, axis=1), np.log(of_followers)
+  real = [history[history != NO_ITEM] for history in HISTORY]
+  of_followers = [followers_by_hand.probabilities(params, history) for history in real]
+  similarity = np.zeros((len(HISTORY), NUM_ITEMS))
+  if model.config.similarity:
+    similarity = np.array([similarities(params, history) for history in real])
+  return np.stack(by_ids, axis=1), np.stack(by_items, axis=1), np.log(of_followers), similarity
+
+
+def similarities(params, history, met=()):
+  """The log similarity of every item to a history; that of met items is the usual one."""
+  vector = params["vector"] / np.linalg.norm(params["vector"], axis=1, keepdims=True)
+  weight = 0.7 ** np.arange(len(history))[::-1]
+  near = np.exp((vector @ vector[history].T - 1) / 0.05)
+  found = np.log(near @ weight / weight.sum())
+  found[list(met)] = params["vector_usual"]
+  return found
 
 
 def check(found, sum_BxN, total_weight):
@@ -64,14 +76,17 @@ def check(found, sum_BxN, total_weight):
 
 @pytest.mark.parametrize("item_head", [False, True])
 @pytest.mark.parametrize("weight", [0.7, 0.0])
-def test_a_full_beam_is_the_exact_ranking_by_all_of_them(item_head, weight):
-  model, params, trie, path = make(item_head=item_head)
-  config = SearchConfig(beams=NUM_ITEMS, item_weight=1.5, follower_weight=weight)
-  by_ids, by_items, by_followers = logs_by_hand(model, params, trie, path)
-  head = 1.5 if item_head else 0.0
+@pytest.mark.parametrize("similarity", [False, True])
+def test_a_full_beam_is_the_exact_ranking_by_all_of_them(item_head, weight, similarity):
+  model, params, trie, path = make(item_head=item_head, similarity=similarity)
+  config = SearchConfig(
+    beams=NUM_ITEMS, item_weight=1.5, follower_weight=weight, similarity_weight=0.3
+  )
+  by_ids, by_items, by_followers, similar = logs_by_hand(model, params, trie, path)
+  total = (1.5 if item_head else 0.0) + weight + (0.3 if similarity else 0.0)
   found = compiled(model, params, trie, HISTORY, config)
-  check(found, by_ids + head * by_items + weight * by_followers, head + weight)
-  assert evidence.weight(model.config, config) == head + weight
+  check(found, by_ids + 1.5 * by_items + weight * by_followers + 0.3 * similar, total)
+  assert evidence.weight(model.config, config) == pytest.approx(total)
 
 
 def test_followers_change_the_order_and_no_item_that_followed_nothing_is_lost():
@@ -88,16 +103,21 @@ def test_followers_change_the_order_and_no_item_that_followed_nothing_is_lost():
 @pytest.mark.parametrize("item_head", [False, True])
 def test_with_repeats_items_of_the_history_keep_their_share(item_head):
   settings = {"item_head": True} if item_head else {}
-  model, params, trie, path = make_repeats(NUM_ITEMS, 2, 5, followers=4, **settings)
-  config = SearchConfig(beams=NUM_ITEMS, item_weight=0.0, follower_weight=0.7)
+  model, params, trie, path = make_repeats(
+    NUM_ITEMS, 2, 5, followers=4, similarity=True, **settings
+  )
+  config = SearchConfig(
+    beams=NUM_ITEMS, item_weight=0.0, follower_weight=0.7, similarity_weight=0.3
+  )
   sums = []
   for history in HISTORY:
     real = history[history != NO_ITEM]
     p_N = repeats_by_hand.probabilities(model, params, trie, path, real)
     shares = {item: p_N[item] for item in set(real.tolist())}
     by_followers = followers_by_hand.probabilities(params, real, shares)
-    sums.append(np.log(p_N) + 0.7 * np.log(by_followers))
-  check(compiled(model, params, trie, HISTORY, config), np.array(sums), 0.7)
+    similar = similarities(params, real, set(real.tolist()))
+    sums.append(np.log(p_N) + 0.7 * np.log(by_followers) + 0.3 * similar)
+  check(compiled(model, params, trie, HISTORY, config), np.array(sums), 1.0)
 
 
 @pytest.mark.parametrize("repeats", [False, True])
@@ -152,7 +172,7 @@ def test_candidates_pass_the_filter_which_takes_none_of_their_places():
 
 @pytest.mark.parametrize("item_head", [False, True])
 def test_the_likelihood_and_the_exact_ranking_say_the_same(item_head):
-  model, params, trie, _ = make(item_head=item_head)
+  model, params, trie, _ = make(item_head=item_head, similarity=True)
   config = SearchConfig(beams=NUM_ITEMS, follower_weight=0.7)
   found = compiled(model, params, trie, HISTORY, config)
   path = item_paths(trie)
@@ -182,6 +202,14 @@ def test_missing_tables_and_settings_that_fit_nothing_are_refused():
   assert found.valid_BxK.all()
   with pytest.raises(ValueError, match=r"search\.follower_weight is -1; give 0 or more"):
     SearchConfig(follower_weight=-1)
+  model, params, trie, _ = make(similarity=True)
+  without = {name: value for name, value in params.items() if not name.startswith("vector")}
+  with pytest.raises(ValueError, match=r"lack 'vector'; add what .*search\.similarity_weight to 0"):
+    beam.search(model, without, trie, HISTORY, SearchConfig(beams=4))
+  with pytest.raises(ValueError, match=r"search\.similarity_weight is -1; give 0 or more"):
+    SearchConfig(similarity_weight=-1)
+  with pytest.raises(ValueError, match=r"model\.similarity needs model\.setting 'dense'"):
+    make_model(all_codes(2, 5), similarity=True, setting="tiger")
   with pytest.raises(ValueError, match=r"search\.follower_candidates is -1; give 0 or more"):
     SearchConfig(follower_candidates=-1)
   with pytest.raises(ValueError, match=r"model\.followers needs model\.setting 'dense'"):

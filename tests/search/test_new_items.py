@@ -14,13 +14,14 @@ from sidrec.cold_start.known_and_new import Catalogue, Known, known_and_new, sea
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.settings import CatalogueSizes
+from sidrec.models.similarity import DECAY, TEMPERATURE
 from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.search import beam, new_items
 from sidrec.search.buckets import BucketSearch
 from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
 from sidrec.search.questions import Question
 from sidrec.search.settings import SearchConfig
-from sidrec.search.similarity import DECAY, SEARCH_WEIGHT, TEMPERATURE
+from sidrec.search.similarity import SEARCH_WEIGHT
 
 CODES = np.random.default_rng(0).permutation(all_codes(2, 6))
 NUM_KNOWN, NUM_NEW, SHARE = 20, 9, 0.2

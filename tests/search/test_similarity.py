@@ -7,12 +7,11 @@ from tiny import make_histories
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items
 from sidrec.models.histories import LATEST, latest_items
+from sidrec.models.similarity import DECAY, TEMPERATURE
 from sidrec.search.results import Recommendations
 from sidrec.search.similarity import (
   AMONG,
-  DECAY,
   SEARCH_WEIGHT,
-  TEMPERATURE,
   UnitVectors,
   by_similarity,
   log_similarity,

@@ -1,0 +1,26 @@
+"""Tables among the parameters that no training touches: they are made of the log and of vectors."""
+
+import numpy as np
+
+from sidrec.data.dataset import Histories
+from sidrec.models import followers, similarity
+from sidrec.models.settings import RecommenderConfig
+
+COUNTED = (*followers.COUNTED, *similarity.COUNTED)
+
+
+def tables(
+  config: RecommenderConfig, histories: Histories, num_items: int, vectors_NxF: np.ndarray
+) -> dict[str, np.ndarray]:
+  """The tables of a model; {} for one that has none.
+
+  Args:
+    config: of the model.
+    histories: the training view.
+    num_items: N.
+    vectors_NxF: of all items, which semantic IDs were made of.
+  """
+  counted = followers.tables(histories, num_items, config.followers)
+  if config.similarity:
+    counted |= similarity.tables(histories, np.asarray(vectors_NxF))
+  return counted

@@ -1,0 +1,124 @@
+"""How similar items are to the latest items of a history, by the vectors that IDs are made of.
+
+A semantic ID keeps part of what an item's vector says. With `similarity`, a run keeps the vectors,
+too, a byte for each number, and a search takes them as evidence. For each item j and the latest
+items i of a history it is the log of a weighted mean, the a-th latest item weighing DECAY^(a - 1):
+
+  log mean of exp((cos(i, j) - 1) / TEMPERATURE)
+
+An item of the history is most similar to itself, which says nothing of whether it comes again.
+Where the model has repeats, the history's items therefore get what the item that came next had on
+average in training.
+
+Here A counts the latest items, X items whose similarity is asked for, and F numbers of a vector.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.dataset import Histories
+from sidrec.models.histories import LATEST
+from sidrec.models.repeats import HistoryScores, is_met
+
+DECAY = 0.7  # weight of an item relative to the next one in the history
+TEMPERATURE = 0.05  # of a cosine
+
+# What is kept among the parameters: int8 [N, F], and float32 [], the mean of what came next.
+VECTORS, USUAL = "vector", "vector_usual"
+COUNTED = (VECTORS, USUAL)
+_LEAST = 1e-9
+_USERS = 4096  # whose latest event the mean is taken of
+
+
+def tables(histories: Histories, vectors_NxF: np.ndarray) -> dict[str, np.ndarray]:
+  """The vectors as a search keeps them, and the mean similarity of what came next.
+
+  Args:
+    histories: the training view.
+    vectors_NxF: of all items; their lengths do not matter.
+  """
+  largest_Nx1 = np.abs(vectors_NxF).max(axis=1, keepdims=True)
+  vector_NxF = np.rint(vectors_NxF * (127 / np.maximum(largest_Nx1, _LEAST))).astype(np.int8)
+  return {VECTORS: vector_NxF, USUAL: _usual(histories, vector_NxF)}
+
+
+def _usual(histories: Histories, vector_NxF: np.ndarray) -> np.ndarray:
+  """The mean similarity of users' last items to those before, where they are other items."""
+  start_U, stop_U = histories.offsets_Up1[:-1], histories.offsets_Up1[1:]
+  user_R = np.flatnonzero(stop_U - start_U > 1)
+  user_R = user_R[:: max(len(user_R) // _USERS, 1)]
+  last_R = stop_U[user_R] - 1
+  at_RxA = last_R[:, None] - np.arange(LATEST, 0, -1)[None]
+  latest_RxA = np.where(at_RxA < start_U[user_R, None], NO_ITEM, histories.item_T[at_RxA])
+  next_R = histories.item_T[last_R]
+  is_new_R = (latest_RxA != next_R[:, None]).all(axis=1)
+  if not is_new_R.any():
+    return np.float32(-1 / TEMPERATURE)  # of a cosine of 0
+  # Oldest first, NO_ITEM behind the newest.
+  order_RxA = np.argsort(latest_RxA == NO_ITEM, axis=1, kind="stable")
+  latest_RxA = np.take_along_axis(latest_RxA, order_RxA, axis=1)[is_new_R]
+  similarity = jax.jit(log_similarity)(
+    {VECTORS: vector_NxF}, latest_RxA, None, next_R[is_new_R, None]
+  )
+  return np.float32(np.mean(similarity, dtype=np.float64))
+
+
+def check_kept(params: dict) -> None:
+  """Raises ValueError for parameters without vectors, where a search reads them."""
+  if missing := [name for name in COUNTED if name not in params]:
+    raise ValueError(
+      f"the model has similarity, and the parameters lack {missing[0]!r}; add what "
+      "sidrec.models.similarity.tables returns, or set search.similarity_weight to 0"
+    )
+
+
+def log_similarity(
+  params: dict,
+  latest_BxA: jax.Array,
+  again: HistoryScores | None,
+  item_BxX: jax.Array | None,
+) -> jax.Array:
+  """The log similarity of some items: float32 [B, X]; of rows that are no items, anything.
+
+  Args:
+    params: with what is kept.
+    latest_BxA: of `histories.latest_items`, oldest first.
+    again: what may come again, of a model with repeats.
+    item_BxX: int32 item rows; None for all, [B, N].
+  """
+  table_NxF = params[VECTORS]
+  latest_BxAxF = _unit(jnp.asarray(table_NxF)[jnp.maximum(latest_BxA, 0)])
+  if item_BxX is None:
+    cosine_BxXxA = jnp.einsum("nf,baf->bna", _unit(jnp.asarray(table_NxF)), latest_BxAxF)
+  else:
+    item_BxXxF = _unit(jnp.asarray(table_NxF)[jnp.maximum(item_BxX, 0)])
+    cosine_BxXxA = jnp.einsum("bxf,baf->bxa", item_BxXxF, latest_BxAxF)
+  similarity_BxX = log_mean_near(cosine_BxXxA, latest_BxA)
+  if again is None:
+    return similarity_BxX
+  return jnp.where(is_met(again, item_BxX, len(table_NxF)), params[USUAL], similarity_BxX)
+
+
+def log_mean_near(cosine_BxXxS: jax.Array, latest_BxS: jax.Array) -> jax.Array:
+  """log of the weighted mean of exp((cosine - 1) / TEMPERATURE): float32 [B, X].
+
+  Args:
+    cosine_BxXxS: of each item with each of the latest ones.
+    latest_BxS: int32 item rows, oldest first, NO_ITEM after the newest, which weighs most. An empty
+      history has 0 throughout.
+  """
+  real_BxS = latest_BxS >= 0
+  age_BxS = real_BxS.sum(axis=1, keepdims=True) - 1 - jnp.arange(latest_BxS.shape[1])[None]
+  log_weight_BxS = jnp.where(real_BxS, age_BxS * np.log(DECAY), -jnp.inf)
+  total_Bx1 = jax.nn.logsumexp(log_weight_BxS, axis=1, keepdims=True)
+  near_BxXxS = (cosine_BxXxS - 1) / TEMPERATURE + log_weight_BxS[:, None]
+  similarity_BxX = jax.nn.logsumexp(near_BxXxS, axis=2) - total_Bx1
+  return jnp.where(real_BxS.any(axis=1, keepdims=True), similarity_BxX, 0.0)
+
+
+def _unit(vector: jax.Array) -> jax.Array:
+  """Of length 1, or 0 for zeros: float32."""
+  vector = vector.astype(jnp.float32)
+  return vector * jax.lax.rsqrt(jnp.maximum((vector**2).sum(axis=-1, keepdims=True), _LEAST))
