@@ -51,7 +51,9 @@ def _usual(histories: Histories, vector_NxF: np.ndarray) -> np.ndarray:
   user_R = user_R[:: max(len(user_R) // _USERS, 1)]
   last_R = stop_U[user_R] - 1
   at_RxA = last_R[:, None] - np.arange(LATEST, 0, -1)[None]
-  latest_RxA = np.where(at_RxA < start_U[user_R, None], NO_ITEM, histories.item_T[at_RxA])
+  latest_RxA = np.where(
+    at_RxA < start_U[user_R, None], NO_ITEM, histories.item_T[np.maximum(at_RxA, 0)]
+  )
   next_R = histories.item_T[last_R]
   is_new_R = (latest_RxA != next_R[:, None]).all(axis=1)
   if not is_new_R.any():
@@ -62,7 +64,7 @@ def _usual(histories: Histories, vector_NxF: np.ndarray) -> np.ndarray:
   similarity = jax.jit(log_similarity)(
     {VECTORS: vector_NxF}, latest_RxA, None, next_R[is_new_R, None]
   )
-  return np.float32(np.mean(similarity, dtype=np.float64))
+  return np.float32(np.asarray(similarity).mean(dtype=np.float64))
 
 
 def check_kept(params: dict) -> None:
