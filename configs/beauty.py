@@ -41,8 +41,6 @@ from sidrec.config import amazon_config, check_variant, shrink_amazon
 def get_config(variant: str = "") -> ConfigDict:
   check_variant(__file__, variant)
   config = amazon_config("amazon-beauty", variant)
-  config.model.repeats = True
-  config.model.followers = 64
   config.train.steps = 2400  # 23 passes
   config.sasrec.train.steps = 1600  # 38 passes
   config.sasrec.train.validate_every = 200

@@ -33,8 +33,6 @@ from sidrec.config import amazon_config, check_variant, shrink_amazon
 def get_config(variant: str = "") -> ConfigDict:
   check_variant(__file__, variant)
   config = amazon_config("amazon-sports", variant)
-  config.model.repeats = True
-  config.model.followers = 64
   config.train.steps = 3600
   config.train.validate_every = 400
   config.sasrec.train.steps = 2400

@@ -74,6 +74,11 @@ def amazon_config(source: str, variant: str) -> ConfigDict:
   config.model.decoder_dropout = 0.3
   config.model.item_head = True
   config.model.item_negatives = 1024
+  config.model.repeats = True
+  config.model.followers = 64
+  config.model.similarity = True
+  config.search.follower_candidates = 32
+  config.search.similarity_weight = 0.5
   config.train.batch_size = 64
   config.train.learning_rate = 3e-3
   config.train.valid_users = 4000

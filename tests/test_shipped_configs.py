@@ -45,6 +45,11 @@ AMAZON_DENSE = {
   "bsarec.train.learning_rate": 3e-3,
   "bsarec.train.weight_decay": 0.05,
   "bsarec.train.valid_users": 4000,
+  "model.repeats": True,
+  "model.followers": 64,
+  "model.similarity": True,
+  "search.follower_candidates": 32,
+  "search.similarity_weight": 0.5,
 }
 CHANGED = {
   "demo": {
@@ -54,6 +59,8 @@ CHANGED = {
     "model.history_length": 50,
     "model.encoder_dropout": 0.4,
     "model.followers": 64,
+    "model.similarity": True,
+    "search.follower_candidates": 32,
     "train.batch_size": 32,
     "train.steps": 1000,
     "train.validate_every": 100,
@@ -101,8 +108,6 @@ CHANGED = {
   },
   "beauty": {
     **AMAZON_DENSE,
-    "model.repeats": True,
-    "model.followers": 64,
     "train.steps": 2400,
     "sasrec.train.steps": 1600,
     "sasrec.train.validate_every": 200,
@@ -112,8 +117,6 @@ CHANGED = {
   },
   "sports": {
     **AMAZON_DENSE,
-    "model.repeats": True,
-    "model.followers": 64,
     "train.steps": 3600,
     "train.validate_every": 400,
     "sasrec.train.steps": 2400,
