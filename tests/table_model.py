@@ -13,7 +13,7 @@ class TableModel:
   """log p(token | history, token before) ∝ exp(table[level, token before, token] · history)."""
 
   config = types.SimpleNamespace(
-    constrained_softmax=True, item_head=False, followers=0, repeats=False
+    constrained_softmax=True, item_head=False, followers=0, similarity=False, repeats=False
   )
   sizes = types.SimpleNamespace(num_levels=LEVELS, num_items=None, num_nodes=None, origin=None)
 

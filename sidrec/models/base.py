@@ -221,16 +221,21 @@ class SemanticIDModel(NextItemModel):
     With `had`, p is that among the items that were not had before a target. Targets that were had
     get a finite number that means nothing.
     """
-    target_BxQ = jnp.maximum(target_BxQ, 0)
+    target_BxQ, num_levels = jnp.maximum(target_BxQ, 0), trie.num_levels
+    # Where a prefix has one continuation, that has probability 1: nothing has to be computed.
+    stop = trie.branching_levels if self.config.constrained_softmax else num_levels
     start_BxQxD = jnp.broadcast_to(self.start_D, (*target_BxQ.shape, self.config.width))
     in_front = states.shape[1] - target_BxQ.shape[1] if self.causal else 0  # states of users
     if self.causal:
       start_BxQxD = start_BxQxD + states[:, in_front:]
     codes_BxQxL, path_BxQxLp1 = trie.codes_NxL[target_BxQ], path_NxLp1[target_BxQ]
+    codes_BxQxL, path_BxQxLp1 = codes_BxQxL[..., :stop], path_BxQxLp1[..., : stop + 1]
     hidden_BxQxLxD = self.decode(
       states, start_BxQxD, codes_BxQxL, visible, train, causal=self.causal and not in_front
     )
-    return self.level_tables().log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie, had)
+    tables = self.level_tables()
+    logp_BxQxL = tables.log_likelihoods(hidden_BxQxLxD, codes_BxQxL, path_BxQxLp1, trie, had)
+    return jnp.pad(logp_BxQxL, ((0, 0), (0, 0), (0, num_levels - stop)))
 
   def decode(
     self,
@@ -241,19 +246,22 @@ class SemanticIDModel(NextItemModel):
     train: bool,
     causal: bool = False,
   ) -> jax.Array:
-    """Teacher-forced hidden states [B, Q, L, D]; level l sees the start and codes before l."""
+    """Teacher-forced hidden states [B, Q, L, D]; level l sees the start and codes before l.
+
+    L may be less than there are levels.
+    """
     code_BxQxLxD = self._embed_codes(codes_BxQxL[..., :-1])
     x = jnp.concatenate([start_BxQxD[:, :, None], code_BxQxLxD.astype(start_BxQxD.dtype)], axis=2)
-    x = (x + self.level_LxD[None, None]).astype(self.config.dtype)
+    num_levels = codes_BxQxL.shape[-1]
+    x = (x + self.level_LxD[None, None, :num_levels]).astype(self.config.dtype)
     x = self.decoder_drop(x, deterministic=not train)
-    bias_HxLxL = self._level_bias()
+    bias_HxLxL = self._level_bias(num_levels)
     for block in self.decoder:
       x = block(x, block.cross_keys(states_BxSxD), mask_BxQxS, train, bias_HxLxL, causal)
     return self.decoder_norm(x)
 
-  def _level_bias(self) -> jax.Array | None:
-    relative = self.config.positions == "relative"
-    return self.decoder_bias(self.sizes.num_levels) if relative else None
+  def _level_bias(self, num_levels: int) -> jax.Array | None:
+    return self.decoder_bias(num_levels) if self.config.positions == "relative" else None
 
   def level_tables(self) -> LevelTables:
     """The parameters of the levels' softmaxes."""
@@ -322,7 +330,7 @@ class SemanticIDModel(NextItemModel):
     code_BxKxD = self.code_LxVxD.reshape(-1, c.width)[token_BxK + before * self.sizes.codebook_size]
     x_BxKxD = jnp.where(level == 0, encoded.start_BxD[:, None], code_BxKxD)
     x_BxKxD = (x_BxKxD + self.level_LxD[level][None, None]).astype(c.dtype)
-    bias_HxLxL, new_caches = self._level_bias(), []
+    bias_HxLxL, new_caches = self._level_bias(self.sizes.num_levels), []
     for block, cache, cross in zip(self.decoder, caches, encoded.cross, strict=True):
       x_BxKxD, cache = block.step(x_BxKxD, level, cache, cross, encoded.mask_BxS, bias_HxLxL)
       new_caches.append(cache)

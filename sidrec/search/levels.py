@@ -131,11 +131,10 @@ class Levels(NamedTuple):
     )
 
   def last_level(self) -> int:
-    """The first level of the tail on which no node has two children, or the number of levels."""
-    last = self.trie.num_levels
-    while self.model.config.constrained_softmax and last > 1 and self.trie.fan_outs[last - 1] == 1:
-      last -= 1
-    return last
+    """The first level behind which no beam has a choice, or the number of levels."""
+    if self.model.config.constrained_softmax:
+      return self.trie.branching_levels
+    return self.trie.num_levels
 
   def _branches(self, state: BeamState) -> jax.Array:
     """Whether any beam has more than one item below it."""

@@ -89,6 +89,14 @@ class Trie:
     return self.first_row_node + self.item_N.shape[0] + 1
 
   @property
+  def branching_levels(self) -> int:
+    """The levels before the tail on which no node has two children, at least one."""
+    last = self.num_levels
+    while last > 1 and self.fan_outs[last - 1] == 1:
+      last -= 1
+    return last
+
+  @property
   def depth_offsets(self) -> tuple[int, ...]:
     """First node of each depth, on the host: [L + 1]; the last is that of the rows."""
     child_E, offsets = np.asarray(self.child_E), [ROOT]
