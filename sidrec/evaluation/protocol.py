@@ -132,7 +132,7 @@ def protocol_of(
     "the log similarity to the latest items": similarity_weight,
   }
   if more := [f"{weight:g} × {name}" for name, weight in evidence.items() if weight]:
-    of_beams = f"{' + '.join(more)} of each item that the beams found"
+    of_beams = f"{' + '.join(more)} of each item that the search found"
     facts["scores"] = f"{defaults['scores']} + {of_beams}"
     if are_probabilities(level_weights):
       facts["scores"] += ", as their geometric mean"

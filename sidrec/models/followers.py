@@ -9,8 +9,8 @@ item-kNN. Half of the probability goes by these sums, half to all N items of tra
   p_follows(j) = 1/2 · sum(j) / (sum of all) + 1/2 · 1/N
 
 A search ranks by the weighted geometric mean of this and of what the model says, see
-`search.joint`; it asks for the items that its beams found alone. Where nothing followed, all items
-have the same. Where the model has repeats, the history's items share what the model gives to them
+`search.joint`; it asks for the items that its beams found, and for a few that followed most. Where
+nothing followed, all items have the same. Where the model has repeats, the history's items share what the model gives to them
 together, and the others the rest, each part by these sums within it.
 
 Here A counts the latest items, R the followers that are kept of each item, X items of both, and P

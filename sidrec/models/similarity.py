@@ -57,14 +57,14 @@ def _usual(histories: Histories, vector_NxF: np.ndarray) -> np.ndarray:
   next_R = histories.item_T[last_R]
   is_new_R = (latest_RxA != next_R[:, None]).all(axis=1)
   if not is_new_R.any():
-    return np.float32(-1 / TEMPERATURE)  # of a cosine of 0
+    return np.array(-1 / TEMPERATURE, np.float32)  # of a cosine of 0
   # Oldest first, NO_ITEM behind the newest.
   order_RxA = np.argsort(latest_RxA == NO_ITEM, axis=1, kind="stable")
   latest_RxA = np.take_along_axis(latest_RxA, order_RxA, axis=1)[is_new_R]
   similarity = jax.jit(log_similarity)(
     {VECTORS: vector_NxF}, latest_RxA, None, next_R[is_new_R, None]
   )
-  return np.float32(np.asarray(similarity).mean(dtype=np.float64))
+  return np.array(np.asarray(similarity).mean(dtype=np.float64), np.float32)
 
 
 def check_kept(params: dict) -> None:

@@ -6,7 +6,7 @@ pool (Genest and Zidek, Statistical Science 1986):
   p(item) ∝ p_ids(item)^(1 / (1 + w)) · p_items(item)^(w / (1 + w))
 
 It ranks items by log p_ids + w · log p_items. Adding all of the catalogue up would cost as much as
-the catalogue is large. So the items that the beams found share out, by the mean, the probability
+the catalogue is large. So the items that the search found share out, by the mean, the probability
 that they have together by their IDs. If they are all items, p is the mean itself; in any list the
 probabilities add up to 1 at most. Items that a filter takes out of the list are not among them.
 """
