@@ -10,8 +10,8 @@ item-kNN. Half of the probability goes by these sums, half to all N items of tra
 
 A search ranks by the weighted geometric mean of this and of what the model says, see
 `search.joint`; it asks for the items that its beams found, and for a few that followed most. Where
-nothing followed, all items have the same. Where the model has repeats, the history's items share what the model gives to them
-together, and the others the rest, each part by these sums within it.
+nothing followed, all items have the same. Where the model has repeats, the history's items share
+what the model gives to them together, and the others the rest, each part by these sums within it.
 
 Here A counts the latest items, R the followers that are kept of each item, X items of both, and P
 what was met before, as in `repeats`.
@@ -27,7 +27,7 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
 from sidrec.features.cooccurrence import nearest_followers
 from sidrec.models.histories import sums_of
-from sidrec.models.repeats import HistoryScores, is_met
+from sidrec.models.repeats import HistoryScores
 
 _LEAST = 1e-9  # smaller sums and shares are none
 
@@ -87,9 +87,10 @@ def log_p(
   met_total_Bx1, num_met_Bx1 = (x.sum(axis=1, keepdims=True) for x in (met_sum_BxP, is_met_BxP))
   new_BxK = _half(sum_BxK, total_Bx1 - met_total_Bx1, even)
   met_BxK = _half(sum_BxK, met_total_Bx1, 1 / jnp.maximum(num_met_Bx1, 1))
+  is_met_BxK = sums_of(item_BxK, met_BxP, is_met_BxP.astype(jnp.float32), num_items) > 0
   logp_met_B, logp_new_B = _log_shares(again)
   return jnp.where(
-    is_met(again, item_BxK, num_items),
+    is_met_BxK,
     logp_met_B[:, None] + jnp.log(met_BxK),
     logp_new_B[:, None] + jnp.log(new_BxK),
   )

@@ -29,7 +29,6 @@ import jax.numpy as jnp
 
 from sidrec.catalogue.trie.trie import ROOT, Trie, rows_below
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.models.histories import sums_of
 from sidrec.models.inputs import NUM_GAPS
 from sidrec.models.inputs import buckets as gap_buckets
 from sidrec.models.positions import NUM_BUCKETS
@@ -58,12 +57,6 @@ class HistoryScores(NamedTuple):
   item_BxP: jax.Array  # int32, each distinct item that was met once, NO_ITEM elsewhere
   logit_BxP: jax.Array  # float32, a
   new_B: jax.Array  # float32, n
-
-
-def is_met(again: HistoryScores, item_BxK: jax.Array | None, num_items: int) -> jax.Array:
-  """Which of these item rows were met, or which of all N for None: bool [B, K]."""
-  there_BxP = (again.item_BxP != NO_ITEM).astype(jnp.float32)
-  return sums_of(item_BxK, again.item_BxP, there_BxP, num_items) > 0
 
 
 class Shares(NamedTuple):

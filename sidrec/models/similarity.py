@@ -6,9 +6,8 @@ items i of a history it is the log of a weighted mean, the a-th latest item weig
 
   log mean of exp((cos(i, j) - 1) / TEMPERATURE)
 
-An item of the history is most similar to itself, which says nothing of whether it comes again.
-Where the model has repeats, the history's items therefore get what the item that came next had on
-average in training.
+An item is most similar to itself, which says nothing of whether it comes again. So the latest items
+themselves get what the item that came next had on average in training.
 
 Here A counts the latest items, X items whose similarity is asked for, and F numbers of a vector.
 """
@@ -19,8 +18,7 @@ import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
-from sidrec.models.histories import LATEST
-from sidrec.models.repeats import HistoryScores, is_met
+from sidrec.models.histories import LATEST, sums_of
 
 DECAY = 0.7  # weight of an item relative to the next one in the history
 TEMPERATURE = 0.05  # of a cosine
@@ -61,9 +59,8 @@ def _usual(histories: Histories, vector_NxF: np.ndarray) -> np.ndarray:
   # Oldest first, NO_ITEM behind the newest.
   order_RxA = np.argsort(latest_RxA == NO_ITEM, axis=1, kind="stable")
   latest_RxA = np.take_along_axis(latest_RxA, order_RxA, axis=1)[is_new_R]
-  similarity = jax.jit(log_similarity)(
-    {VECTORS: vector_NxF}, latest_RxA, None, next_R[is_new_R, None]
-  )
+  table = {VECTORS: vector_NxF, USUAL: np.float32(0)}
+  similarity = jax.jit(log_similarity)(table, latest_RxA, next_R[is_new_R, None])
   return np.array(np.asarray(similarity).mean(dtype=np.float64), np.float32)
 
 
@@ -76,18 +73,12 @@ def check_kept(params: dict) -> None:
     )
 
 
-def log_similarity(
-  params: dict,
-  latest_BxA: jax.Array,
-  again: HistoryScores | None,
-  item_BxX: jax.Array | None,
-) -> jax.Array:
+def log_similarity(params: dict, latest_BxA: jax.Array, item_BxX: jax.Array | None) -> jax.Array:
   """The log similarity of some items: float32 [B, X]; of rows that are no items, anything.
 
   Args:
     params: with what is kept.
     latest_BxA: of `histories.latest_items`, oldest first.
-    again: what may come again, of a model with repeats.
     item_BxX: int32 item rows; None for all, [B, N].
   """
   table_NxF = params[VECTORS]
@@ -97,10 +88,9 @@ def log_similarity(
   else:
     item_BxXxF = _unit(jnp.asarray(table_NxF)[jnp.maximum(item_BxX, 0)])
     cosine_BxXxA = jnp.einsum("bxf,baf->bxa", item_BxXxF, latest_BxAxF)
-  similarity_BxX = log_mean_near(cosine_BxXxA, latest_BxA)
-  if again is None:
-    return similarity_BxX
-  return jnp.where(is_met(again, item_BxX, len(table_NxF)), params[USUAL], similarity_BxX)
+  real_BxA = (latest_BxA != NO_ITEM).astype(jnp.float32)
+  is_latest_BxX = sums_of(item_BxX, latest_BxA, real_BxA, len(table_NxF)) > 0
+  return jnp.where(is_latest_BxX, params[USUAL], log_mean_near(cosine_BxXxA, latest_BxA))
 
 
 def log_mean_near(cosine_BxXxS: jax.Array, latest_BxS: jax.Array) -> jax.Array:

@@ -99,7 +99,7 @@ def log_similarity(params: dict, encoded: EncoderOutput, item_BxK: jax.Array | N
     ValueError: for parameters, or the encoder output of a model, without similarity.
   """
   similarity.check_kept(params)
-  return similarity.log_similarity(params, _latest(encoded), encoded.again, item_BxK)
+  return similarity.log_similarity(params, _latest(encoded), item_BxK)
 
 
 def _latest(encoded: EncoderOutput) -> jax.Array:

@@ -45,7 +45,8 @@ def test_items_without_a_vector_are_near_to_none_and_no_number_is_lost():
   vectors[4] = 0
   kept = similarity.tables(make_histories([[0, 1]]), vectors)
   latest = np.array([[1, 2, -1], [4, -1, -1], [-1, -1, -1]], np.int32)
-  found = jax.jit(similarity.log_similarity)(kept, latest, None, None)
+  found = jax.jit(similarity.log_similarity)(kept, latest, None)
   assert np.isfinite(found).all()
   assert found[0, 4] == pytest.approx(-1 / similarity.TEMPERATURE)
+  assert found[0, 1] == found[1, 4] == kept["vector_usual"]
   assert (np.asarray(found[2]) == 0).all()

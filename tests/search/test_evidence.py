@@ -54,13 +54,13 @@ def logs_by_hand(model, params, trie, path):
   return np.stack(by_ids, axis=1), np.stack(by_items, axis=1), np.log(of_followers), similarity
 
 
-def similarities(params, history, met=()):
-  """The log similarity of every item to a history; that of met items is the usual one."""
+def similarities(params, history):
+  """The log similarity of every item to a history; that of its own items is the usual one."""
   vector = params["vector"] / np.linalg.norm(params["vector"], axis=1, keepdims=True)
   weight = 0.7 ** np.arange(len(history))[::-1]
   near = np.exp((vector @ vector[history].T - 1) / 0.05)
   found = np.log(near @ weight / weight.sum())
-  found[list(met)] = params["vector_usual"]
+  found[history] = params["vector_usual"]
   return found
 
 
@@ -115,7 +115,7 @@ def test_with_repeats_items_of_the_history_keep_their_share(item_head):
     p_N = repeats_by_hand.probabilities(model, params, trie, path, real)
     shares = {item: p_N[item] for item in set(real.tolist())}
     by_followers = followers_by_hand.probabilities(params, real, shares)
-    similar = similarities(params, real, set(real.tolist()))
+    similar = similarities(params, real)
     sums.append(np.log(p_N) + 0.7 * np.log(by_followers) + 0.3 * similar)
   check(compiled(model, params, trie, HISTORY, config), np.array(sums), 1.0)
 
