@@ -139,7 +139,7 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
     for name in {"item", "item_bias", VECTORS} & set(params):
       rows = np.asarray(params[name])
       fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
-      if OF_ITEMS[name] in params:
+      if OF_ITEMS.get(name) in params:
         fill = np.broadcast_to(np.asarray(params[OF_ITEMS[name]]), fill.shape)
       params[name] = _known_or(rows, trained_row_N, fill)
   if FOLLOWERS in params:

@@ -14,7 +14,7 @@ from shop import GROWN, ITEMS, ROWS_OF_LOG, Shop, by_id
 import sidrec
 from sidrec.data.dataset import training_view
 from sidrec.data.parts import take_items
-from sidrec.models import followers
+from sidrec.models import counted
 from sidrec.models.transfer import MARK, UNKNOWN, marked, transfer
 from sidrec.run.evaluate import EVALUATE
 from sidrec.run.generations import generations
@@ -45,12 +45,14 @@ def test_items_keep_ids_and_parameters_though_all_rows_shift(shop):
   assert len(np.unique(after.ids.codes, axis=0)) == 31
   row_of = {item: row for item, (row, _) in old.items()}
   trained_row_N = np.array([row_of.get(item, UNKNOWN) for item in after.dataset.items.ids_N])
-  counted = followers.tables(training_view(after.dataset.histories), 31, 3)
-  for name, table in counted.items():
+  vectors = [np.load(shop.workdir / "stages" / f"tokenize.{n}" / "vectors.npy") for n in (1, 2)]
+  training = training_view(after.dataset.histories)
+  made = counted.tables(after.model.config, training, 31, vectors[1])
+  assert set(made) == set(counted.COUNTED)
+  for name, table in made.items():
     np.testing.assert_array_equal(after.params.pop(name), table)
     assert not np.array_equal(before.params.pop(name), table)
   same_params(after.params, transfer(before.params, before.trie, after.trie, trained_row_N))
-  vectors = [np.load(shop.workdir / "stages" / f"tokenize.{n}" / "vectors.npy") for n in (1, 2)]
   np.testing.assert_array_equal(vectors[0], vectors[1][1:])
   history = after.dataset.histories.of(after.asker.user_of["a-user"])
   assert [after.dataset.items.ids_N[row] for row in history][:2] == ["a-thing", ITEMS[3]]
@@ -82,7 +84,7 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
   row_of = {item: row for item, (row, _) in by_id(before).items()}
   row_N = np.array([row_of.get(item, UNKNOWN) for item in after.dataset.items.ids_N])
   carried = transfer(before.params, before.trie, after.trie, row_N)
-  for name in followers.COUNTED:
+  for name in counted.COUNTED:
     del carried[name], after.params[name]
   trained = marked(jax.tree.map(lambda x: x + 1, dict(carried, trie=0)), after.trie)
   # What serves is the mean, a quarter of which was trained; what is validated, too.
