@@ -140,10 +140,14 @@ def test_a_trie_of_new_items_gives_each_node_its_share():
 
 
 def test_every_table_over_items_moves_and_others_stay():
-  more = {**PARAMS, "item_bias": jnp.arange(60.0)}
+  vector = np.random.default_rng(4).integers(-127, 128, (60, 5)).astype(np.int8)
+  more = {**PARAMS, "item_bias": jnp.arange(60.0), "vector": vector}
   grown = transfer(more, TRAINED, build_trie(GROWN), ROW)
   assert grown["item_bias"].shape == (80,)
   np.testing.assert_array_equal(grown["item_bias"][:60], np.arange(60))
+  assert (grown["vector"].dtype, grown["vector"].shape) == (np.int8, (80, 5))
+  np.testing.assert_array_equal(grown["vector"][:60], vector)
+  assert (grown["vector"][60:] != 0).any()  # means, as other rows
   np.testing.assert_array_equal(grown["out"], PARAMS["out"])
   bare = {name: value for name, value in PARAMS.items() if name not in ("node", "item")}
   assert set(transfer(bare, TRAINED, build_trie(GROWN), ROW)) == {*bare, MARK}
