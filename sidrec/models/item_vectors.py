@@ -27,19 +27,20 @@ class ItemVectors(NamedTuple):
   @property
   def num_items(self) -> int:
     """N."""
-    return len(self.row_NxR if self.row_NxR is not None else self.codes_NxL)
+    rows = self.codes_NxL if self.row_NxR is None else self.row_NxR
+    assert rows is not None
+    return len(rows)
 
   def of(self, item_X: jax.Array | None = None) -> jax.Array:
     """The vectors of some item rows, int32 [...], or of all: float32 [..., D]."""
-    if self.code_LxVxD is None:
-      return self._rows(item_X)
-    item_X = jnp.arange(self.num_items) if item_X is None else item_X
-    vector_XxD = embedded(self.code_LxVxD, self.codes_NxL[item_X]).sum(axis=-2)
-    return vector_XxD if self.row_NxR is None else vector_XxD + self._rows(item_X)
-
-  def _rows(self, item_X: jax.Array | None) -> jax.Array:
-    row_XxR = self.row_NxR if item_X is None else self.row_NxR[item_X]
-    return row_XxR if self.lift_RxD is None else row_XxR @ self.lift_RxD
+    parts = []
+    if self.row_NxR is not None:
+      row_XxR = self.row_NxR if item_X is None else self.row_NxR[item_X]
+      parts.append(row_XxR if self.lift_RxD is None else row_XxR @ self.lift_RxD)
+    if self.code_LxVxD is not None and self.codes_NxL is not None:
+      item_X = jnp.arange(self.num_items) if item_X is None else item_X
+      parts.append(embedded(self.code_LxVxD, self.codes_NxL[item_X]).sum(axis=-2))
+    return sum(parts[1:], start=parts[0])
 
 
 def embedded(code_LxVxD: jax.Array, codes_xL: jax.Array) -> jax.Array:

@@ -100,9 +100,8 @@ def candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
   score_BxF = given.log_p(levels, item_BxF)
   is_found_BxKxF = jnp.isfinite(score_BxK)[..., None] & (item_BxK[..., None] == item_BxF[:, None])
   score_BxF = jnp.where(is_found_BxKxF.any(axis=1), -jnp.inf, score_BxF)
-  return tuple(
-    jnp.concatenate(pair, axis=1) for pair in ((item_BxK, item_BxF), (score_BxK, score_BxF))
-  )
+  item_BxX = jnp.concatenate([item_BxK, item_BxF], axis=1)
+  return item_BxX, jnp.concatenate([score_BxK, score_BxF], axis=1)
 
 
 def ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recommendations:

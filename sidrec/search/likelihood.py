@@ -75,12 +75,12 @@ def likelihood_scores(
     score_B = score_B + of_head * items[row_B, at_B]
   if of_followers or of_similarity:
     encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, None, trie.used)
-  if of_followers:
-    logp_Bx1 = evidence.follower_log_p(params, encoded, item_B[:, None])
-    score_B = score_B + of_followers * logp_Bx1[:, 0]
-  if of_similarity:
-    similarity_Bx1 = evidence.log_similarity(params, encoded, item_B[:, None])
-    score_B = score_B + of_similarity * similarity_Bx1[:, 0]
+    if of_followers:
+      logp_Bx1 = evidence.follower_log_p(params, encoded, item_B[:, None])
+      score_B = score_B + of_followers * logp_Bx1[:, 0]
+    if of_similarity:
+      similarity_Bx1 = evidence.log_similarity(params, encoded, item_B[:, None])
+      score_B = score_B + of_similarity * similarity_Bx1[:, 0]
   # As `joint.pooled`, up to a number that all items of a list share.
   return score_B / (
     1 + evidence.weight(model.config, search) if search.gives_probabilities else 1.0

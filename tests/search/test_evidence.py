@@ -74,9 +74,10 @@ def check(found, sum_BxN, total_weight):
   np.testing.assert_allclose(np.exp(found.score_BxK), p_BxK, rtol=2e-4)
 
 
-@pytest.mark.parametrize("item_head", [False, True])
-@pytest.mark.parametrize("weight", [0.7, 0.0])
-@pytest.mark.parametrize("similarity", [False, True])
+@pytest.mark.parametrize(
+  ("item_head", "weight", "similarity"),
+  [(False, 0.7, False), (True, 0.0, False), (True, 0.7, True), (False, 0.0, True)],
+)
 def test_a_full_beam_is_the_exact_ranking_by_all_of_them(item_head, weight, similarity):
   model, params, trie, path = make(item_head=item_head, similarity=similarity)
   config = SearchConfig(
