@@ -84,6 +84,11 @@ are 30 passes over 80,000 interactions. The learning rate falls until the last s
 in proportion: for a million --config.train.steps=19000 --config.train.validate_every=1000. If the
 last validation was the best, give more. Histories much longer than 50 want a longer
 --config.model.history_length; catalogues beyond 50,000 items --config.tokenizer.num_levels=3.
+
+Worth a try where the log fits memory, and off here because it was not measured on many logs: what
+followed in other histories (--config.model.followers=64 --config.search.follower_candidates=32) and
+similarity of vectors (--config.model.similarity=True). On the purchases of Online Retail they took
+validation NDCG@10 from 0.2172 to 0.2259, on the films above from 0.138 to 0.156 (configs/demo.py).
 """
 
 from ml_collections import ConfigDict
