@@ -15,10 +15,10 @@ seed 0, text vectors of all-MiniLM-L6-v2):
   valid, seen items masked       Recall@10 0.0805  NDCG@10 0.0485    0.0335
 
 (SASRec and item-kNN: NDCG@10.) Without model.similarity and search.follower_candidates sidrec had
-0.0591 and 0.0348, without model.followers, too, 0.0556 and 0.0321. Nobody buys an
-item twice here, and model.repeats learns it; with neither, sidrec had 0.0539 and 0.0306 masked,
-0.0499 and 0.0241 unmasked. The settings are those chosen on Beauty, with more steps for more users;
-none was tuned here.
+0.0591 and 0.0348, without model.followers, too, 0.0556 and 0.0321. Nobody buys an item twice here,
+and model.repeats learns it; with neither, sidrec had 0.0539 and 0.0306 masked, 0.0499 and 0.0241
+unmasked. The settings are those chosen on Beauty, with more steps for more users; none was tuned
+here.
 
 BSARec is off, because it was not measured here; --config.bsarec.enabled=true trains it, too.
 
