@@ -15,7 +15,7 @@ beams, seed 0, text vectors of all-MiniLM-L6-v2):
   valid, seen items masked       Recall@10 0.1297  NDCG@10 0.0797    0.0655     0.0645
 
 (SASRec and item-kNN: NDCG@10.) Three seeds have 0.1058 ± 0.0001 and 0.0644 ± 0.0003 masked, 0.1058
-± 0.0001 and 0.0643 ± 0.0003 unmasked. Without model.similarity and search.follower_candidates
+± 0.0001 and 0.0642 ± 0.0003 unmasked. Without model.similarity and search.follower_candidates
 sidrec had 0.0971 and 0.0596 masked, without model.followers, too, 0.0932 and 0.0556. Nobody buys an
 item twice here, and model.repeats learns it; with neither, sidrec had 0.0911 and 0.0546 masked,
 0.0818 and 0.0403 unmasked. The other settings were chosen by the validation NDCG@10 of 4,000 users,
