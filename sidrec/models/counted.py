@@ -10,7 +10,7 @@ COUNTED = (*followers.COUNTED, *similarity.COUNTED)
 
 
 def tables(
-  config: RecommenderConfig, histories: Histories, num_items: int, vectors_NxF: np.ndarray
+  config: RecommenderConfig, histories: Histories, num_items: int, vectors_NxF: np.ndarray | None
 ) -> dict[str, np.ndarray]:
   """The tables of a model; {} for one that has none.
 
@@ -18,9 +18,9 @@ def tables(
     config: of the model.
     histories: the training view.
     num_items: N.
-    vectors_NxF: of all items, which semantic IDs were made of.
+    vectors_NxF: of all items, which semantic IDs were made of; None for a model that keeps none.
   """
   counted = followers.tables(histories, num_items, config.followers)
-  if config.similarity:
+  if vectors_NxF is not None:
     counted |= similarity.tables(histories, np.asarray(vectors_NxF))
   return counted

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.columns import gather
 from sidrec.data.dataset import Histories
 from sidrec.models.histories import LATEST, sums_of
 
@@ -48,19 +49,14 @@ def _usual(histories: Histories, vector_NxF: np.ndarray) -> np.ndarray:
   user_R = np.flatnonzero(stop_U - start_U > 1)
   user_R = user_R[:: max(len(user_R) // _USERS, 1)]
   last_R = stop_U[user_R] - 1
-  at_RxA = last_R[:, None] - np.arange(LATEST, 0, -1)[None]
-  latest_RxA = np.where(
-    at_RxA < start_U[user_R, None], NO_ITEM, histories.item_T[np.maximum(at_RxA, 0)]
-  )
+  from_R = np.maximum(last_R - LATEST, start_U[user_R])
+  latest_RxA = gather(histories.item_T, from_R, last_R, LATEST)
   next_R = histories.item_T[last_R]
   is_new_R = (latest_RxA != next_R[:, None]).all(axis=1)
   if not is_new_R.any():
     return np.array(-1 / TEMPERATURE, np.float32)  # of a cosine of 0
-  # Oldest first, NO_ITEM behind the newest.
-  order_RxA = np.argsort(latest_RxA == NO_ITEM, axis=1, kind="stable")
-  latest_RxA = np.take_along_axis(latest_RxA, order_RxA, axis=1)[is_new_R]
   table = {VECTORS: vector_NxF, USUAL: np.float32(0)}
-  similarity = jax.jit(log_similarity)(table, latest_RxA, next_R[is_new_R, None])
+  similarity = jax.jit(log_similarity)(table, latest_RxA[is_new_R], next_R[is_new_R, None])
   return np.array(np.asarray(similarity).mean(dtype=np.float64), np.float32)
 
 

@@ -22,13 +22,8 @@ from sidrec.models.unseen import OF_ITEMS, OF_NODES, levels_of
 UNKNOWN = -1
 NODE_TABLES = tuple(OF_NODES)  # parameters with a row per trie node
 ITEM_TABLES = tuple(OF_ITEMS)  # parameters with a row per item
-MOVED_TABLES = (
-  *NODE_TABLES,
-  *ITEM_TABLES,
-  FOLLOWERS,
-  SIMILARITIES,
-  VECTORS,
-)  # what `transfer` changes
+# What `transfer` changes.
+MOVED_TABLES = (*NODE_TABLES, *ITEM_TABLES, FOLLOWERS, SIMILARITIES, VECTORS)
 MARK = "trie"  # the leaf among parameters that says which trie they are for
 
 
@@ -132,11 +127,11 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
     if "node_bias" in params:
       log_share_E = np.log(_share_of_items(trained, trie, node_E, trained_row_N))
       params["node_bias"] = params["node_bias"] + log_share_E.astype(np.float32)
-  if {"item", "item_bias", VECTORS} & set(params):
+  if of_items := {*ITEM_TABLES, VECTORS} & set(params):
     nearest_N = _deepest(descend(trained, np.asarray(trie.codes_NxL)))
     first_N, stop_N = map(np.asarray, rows_below(trained, nearest_N))
     item_Nt = np.asarray(trained.item_N)
-    for name in {"item", "item_bias", VECTORS} & set(params):
+    for name in of_items:
       rows = np.asarray(params[name])
       fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
       if OF_ITEMS.get(name) in params:

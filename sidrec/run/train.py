@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
@@ -17,7 +18,7 @@ from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
-from sidrec.data.dataset import training_view
+from sidrec.data.dataset import Dataset, training_view
 from sidrec.data.events import check_inputs
 from sidrec.data.inputs import InputsConfig, KnownInputs, with_known, without_idle_inputs
 from sidrec.data.user_attributes import Attribute, Users, as_json, from_json
@@ -74,9 +75,7 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   mesh = mesh_lib.make_mesh(model=config.mesh.model)
   what = what_is_trained(config, model, trie, mesh)
   shapes, _ = jax.eval_shape(what.task.init, jax.random.key(0))
-  training, num_items = training_view(dataset.histories), dataset.items.num_items
-  vectors_NxF = load_array(before["tokenize"].file("vectors.npy"))
-  counted = tables(config.model, training, num_items, vectors_NxF)
+  counted = counted_tables(config, dataset, before["tokenize"])
   averaged = config.train.average_decay > 0
   memory = memory_of({**shapes, **counted}, trie, model.sizes, averaged=averaged)
   if is_primary():
@@ -86,6 +85,17 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   )
   save_params(folder / "recommender", marked({**params, **counted}, trie))
   save_known(folder, model)
+
+
+def counted_tables(
+  config: RunConfig, dataset: Dataset, tokenized: Generation
+) -> dict[str, np.ndarray]:
+  """What a search reads beside trained parameters, of a catalogue with its semantic IDs."""
+  vectors_NxF = None
+  if config.model.similarity:
+    vectors_NxF = load_array(tokenized.file("vectors.npy"))
+  training = training_view(dataset.histories)
+  return tables(config.model, training, dataset.items.num_items, vectors_NxF)
 
 
 def what_is_trained(

@@ -74,19 +74,41 @@ def search(
   if not history_BxS.shape[0]:
     return nothing(config.beams, certify=config.certify)
   encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
-  levels, state = _descended(model, params, trie, encoded, config, filters, key)
-  item_BxX, score_BxX = candidates(levels, state)
+  return results(*_descended(model, params, trie, encoded, config, filters, key))
+
+
+def searched(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  filters: Filters | RowBits = NO_FILTERS,
+) -> Recommendations:
+  """What `search` returns, from the encoder's output of one history or more.
+
+  Raises:
+    ValueError: as `search` does.
+  """
+  _check(model, params, trie, config, None)
+  return results(*_descended(model, params, trie, encoded, config, filters, None))
+
+
+def results(levels: Levels, state: BeamState) -> Recommendations:
+  """The best candidates behind the last level, as many as there are beams."""
+  params, trie, config = levels.params, levels.trie, levels.config
+  item_BxX, score_BxX = _candidates(levels, state)
   score_BxX = _unless_of_another_trie(params, trie, score_BxX)
-  found = ranked(levels, item_BxX, score_BxX)
+  found = _ranked(levels, item_BxX, score_BxX)
   if not config.certify:
     return first(found, config.beams)
-  weight = evidence.weight(model.config, config)
+  weight = evidence.weight(levels.model.config, config)
   bound_B = certificate.bound(levels, state, weight, item_BxX, score_BxX)
   bound_B = _unless_of_another_trie(params, trie, bound_B, jnp.inf)
   return Certified(*found, bound_B).first(config.beams)
 
 
-def candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
+def _candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
   """What may become a result: items, and log p by their IDs; [B, X] each, -inf for none.
 
   That is what the beams found, and behind it, of a model with followers, what most often followed.
@@ -104,7 +126,7 @@ def candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
   return item_BxX, jnp.concatenate([score_BxK, score_BxF], axis=1)
 
 
-def ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recommendations:
+def _ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recommendations:
   """All candidates, in the order of log p and of what else ranks them, see `evidence`."""
   model, params, encoded, config = levels.model, levels.params, levels.encoded, levels.config
   valid_BxX = jnp.isfinite(score_BxX)
@@ -119,26 +141,6 @@ def ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recomme
       jnp.take_along_axis(x, order_BxX, axis=1) for x in (item_BxX, pooled_BxX, valid_BxX)
     )
   return Recommendations(jnp.where(valid_BxX, item_BxX, -1), score_BxX, valid_BxX)
-
-
-def searched(
-  model: SemanticIDModel,
-  params: dict,
-  trie: Trie,
-  encoded: EncoderOutput,
-  config: SearchConfig,
-  filters: Filters | RowBits = NO_FILTERS,
-) -> Recommendations:
-  """What `search` returns, from the encoder's output, without a certificate.
-
-  Raises:
-    ValueError: as `search` does.
-  """
-  _check(model, params, trie, config, None)
-  levels, state = _descended(model, params, trie, encoded, config, filters, None)
-  item_BxX, score_BxX = candidates(levels, state)
-  found = ranked(levels, item_BxX, _unless_of_another_trie(params, trie, score_BxX))
-  return first(found, config.beams)
 
 
 def best_items(

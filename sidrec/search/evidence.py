@@ -55,17 +55,31 @@ def scores(
     config: of the search.
     item_BxK: int32 item rows; what is no item has any score. None for all, [B, N].
   """
-  of_head, of_followers, of_similarity = weights(model.config, config)
-  parts = []
+  of_head = weights(model.config, config)[0]
+  parts = counted(model.config, params, encoded, config, item_BxK)
   if of_head and item_BxK is None:
-    parts.append(of_head * call(model, params, "all_item_scores", encoded, trie.codes_NxL))
+    parts.insert(0, of_head * call(model, params, "all_item_scores", encoded, trie.codes_NxL))
   elif of_head:
-    parts.append(of_head * call(model, params, "item_scores", encoded, item_BxK, trie.codes_NxL))
+    asked = encoded, item_BxK, trie.codes_NxL
+    parts.insert(0, of_head * call(model, params, "item_scores", *asked))
+  return sum(parts[1:], start=parts[0]) / weight(model.config, config)
+
+
+def counted(
+  model: RecommenderConfig,
+  params: dict,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  item_BxK: jax.Array | None,
+) -> list[jax.Array]:
+  """What ranks items and is not trained, each with its weight: float32 [B, K], for `scores`."""
+  _, of_followers, of_similarity = weights(model, config)
+  parts = []
   if of_followers:
     parts.append(of_followers * follower_log_p(params, encoded, item_BxK))
   if of_similarity:
     parts.append(of_similarity * log_similarity(params, encoded, item_BxK))
-  return sum(parts[1:], start=parts[0]) / (of_head + of_followers + of_similarity)
+  return parts
 
 
 def num_candidates(model: RecommenderConfig, config: SearchConfig) -> int:

@@ -26,7 +26,6 @@ from sidrec.search.filters import RowBits, any_allowed, num_words, row_bits
 from sidrec.search.levels import Continuations, Levels
 from sidrec.search.new_items import NewItems, items_of
 from sidrec.search.questions import Question, histories_of
-from sidrec.search.results import first
 from sidrec.search.settings import SearchConfig
 from sidrec.search.similarity import SEARCH_WEIGHT, log_similarity
 
@@ -210,7 +209,7 @@ def _trace(params, trie, history_1xS, word_1xX, temperature, new=None, *, model,
     removed.append(_removed(levels, state, more))
     state = levels.best(state, level, more)
     kept.append(_described(trie, state.node_BxK, state.score_BxK))
-  found = first(beam.ranked(levels, *beam.candidates(levels, state)), config.beams)
+  found = beam.results(levels, state)
   if new is not None:
     bits = RowBits(new[1])
     found = new_items.with_new(model, params, encoded, history_1xS, config, found, new[0], bits)

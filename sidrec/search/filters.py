@@ -124,6 +124,12 @@ def any_allowed(trie: Trie, node_BxKxC: jax.Array, rows: RowFilter | BitFilter) 
   return jnp.where(rows.allows, listed > 0, listed < stop - first)
 
 
+def is_allowed(trie: Trie, item_BxK: jax.Array, rows: RowFilter | BitFilter) -> jax.Array:
+  """Which of these items each request may get: bool [B, K]; of rows that are no items, anything."""
+  row_BxK = trie.row_of_N[jnp.maximum(item_BxK, 0)]
+  return any_allowed(trie, trie.first_row_node + row_BxK, rows)
+
+
 def allowed_items(trie: Trie, rows: RowFilter | BitFilter) -> jax.Array:
   """Which items each request may get, whether the trie has them or not: bool [B, N]."""
   num_rows, num_items = trie.item_N.shape[0], trie.num_items

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from sidrec.catalogue.trie.trie import ROOT, rows_below
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.search.beam_state import BeamState, with_places
-from sidrec.search.filters import any_allowed
+from sidrec.search.filters import is_allowed
 from sidrec.search.levels import Levels
 
 
@@ -21,15 +21,14 @@ def log_p(levels: Levels, item_BxF: jax.Array) -> jax.Array:
     item_BxF: int32 item rows; an item may be there several times.
   """
   trie = levels.trie
-  row_BxF = trie.row_of_N[jnp.maximum(item_BxF, 0)]
   may_BxF = may_be_found(levels, item_BxF)
-  safe_BxF = jnp.where(may_BxF, row_BxF, 0)
+  row_BxF = jnp.where(may_BxF, trie.row_of_N[jnp.maximum(item_BxF, 0)], 0)
   batch, count = item_BxF.shape
   state, stop = levels.start(batch), levels.last_level()
   state = state._replace(caches=with_places(state.caches, stop))
   for level in range(stop):
     children, logp_BxKxC, caches = levels.continuations(state, level, trie.fan_outs[level])
-    token_BxF = trie.codes_NxL.token(safe_BxF, level)
+    token_BxF = trie.codes_NxL.token(row_BxF, level)
     # At level 0 the root alone is a beam, and all items go on from it.
     chosen_BxFxC = (children.token == token_BxF[..., None]) & children.real
     logp_BxF = jnp.where(chosen_BxFxC, logp_BxKxC, -jnp.inf).max(axis=-1)
@@ -53,7 +52,7 @@ def may_be_found(levels: Levels, item_BxF: jax.Array) -> jax.Array:
   may_BxF = (item_BxF != NO_ITEM) & (row_BxF < stop)
   for rows in (levels.rows, levels.had):
     if rows is not None:
-      may_BxF = may_BxF & any_allowed(trie, trie.first_row_node + row_BxF, rows)
+      may_BxF = may_BxF & is_allowed(trie, item_BxF, rows)
   return may_BxF
 
 

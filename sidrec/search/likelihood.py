@@ -59,7 +59,7 @@ def likelihood_scores(
     target_BxQ = jnp.full_like(row_BxS, NO_ITEM).at[row_B, at_B].set(item_B)
   else:
     at_B, target_BxQ = jnp.zeros_like(item_B), item_B[:, None]
-  of_head, of_followers, of_similarity = evidence.weights(model.config, search)
+  of_head, *of_counted = evidence.weights(model.config, search)
   inputs = history_BxS, target_BxQ, trie, path_NxLp1
   if model.config.repeats:
     mixed = model.apply({"params": params}, *inputs, method="mixed_log_likelihood")
@@ -73,15 +73,10 @@ def likelihood_scores(
     score_B = (logp_BxQxL[row_B, at_B] * weight_L[None]).sum(axis=-1)
   if of_head and items is not None:
     score_B = score_B + of_head * items[row_B, at_B]
-  if of_followers or of_similarity:
+  if any(of_counted):
     encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, None, trie.used)
-    if of_followers:
-      logp_Bx1 = evidence.follower_log_p(params, encoded, item_B[:, None])
-      score_B = score_B + of_followers * logp_Bx1[:, 0]
-    if of_similarity:
-      similarity_Bx1 = evidence.log_similarity(params, encoded, item_B[:, None])
-      score_B = score_B + of_similarity * similarity_Bx1[:, 0]
+    for part_Bx1 in evidence.counted(model.config, params, encoded, search, item_B[:, None]):
+      score_B = score_B + part_Bx1[:, 0]
   # As `joint.pooled`, up to a number that all items of a list share.
-  return score_B / (
-    1 + evidence.weight(model.config, search) if search.gives_probabilities else 1.0
-  )
+  total = 1 + evidence.weight(model.config, search) if search.gives_probabilities else 1.0
+  return score_B / total

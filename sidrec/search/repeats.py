@@ -15,7 +15,7 @@ from sidrec.catalogue.trie.trie import Trie
 from sidrec.models.repeats import Shares
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search import sampling
-from sidrec.search.filters import BitFilter, RowFilter, any_allowed
+from sidrec.search.filters import BitFilter, RowFilter, is_allowed
 from sidrec.search.settings import SearchConfig
 
 _NEW, _OLD = 1 << 20, 1 << 20 | 1  # draws; levels have the numbers from 0
@@ -51,9 +51,7 @@ def of_history(
   """
   score_BxP = again.logp_BxP
   if rows is not None:
-    row_BxP = trie.row_of_N[jnp.maximum(again.item_BxP, 0)]
-    allowed_BxP = any_allowed(trie, trie.first_row_node + row_BxP, rows)
-    score_BxP = jnp.where(allowed_BxP, score_BxP, -jnp.inf)
+    score_BxP = jnp.where(is_allowed(trie, again.item_BxP, rows), score_BxP, -jnp.inf)
   if key is None:
     return Candidates(again.item_BxP, score_BxP, None)
   gumbel_BxP = jax.random.gumbel(jax.random.fold_in(key, _OLD), score_BxP.shape)

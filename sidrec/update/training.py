@@ -9,10 +9,9 @@ import optax
 from etils import epath
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
-from sidrec.core.atomic import load_array
-from sidrec.data.dataset import Dataset, training_view
+from sidrec.data.dataset import Dataset
 from sidrec.data.events import check_inputs
-from sidrec.models.counted import COUNTED, tables
+from sidrec.models.counted import COUNTED
 from sidrec.models.own_models import check_grows
 from sidrec.models.recommender import architecture
 from sidrec.models.transfer import MARK, marked, transfer
@@ -21,6 +20,7 @@ from sidrec.run.generations import Chain, Generation
 from sidrec.run.load import Trained, trained_of
 from sidrec.run.settings import RunConfig
 from sidrec.run.train import (
+  counted_tables,
   load_known,
   make_model,
   records,
@@ -108,9 +108,7 @@ def write_updated(
       what, settings.train, users, config.seed, mesh, records(settings, folder), start
     )
     params = without_room(roomy._replace(params=marked(merged(trained), roomy.trie)), trie)
-  training = training_view(new.histories)
-  vectors_NxF = load_array(tokenized.file("vectors.npy"))
-  params |= tables(config.model, training, new.items.num_items, vectors_NxF)
+  params |= counted_tables(config, new, tokenized)
   save_params(folder / "recommender", params)
   save_known(folder, model)
   return {

@@ -3,23 +3,16 @@
 import jax
 import numpy as np
 import pytest
+from similarity_by_hand import similarities
 from tiny import make_histories
 
 from sidrec.models import similarity
-from sidrec.models.histories import LATEST
 
 VECTORS = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
 
 
 def cosine(a, b):
   return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-
-
-def by_hand(history, item):
-  latest = history[-LATEST:]
-  weight = similarity.DECAY ** np.arange(len(latest))[::-1]
-  near = [np.exp((cosine(VECTORS[i], VECTORS[item]) - 1) / similarity.TEMPERATURE) for i in latest]
-  return np.log(np.dot(weight, near) / weight.sum())
 
 
 def test_a_byte_a_number_keeps_cosines_whatever_the_lengths():
@@ -34,7 +27,9 @@ def test_a_byte_a_number_keeps_cosines_whatever_the_lengths():
 def test_what_is_usual_is_the_mean_of_what_came_next_but_for_repeats():
   rows = [[3, 7, 11], list(range(14)), [5], [4, 9, 4], [8, 8, 2]]
   kept = similarity.tables(make_histories(rows), VECTORS)
-  expected = np.mean([by_hand(row[:-1], row[-1]) for row in (rows[0], rows[1], rows[4])])
+  expected = np.mean(
+    [similarities(VECTORS, row[:-1])[row[-1]] for row in (rows[0], rows[1], rows[4])]
+  )
   assert kept["vector_usual"] == pytest.approx(expected, abs=0.15)
   nobody = similarity.tables(make_histories([[1], [2, 2]]), VECTORS)
   assert nobody["vector_usual"] == -1 / similarity.TEMPERATURE

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import repeats_by_hand
+import similarity_by_hand
 from repeats_model import LENGTH, make_repeats
 from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, make_model
 
@@ -55,11 +56,8 @@ def logs_by_hand(model, params, trie, path):
 
 
 def similarities(params, history):
-  """The log similarity of every item to a history; that of its own items is the usual one."""
-  vector = params["vector"] / np.linalg.norm(params["vector"], axis=1, keepdims=True)
-  weight = 0.7 ** np.arange(len(history))[::-1]
-  near = np.exp((vector @ vector[history].T - 1) / 0.05)
-  found = np.log(near @ weight / weight.sum())
+  """The log similarity of every item to a history, whose own items get the usual one."""
+  found = similarity_by_hand.similarities(params["vector"], history)
   found[history] = params["vector_usual"]
   return found
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from similarity_by_hand import similarities
 from tiny import make_histories
 
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.batches import last_items
 from sidrec.models.histories import LATEST, latest_items
-from sidrec.models.similarity import DECAY, TEMPERATURE
 from sidrec.search.results import Recommendations
 from sidrec.search.similarity import (
   AMONG,
@@ -26,10 +26,7 @@ LATEST_ITEMS = last_items(make_histories(HISTORIES), LATEST)
 
 
 def by_hand(history, item):
-  latest = history[-LATEST:]
-  weight = [DECAY**age for age in reversed(range(len(latest)))]
-  near = [np.exp((UNIT[item] @ UNIT[old] - 1) / TEMPERATURE) for old in latest]
-  return np.log(np.dot(weight, near) / np.sum(weight))
+  return similarities(DRAWN, history)[item]
 
 
 def test_it_is_the_formula():
