@@ -4,16 +4,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator, eigsh
 
-from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
 from sidrec.features.pairs import near_pairs
 from sidrec.features.settings import CooccurrenceConfig
 
 # A dense SVD of a matrix this small takes well under a second and handles every rank.
 _DENSE_UP_TO = 256
-
-# Of the earlier and the later item, in `nearest_followers`.
-EXPONENTS = (0.5, 0.25)
 
 
 def following_counts(histories: Histories, num_items: int, window: int) -> sp.csr_array:
@@ -60,36 +56,6 @@ def following_similarity(
   count_N = np.maximum(np.bincount(histories.item_T, minlength=num_items), 1.0)
   of_earlier_NxN, of_later_NxN = (sp.diags_array(count_N**-exponent) for exponent in exponents)
   return sp.csr_array(of_earlier_NxN @ counts_NxN @ of_later_NxN, dtype=np.float32)
-
-
-def nearest_followers(
-  histories: Histories, num_items: int, count: int, window: int = 20
-) -> tuple[np.ndarray, np.ndarray]:
-  """The items that follow each item most strongly, and how strongly they do.
-
-  Args:
-    histories: packed histories; pass the training view.
-    num_items: N.
-    count: R.
-    window: see `following_counts`.
-
-  Returns:
-    int32 [N, R] item rows, the strongest first, and of equal ones the first row; NO_ITEM where
-    fewer items followed. float32 [N, R], `following_similarity` with `EXPONENTS`, 0 for no item.
-  """
-  counts_NxN = following_counts(histories, num_items, window)
-  similarity = sp.coo_array(following_similarity(counts_NxN, histories, num_items, EXPONENTS))
-  earlier, later = similarity.coords
-  order = np.lexsort((later, -similarity.data, earlier))
-  earlier, later, value = earlier[order], later[order], similarity.data[order]
-  first = np.searchsorted(earlier, np.arange(num_items))
-  place = np.arange(len(earlier)) - first[earlier]
-  kept = place < count
-  follower_NxR = np.full((num_items, count), NO_ITEM, np.int32)
-  similarity_NxR = np.zeros((num_items, count), np.float32)
-  follower_NxR[earlier[kept], place[kept]] = later[kept]
-  similarity_NxR[earlier[kept], place[kept]] = value[kept]
-  return follower_NxR, similarity_NxR
 
 
 def positive_pmi(counts_NxN: sp.csr_array, smoothing: float = 0.75) -> sp.csr_array:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sidrec.data.dataset import Histories
+from sidrec.features.nearest_followers import Parts
 from sidrec.models import followers, similarity
 from sidrec.models.settings import RecommenderConfig
 
@@ -10,17 +11,22 @@ COUNTED = (*followers.COUNTED, *similarity.COUNTED)
 
 
 def tables(
-  config: RecommenderConfig, histories: Histories, num_items: int, vectors_NxF: np.ndarray | None
+  config: RecommenderConfig,
+  histories: Histories,
+  parts: Parts,
+  num_items: int,
+  vectors_NxF: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
   """The tables of a model; {} for one that has none.
 
   Args:
     config: of the model.
-    histories: the training view.
+    histories: the training view of the users in memory, from whom a mean is taken.
+    parts: the training view of all users, to be counted; see `nearest_followers`.
     num_items: N.
     vectors_NxF: of all items, which semantic IDs were made of; None for a model that keeps none.
   """
-  counted = followers.tables(histories, num_items, config.followers)
+  counted = followers.tables(parts, num_items, config.followers)
   if vectors_NxF is not None:
     counted |= similarity.tables(histories, np.asarray(vectors_NxF))
   return counted

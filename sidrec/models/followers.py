@@ -2,7 +2,7 @@
 
 A model learns an item by what it has in common with others. Of a rare item there is little to learn
 in this way, but which items it followed can be counted. For each item its nearest followers are
-kept, see `features.cooccurrence.nearest_followers`. From each of the latest items i of a history,
+kept, see `features.nearest_followers`. From each of the latest items i of a history,
 item j gets the similarity of j to i, the a-th latest item weighing 1 / a, as in the baseline
 item-kNN. Half of the probability goes by these sums, half to all N items of training evenly:
 
@@ -24,8 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.dataset import Histories
-from sidrec.features.cooccurrence import nearest_followers
+from sidrec.features.nearest_followers import Parts, nearest_followers
 from sidrec.models.histories import sums_of
 from sidrec.models.repeats import HistoryScores
 
@@ -37,17 +36,17 @@ FOLLOWERS, SIMILARITIES, EVEN = "follower", "follower_similarity", "follower_eve
 COUNTED = (FOLLOWERS, SIMILARITIES, EVEN)
 
 
-def tables(histories: Histories, num_items: int, count: int) -> dict[str, np.ndarray]:
+def tables(parts: Parts, num_items: int, count: int) -> dict[str, np.ndarray]:
   """What is counted for so many followers of each item; {} for none.
 
   Args:
-    histories: the training view.
+    parts: the training view, see `nearest_followers`.
     num_items: N.
     count: R.
   """
   if not count:
     return {}
-  follower_NxR, similarity_NxR = nearest_followers(histories, num_items, count)
+  follower_NxR, similarity_NxR = nearest_followers(parts, num_items, count)
   even = np.array(1 / num_items, np.float32)
   return {FOLLOWERS: follower_NxR, SIMILARITIES: similarity_NxR, EVEN: even}
 

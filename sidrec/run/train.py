@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
-from sidrec.data.dataset import Dataset, training_view
+from sidrec.data.dataset import Dataset, Histories, training_view
 from sidrec.data.events import check_inputs
 from sidrec.data.inputs import InputsConfig, KnownInputs, with_known, without_idle_inputs
 from sidrec.data.user_attributes import Attribute, Users, as_json, from_json
@@ -95,7 +95,13 @@ def counted_tables(
   if config.model.similarity:
     vectors_NxF = load_array(tokenized.file("vectors.npy"))
   training = training_view(dataset.histories)
-  return tables(config.model, training, dataset.items.num_items, vectors_NxF)
+
+  def parts() -> Iterable[Histories]:
+    if samples_users(config):
+      return store.training_parts(store.open_store(config.data.path), targets_of(config))
+    return [training]
+
+  return tables(config.model, training, parts, dataset.items.num_items, vectors_NxF)
 
 
 def what_is_trained(

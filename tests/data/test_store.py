@@ -19,8 +19,10 @@ from sidrec.data.prefix_batches import prefix_batches
 from sidrec.data.settings import DataConfig
 from sidrec.data.sources import registry
 from sidrec.data.sources.build import item_table
+from sidrec.models import followers
 from sidrec.run import train
 from sidrec.run.stages import run_to
+from sidrec.training.checkpoint import load_params
 
 FORMS = ("packed_batches", "prefix_batches", "sliding_batches")
 LENGTHS = np.random.default_rng(1).integers(3, 12, 40).tolist()
@@ -172,8 +174,9 @@ def test_a_sample_has_the_whole_catalogue_and_is_always_the_same(written: Path) 
 
 
 def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> None:
-  """The batches that training sees are those of all users in memory."""
+  """What training sees, and what followed what, are of all users, as they are from memory."""
   config = tiny_config(tmp_path)
+  config.model.followers = 4
   data = registry.read(
     "table", config.data.path, **registry.settings_of(from_dict(DataConfig, config.data.to_dict()))
   )
@@ -193,6 +196,10 @@ def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> N
   expected = batches.packed_batches(training_view(data.histories), 8, 8, 0)
   for step in range(3):
     assert_same_batch(batch_at(step), expected(step))
+  saved = load_params(next(tmp_path.glob("run/stages/train*/recommender")))
+  counted = followers.tables(lambda: [training_view(data.histories)], data.items.num_items, 4)
+  for name, table in counted.items():
+    np.testing.assert_array_equal(saved[name], table)
   config.data.k_core = 3
   with pytest.raises(ValueError, match=r"k_core, .* need data\.store\.users=0"):
     run_to("prepare", config, tmp_path / "other")

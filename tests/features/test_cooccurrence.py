@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_histories
 
-from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import training_view
 from sidrec.features import cooccurrence
-from sidrec.features.cooccurrence import following_counts, nearest_followers, positive_pmi
+from sidrec.features.cooccurrence import following_counts, positive_pmi
 from sidrec.features.settings import CooccurrenceConfig
 
 
@@ -37,35 +36,6 @@ def test_following_counts_against_brute_force(rows, window):
           expected[earlier, later] += 1 / distance
   counts = following_counts(make_histories(rows), 6, window).toarray()
   np.testing.assert_allclose(counts, expected, rtol=1e-5)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 6), max_size=9), min_size=1, max_size=6), st.integers(1, 8))
-def test_nearest_followers_are_the_strongest(rows, count):
-  histories = make_histories(rows)
-  follower_NxR, similarity_NxR = nearest_followers(histories, 7, count, window=3)
-  counts = np.maximum(np.bincount(histories.item_T, minlength=7), 1.0)
-  following = following_counts(histories, 7, 3).toarray()
-  similarity = following / (counts[:, None] ** 0.5 * counts[None] ** 0.25)
-  for item in range(7):
-    order = np.argsort(-similarity[item], kind="stable")
-    expected = [row for row in order if following[item, row]][:count]
-    found = follower_NxR[item]
-    assert (found[len(expected) :] == NO_ITEM).all()
-    assert not similarity_NxR[item, len(expected) :].any()
-    np.testing.assert_allclose(
-      similarity_NxR[item, : len(expected)], similarity[item, expected], rtol=1e-5
-    )
-    assert sorted(found[: len(expected)]) == sorted({*found[: len(expected)].tolist()})
-    np.testing.assert_allclose(
-      similarity[item, found[: len(expected)]], similarity[item, expected], rtol=1e-5
-    )
-  assert (follower_NxR.dtype, similarity_NxR.dtype) == (np.int32, np.float32)
-
-
-def test_of_equally_strong_followers_the_first_rows_are_kept():
-  follower_NxR, _ = nearest_followers(make_histories([[0, 3], [0, 2], [0, 1]]), 4, 2)
-  assert follower_NxR[0].tolist() == [1, 2]
 
 
 def test_positive_pmi_against_its_formula():
