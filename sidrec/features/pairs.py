@@ -1,13 +1,21 @@
 """Items that a user consumed near each other."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from sidrec.data.dataset import Histories
 
 
-def check_items(histories: Histories, num_items: int) -> None:
+class Sequences(NamedTuple):
+  """The items of `Histories` alone."""
+
+  offsets_Up1: np.ndarray  # int64 [U + 1]
+  item_T: np.ndarray  # int32 [T]
+
+
+def check_items(histories: Histories | Sequences, num_items: int) -> None:
   """Raises ValueError for an interaction outside a catalogue of `num_items`."""
   item_T = histories.item_T
   if len(item_T) and (item_T.min() < 0 or item_T.max() >= num_items):
@@ -15,7 +23,7 @@ def check_items(histories: Histories, num_items: int) -> None:
 
 
 def near_pairs(
-  histories: Histories, num_items: int, window: int
+  histories: Histories | Sequences, num_items: int, window: int
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
   """Pairs of different items of one user, at most `window` interactions apart.
 
@@ -34,7 +42,8 @@ def near_pairs(
   """
   check_items(histories, num_items)
   item_T = histories.item_T
-  user_T = np.repeat(np.arange(histories.num_users), histories.lengths_U)
+  length_U = np.diff(histories.offsets_Up1)
+  user_T = np.repeat(np.arange(len(length_U)), length_U)
   for distance in range(1, window + 1):
     earlier, later = item_T[:-distance], item_T[distance:]
     pairs = (user_T[:-distance] == user_T[distance:]) & (earlier != later)

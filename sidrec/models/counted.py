@@ -1,9 +1,10 @@
 """Tables among the parameters that no training touches: they are made of the log and of vectors."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from sidrec.data.dataset import Histories
-from sidrec.features.nearest_followers import Parts
 from sidrec.models import followers, similarity
 from sidrec.models.settings import RecommenderConfig
 
@@ -13,7 +14,7 @@ COUNTED = (*followers.COUNTED, *similarity.COUNTED)
 def tables(
   config: RecommenderConfig,
   histories: Histories,
-  parts: Parts,
+  parts: Iterable[Histories],
   num_items: int,
   vectors_NxF: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
@@ -22,7 +23,7 @@ def tables(
   Args:
     config: of the model.
     histories: the training view of the users in memory, from whom a mean is taken.
-    parts: the training view of all users, to be counted; see `nearest_followers`.
+    parts: the training view of all users, of some at a time, to be counted.
     num_items: N.
     vectors_NxF: of all items, which semantic IDs were made of; None for a model that keeps none.
   """

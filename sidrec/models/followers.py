@@ -17,14 +17,15 @@ Here A counts the latest items, R the followers that are kept of each item, X it
 what was met before, as in `repeats`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.features.nearest_followers import Parts, nearest_followers
+from sidrec.data.dataset import Histories
+from sidrec.features.nearest_followers import nearest_followers
 from sidrec.models.histories import sums_of
 from sidrec.models.repeats import HistoryScores
 
@@ -36,11 +37,11 @@ FOLLOWERS, SIMILARITIES, EVEN = "follower", "follower_similarity", "follower_eve
 COUNTED = (FOLLOWERS, SIMILARITIES, EVEN)
 
 
-def tables(parts: Parts, num_items: int, count: int) -> dict[str, np.ndarray]:
+def tables(parts: Iterable[Histories], num_items: int, count: int) -> dict[str, np.ndarray]:
   """What is counted for so many followers of each item; {} for none.
 
   Args:
-    parts: the training view, see `nearest_followers`.
+    parts: the training view, of some users at a time.
     num_items: N.
     count: R.
   """

@@ -95,12 +95,9 @@ def counted_tables(
   if config.model.similarity:
     vectors_NxF = load_array(tokenized.file("vectors.npy"))
   training = training_view(dataset.histories)
-
-  def parts() -> Iterable[Histories]:
-    if samples_users(config):
-      return store.training_parts(store.open_store(config.data.path), targets_of(config))
-    return [training]
-
+  parts: Iterable[Histories] = [training]
+  if samples_users(config):
+    parts = store.training_parts(store.open_store(config.data.path), targets_of(config))
   return tables(config.model, training, parts, dataset.items.num_items, vectors_NxF)
 
 

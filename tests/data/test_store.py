@@ -197,7 +197,7 @@ def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> N
   for step in range(3):
     assert_same_batch(batch_at(step), expected(step))
   saved = load_params(next(tmp_path.glob("run/stages/train*/recommender")))
-  counted = followers.tables(lambda: [training_view(data.histories)], data.items.num_items, 4)
+  counted = followers.tables([training_view(data.histories)], data.items.num_items, 4)
   for name, table in counted.items():
     np.testing.assert_array_equal(saved[name], table)
   config.data.k_core = 3

@@ -47,7 +47,7 @@ def test_items_keep_ids_and_parameters_though_all_rows_shift(shop):
   trained_row_N = np.array([row_of.get(item, UNKNOWN) for item in after.dataset.items.ids_N])
   vectors = [np.load(shop.workdir / "stages" / f"tokenize.{n}" / "vectors.npy") for n in (1, 2)]
   training = training_view(after.dataset.histories)
-  made = counted.tables(after.model.config, training, lambda: [training], 31, vectors[1])
+  made = counted.tables(after.model.config, training, [training], 31, vectors[1])
   assert set(made) == set(counted.COUNTED)
   for name, table in made.items():
     np.testing.assert_array_equal(after.params.pop(name), table)
