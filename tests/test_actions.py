@@ -8,7 +8,7 @@ from http_client import Client
 from tiny import ROWS, tiny_config
 
 import sidrec
-from sidrec.data.dataset import held_out_view
+from sidrec.data.dataset import held_out_view, training_view
 from sidrec.evaluation.protocol import describe
 from sidrec.run import recommend
 from sidrec.run.evaluate import EVALUATE, protocol_for
@@ -87,7 +87,9 @@ def test_each_evaluated_user_is_asked_for_a_purchase(run):
 
 def test_the_protocol_says_what_is_asked_and_who_is_not(run):
   config, _, chain = run
-  text = " ".join(describe(protocol_for(run_config(config), load_prepared(chain))).split())
+  dataset = load_prepared(chain)
+  protocol = protocol_for(run_config(config), dataset, training_view(dataset.histories))
+  text = " ".join(describe(protocol).split())
   assert "targets are the events of buy, " in text
   assert "users without enough targets train and are not evaluated" in text
   assert "seen is any event of the history, whatever its action: " in text

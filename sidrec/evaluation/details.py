@@ -11,7 +11,7 @@ from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
 from sidrec.core.readers import read_npz
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.data.dataset import Dataset, Histories, held_out_view
 from sidrec.data.seen import seen_items
 
 SPLIT = "test"
@@ -76,10 +76,10 @@ def lists_of(
   return Lists(rank_U, item_UxK[:, :KEPT], target_score_U.astype(np.float32), score_UxK[:, :KEPT])
 
 
-def users_of(dataset: Dataset) -> Users:
-  """The requests of a data set's test split."""
+def users_of(dataset: Dataset, training: Histories) -> Users:
+  """The requests of a data set's test split, and how popular in training their targets are."""
   held_out = held_out_view(dataset.histories, SPLIT)
-  count_N = np.bincount(training_view(dataset.histories).item_T, minlength=dataset.items.num_items)
+  count_N = np.bincount(training.item_T, minlength=dataset.items.num_items)
   seen = seen_items(held_out.histories)
   num_users = held_out.histories.num_users
   user_X = np.repeat(np.arange(num_users), np.diff(seen.offsets_Up1))

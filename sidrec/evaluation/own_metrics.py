@@ -7,7 +7,7 @@ import numpy as np
 
 from sidrec.core.plugged import Chosen, Register
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.dataset import Dataset, HeldOut, Histories, Items, training_view
+from sidrec.data.dataset import Dataset, HeldOut, Histories, Items
 from sidrec.evaluation.metrics import is_builtin
 
 
@@ -89,11 +89,12 @@ class OwnMetrics(NamedTuple):
     return {one.name: _checked(one, one(outcome), len(rank_U)) for one in self.chosen}
 
 
-def own_metrics(chosen: Sequence[Chosen], dataset: Dataset, held_out: HeldOut) -> OwnMetrics | None:
+def own_metrics(
+  chosen: Sequence[Chosen], dataset: Dataset, training: Histories, held_out: HeldOut
+) -> OwnMetrics | None:
   """The chosen metrics for one split of a data set; None where none is chosen."""
   if not chosen:
     return None
-  training = training_view(dataset.histories)
   popularity_N = np.bincount(training.item_T, minlength=dataset.items.num_items)
   return OwnMetrics(chosen, held_out, dataset.items, popularity_N)
 

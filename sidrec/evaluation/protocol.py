@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sidrec.data.dataset import Dataset, HeldOut, held_out_view, training_view
+from sidrec.data.dataset import Dataset, HeldOut, Histories, held_out_view
 from sidrec.data.targets import TARGETS, seen_share
 from sidrec.data.tie_breaking import tied_share
 
@@ -84,6 +84,7 @@ def request_times(of_system: Mapping[str, str]) -> str:
 
 def protocol_of(
   dataset: Dataset,
+  training: Histories,
   num_results: int,
   num_beams: int,
   tie_seed: int = -1,
@@ -98,6 +99,7 @@ def protocol_of(
 
   Args:
     dataset: what is evaluated on.
+    training: what was learnt from, see `dataset.training_view`.
     num_results: length of each list.
     num_beams: width of the search.
     tie_seed: of the order of equal times, see `shuffle_ties`; -1 for the order of the file.
@@ -116,7 +118,7 @@ def protocol_of(
       f"num_results must lie between 1 and the number of beams ({num_beams}), not {num_results}"
     )
   known_N = np.zeros(dataset.items.num_items, bool)
-  known_N[training_view(dataset.histories).item_T] = True
+  known_N[training.item_T] = True
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
   cold_targets = {split: int((~known_N[task.target_U]).sum()) for split, task in tasks.items()}
   defaults = Protocol._field_defaults

@@ -8,10 +8,11 @@ from etils import epath
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.content import stamps
 from sidrec.core.plugged import Chosen
-from sidrec.data.dataset import Dataset, held_out_view, training_view
+from sidrec.data.dataset import Dataset, Histories, held_out_view
 from sidrec.data.seen import has_repeats
 from sidrec.evaluation import report
 from sidrec.evaluation.baselines import (
+  ScoreBlock,
   best_item_knn,
   evaluate_baseline,
   item_knn_cosine,
@@ -34,7 +35,8 @@ from sidrec.evaluation.protocol import (
 from sidrec.evaluation.summary import summary_text
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.generations import Chain, Generation
-from sidrec.run.load import recommender_of, sasrec_of
+from sidrec.run.load import Recommender, recommender_of, sasrec_of
+from sidrec.run.prepare import training_of
 from sidrec.run.sasrec import trained_baselines
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
@@ -43,23 +45,33 @@ from sidrec.search import evidence
 
 Evaluations = dict[str, dict[str, Evaluation]]  # system → split → how it does
 
+KNN_EVENTS = 20_000_000  # of training, at most: 20 pairs of each are counted
+
 
 def write_evaluations(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Measures the recommender, SASRec and BSARec if enabled, and the baselines, on both splits.
 
   Writes `evaluation.json`, `per_user.npz` and the table, `evaluation.txt`.
   """
-  dataset, evaluations = evaluate_trained(config, before)
+  config = dataclasses.replace(config, search=config.search.uncertified)
+  recommender = recommender_of(config, before)
+  dataset = recommender.dataset
+  training = training_of(config, dataset)
+  evaluations = evaluate_trained(config, before, recommender, training)
 
   def write() -> None:
-    systems = {**evaluations, **evaluate_baselines(config, dataset)}
-    write_files(config, folder, dataset, systems)
+    systems = {**evaluations, **evaluate_baselines(config, dataset, training)}
+    write_files(config, folder, dataset, training, systems)
 
   from_primary(write)
 
 
 def write_files(
-  config: RunConfig, folder: epath.Path, dataset: Dataset, evaluations: Evaluations
+  config: RunConfig,
+  folder: epath.Path,
+  dataset: Dataset,
+  training: Histories,
+  evaluations: Evaluations,
 ) -> None:
   """The three files."""
   means, per_user = (
@@ -69,21 +81,28 @@ def write_files(
     }
     for part in ("means", "per_user")
   )
-  protocol = protocol_for(config, dataset)
+  protocol = protocol_for(config, dataset, training)
   lists = {name: splits[SPLIT].lists for name, splits in evaluations.items()}
-  details = Details(users_of(dataset), lists)
+  details = Details(users_of(dataset, training), lists)
   report.write_per_user(folder / "per_user.npz", per_user, details)
   report.write_evaluation(folder / "evaluation.json", protocol, means)
   text = report.evaluation_report(protocol, means, per_user)
   write_whole_text(folder / "evaluation.txt", text)
 
 
-def protocol_for(config: RunConfig, dataset: Dataset) -> Protocol:
+def protocol_for(config: RunConfig, dataset: Dataset, training: Histories) -> Protocol:
   """The protocol of a run's evaluation."""
   c, exact = config.search, [stage.name for stage in trained_baselines(config)]
   tie_seed, weights = config.data.shuffle_ties, evidence.weights(config.model, c)
   protocol = protocol_of(
-    dataset, c.results, c.beams, tie_seed, *weights, level_weights=c.level_weights, exact=exact
+    dataset,
+    training,
+    c.results,
+    c.beams,
+    tie_seed,
+    *weights,
+    level_weights=c.level_weights,
+    exact=exact,
   )
   if config.model.repeats:
     more = " of something new, or log p(this item of the history comes again)"
@@ -108,10 +127,10 @@ def chosen_metrics(config: RunConfig) -> list[Chosen]:
   return METRICS.chosen(config.evaluation.metrics)
 
 
-def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluations]:
-  """The data set, and what was trained on it, the recommender first; on all devices."""
-  config = dataclasses.replace(config, search=config.search.uncertified)
-  recommender = recommender_of(config, chain)
+def evaluate_trained(
+  config: RunConfig, chain: Chain, recommender: Recommender, training: Histories
+) -> Evaluations:
+  """What was trained on a data set, the recommender first; on all devices."""
   dataset = recommender.dataset
   trained = {"sidrec": (recommender.recommend_users, recommender.params)}
   exact = [stage.name for stage in trained_baselines(config)]
@@ -131,29 +150,32 @@ def evaluate_trained(config: RunConfig, chain: Chain) -> tuple[Dataset, Evaluati
         num_items,
         num_results,
         calibrated=calibrated[name],
-        own=own_metrics(metrics, dataset, task),
+        own=own_metrics(metrics, dataset, training, task),
       )
-  return dataset, found
+  return found
 
 
-def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
+def evaluate_baselines(config: RunConfig, dataset: Dataset, training: Histories) -> Evaluations:
   """What needs no training, on the host; what repeats, where users do so, without masks."""
-  num_items, training = dataset.items.num_items, training_view(dataset.histories)
+  num_items = dataset.items.num_items
   validation = held_out_view(dataset.histories, "valid")
-  neighbours, exponent = best_item_knn(training, validation, num_items)
-  print(f"evaluate: item-knn divides by popularity^{exponent:g}, as is best on validation")
-  baselines = {
-    "item-knn": neighbours,
-    "item-knn-cosine": item_knn_cosine(training, num_items),
-    "popular": popularity(training, num_items),
-  }
-  own = {}
+  baselines: dict[str, ScoreBlock] = {}
+  own: dict[str, ScoreBlock] = {}
   if has_repeats(dataset.histories):
-    own = {
-      "own-and-item-knn": own_and_item_knn(training, num_items, neighbours=neighbours),
-      "own-frequency": own_frequency(num_items),
-      "own-recency": own_recency(num_items),
-    }
+    own = {"own-frequency": own_frequency(num_items), "own-recency": own_recency(num_items)}
+  if len(training.item_T) <= KNN_EVENTS:
+    neighbours, exponent = best_item_knn(training, validation, num_items)
+    print(f"evaluate: item-knn divides by popularity^{exponent:g}, as is best on validation")
+    baselines = {"item-knn": neighbours, "item-knn-cosine": item_knn_cosine(training, num_items)}
+    if own:
+      mixture = own_and_item_knn(training, num_items, neighbours=neighbours)
+      own = {"own-and-item-knn": mixture, **own}
+  else:
+    print(
+      f"evaluate: item-knn is left out, for it holds all pairs of items that are near each other, "
+      f"and {len(training.item_T):,} events in training have too many (more than {KNN_EVENTS:,})"
+    )
+  baselines["popular"] = popularity(training, num_items)
   for chosen in chosen_baselines(config):
     baselines[chosen.name] = make_baseline(chosen, training, dataset.items)
   tasks = {split: held_out_view(dataset.histories, split) for split in SPLITS}
@@ -167,7 +189,7 @@ def evaluate_baselines(config: RunConfig, dataset: Dataset) -> Evaluations:
         num_items,
         results,
         ways=("unmasked",) if name in own else WAYS,
-        own=own_metrics(metrics, dataset, task),
+        own=own_metrics(metrics, dataset, training, task),
       )
       for split, task in tasks.items()
     }

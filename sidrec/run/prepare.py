@@ -6,13 +6,14 @@ from etils import epath
 
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.settings import to_dict
+from sidrec.data import store
 from sidrec.data.cache import load_dataset, save_dataset
-from sidrec.data.dataset import Dataset, describing_users
+from sidrec.data.dataset import Dataset, Histories, describing_users, training_view
 from sidrec.data.held_out_items import draw_items, without_items
 from sidrec.data.item_list import item_list
 from sidrec.data.k_core import core_of
 from sidrec.data.sources import registry
-from sidrec.data.targets import Targets, with_targets
+from sidrec.data.targets import Targets, which, with_targets
 from sidrec.data.tie_breaking import shuffle_ties
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.config_file import without_paths
@@ -73,6 +74,21 @@ def targets_of(config: RunConfig) -> Targets:
 def samples_users(config: RunConfig) -> bool:
   """Whether only a sample of the users is in memory."""
   return config.data.source == "store" and config.data.store.users > 0
+
+
+def training_of(config: RunConfig, dataset: Dataset) -> Histories:
+  """What the run learns from: the training view of all users, also of those who are not in memory.
+
+  Args:
+    config: of the run.
+    dataset: which it prepared.
+  """
+  if not samples_users(config):
+    return training_view(dataset.histories)
+  histories, targets = store.load_store(config.data.path).histories, targets_of(config)
+  if targets.any:
+    histories = histories._replace(target_T=which(histories, targets))
+  return training_view(histories)
 
 
 def write(dataset: Dataset, folder: epath.Path) -> None:

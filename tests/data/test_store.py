@@ -21,6 +21,9 @@ from sidrec.data.sources import registry
 from sidrec.data.sources.build import item_table
 from sidrec.models import followers
 from sidrec.run import train
+from sidrec.run.prepare import PREPARE, load_prepared, training_of
+from sidrec.run.settings import run_config
+from sidrec.run.stage import find
 from sidrec.run.stages import run_to
 from sidrec.training.checkpoint import load_params
 
@@ -174,7 +177,7 @@ def test_a_sample_has_the_whole_catalogue_and_is_always_the_same(written: Path) 
 
 
 def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> None:
-  """What training sees, and what followed what, are of all users, as they are from memory."""
+  """What training and baselines learn from, and what followed what, are of all users."""
   config = tiny_config(tmp_path)
   config.model.followers = 4
   data = registry.read(
@@ -197,9 +200,14 @@ def test_a_run_on_a_sample_trains_on_all_users(tmp_path: Path, monkeypatch) -> N
   for step in range(3):
     assert_same_batch(batch_at(step), expected(step))
   saved = load_params(next(tmp_path.glob("run/stages/train*/recommender")))
-  counted = followers.tables([training_view(data.histories)], data.items.num_items, 4)
+  learnt = training_view(data.histories)
+  counted = followers.tables([learnt], data.items.num_items, 4)
   for name, table in counted.items():
     np.testing.assert_array_equal(saved[name], table)
+  prepared = load_prepared(find(PREPARE, run_config(config), tmp_path / "run"))
+  assert prepared.histories.num_users == 20
+  training = training_of(run_config(config), prepared)
+  assert_same(data._replace(histories=training), data._replace(histories=learnt))
   config.data.k_core = 3
   with pytest.raises(ValueError, match=r"k_core, .* need data\.store\.users=0"):
     run_to("prepare", config, tmp_path / "other")

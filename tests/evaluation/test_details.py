@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from tiny import make_dataset
 
-from sidrec.data.dataset import held_out_view
+from sidrec.data.dataset import held_out_view, training_view
 from sidrec.evaluation.details import Details, details_of, lists_of, read_details, users_of
 from sidrec.evaluation.evaluate import evaluate
 from sidrec.evaluation.report import read_per_user, write_per_user
 from sidrec.search.results import Recommendations
 
 ROWS = [[1, 2, 3, 1], [4, 2, 3, 5], [2, 3, 2, 2]]
+DATA = make_dataset(ROWS)
 
 
 def test_lists_keep_valid_results_in_their_order_and_the_score_of_the_target():
@@ -34,7 +35,7 @@ def test_only_ten_results_are_kept_and_no_scores_where_they_mean_nothing():
 
 
 def test_users_are_the_requests_of_the_test_split():
-  users = users_of(make_dataset(ROWS))
+  users = users_of(DATA, training_view(DATA.histories))
   assert users.target_U.tolist() == [1, 5, 2]
   assert users.history_length_U.tolist() == [3, 3, 3]
   assert users.target_popularity_U.tolist() == [1, 0, 3]  # training: 1 2 | 4 2 | 2 3
@@ -62,7 +63,7 @@ def test_the_rank_counts_all_beams_and_the_metrics_only_the_list():
 def kept(tmp_path):
   """(details, the file that holds them after some metrics)."""
   lists = lists_of(np.array([1, -1, 0]), np.arange(9).reshape(3, 3), np.ones((3, 3), bool))
-  details = Details(users_of(make_dataset(ROWS)), {"sidrec": {"masked": lists}})
+  details = Details(users_of(DATA, training_view(DATA.histories)), {"sidrec": {"masked": lists}})
   metrics = {"sidrec": {"test": {"masked": {"ndcg@10": np.array([0.5, 0, 1])}}}}
   write_per_user(tmp_path / "per_user.npz", metrics, details)
   return details, tmp_path / "per_user.npz"

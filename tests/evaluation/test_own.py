@@ -37,8 +37,12 @@ def baseline(recommend, **options):
   return make_baseline(chosen, TRAINING, DATA.items)
 
 
+def metrics_of(chosen):
+  return own_metrics([chosen], DATA, TRAINING, TASK)
+
+
 def measured(chosen, num_results=20):
-  own = own_metrics([chosen], DATA, TASK)
+  own = metrics_of(chosen)
   score = popularity(TRAINING, 30)
   return evaluate_baseline(score, TASK, 30, num_results, own=own), score
 
@@ -70,7 +74,7 @@ def test_lists_that_end_early_are_filled_up():
   seen = []
   chosen = metric(lambda outcome: seen.append(outcome) or outcome.rank_U)
   short = baseline(lambda histories, users: np.tile([4, -1, 7], (len(users), 1)), gives="lists")
-  evaluate_baseline(short, TASK, 30, 20, own=own_metrics([chosen], DATA, TASK))
+  evaluate_baseline(short, TASK, 30, 20, own=metrics_of(chosen))
   assert seen[1].item_UxK.shape == (60, 20)
   assert (seen[1].item_UxK[:, :2] == [4, 7]).all()
   assert (seen[1].item_UxK[:, 2:] == -1).all()
@@ -162,5 +166,5 @@ def test_what_a_baseline_returns_is_a_function():
 
 
 def test_a_protocol_without_plugins_says_nothing_of_them():
-  protocol = protocol_of(DATA, 20, 20)
+  protocol = protocol_of(DATA, TRAINING, 20, 20)
   assert (protocol.own_metrics, protocol.own_baselines) == ({}, {})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny import make_histories
 
-from sidrec.data.dataset import Dataset, Items
+from sidrec.data.dataset import Dataset, Items, training_view
 from sidrec.evaluation.protocol import EXACT, describe, protocol_of
 
 
@@ -27,8 +27,13 @@ def make_dataset(rows, num_items):
 ROWS = [[0, 1, 0, 4, 5], [2, 3, 1, 4]]
 
 
+def described_by(dataset, *settings, **named):
+  """The protocol of a run that learns from all users of the data set."""
+  return protocol_of(dataset, training_view(dataset.histories), *settings, **named)
+
+
 def test_the_facts_are_counted():
-  protocol = protocol_of(make_dataset(ROWS, 6), num_results=20, num_beams=30)
+  protocol = described_by(make_dataset(ROWS, 6), num_results=20, num_beams=30)
   assert protocol.dataset == "tiny"
   assert (protocol.num_users, protocol.num_items) == (2, 6)
   assert (protocol.num_results, protocol.num_beams) == (20, 30)
@@ -36,7 +41,7 @@ def test_the_facts_are_counted():
 
 
 def test_the_description_names_every_fact_and_policy():
-  protocol = protocol_of(make_dataset(ROWS, 6), num_results=20, num_beams=30)
+  protocol = described_by(make_dataset(ROWS, 6), num_results=20, num_beams=30)
   text = " ".join(describe(protocol).split())
   for fact in [
     "tiny",
@@ -52,7 +57,7 @@ def test_the_description_names_every_fact_and_policy():
 
 def test_what_sasrec_adds_is_said_only_where_it_takes_part():
   dataset = make_dataset(ROWS, 6)
-  without, with_sasrec = (protocol_of(dataset, 20, 30, exact=exact) for exact in ((), ["sasrec"]))
+  without, with_sasrec = (described_by(dataset, 20, 30, exact=exact) for exact in ((), ["sasrec"]))
   assert "sasrec" not in describe(without)
   text = " ".join(describe(with_sasrec).split())
   assert "from 30 beams; baselines: every item is scored; sasrec: every item is scored" in text
@@ -67,13 +72,13 @@ def test_what_sasrec_adds_is_said_only_where_it_takes_part():
 
 def test_rescoring_by_the_item_head_is_named_with_its_weight():
   dataset = make_dataset(ROWS, 6)
-  assert "item head" not in describe(protocol_of(dataset, 20, 30))
-  text = " ".join(describe(protocol_of(dataset, 20, 30, item_weight=0.5)).split())
+  assert "item head" not in describe(described_by(dataset, 20, 30))
+  text = " ".join(describe(described_by(dataset, 20, 30, item_weight=0.5)).split())
   assert "sidrec: log p(semantic ID | history) + 0.5 × the item head's log p" in text
 
 
 def test_json_holds_every_field():
-  protocol = protocol_of(make_dataset(ROWS, 6), num_results=20, num_beams=30)
+  protocol = described_by(make_dataset(ROWS, 6), num_results=20, num_beams=30)
   content = json.loads(json.dumps(protocol._asdict()))
   assert set(content) == set(protocol._fields)
   assert content["cold_targets"] == {"valid": 1, "test": 2}
@@ -89,7 +94,7 @@ def test_the_protocol_says_why_there_is_no_calibration_error():
     ({"item_weight": 0.5}, False),
     ({"level_weights": (1.0, 2.0)}, True),
   ]:
-    text = " ".join(describe(protocol_of(dataset, 20, 30, **changes)).split())
+    text = " ".join(describe(described_by(dataset, 20, 30, **changes)).split())
     assert "ece@1 in evaluation.json is the expected calibration error" in text
     assert (why in text) == lacks
 
@@ -97,14 +102,14 @@ def test_the_protocol_says_why_there_is_no_calibration_error():
 @pytest.mark.parametrize("num_results", [0, 31])
 def test_more_results_than_beams_are_refused(num_results):
   with pytest.raises(ValueError, match="number of beams"):
-    protocol_of(make_dataset(ROWS, 6), num_results=num_results, num_beams=30)
+    described_by(make_dataset(ROWS, 6), num_results=num_results, num_beams=30)
 
 
 def test_ties_are_counted_and_their_order_is_named():
   dataset = make_dataset(ROWS, 6)
   # The second user's test item has the time of the one before it.
   tied = dataset.histories._replace(time_T=np.array([0, 1, 2, 3, 4, 5, 6, 7, 7]))
-  protocol = protocol_of(dataset._replace(histories=tied), 20, 30, tie_seed=7)
+  protocol = described_by(dataset._replace(histories=tied), 20, 30, tie_seed=7)
   assert protocol.tied_targets == {"valid": 0.5, "test": 0.5}
   text = " ".join(describe(protocol).split())
   assert "random order (seed 7)" in text

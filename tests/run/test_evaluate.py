@@ -4,16 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import make_dataset, tiny_config
 
+from sidrec.config import default_config
 from sidrec.core.paths import as_path
 from sidrec.data.batches import last_items
-from sidrec.data.dataset import held_out_view
+from sidrec.data.dataset import held_out_view, training_view
 from sidrec.evaluation.intervals import difference_rows
 from sidrec.evaluation.report import read_evaluation, read_per_user
 from sidrec.evaluation.results import group_runs, group_text, read_run
+from sidrec.run import evaluate as run_evaluate
 from sidrec.run.config_file import load_config
-from sidrec.run.evaluate import EVALUATE
+from sidrec.run.evaluate import EVALUATE, evaluate_baselines
 from sidrec.run.load import load_recommender, load_sasrec, sasrec_of
 from sidrec.run.sasrec import make_sasrec
 from sidrec.run.settings import run_config
@@ -147,3 +149,12 @@ def test_turning_it_on_evaluates_again_and_says_why(tmp_path, monkeypatch, capsy
   assert find(EVALUATE, load_config(tmp_path), tmp_path)
   assert seen == [False, True]
   assert "evaluate: done again, because sasrec.enabled was absent" in capsys.readouterr().out
+
+
+def test_item_knn_is_left_out_of_a_log_with_too_many_pairs(monkeypatch, capsys):
+  dataset = make_dataset()
+  training = training_view(dataset.histories)
+  monkeypatch.setattr(run_evaluate, "KNN_EVENTS", len(training.item_T) - 1)
+  found = evaluate_baselines(run_config(default_config()), dataset, training)
+  assert list(found) == ["popular"]
+  assert "item-knn is left out" in capsys.readouterr().out

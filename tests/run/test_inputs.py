@@ -10,6 +10,7 @@ import pytest
 from tiny import ROWS, make_dataset, tiny_config
 
 import sidrec
+from sidrec.data.dataset import training_view
 from sidrec.evaluation import report
 from sidrec.evaluation.protocol import describe
 from sidrec.run import recommend
@@ -47,7 +48,7 @@ def test_results_name_what_models_know_of_the_request(tmp_path):
   config.model.inputs.update(gap=True, request_time="known")
   config.sasrec.model.inputs.update(time_bias=True, request_time="unknown")
   config.sasrec.enabled = True
-  protocol = protocol_for(run_config(config), dataset)
+  protocol = protocol_for(run_config(config), dataset, training_view(dataset.histories))
   flat = " ".join(describe(protocol).split())
   assert "sidrec: request_time=known (the target's time, as in serving); " in flat
   assert "sasrec: request_time=unknown (the history's own times)" in flat
@@ -55,7 +56,7 @@ def test_results_name_what_models_know_of_the_request(tmp_path):
   stored = report.read_evaluation(tmp_path / "known.json")["protocol"]
   assert stored["request_time"] == protocol.request_time
   config.model.inputs.gap = config.sasrec.model.inputs.time_bias = False
-  protocol = protocol_for(run_config(config), dataset)
+  protocol = protocol_for(run_config(config), dataset, training_view(dataset.histories))
   assert "request_time" not in describe(protocol)
   report.write_evaluation(tmp_path / "off.json", protocol, {})
   assert "request_time" not in (tmp_path / "off.json").read_text()
