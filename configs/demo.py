@@ -27,6 +27,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.model.followers = 64
   config.model.similarity = True
   config.search.follower_candidates = 32
+  config.search.weights = "fitted"
   config.train.batch_size = 32
   config.train.steps = 1000
   config.train.validate_every = 100

@@ -49,14 +49,15 @@ class Size(NamedTuple):
   steps: int
   sasrec_steps: int
   in_memory: int  # users whom validation and tests see; 0 for all
+  followers: int  # that are kept of each item
 
 
 SIZES = {
-  "1e3": Size(2, 64, True, 64, 256, 32, 1500, 1500, 0),
-  "1e4": Size(2, 256, True, 64, 256, 32, 4000, 6000, 4000),
-  "1e5": Size(3, 256, True, 64, 256, 64, 10000, 15000, 4000),
-  "1e6": Size(4, 256, False, 128, 512, 64, 20000, 0, 4000),
-  "1e7": Size(5, 256, False, 128, 512, 64, 20000, 0, 4000),
+  "1e3": Size(2, 64, True, 64, 256, 32, 1500, 1500, 0, 64),
+  "1e4": Size(2, 256, True, 64, 256, 32, 4000, 6000, 4000, 64),
+  "1e5": Size(3, 256, True, 64, 256, 64, 10000, 15000, 4000, 64),
+  "1e6": Size(4, 256, False, 128, 512, 64, 20000, 0, 4000, 16),
+  "1e7": Size(5, 256, False, 128, 512, 64, 20000, 0, 4000, 16),
 }
 
 
@@ -79,12 +80,17 @@ def get_config(variant: str = "") -> ConfigDict:
   config.model.width = size.width
   config.model.head_width = size.width // 2
   config.model.hidden = size.hidden
-  config.model.encoder_dropout = 0.1
+  config.model.encoder_dropout = 0.3
+  config.model.decoder_dropout = 0.1
   config.model.item_embedding = size.by_item
   config.model.node_bias = size.by_item
   config.model.node_vectors = size.by_item
   config.model.item_head = size.by_item
   config.model.item_negatives = 512
+  config.model.repeats = True
+  config.model.followers = size.followers
+  config.search.follower_candidates = 32
+  config.search.weights = "fitted"
   config.train.batch_size = size.batch_size
   config.train.steps = size.steps
   config.train.validate_every = size.steps // 4

@@ -47,6 +47,10 @@ def custom_config() -> ConfigDict:
   config.tokenizer.name = "residual_kmeans"
   config.model.history_length = 50
   config.model.encoder_dropout = 0.4
+  config.model.followers = 64
+  config.model.similarity = True
+  config.search.follower_candidates = 32
+  config.search.weights = "fitted"
   config.train.batch_size = 32
   config.train.steps = 1500
   config.train.validate_every = 100
@@ -78,7 +82,7 @@ def amazon_config(source: str, variant: str) -> ConfigDict:
   config.model.followers = 64
   config.model.similarity = True
   config.search.follower_candidates = 32
-  config.search.similarity_weight = 0.5
+  config.search.weights = "fitted"
   config.train.batch_size = 64
   config.train.learning_rate = 3e-3
   config.train.valid_users = 4000

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 from http_client import Client
-from tiny import ROWS, tiny_config
+from tiny import ROWS, protocol_of_run, tiny_config
 
 import sidrec
-from sidrec.data.dataset import held_out_view, training_view
+from sidrec.data.dataset import held_out_view
 from sidrec.evaluation.protocol import describe
 from sidrec.run import recommend
-from sidrec.run.evaluate import EVALUATE, protocol_for
+from sidrec.run.evaluate import EVALUATE
 from sidrec.run.prepare import load_prepared
 from sidrec.run.recommend import Request
 from sidrec.run.settings import run_config
@@ -88,7 +88,7 @@ def test_each_evaluated_user_is_asked_for_a_purchase(run):
 def test_the_protocol_says_what_is_asked_and_who_is_not(run):
   config, _, chain = run
   dataset = load_prepared(chain)
-  protocol = protocol_for(run_config(config), dataset, training_view(dataset.histories))
+  protocol = protocol_of_run(config, dataset)
   text = " ".join(describe(protocol).split())
   assert "targets are the events of buy, " in text
   assert "users without enough targets train and are not evaluated" in text

@@ -223,6 +223,7 @@ DEFAULTS = {
   "search.results": 20,  # Recall@20 and NDCG@20 are the deepest metrics
   "search.follower_weight": 1.0,  # measured on the validation of Beauty and of the shipped data
   "search.follower_candidates": 0,
+  "search.weights": "given",
   "search.similarity_weight": 0.1,  # the best on the validation of the shipped data
   "search.item_weight": 1.0,
   "search.temperature": 1.0,

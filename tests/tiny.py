@@ -10,11 +10,14 @@ import polars as pl
 from sidrec.catalogue.trie import trie as trie_lib
 from sidrec.config import default_config
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.dataset import TEXT, Dataset, Histories
+from sidrec.data.dataset import TEXT, Dataset, Histories, training_view
 from sidrec.data.sources.build import build, item_table
 from sidrec.models import followers, recommender, similarity
 from sidrec.models.inputs import example_events
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
+from sidrec.run.evaluate import protocol_for
+from sidrec.run.settings import run_config
+from sidrec.search import evidence
 from sidrec.trainers.recommender import likelihood_method
 
 
@@ -137,6 +140,13 @@ def init_params(model, trie, path, scale=1.0):
   if model.config.similarity:
     params |= draw_vectors(model.sizes.num_items)
   return jax.device_put(params)  # `jnp.asarray` compiles each shape
+
+
+def protocol_of_run(config, dataset):
+  """What an evaluation of a data set says of itself, by the settings of a run."""
+  config = run_config(config)
+  weights = evidence.given(config.model, config.search)
+  return protocol_for(config, dataset, training_view(dataset.histories), weights)
 
 
 def draw_vectors(num_items):

@@ -109,7 +109,7 @@ def compare(
     "run_trie_bytes_per_item": trie.num_bytes / trie.num_items,
     "run_batch": events.shape[0],
     "run_beams": search.beams,
-    "run_item_head": bool(evidence.weight(model.config, search)),
+    "run_item_head": evidence.is_used(model.config, search),
     **{f"run_{name}_ms": 1e3 * value for name, value in seconds.items()},
     "run_overhead": seconds["levels"] / seconds["unconstrained"] - 1,
     "run_overhead_served": seconds["served"] / seconds["unconstrained"] - 1,

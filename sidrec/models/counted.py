@@ -9,6 +9,8 @@ from sidrec.models import followers, similarity
 from sidrec.models.settings import RecommenderConfig
 
 COUNTED = (*followers.COUNTED, *similarity.COUNTED)
+FITTED = "evidence_weight"  # float32 [4], see `search.evidence.Weights`; fitted after the training
+UNTRAINED = (*COUNTED, FITTED)
 
 
 def tables(

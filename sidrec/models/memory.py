@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
-from sidrec.models.counted import COUNTED
+from sidrec.models.counted import COUNTED, UNTRAINED
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import ITEM_TABLES, MARK, NODE_TABLES
 
@@ -76,7 +76,7 @@ def counts_by_kind(params: dict) -> dict[str, int]:
   """How many numbers are of each of `KINDS`, of the recommender's parameters or their shapes."""
   counts = dict.fromkeys(KINDS, 0)
   for name, part in params.items():
-    if name not in (MARK, *COUNTED):  # these are counted, not trained
+    if name not in (MARK, *UNTRAINED):  # these are counted, not trained
       counts[_kind_of(name)] += sum(x.size for x in jax.tree.leaves(part))
   return counts
 

@@ -57,11 +57,12 @@ def write_evaluations(config: RunConfig, folder: epath.Path, before: Chain) -> N
   recommender = recommender_of(config, before)
   dataset = recommender.dataset
   training = training_of(config, dataset)
+  weights = evidence.numbers(config.model, config.search, recommender.params)
   evaluations = evaluate_trained(config, before, recommender, training)
 
   def write() -> None:
     systems = {**evaluations, **evaluate_baselines(config, dataset, training)}
-    write_files(config, folder, dataset, training, systems)
+    write_files(config, folder, dataset, training, weights, systems)
 
   from_primary(write)
 
@@ -71,6 +72,7 @@ def write_files(
   folder: epath.Path,
   dataset: Dataset,
   training: Histories,
+  weights: evidence.Weights,
   evaluations: Evaluations,
 ) -> None:
   """The three files."""
@@ -81,7 +83,7 @@ def write_files(
     }
     for part in ("means", "per_user")
   )
-  protocol = protocol_for(config, dataset, training)
+  protocol = protocol_for(config, dataset, training, weights)
   lists = {name: splits[SPLIT].lists for name, splits in evaluations.items()}
   details = Details(users_of(dataset, training), lists)
   report.write_per_user(folder / "per_user.npz", per_user, details)
@@ -90,17 +92,18 @@ def write_files(
   write_whole_text(folder / "evaluation.txt", text)
 
 
-def protocol_for(config: RunConfig, dataset: Dataset, training: Histories) -> Protocol:
-  """The protocol of a run's evaluation."""
+def protocol_for(
+  config: RunConfig, dataset: Dataset, training: Histories, weights: evidence.Weights
+) -> Protocol:
+  """The protocol of a run's evaluation, whose search has these weights."""
   c, exact = config.search, [stage.name for stage in trained_baselines(config)]
-  tie_seed, weights = config.data.shuffle_ties, evidence.weights(config.model, c)
   protocol = protocol_of(
     dataset,
     training,
     c.results,
     c.beams,
-    tie_seed,
-    *weights,
+    config.data.shuffle_ties,
+    *map(float, weights[1:]),
     level_weights=c.level_weights,
     exact=exact,
   )

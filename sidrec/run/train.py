@@ -25,7 +25,7 @@ from sidrec.data.user_attributes import Attribute, Users, as_json, from_json
 from sidrec.models import own_models
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
-from sidrec.models.counted import tables
+from sidrec.models.counted import FITTED, tables
 from sidrec.models.memory import described, memory_of
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
@@ -37,8 +37,10 @@ from sidrec.run.prepare import load_prepared, samples_users, targets_of
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
+from sidrec.search import evidence
 from sidrec.search.batched import make_recommend_users
 from sidrec.search.settings import SearchConfig
+from sidrec.trainers.evidence_weights import fitted_weights
 from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.settings import TrainConfig
@@ -83,7 +85,13 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   params = train_next_item(
     what, config.train, dataset.histories, config.seed, mesh, records(config, folder)
   )
-  save_params(folder / "recommender", marked({**params, **counted}, trie))
+  params = marked({**params, **counted}, trie)
+  if config.search.is_fitted and evidence.is_used(config.model, config.search):
+    placed_trie = search_trie(trie, mesh)
+    params[FITTED] = fitted_weights(
+      model, placed_trie, params, config.search, config.train, dataset.histories, config.seed, mesh
+    )
+  save_params(folder / "recommender", params)
   save_known(folder, model)
 
 
@@ -126,7 +134,7 @@ def search_by_model_alone(config: RunConfig) -> SearchConfig:
   Of models without such tables it is that of the run, whose program may be there already.
   """
   search = config.search.uncertified
-  return search.by_model_alone if config.model.has_evidence else search
+  return search.by_model_alone if config.model.has_evidence or search.is_fitted else search
 
 
 def records(config: RunConfig, folder: epath.Path) -> Records:

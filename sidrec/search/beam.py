@@ -74,7 +74,7 @@ def search(
   if not history_BxS.shape[0]:
     return nothing(config.beams, certify=config.certify)
   encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
-  return results(*_descended(model, params, trie, encoded, config, filters, key))
+  return results(*descended(model, params, trie, encoded, config, filters, key))
 
 
 def searched(
@@ -91,24 +91,23 @@ def searched(
     ValueError: as `search` does.
   """
   _check(model, params, trie, config, None)
-  return results(*_descended(model, params, trie, encoded, config, filters, None))
+  return results(*descended(model, params, trie, encoded, config, filters))
 
 
 def results(levels: Levels, state: BeamState) -> Recommendations:
   """The best candidates behind the last level, as many as there are beams."""
   params, trie, config = levels.params, levels.trie, levels.config
-  item_BxX, score_BxX = _candidates(levels, state)
+  item_BxX, score_BxX = candidates(levels, state)
   score_BxX = _unless_of_another_trie(params, trie, score_BxX)
   found = _ranked(levels, item_BxX, score_BxX)
   if not config.certify:
     return first(found, config.beams)
-  weight = evidence.weight(levels.model.config, config)
-  bound_B = certificate.bound(levels, state, weight, item_BxX, score_BxX)
+  bound_B = certificate.bound(levels, state, item_BxX, score_BxX)
   bound_B = _unless_of_another_trie(params, trie, bound_B, jnp.inf)
   return Certified(*found, bound_B).first(config.beams)
 
 
-def _candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
+def candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
   """What may become a result: items, and log p by their IDs; [B, X] each, -inf for none.
 
   That is what the beams found, and behind it, of a model with followers, what most often followed.
@@ -130,12 +129,12 @@ def _ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recomm
   """All candidates, in the order of log p and of what else ranks them, see `evidence`."""
   model, params, encoded, config = levels.model, levels.params, levels.encoded, levels.config
   valid_BxX = jnp.isfinite(score_BxX)
-  if weight := evidence.weight(model.config, config):
-    item_score_BxX = evidence.scores(model, params, levels.trie, encoded, config, item_BxX)
-    sum_BxX = score_BxX + weight * item_score_BxX
+  if evidence.is_used(model.config, config):
+    sum_BxX = evidence.sums(model, params, levels.trie, encoded, config, item_BxX, score_BxX)
     pooled_BxX = sum_BxX
     if config.gives_probabilities:
-      pooled_BxX = pooled(score_BxX, item_score_BxX, weight)
+      sharpness = evidence.sharpness(model.config, config, params)
+      pooled_BxX = pooled(score_BxX, sum_BxX, sharpness)
     _, order_BxX = jax.lax.top_k(sum_BxX, sum_BxX.shape[1])
     item_BxX, score_BxX, valid_BxX = (
       jnp.take_along_axis(x, order_BxX, axis=1) for x in (item_BxX, pooled_BxX, valid_BxX)
@@ -163,7 +162,7 @@ def best_items(
   _check(model, params, trie, config, key)
   if not jax.tree.leaves(encoded)[0].shape[0]:
     return nothing(config.beams)[:2]
-  item_BxK, score_BxK = items_of(*_descended(model, params, trie, encoded, config, filters, key))
+  item_BxK, score_BxK = items_of(*descended(model, params, trie, encoded, config, filters, key))
   return item_BxK, _unless_of_another_trie(params, trie, score_BxK)
 
 
@@ -234,18 +233,18 @@ def descend(
   _check(model, params, trie, config, key)
   if not jax.tree.leaves(encoded)[0].shape[0]:
     return nothing(config.beams)[:2]
-  _, state = _descended(model, params, trie, encoded, config, filters, key, length)
+  _, state = descended(model, params, trie, encoded, config, filters, key, length)
   return state.node_BxK, _unless_of_another_trie(params, trie, state.score_BxK)
 
 
-def _descended(
+def descended(
   model: SemanticIDModel,
   params: dict,
   trie: Trie,
   encoded: EncoderOutput,
   config: SearchConfig,
-  filters: Filters | RowBits,
-  key: jax.Array | None,
+  filters: Filters | RowBits = NO_FILTERS,
+  key: jax.Array | None = None,
   length: int | None = None,
 ) -> tuple[Levels, BeamState]:
   """The levels of a search of one request or more, and its beams behind the last of them."""

@@ -5,7 +5,7 @@ weights that are not negative, and a temperature, change nothing about that. A s
 prefixes. So no item that it did not find has a larger log p than the best continuation that became
 no beam at any level. If the k-th result scores at least as much, the first k are the best k.
 
-With an item head or followers, items are ranked by log p + w · score, and an item that was not
+With an item head or followers, items are ranked by a weighted sum, and an item that was not
 found may have the best score of all that were not found. All items are scored for that, which takes
 as many products as a table of items has numbers: little next to the decoder's for thousands of
 items, and much for millions.
@@ -27,29 +27,27 @@ from sidrec.search.filters import allowed_items
 from sidrec.search.levels import Levels
 
 
-def bound(
-  levels: Levels, state: BeamState, weight: float, item_BxK: jax.Array, logp_BxK: jax.Array
-) -> jax.Array:
+def bound(levels: Levels, state: BeamState, item_BxK: jax.Array, logp_BxK: jax.Array) -> jax.Array:
   """What no allowed item exceeds that is not among those found: float32 [B], in units of scores.
 
   Args:
     levels: of the search.
     state: the finished beams.
-    weight: w, see `evidence.weight`; 0 for none.
     item_BxK: what was found, by beams and in histories.
     logp_BxK: their log p by IDs; -inf for none.
   """
   missed_B = _best_logp(levels, state)
-  if not weight:
+  model, params, config = levels.model, levels.params, levels.config
+  if not evidence.is_used(model.config, config):
     return missed_B
-  others_B = _best_score(levels, jnp.where(jnp.isfinite(logp_BxK), item_BxK, -1))
-  sum_B = missed_B + weight * others_B
-  if not levels.config.gives_probabilities:
-    return sum_B
-  score_BxK = evidence.scores(
-    levels.model, levels.params, levels.trie, levels.encoded, levels.config, item_BxK
-  )
-  return joint.bound_of_others(sum_B, logp_BxK, score_BxK, weight)
+  others_B = _best_of_others(levels, jnp.where(jnp.isfinite(logp_BxK), item_BxK, -1))
+  of_ids = evidence.weights(model.config, config, params).ids
+  bound_B = of_ids * missed_B + others_B
+  if not config.gives_probabilities:
+    return bound_B
+  sum_BxK = evidence.sums(model, params, levels.trie, levels.encoded, config, item_BxK, logp_BxK)
+  sharpness = evidence.sharpness(model.config, config, params)
+  return joint.bound_of_others(bound_B, logp_BxK, sum_BxK, sharpness)
 
 
 def _best_logp(levels: Levels, state: BeamState) -> jax.Array:
@@ -63,11 +61,11 @@ def _best_logp(levels: Levels, state: BeamState) -> jax.Array:
   return jnp.maximum(state.missed_B, next_B)
 
 
-def _best_score(levels: Levels, found_BxK: jax.Array) -> jax.Array:
-  """The best score beside log p of an allowed item that was not found: [B], -inf for none."""
+def _best_of_others(levels: Levels, found_BxK: jax.Array) -> jax.Array:
+  """The best sum beside log p by IDs of an allowed item not found: [B], -inf for none."""
   trie = levels.trie
-  score_BxN = evidence.scores(
-    levels.model, levels.params, levels.trie, levels.encoded, levels.config, None
+  score_BxN = evidence.sums(
+    levels.model, levels.params, trie, levels.encoded, levels.config, None, 0.0
   )
   _, stop = rows_below(trie, jnp.int32(ROOT))
   may_BxN = (trie.row_of_N < stop)[None]

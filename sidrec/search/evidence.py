@@ -1,68 +1,147 @@
 """What ranks the items that a search found, beside log p of their IDs.
 
 That is the item head, what followed in other histories, and similarity to the latest items, where
-the model has them. All are log p of items up to a number of each history. `joint` takes their
-weighted mean as one score, whose weight is the sum of theirs.
+the model has them. All are log p of items up to a number of each history, and items are ranked by
+their weighted sum, see `joint`. The weights are those of the settings, or those that a run fitted.
 """
 
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.models import followers, similarity
 from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.counted import FITTED
 from sidrec.models.settings import RecommenderConfig
 from sidrec.search.levels import call
 from sidrec.search.settings import SearchConfig
 
+Weight = float | jax.Array
 
-def weights(model: RecommenderConfig, config: SearchConfig) -> tuple[float, float, float]:
-  """Of the item head, followers and similarity; 0 for what the model does not have."""
-  return (
-    config.item_weight if model.item_head else 0.0,
-    config.follower_weight if model.followers else 0.0,
-    config.similarity_weight if model.similarity else 0.0,
+
+class Weights(NamedTuple):
+  """The factor of each log p in the score of an item; 0.0 for what is not used."""
+
+  ids: Weight
+  item_head: Weight
+  followers: Weight
+  similarity: Weight
+
+
+class Used(NamedTuple):
+  """Whether a search ranks by each of them."""
+
+  item_head: bool
+  followers: bool
+  similarity: bool
+
+
+def uses(model: RecommenderConfig, config: SearchConfig) -> Used:
+  """What a search ranks by beside IDs."""
+  fitted = config.is_fitted
+  return Used(
+    model.item_head and (fitted or config.item_weight > 0),
+    model.followers > 0 and (fitted or config.follower_weight > 0),
+    model.similarity and (fitted or config.similarity_weight > 0),
   )
+
+
+def is_used(model: RecommenderConfig, config: SearchConfig) -> bool:
+  """Whether anything but IDs ranks the items."""
+  return any(uses(model, config))
 
 
 def names(model: RecommenderConfig, config: SearchConfig) -> list[str]:
   """What is joined with the distribution by IDs, in words."""
   words = "the item head", "what followed in other histories", "similarity to the latest items"
-  return [word for word, used in zip(words, weights(model, config), strict=True) if used]
+  return [word for word, used in zip(words, uses(model, config), strict=True) if used]
 
 
-def weight(model: RecommenderConfig, config: SearchConfig) -> float:
-  """The weight of `scores` next to log p of IDs; 0 where IDs alone rank."""
-  return sum(weights(model, config))
+def given(model: RecommenderConfig, config: SearchConfig) -> Weights:
+  """The weights of the settings."""
+  weights = config.item_weight, config.follower_weight, config.similarity_weight
+  used = uses(model, config)
+  return Weights(1.0, *(w if use else 0.0 for w, use in zip(weights, used, strict=True)))
 
 
-def scores(
+def weights(model: RecommenderConfig, config: SearchConfig, params: dict) -> Weights:
+  """The weights that count.
+
+  Raises:
+    ValueError: for parameters without fitted weights, where they count.
+  """
+  used = uses(model, config)
+  if not config.is_fitted or not any(used):
+    return given(model, config)
+  if FITTED not in params:
+    raise ValueError(
+      f"the search takes fitted weights, and the parameters lack {FITTED!r}; train the run with "
+      "search.weights='fitted', or set search.weights to 'given'"
+    )
+  of_ids, *of_others = (params[FITTED][place] for place in range(1 + len(used)))
+  return Weights(of_ids, *(w if use else 0.0 for w, use in zip(of_others, used, strict=True)))
+
+
+def numbers(model: RecommenderConfig, config: SearchConfig, params: dict) -> Weights:
+  """The weights that count as numbers, that of IDs 1; for people to read."""
+  found = Weights(*(float(np.asarray(weight)) for weight in weights(model, config, params)))
+  return Weights(*(weight / found.ids for weight in found))
+
+
+def sharpness(model: RecommenderConfig, config: SearchConfig, params: dict) -> Weight:
+  """The factor of the weighted sum, in `joint.pooled`: given weights make a mean of it."""
+  return 1.0 if config.is_fitted else 1 / sum(weights(model, config, params))
+
+
+def sums(
   model: SemanticIDModel,
   params: dict,
   trie: Trie,
   encoded: EncoderOutput,
   config: SearchConfig,
   item_BxK: jax.Array | None,
+  logp_BxK: jax.Array | float,
 ) -> jax.Array:
-  """The weighted mean of what ranks items: float32 [B, K].
+  """The weighted sum of what ranks items: float32 [B, K].
 
   Args:
-    model: with a `weight` above 0.
+    model: of a search where it `is_used`.
     params: its parameters.
     trie: the catalogue.
     encoded: the histories.
     config: of the search.
     item_BxK: int32 item rows; what is no item has any score. None for all, [B, N].
+    logp_BxK: log p of the items by their IDs; 0 for the sum of all else.
   """
-  of_head = weights(model.config, config)[0]
-  parts = counted(model.config, params, encoded, config, item_BxK)
-  if of_head and item_BxK is None:
-    parts.insert(0, of_head * call(model, params, "all_item_scores", encoded, trie.codes_NxL))
-  elif of_head:
-    asked = encoded, item_BxK, trie.codes_NxL
-    parts.insert(0, of_head * call(model, params, "item_scores", *asked))
-  return sum(parts[1:], start=parts[0]) / weight(model.config, config)
+  weight = weights(model.config, config, params)
+  total = jnp.asarray(weight.ids * logp_BxK)
+  if uses(model.config, config).item_head:
+    total = total + weight.item_head * _of_head(model, params, trie, encoded, item_BxK)
+  return total + counted(model.config, params, encoded, config, item_BxK)
+
+
+def parts(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  encoded: EncoderOutput,
+  config: SearchConfig,
+  item_BxK: jax.Array,
+) -> list[jax.Array]:
+  """What ranks items beside IDs, each alone: float32 [B, K], of 0 for what is not used."""
+  asks = (
+    functools.partial(_of_head, model, params, trie),
+    functools.partial(follower_log_p, params),
+    functools.partial(log_similarity, params),
+  )
+  nothing = jnp.zeros(item_BxK.shape)
+  used = uses(model.config, config)
+  return [ask(encoded, item_BxK) if use else nothing for ask, use in zip(asks, used, strict=True)]
 
 
 def counted(
@@ -71,21 +150,34 @@ def counted(
   encoded: EncoderOutput,
   config: SearchConfig,
   item_BxK: jax.Array | None,
-) -> list[jax.Array]:
-  """What ranks items and is not trained, each with its weight: float32 [B, K], for `scores`."""
-  _, of_followers, of_similarity = weights(model, config)
-  parts = []
-  if of_followers:
-    parts.append(of_followers * follower_log_p(params, encoded, item_BxK))
-  if of_similarity:
-    parts.append(of_similarity * log_similarity(params, encoded, item_BxK))
-  return parts
+) -> jax.Array | float:
+  """The weighted sum of what is not trained: float32 [B, K], or 0 where there is nothing."""
+  used = uses(model, config)
+  weight, total = weights(model, config, params), 0.0
+  if used.followers:
+    total = total + weight.followers * follower_log_p(params, encoded, item_BxK)
+  if used.similarity:
+    total = total + weight.similarity * log_similarity(params, encoded, item_BxK)
+  return total
 
 
 def num_candidates(model: RecommenderConfig, config: SearchConfig) -> int:
   """How many items that followed are ranked beside what the beams found; 0 without followers."""
-  used = weights(model, config)[1] and not config.most_per_prefix
+  used = uses(model, config).followers and not config.most_per_prefix
   return config.follower_candidates if used else 0
+
+
+def _of_head(
+  model: SemanticIDModel,
+  params: dict,
+  trie: Trie,
+  encoded: EncoderOutput,
+  item_BxK: jax.Array | None,
+) -> jax.Array:
+  """The item head's log p of items, of all for None: float32 [B, K]."""
+  if item_BxK is None:
+    return call(model, params, "all_item_scores", encoded, trie.codes_NxL)
+  return call(model, params, "item_scores", encoded, item_BxK, trie.codes_NxL)
 
 
 def strongest_followers(

@@ -68,11 +68,11 @@ def all_scores(
   score_BxN = (logp_BxNxL * weight_L[None, None]).sum(axis=-1)
   is_there_N = jnp.arange(num_items) < trie.used
   score_BxN = jnp.where(is_there_N[None], score_BxN, -jnp.inf)
-  if weight := evidence.weight(model.config, search):
-    item_score_BxN = evidence.scores(model, params, trie, encoded, search, None)
+  if evidence.is_used(model.config, search):
+    sum_BxN = evidence.sums(model, params, trie, encoded, search, None, score_BxN)
     if search.gives_probabilities:
-      return pooled(score_BxN, item_score_BxN, weight)
-    return score_BxN + weight * item_score_BxN
+      return pooled(score_BxN, sum_BxN, evidence.sharpness(model.config, search, params))
+    return sum_BxN
   return score_BxN
 
 

@@ -259,11 +259,10 @@ def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, mode
     same_BxPxR = levels.again.item_BxP[..., None] == item_BxR[:, None]
     again_BxPxR = jnp.where(same_BxPxR, levels.again.logp_BxP[..., None], -jnp.inf)
     score_BxR = jnp.maximum(score_BxR, again_BxPxR.max(axis=1))
-  if weight := evidence.weight(model.config, config):
-    item_score_BxR = evidence.scores(model, params, trie, encoded, config, item_BxR)
-    # Up to a number that all results share, as in `joint.pooled`.
-    share = 1 + weight if config.gives_probabilities else 1.0
-    score_BxR = (score_BxR + weight * item_score_BxR) / share
+  if evidence.is_used(model.config, config):
+    score_BxR = evidence.sums(model, params, trie, encoded, config, item_BxR, score_BxR)
+    if config.gives_probabilities:  # as in `joint.pooled`, up to a number that all results share
+      score_BxR = score_BxR * evidence.sharpness(model.config, config, params)
   if vectors is not None:
     latest_BxS = latest_items(items_of(model, history_BxS))
     score_BxR = SEARCH_WEIGHT * score_BxR + log_similarity(latest_BxS, item_BxR, vectors)

@@ -59,24 +59,27 @@ def likelihood_scores(
     target_BxQ = jnp.full_like(row_BxS, NO_ITEM).at[row_B, at_B].set(item_B)
   else:
     at_B, target_BxQ = jnp.zeros_like(item_B), item_B[:, None]
-  of_head, *of_counted = evidence.weights(model.config, search)
+  weight, used = evidence.weights(model.config, search, params), evidence.uses(model.config, search)
   inputs = history_BxS, target_BxQ, trie, path_NxLp1
   if model.config.repeats:
     mixed = model.apply({"params": params}, *inputs, method="mixed_log_likelihood")
     levels, choice, items = cast(MixedLogLikelihood, mixed)
     score_B = (levels.sum(axis=-1) + choice)[row_B, at_B]
   else:
-    method = "joint_log_likelihood" if of_head else "log_likelihood"
+    method = "joint_log_likelihood" if used.item_head else "log_likelihood"
     made = model.apply({"params": params}, *inputs, method=method)
-    logp_BxQxL, items = cast(tuple, made if of_head else (made, None))
+    logp_BxQxL, items = cast(tuple, made if used.item_head else (made, None))
     weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
     score_B = (logp_BxQxL[row_B, at_B] * weight_L[None]).sum(axis=-1)
-  if of_head and items is not None:
-    score_B = score_B + of_head * items[row_B, at_B]
-  if any(of_counted):
+  if not any(used):
+    return score_B
+  score_B = weight.ids * score_B
+  if used.item_head and items is not None:
+    score_B = score_B + weight.item_head * items[row_B, at_B]
+  if used.followers or used.similarity:
     encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, None, trie.used)
-    for part_Bx1 in evidence.counted(model.config, params, encoded, search, item_B[:, None]):
-      score_B = score_B + part_Bx1[:, 0]
-  # As `joint.pooled`, up to a number that all items of a list share.
-  total = 1 + evidence.weight(model.config, search) if search.gives_probabilities else 1.0
-  return score_B / total
+    counted_Bx1 = evidence.counted(model.config, params, encoded, search, item_B[:, None])
+    score_B = score_B + jnp.asarray(counted_Bx1)[:, 0]
+  if search.gives_probabilities:  # as `joint.pooled`, up to a number that a list shares
+    score_B = score_B * evidence.sharpness(model.config, search, params)
+  return score_B

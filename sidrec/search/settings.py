@@ -6,7 +6,13 @@ from typing import Any
 from sidrec.core.settings import to_dict
 
 # Settings that came later: with these values, lists from before stay as they are.
-_LATER = {"follower_weight": 1.0, "follower_candidates": 0, "similarity_weight": 0.1}
+_LATER = {
+  "follower_weight": 1.0,
+  "follower_candidates": 0,
+  "similarity_weight": 0.1,
+  "weights": "given",
+}
+WEIGHTS = ("given", "fitted")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +28,8 @@ class SearchConfig:
   follower_weight: float = 1.0  # of what followed in other histories, where the model has followers
   # Of the similarity to the latest items, where the model has it.
   similarity_weight: float = 0.1
+  # Whether these weights count, or those that a run fitted on validation; see `evidence_fit`.
+  weights: str = "given"
   # Items that followed most, which are ranked beside those that the beams found; with followers.
   follower_candidates: int = 0
   batch_size: int = 0  # users at once; 0 for 16 a CPU device, 128 another device
@@ -41,6 +49,8 @@ class SearchConfig:
       raise ValueError(
         f"search.beams {self.beams} and search.results {self.results} must be at least 1"
       )
+    if self.weights not in WEIGHTS:
+      raise ValueError(f"search.weights must be one of {WEIGHTS}, not {self.weights!r}")
     if self.item_weight < 0:
       raise ValueError(f"search.item_weight is {self.item_weight}; give 0 or more")
     if self.follower_weight < 0:
@@ -73,9 +83,15 @@ class SearchConfig:
     return dataclasses.replace(self, certify=False) if self.certify else self
 
   @property
+  def is_fitted(self) -> bool:
+    """Whether the weights that count are among the parameters."""
+    return self.weights == "fitted"
+
+  @property
   def by_model_alone(self) -> "SearchConfig":
-    """The search that ranks by what is trained, without what is counted."""
-    return dataclasses.replace(self, follower_weight=0.0, similarity_weight=0.0)
+    """The search that ranks by what is trained, without what is counted or fitted."""
+    alone = dataclasses.replace(self, follower_weight=0.0, similarity_weight=0.0)
+    return dataclasses.replace(alone, weights="given")
 
   def what_ranks(self) -> dict[str, Any]:
     """The settings that lists depend on, as JSON holds them."""

@@ -112,7 +112,7 @@ class Validator:
       pairs = [(q, f) for q, f in zip(questions, lists, strict=True) if len(f.item_K)]
       if pairs:
         # With an item head, and in mixed lists, scores are known but for what a list shares.
-        shifted = mixed or bool(evidence.weight(search.model.config, search.search_config))
+        shifted = mixed or evidence.is_used(search.model.config, search.search_config)
         worst = max(worst, _apart(snapshot, side, scores, pairs, shifted=shifted))
     dtype, on_cpu = search.model.config.dtype, jax.default_backend() == "cpu"
     if not worst <= (_APART[dtype] if on_cpu else max(_APART[dtype], _APART_ELSEWHERE)):

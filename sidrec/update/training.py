@@ -11,7 +11,7 @@ from etils import epath
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.data.dataset import Dataset
 from sidrec.data.events import check_inputs
-from sidrec.models.counted import COUNTED
+from sidrec.models.counted import FITTED, UNTRAINED
 from sidrec.models.own_models import check_grows
 from sidrec.models.recommender import architecture
 from sidrec.models.transfer import MARK, marked, transfer
@@ -88,7 +88,7 @@ def write_updated(
     make = what.make_batches
     search_config, placed_trie = search_by_model_alone(config), search_trie(roomy.trie, mesh)
     search = make_recommend_users(roomy.model, placed_trie, search_config, mesh)
-    untrained = (MARK, *COUNTED)
+    untrained = (MARK, *UNTRAINED)
     start = {name: value for name, value in roomy.params.items() if name not in untrained}
 
     def merged(params: dict) -> dict:
@@ -109,6 +109,8 @@ def write_updated(
     )
     params = without_room(roomy._replace(params=marked(merged(trained), roomy.trie)), trie)
   params |= counted_tables(config, new, tokenized)
+  if FITTED in old.params:  # on more users than an update has
+    params[FITTED] = old.params[FITTED]
   save_params(folder / "recommender", params)
   save_known(folder, model)
   return {

@@ -7,17 +7,14 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from tiny import ROWS, make_dataset, tiny_config
+from tiny import ROWS, make_dataset, protocol_of_run, tiny_config
 
 import sidrec
-from sidrec.data.dataset import training_view
 from sidrec.evaluation import report
 from sidrec.evaluation.protocol import describe
 from sidrec.run import recommend
-from sidrec.run.evaluate import protocol_for
 from sidrec.run.load import load_recommender
 from sidrec.run.recommend import Request
-from sidrec.run.settings import run_config
 from sidrec.run.stages import run_to
 
 START = 1_300_000_000
@@ -48,7 +45,7 @@ def test_results_name_what_models_know_of_the_request(tmp_path):
   config.model.inputs.update(gap=True, request_time="known")
   config.sasrec.model.inputs.update(time_bias=True, request_time="unknown")
   config.sasrec.enabled = True
-  protocol = protocol_for(run_config(config), dataset, training_view(dataset.histories))
+  protocol = protocol_of_run(config, dataset)
   flat = " ".join(describe(protocol).split())
   assert "sidrec: request_time=known (the target's time, as in serving); " in flat
   assert "sasrec: request_time=unknown (the history's own times)" in flat
@@ -56,7 +53,7 @@ def test_results_name_what_models_know_of_the_request(tmp_path):
   stored = report.read_evaluation(tmp_path / "known.json")["protocol"]
   assert stored["request_time"] == protocol.request_time
   config.model.inputs.gap = config.sasrec.model.inputs.time_bias = False
-  protocol = protocol_for(run_config(config), dataset, training_view(dataset.histories))
+  protocol = protocol_of_run(config, dataset)
   assert "request_time" not in describe(protocol)
   report.write_evaluation(tmp_path / "off.json", protocol, {})
   assert "request_time" not in (tmp_path / "off.json").read_text()

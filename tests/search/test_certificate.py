@@ -43,6 +43,7 @@ SEARCHES = {
     {"follower_candidates": 6, "similarity_weight": 0.5},
   ),
   "item head, repeats": ({"repeats": True, "item_head": True}, {"temperature": 1.5}),
+  "fitted weights": ({"item_head": True, "followers": 4}, {"weights": "fitted"}),
 }
 
 
@@ -58,6 +59,7 @@ def made(name):
     params = init_params(model, trie, path, scale=2.0)
   rng = np.random.default_rng(3)
   params = jax.tree.map(lambda x: x * 1.5 if jnp.issubdtype(x.dtype, jnp.floating) else x, params)
+  params["evidence_weight"] = np.array([0.5, 0.3, 0.2, 0.0], np.float32)
   length_B = rng.integers(0, LENGTH + 1, REQUESTS)
   history_BxS = rng.integers(0, NUM_ITEMS, (REQUESTS, LENGTH)).astype(np.int32)
   history_BxS[np.arange(LENGTH) >= length_B[:, None]] = NO_ITEM
@@ -96,7 +98,13 @@ def best_missed(few, every, b):
 
 @pytest.mark.parametrize(
   ("name", "beams"),
-  [("plain", 1), ("plain", 4), ("item head, weights", 4), ("item head, repeats", 4)],
+  [
+    ("plain", 1),
+    ("plain", 4),
+    ("item head, weights", 4),
+    ("item head, repeats", 4),
+    ("fitted weights", 4),
+  ],
 )
 def test_what_is_certified_is_exact_and_no_missed_item_is_above_the_bound(name, beams):
   few, every = found(name, beams), found(name, NUM_ITEMS)

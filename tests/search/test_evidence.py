@@ -13,6 +13,7 @@ from repeats_model import LENGTH, make_repeats
 from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, make_model
 
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models.counted import FITTED
 from sidrec.search import beam, evidence
 from sidrec.search.exact_ids import all_scores
 from sidrec.search.filters import Filters
@@ -72,6 +73,26 @@ def check(found, sum_BxN, total_weight):
   np.testing.assert_allclose(np.exp(found.score_BxK), p_BxK, rtol=2e-4)
 
 
+def check_other_ways(model, params, trie, found, config):
+  """The exact ranking and the likelihood give a search's scores."""
+  path = item_paths(trie)
+  exact_BxN = jax.jit(all_scores, static_argnums=(0, 1))(model, config, params, trie, path, HISTORY)
+  np.testing.assert_allclose(
+    np.take_along_axis(np.asarray(exact_BxN), np.asarray(found.item_BxK), axis=1),
+    found.score_BxK,
+    atol=1e-4,
+  )
+  first, last = found.item_BxK[:, 0], found.item_BxK[:, -1]
+  scores = [
+    jax.jit(likelihood_scores, static_argnums=(0, 1))(
+      model, config, params, trie, path, HISTORY, item
+    )
+    for item in (first, last)
+  ]
+  expected = found.score_BxK[:, 0] - found.score_BxK[:, -1]
+  np.testing.assert_allclose(scores[0] - scores[1], expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(
   ("item_head", "weight", "similarity"),
   [(False, 0.7, False), (True, 0.0, False), (True, 0.7, True), (False, 0.0, True)],
@@ -85,7 +106,24 @@ def test_a_full_beam_is_the_exact_ranking_by_all_of_them(item_head, weight, simi
   total = (1.5 if item_head else 0.0) + weight + (0.3 if similarity else 0.0)
   found = compiled(model, params, trie, HISTORY, config)
   check(found, by_ids + 1.5 * by_items + weight * by_followers + 0.3 * similar, total)
-  assert evidence.weight(model.config, config) == pytest.approx(total)
+  assert sum(evidence.weights(model.config, config, params)) == pytest.approx(1 + total)
+
+
+def test_fitted_weights_are_those_among_the_parameters():
+  model, params, trie, path = make(item_head=True, similarity=True)
+  config = SearchConfig(beams=NUM_ITEMS, item_weight=9.0, follower_weight=0.0, weights="fitted")
+  by_ids, by_items, by_followers, similar = logs_by_hand(model, params, trie, path)
+  params = {**params, FITTED: np.array([0.4, 0.6, 0.3, 0.2], np.float32)}
+  found = compiled(model, params, trie, HISTORY, config)
+  check(found, 0.4 * by_ids + 0.6 * by_items + 0.3 * by_followers + 0.2 * similar, 0.0)
+  numbers = evidence.numbers(model.config, config, params)
+  assert numbers == pytest.approx((1, 1.5, 0.75, 0.5))
+  check_other_ways(model, params, trie, found, config)
+  del params[FITTED]
+  with pytest.raises(ValueError, match=r"lack 'evidence_weight'; train .* 'given'"):
+    beam.search(model, params, trie, HISTORY, config)
+  with pytest.raises(ValueError, match=r"search\.weights must be one of .*, not 'best'"):
+    SearchConfig(weights="best")
 
 
 def test_followers_change_the_order_and_no_item_that_followed_nothing_is_lost():
@@ -174,22 +212,7 @@ def test_the_likelihood_and_the_exact_ranking_say_the_same(item_head):
   model, params, trie, _ = make(item_head=item_head, similarity=True)
   config = SearchConfig(beams=NUM_ITEMS, follower_weight=0.7)
   found = compiled(model, params, trie, HISTORY, config)
-  path = item_paths(trie)
-  exact_BxN = jax.jit(all_scores, static_argnums=(0, 1))(model, config, params, trie, path, HISTORY)
-  np.testing.assert_allclose(
-    np.take_along_axis(np.asarray(exact_BxN), np.asarray(found.item_BxK), axis=1),
-    found.score_BxK,
-    atol=1e-4,
-  )
-  first, last = found.item_BxK[:, 0], found.item_BxK[:, -1]
-  scores = [
-    jax.jit(likelihood_scores, static_argnums=(0, 1))(
-      model, config, params, trie, path, HISTORY, item
-    )
-    for item in (first, last)
-  ]
-  expected = found.score_BxK[:, 0] - found.score_BxK[:, -1]
-  np.testing.assert_allclose(scores[0] - scores[1], expected, atol=1e-4)
+  check_other_ways(model, params, trie, found, config)
 
 
 def test_missing_tables_and_settings_that_fit_nothing_are_refused():

@@ -1,0 +1,109 @@
+"""The weights of what ranks items, fitted on validation when a training has ended.
+
+A list ranks candidates by w · x, where x are the log p of an item by its ID, by the item head, by
+what followed and by similarity. Taken as a conditional logit model (McFadden, 1974), these weights
+make p(item) ∝ exp(w · x) among the candidates. They are fitted by the likelihood of validation's
+targets, of those among the candidates, so that no log needs weights chosen by hand, and the
+probabilities of lists are calibrated too. Few targets say little: a Gaussian prior holds the
+weights near those of the settings, with a deviation as large as they are.
+
+Here C counts what ranks an item, and R users.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from scipy.optimize import minimize
+
+from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.dataset import Histories, held_out_view
+from sidrec.data.seen import seen_items
+from sidrec.models.base import SemanticIDModel
+from sidrec.parallel.hosts import is_primary
+from sidrec.search import evidence
+from sidrec.search.candidates import Candidates, make_find_candidates
+from sidrec.search.settings import SearchConfig
+from sidrec.trainers.settings import TrainConfig
+
+_LEAST_OF_IDS = 0.01  # beams go by IDs, so that log p of IDs always counts
+
+
+def fitted_weights(
+  model: SemanticIDModel,
+  trie: Trie,
+  params: dict,
+  search: SearchConfig,
+  config: TrainConfig,
+  histories: Histories,
+  seed: int,
+  mesh: jax.sharding.Mesh,
+  say: Callable[[str], None] = print,
+) -> np.ndarray:
+  """The weights for the parameter `evidence_weight`: float32 [4], in the order of `Weights`.
+
+  Args:
+    model: the recommender.
+    trie: the catalogue.
+    params: trained, with what is counted.
+    search: of the run; its weights are where the fit starts.
+    config: says how many users are asked, those of the training's validations.
+    histories: complete ones, at least 3 interactions each.
+    seed: of the sample of users.
+    mesh: the devices.
+    say: takes one line that names the weights.
+  """
+  task = held_out_view(histories, "valid")
+  seen = None if model.config.repeats else seen_items(task.histories)
+  users_R = np.random.default_rng(seed).permutation(task.histories.num_users)
+  users_R = users_R[: config.valid_users]
+  find = make_find_candidates(model, trie, search, mesh)
+  found = find(jax.device_put(params), task.histories, users_R, seen)
+  used = evidence.uses(model.config, search)
+  given_C = np.array([1, search.item_weight, search.follower_weight, search.similarity_weight])
+  start_C = given_C * (True, *used)
+  weight_C, count = fit(found, task.target_U[users_R], start_C / start_C.sum())
+  if is_primary():
+    parts = zip(evidence.names(model.config, search), weight_C[1:][list(used)], strict=True)
+    words = ", ".join(f"{value / weight_C[0]:.3g} × {name}" for name, value in parts)
+    say(
+      f"recommender: lists rank by the ID + {words}, as fits {count:,} targets of validation; "
+      f"sharpness {weight_C.sum():.3g}"
+    )
+  return weight_C
+
+
+def fit(found: Candidates, target_R: np.ndarray, start_C: np.ndarray) -> tuple[np.ndarray, int]:
+  """The likeliest weights, float32 [C], and how many targets were among the candidates.
+
+  Args:
+    found: the candidates of each user, on the host.
+    target_R: int32, the item that came next.
+    start_C: where the prior has its mean; what is 0 there stays 0.
+  """
+  valid_RxX = np.asarray(found.item_BxX) != NO_ITEM
+  is_target_RxX = (np.asarray(found.item_BxX) == target_R[:, None]) & valid_RxX
+  known_R = is_target_RxX.any(axis=1)
+  valid_RxX, is_target_RxX = valid_RxX[known_R], is_target_RxX[known_R]
+  part_RxXxC = np.asarray(found.part_BxXxC, np.float64)[known_R]
+  target_part_C = part_RxXxC[is_target_RxX].sum(axis=0)
+  free_C = start_C > 0
+  deviation_C = np.where(free_C, start_C, 1.0)
+
+  def loss(weight_C: np.ndarray) -> tuple[float, np.ndarray]:
+    """The negative log of likelihood times prior, and its gradient."""
+    score_RxX = np.where(valid_RxX, part_RxXxC @ weight_C, -np.inf)
+    largest_Rx1 = score_RxX.max(axis=1, keepdims=True, initial=-np.inf)
+    p_RxX = np.exp(score_RxX - largest_Rx1)
+    total_Rx1 = p_RxX.sum(axis=1, keepdims=True)
+    p_RxX /= total_Rx1
+    log_likelihood = target_part_C @ weight_C - (largest_Rx1 + np.log(total_Rx1)).sum()
+    gradient_C = target_part_C - np.einsum("rx,rxc->c", p_RxX, part_RxXxC)
+    away_C = (weight_C - start_C) / deviation_C
+    return 0.5 * away_C @ away_C - log_likelihood, away_C / deviation_C - gradient_C
+
+  least_C = np.where(np.arange(len(start_C)) == 0, _LEAST_OF_IDS, 0.0)
+  bounds = [(low, None) if free else (0, 0) for low, free in zip(least_C, free_C, strict=True)]
+  best = minimize(loss, start_C, jac=True, method="L-BFGS-B", bounds=bounds)
+  return best.x.astype(np.float32), int(known_R.sum())
