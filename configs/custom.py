@@ -85,10 +85,9 @@ in proportion: for a million --config.train.steps=19000 --config.train.validate_
 last validation was the best, give more. Histories much longer than 50 want a longer
 --config.model.history_length; catalogues beyond 50,000 items --config.tokenizer.num_levels=3.
 
-Worth a try where the log fits memory, and off here because it was not measured on many logs: what
-followed in other histories (--config.model.followers=64 --config.search.follower_candidates=32) and
-similarity of vectors (--config.model.similarity=True). On the purchases of Online Retail they took
-validation NDCG@10 from 0.2172 to 0.2259, on the films above from 0.138 to 0.156 (configs/demo.py).
+Lists also go by what followed in other histories (model.followers) and by the similarity of items'
+vectors (model.similarity). How much each of them counts is fitted on validation when the training
+ends, and printed; what does not help on your log gets next to no weight.
 """
 
 from ml_collections import ConfigDict

@@ -60,6 +60,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.repeats = True
     config.model.followers = 64
     config.model.inputs.earlier = 800
+    config.search.weights = "fitted"
     for model in (config.model, config.sasrec.model):
       model.inputs.update(gap=True, time_bias=True, rating=True, request_time="known")
   if variant == "tiny":

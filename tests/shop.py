@@ -41,6 +41,7 @@ class Shop:
     config.tokenizer.kmeans.iterations = 3
     config.model.followers = 3
     config.model.similarity = True
+    config.search.weights = "fitted"
     config.train.update(steps=2, steps_per_call=1, validate_every=2)
     config.nightly.steps_share = 0.0
     return config

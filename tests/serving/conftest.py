@@ -37,9 +37,10 @@ def run():
   model, trie, path = make_model(codes, history_length=6, item_head=True, followers=5)
   dataset = make_dataset()
   items = dataset.items._replace(titles_N=np.array(TITLES, TEXT))
-  config = RunConfig(model=model.config, search=SearchConfig(beams=20))
+  config = RunConfig(model=model.config, search=SearchConfig(beams=20, weights="fitted"))
   ids = sidrec.SemanticIDManager.from_codes(codes, 6)
   params = init_params(model, trie, path, scale=3.0)
+  params["evidence_weight"] = np.array([0.5, 0.4, 0.3, 0.0], np.float32)
   return sidrec.TrainedRun(config, dataset._replace(items=items), ids, model, params, trie)
 
 

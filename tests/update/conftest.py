@@ -9,6 +9,7 @@ from tiny import init_params
 
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import paths
+from sidrec.models.counted import FITTED
 from sidrec.models.transfer import marked
 from sidrec.run.stages import STAGES, run_to
 from sidrec.run.train import TRAIN, make_model
@@ -25,7 +26,9 @@ def trained(tmp_path_factory):
   def draw(config, folder, before):
     ids = SemanticIDManager.load_from_file(before["tokenize"].file("semantic_ids.json"))
     model, trie = make_model(config, ids)
-    save_params(folder / "recommender", marked(init_params(model, trie, paths(trie)), trie))
+    params = init_params(model, trie, paths(trie))
+    params[FITTED] = np.array([0.5, 0.0, 0.4, 0.1], np.float32)
+    save_params(folder / "recommender", marked(params, trie))
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(STAGES, "train", TRAIN._replace(build=draw))
