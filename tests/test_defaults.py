@@ -299,8 +299,8 @@ def test_new_items():
   assert histories.LATEST == 10
   assert models_similarity.DECAY == 0.7
   assert models_similarity.TEMPERATURE == 0.05
-  assert similarity.AMONG == 10
-  assert similarity.SEARCH_WEIGHT == 0.4
+  assert similarity.AMONG == 20
+  assert similarity.SEARCH_WEIGHT == 0.1
   assert behaviour.NEIGHBOURS == 10
 
 

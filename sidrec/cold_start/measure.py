@@ -22,7 +22,7 @@ from sidrec.cold_start.evaluation import (
   report_text,
   task_with_new_items,
 )
-from sidrec.cold_start.new_items import Grown, grow, params_of_both, recommend_both
+from sidrec.cold_start.new_items import Grown, grow
 from sidrec.core.atomic import PathLike, write_whole_text
 from sidrec.core.paths import as_path
 from sidrec.core.settings import to_dict
@@ -110,8 +110,8 @@ class _Experiment(NamedTuple):
   def with_shares(self, split: str, users_R: np.ndarray, shares: Sequence[float]) -> list[Metrics]:
     """The metrics of merged lists, for each share of new items."""
     task = self.tasks[split]
-    seen, params = seen_items(task.histories), params_of_both(self.grown)
-    known, new = recommend_both(self.grown, params, task.histories, users_R, seen)
+    seen, search = seen_items(task.histories), self.grown.both
+    known, new = search.recommend_users(search.params, task.histories, users_R, seen)
     merged = [merge(known, new, share) for share in shares]
     return [metrics_by_target(lists, task.target_U[users_R], self.num_known) for lists in merged]
 

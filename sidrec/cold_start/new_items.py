@@ -1,10 +1,10 @@
 """A trained recommender over a catalogue that has grown, without training."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,15 +12,14 @@ from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import Trie, build_trie
 from sidrec.core.atomic import PathLike
 from sidrec.core.paths import as_path
-from sidrec.data.batches import last_items
-from sidrec.data.dataset import Dataset, Histories, Items
+from sidrec.data.dataset import Dataset, Items
 from sidrec.data.parts import join_items
-from sidrec.data.seen import SeenItems
 from sidrec.features.unit_rows import unit_rows
-from sidrec.models.histories import LATEST
+from sidrec.models.base import SemanticIDModel
+from sidrec.models.histories import latest_items
 from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
-from sidrec.models.transfer import UNKNOWN, transfer
+from sidrec.models.transfer import MARK, NODE_TABLES, UNKNOWN, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import load
 from sidrec.run.generations import Chain
@@ -29,19 +28,21 @@ from sidrec.run.prepare import load_prepared
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 from sidrec.run.train import TRAIN
-from sidrec.search.batched import RecommendUsers, make_recommend_users
+from sidrec.search import beam
+from sidrec.search.batched import in_batches, make_recommend_users
+from sidrec.search.filters import Filters
+from sidrec.search.levels import call
 from sidrec.search.merge import merge, normalised
-from sidrec.search.new_items import check_not_certified
+from sidrec.search.new_items import NewItems, among_new, check_not_certified, items_of
 from sidrec.search.results import Recommendations
-from sidrec.search.similarity import UnitVectors, by_similarity
-
-_USERS_AT_ONCE = 128
+from sidrec.search.settings import SearchConfig
+from sidrec.search.similarity import UnitVectors
 
 
 class Search(NamedTuple):
   """A search and its parameters."""
 
-  recommend_users: RecommendUsers
+  recommend_users: Callable[..., Any]  # as `batched.RecommendUsers` is
   params: dict
 
 
@@ -51,9 +52,7 @@ class Grown(NamedTuple):
   dataset: Dataset  # known items keep their rows; new ones follow and are in no history
   ids: SemanticIDManager
   unit_NxF: np.ndarray  # vectors of all items, of length 1; float32
-  latest: int  # items of a history that similarity counts
-  known: Search  # among the items that were trained on, as before
-  new: Search  # among the new items
+  both: Search  # among the items that were trained on, and apart from them among the new ones
   all: Search  # among all items, in one trie
 
 
@@ -80,44 +79,10 @@ def with_new_items(
   grown = grow(config, find(TRAIN, config, as_path(workdir)), new_items)
 
   def recommend_users(params, histories, users_R, seen=None):
-    known, new = recommend_both(grown, params, histories, users_R, seen)
+    known, new = grown.both.recommend_users(params, histories, users_R, seen)
     return jax.tree.map(np.asarray, merge(known, new, share))
 
-  return Recommender(grown.dataset, grown.ids, params_of_both(grown), recommend_users)
-
-
-def params_of_both(grown: Grown) -> dict:
-  """The parameters that `recommend_both` takes."""
-  return {"known": grown.known.params, "new": grown.new.params}
-
-
-def recommend_both(
-  grown: Grown, params: dict, histories: Histories, users_R: np.ndarray, seen: SeenItems | None
-) -> tuple[Recommendations, Recommendations]:
-  """The best known and the best new items of each user, with scores that `merge` compares.
-
-  They are those of a served catalogue, but in the vectors' float32; see `search.new_items`.
-  """
-  known = grown.known.recommend_users(params["known"], histories, users_R, seen)
-  new = grown.new.recommend_users(params["new"], histories, users_R, seen)
-  latest_RxS = last_items(histories, grown.latest)[users_R]
-  vectors = UnitVectors(jnp.asarray(grown.unit_NxF), jnp.zeros((0, grown.unit_NxF.shape[1])))
-  parts = []
-  for start in range(0, len(users_R), _USERS_AT_ONCE):
-    at_B = np.arange(start, min(start + _USERS_AT_ONCE, len(users_R)))
-    filled_B = np.resize(at_B, _USERS_AT_ONCE)  # repeats users, so that one shape is compiled
-    lists = jax.tree.map(functools.partial(np.take, indices=filled_B, axis=0), (known, new))
-    found = _by_similarity(*lists, latest_RxS[filled_B], vectors)
-    parts.append(jax.tree.map(functools.partial(_first, len(at_B)), found))
-  ranked = jax.tree.map(lambda *x: np.concatenate(x), *parts) if parts else new
-  return known, ranked
-
-
-def _first(count: int, x_BxK: jax.Array) -> np.ndarray:
-  return np.asarray(x_BxK)[:count]
-
-
-_by_similarity = jax.jit(by_similarity)
+  return Recommender(grown.dataset, grown.ids, grown.both.params, recommend_users)
 
 
 def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
@@ -132,28 +97,56 @@ def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   known_NxF = load.item_vectors_of(chain)
   # Some tokenizers also take category paths, which come before the vectors.
   vectors_NxF = np.concatenate([known_NxF, inputs_MxF[:, -known_NxF.shape[1] :]])
+  unit_NxF = unit_rows(vectors_NxF)
   known_N = grown_ids.item_ids < ids.num_items
   trained_row_N = np.where(known_N, grown_ids.item_ids, UNKNOWN)
-  search = config.search.uncertified
-
-  def search_in(trie: Trie) -> Search:
-    resized = model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))
-    found = make_recommend_users(resized, trie, search, mesh_lib.make_mesh())
-
-    def recommend_users(params, histories, users_R, seen=None):
-      result = found(params, histories, users_R, seen)
-      if search.gives_probabilities:
-        return result
-      return jax.tree.map(np.asarray, normalised(result)[0])
-
-    return Search(recommend_users, transfer(params, trained, trie, trained_row_N))
-
+  search, mesh = config.search.uncertified, mesh_lib.make_mesh()
+  tries = [build_trie(grown_ids.codes, among_N) for among_N in (known_N, ~known_N, None)]
+  of_known, of_new, of_all = (transfer(params, trained, trie, trained_row_N) for trie in tries)
+  vectors = UnitVectors(unit_NxF[: ids.num_items], unit_NxF[ids.num_items :])
+  tables = {name: of_new[name] for name in (*NODE_TABLES, MARK) if name in of_new}
+  there = np.asarray(True)
+  new = NewItems(tries[1], tables, vectors, np.float32(1), there, there)
   return Grown(
     dataset._replace(items=join_items([dataset.items, new_items])),
     grown_ids,
-    unit_rows(vectors_NxF),
-    min(LATEST, model.config.history_length),
-    search_in(build_trie(grown_ids.codes, known_N)),
-    search_in(build_trie(grown_ids.codes, ~known_N)),
-    search_in(build_trie(grown_ids.codes)),
+    unit_NxF,
+    Search(_search_both(_resized(model, tries[0]), tries[0], new, search, mesh), of_known),
+    Search(make_recommend_users(_resized(model, tries[2]), tries[2], search, mesh), of_all),
   )
+
+
+def _resized(model: SemanticIDModel, trie: Trie) -> SemanticIDModel:
+  return model.clone(sizes=CatalogueSizes.of(trie, model.sizes.codebook_size))
+
+
+def _search_both(
+  model: SemanticIDModel,
+  trie: Trie,
+  new: NewItems,
+  config: SearchConfig,
+  mesh: jax.sharding.Mesh,
+) -> Callable[..., tuple[Recommendations, Recommendations]]:
+  """The search among known items, to which the trie leads, and among new ones, of all users.
+
+  It returns the best of each, with scores that `merge` compares. They are those of a served
+  catalogue, but in the vectors' float32; see `search.new_items`.
+  """
+
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
+  def compiled(params, trie, new, history_BxS, seen_BxJ):
+    encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
+    filters = Filters(seen_BxJ)
+    known = beam.searched(model, params, trie, encoded, config, filters)
+    if not config.gives_probabilities:
+      known, _ = normalised(known)
+    latest_BxS = latest_items(items_of(model, history_BxS))
+    return known, among_new(model, params, encoded, latest_BxS, config, known, new, filters)
+
+  def rank(params, history_BxS, seen_BxJ, shared):
+    del shared
+    return compiled(params, trie, new, history_BxS, seen_BxJ)
+
+  c, num_items = model.config, int(trie.used)
+  sizes = num_items, c.history_length, config.batch_size
+  return cast(Any, in_batches(cast(Any, rank), *sizes, mesh, c.user_tokens, c.inputs))

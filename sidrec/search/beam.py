@@ -98,10 +98,10 @@ def results(levels: Levels, state: BeamState) -> Recommendations:
   """The best candidates behind the last level, as many as there are beams."""
   params, trie, config = levels.params, levels.trie, levels.config
   item_BxX, score_BxX = candidates(levels, state)
-  score_BxX = _unless_of_another_trie(params, trie, score_BxX)
-  found = _ranked(levels, item_BxX, score_BxX)
+  found = ranked(levels, item_BxX, score_BxX)
   if not config.certify:
     return first(found, config.beams)
+  score_BxX = _unless_of_another_trie(params, trie, score_BxX)
   bound_B = certificate.bound(levels, state, item_BxX, score_BxX)
   bound_B = _unless_of_another_trie(params, trie, bound_B, jnp.inf)
   return Certified(*found, bound_B).first(config.beams)
@@ -118,6 +118,21 @@ def candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
     return item_BxK, score_BxK
   may = functools.partial(given.may_be_found, levels)
   item_BxF = evidence.strongest_followers(levels.params, levels.encoded, may, count)
+  return with_given(levels, item_BxK, score_BxK, item_BxF)
+
+
+def with_given(
+  levels: Levels, item_BxK: jax.Array, score_BxK: jax.Array, item_BxF: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """What the beams found, and behind it given items with log p by their IDs: [B, X] each.
+
+  Args:
+    levels: of the search.
+    item_BxK: what the beams found.
+    score_BxK: its log p, -inf for none.
+    item_BxF: int32 item rows; those that the beams found, or that the request may not get, become
+      none.
+  """
   score_BxF = given.log_p(levels, item_BxF)
   is_found_BxKxF = jnp.isfinite(score_BxK)[..., None] & (item_BxK[..., None] == item_BxF[:, None])
   score_BxF = jnp.where(is_found_BxKxF.any(axis=1), -jnp.inf, score_BxF)
@@ -125,9 +140,10 @@ def candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
   return item_BxX, jnp.concatenate([score_BxK, score_BxF], axis=1)
 
 
-def _ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recommendations:
+def ranked(levels: Levels, item_BxX: jax.Array, score_BxX: jax.Array) -> Recommendations:
   """All candidates, in the order of log p and of what else ranks them, see `evidence`."""
   model, params, encoded, config = levels.model, levels.params, levels.encoded, levels.config
+  score_BxX = _unless_of_another_trie(params, levels.trie, score_BxX)
   valid_BxX = jnp.isfinite(score_BxX)
   if evidence.is_used(model.config, config):
     sum_BxX = evidence.sums(model, params, levels.trie, encoded, config, item_BxX, score_BxX)

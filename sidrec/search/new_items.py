@@ -3,8 +3,9 @@
 A model that never saw an item knows nothing of its trie nodes. In one trie with the known items,
 new siblings would take their probability, and be as likely as an average sibling themselves. So
 known and new items have a trie each. Both are searched from one encoded history. The new items
-found are scored by their similarity to the history (`similarity.py`), and the best of both lists
-are the result (`merge.py`): among themselves, known items keep their order and their odds.
+found, and those that are most similar to the history, are ranked by their similarity to it
+(`similarity.py`), and the best of both lists are the result (`merge.py`): among themselves, known
+items keep their order and their odds.
 
 Where the catalogue has no new items, the second search is not run.
 """
@@ -17,18 +18,19 @@ import jax.numpy as jnp
 
 from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import latest_items
 from sidrec.models.settings import CatalogueSizes
-from sidrec.search import beam, sampling
+from sidrec.search import beam, given, sampling
 from sidrec.search.checks import check_fit
 from sidrec.search.filters import NO_FILTERS, Filters, RowBits
-from sidrec.search.levels import call
+from sidrec.search.levels import Levels, call
 from sidrec.search.merge import merge, normalised
 from sidrec.search.results import Recommendations, nothing
 from sidrec.search.settings import SearchConfig
-from sidrec.search.similarity import UnitVectors, by_similarity
+from sidrec.search.similarity import UnitVectors, by_similarity, similarity_of_new
 
 
 class NewItems(NamedTuple):
@@ -119,14 +121,12 @@ def with_new(
   )
 
   def both() -> Recommendations:
-    found = among_new(model, params, encoded, config, new, filters)
     latest_BxS = latest_items(items_of(model, history_BxS))
+    found = among_new(model, params, encoded, latest_BxS, config, known, new, filters)
     if config.gives_probabilities:
-      ranked = by_similarity(known, found, latest_BxS, new.vectors)
-      return merge(known, ranked, new.share, choose)
+      return merge(known, found, new.share, choose)
     of_known, total_Bx1 = normalised(known)
-    ranked = by_similarity(of_known, normalised(found)[0], latest_BxS, new.vectors)
-    merged = merge(of_known, ranked, new.share, choose)
+    merged = merge(of_known, found, new.share, choose)
     return merged._replace(score_BxK=merged.score_BxK + total_Bx1)
 
   def choose(item_BxX: jax.Array, score_BxX: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -139,14 +139,47 @@ def among_new(
   model: SemanticIDModel,
   params: dict,
   encoded: EncoderOutput,
+  latest_BxS: jax.Array,
   config: SearchConfig,
+  known: Recommendations,
   new: NewItems,
-  filters: Filters | RowBits,
+  filters: Filters | RowBits = NO_FILTERS,
 ) -> Recommendations:
-  """The best of the new items by the model alone, scores log p(item | new)."""
+  """The new items that the model finds, and those that are most similar, as `by_similarity` ranks.
+
+  Args:
+    model: the recommender, for the trie of known items.
+    params: its parameters.
+    encoded: the histories.
+    latest_BxS: of `histories.latest_items`.
+    config: static.
+    known: the results among known items.
+    new: the new items.
+    filters: what each request may get.
+  """
   mine, params = new.model_of(model), {**params, **new.tables}
   config = dataclasses.replace(config, follower_candidates=0)  # nothing has followed them yet
-  return beam.searched(mine, params, new.trie, encoded, config, filters)
+  levels, state = beam.descended(mine, params, new.trie, encoded, config, filters)
+  item_BxK, logp_BxK = beam.items_of(levels, state)
+  if len(new.vectors.new_MxF):
+    similar_BxK = _most_similar(levels, latest_BxS, new.vectors)
+    item_BxK, logp_BxK = beam.with_given(levels, item_BxK, logp_BxK, similar_BxK)
+  found = beam.ranked(levels, item_BxK, logp_BxK)
+  if not config.gives_probabilities:
+    found = normalised(found)[0]
+  return by_similarity(known, found, latest_BxS, new.vectors)
+
+
+def _most_similar(levels: Levels, latest_BxS: jax.Array, vectors: UnitVectors) -> jax.Array:
+  """As many of the most similar new items as there are beams: int32 [B, K]."""
+  similarity_BxM = similarity_of_new(latest_BxS, vectors)
+  row_BxM = len(vectors.known_NxF) + jnp.arange(similarity_BxM.shape[1])
+  row_BxM = jnp.broadcast_to(row_BxM, similarity_BxM.shape)
+  may_BxM = given.may_be_found(levels, row_BxM)
+  similarity_BxM = jnp.where(may_BxM, similarity_BxM, -jnp.inf)
+  best_BxK, at_BxK = jax.lax.top_k(similarity_BxM, min(levels.config.beams, row_BxM.shape[1]))
+  item_BxK = jnp.take_along_axis(row_BxM, at_BxK, axis=1)
+  return jnp.where(jnp.isfinite(best_BxK), item_BxK, NO_ITEM)
 
 
 def items_of(model: SemanticIDModel, history_BxS: jax.Array | Events) -> jax.Array:

@@ -1,8 +1,8 @@
 """How similar items are to the latest items of a history, by their vectors.
 
-The model knows neither how popular a new item is nor what it is consumed with: the semantic ID says
-which part of the catalogue a user wants, and the vector says which item of it. So a new item is
-scored by its similarity to the history, compared with that of the best known items.
+The model knows neither how popular a new item is nor what it is consumed with. Its vector says what
+it is. So a new item is scored by its similarity to the history, compared with that of the best
+known items and of all new ones, and a little by what the model says of its semantic ID.
 
 Here X counts items whose similarity is needed, and M rows of new items.
 """
@@ -16,8 +16,8 @@ from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.models.similarity import log_mean_near
 from sidrec.search.results import Recommendations
 
-AMONG = 10  # known items that a new one is compared with
-SEARCH_WEIGHT = 0.4  # of the search's log probability; the similarity has weight 1
+AMONG = 20  # known items that new ones are compared with
+SEARCH_WEIGHT = 0.1  # of the search's log probability; the similarity has weight 1
 
 
 class UnitVectors(NamedTuple):
@@ -39,27 +39,30 @@ class UnitVectors(NamedTuple):
 def by_similarity(
   known: Recommendations, new: Recommendations, latest_BxS: jax.Array, vectors: UnitVectors
 ) -> Recommendations:
-  """Ranks new items by their similarity to the history, compared with the known items found.
+  """Ranks new items by their similarity to the history, compared with known and new ones.
 
   Args:
     known: results [B, K] among known items, best first.
-    new: results among new items, scores in nats; its K may differ.
+    new: results [B, X] among new items, scores in nats.
     latest_BxS: of `latest_items`.
     vectors: of all items.
 
   Returns:
-    The results of `new`, best first. The score is SEARCH_WEIGHT times the search's, plus the log
-    of the item's similarity divided by the sum of those of the first AMONG known items.
+    The results of `new`, best first. A score is SEARCH_WEIGHT times the search's, plus the log
+    similarity, less the log of the sum of exp(this) of all results of `new` and of the similarity
+    of the first AMONG known items.
   """
   known_item_BxX, known_valid_BxX = known.item_BxK[:, :AMONG], known.valid_BxK[:, :AMONG]
   count = new.item_BxK.shape[1]
   item_BxX = jnp.concatenate([new.item_BxK, known_item_BxX], axis=1)
   similarity_BxX = log_similarity(latest_BxS, item_BxX, vectors)
-  known_BxX = jnp.where(known_valid_BxX, similarity_BxX[:, count:], -jnp.inf)
-  total_Bx1 = jax.nn.logsumexp(known_BxX, axis=1, keepdims=True)
-  total_Bx1 = jnp.where(jnp.isfinite(total_Bx1), total_Bx1, 0.0)  # without any known item
-  score_BxK = SEARCH_WEIGHT * new.score_BxK + similarity_BxX[:, :count] - total_Bx1
-  score_BxK, order_BxK = jax.lax.top_k(jnp.where(new.valid_BxK, score_BxK, -jnp.inf), count)
+  of_new_BxK = SEARCH_WEIGHT * new.score_BxK + similarity_BxX[:, :count]
+  of_new_BxK = jnp.where(new.valid_BxK, of_new_BxK, -jnp.inf)
+  of_known_BxX = jnp.where(known_valid_BxX, similarity_BxX[:, count:], -jnp.inf)
+  both_BxX = jnp.concatenate([of_new_BxK, of_known_BxX], axis=1)
+  total_Bx1 = jax.nn.logsumexp(both_BxX, axis=1, keepdims=True)
+  total_Bx1 = jnp.where(jnp.isfinite(total_Bx1), total_Bx1, 0.0)  # without any item
+  score_BxK, order_BxK = jax.lax.top_k(of_new_BxK - total_Bx1, count)
   item_BxK, valid_BxK = (
     jnp.take_along_axis(x_BxK, order_BxK, axis=1) for x_BxK in (new.item_BxK, new.valid_BxK)
   )
@@ -79,3 +82,10 @@ def log_similarity(latest_BxS: jax.Array, item_BxX: jax.Array, vectors: UnitVect
   """
   cosine_BxXxS = jnp.einsum("bxf,bsf->bxs", vectors.of(item_BxX), vectors.of(latest_BxS))
   return log_mean_near(cosine_BxXxS, latest_BxS)
+
+
+def similarity_of_new(latest_BxS: jax.Array, vectors: UnitVectors) -> jax.Array:
+  """`log_similarity` of all rows of new items: float32 [B, M]."""
+  new_MxF = jnp.asarray(vectors.new_MxF).astype(jnp.float32)
+  cosine_BxMxS = jnp.einsum("mf,bsf->bms", new_MxF, vectors.of(latest_BxS))
+  return log_mean_near(cosine_BxMxS, latest_BxS)

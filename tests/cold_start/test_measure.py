@@ -23,7 +23,7 @@ def small_config():
   config.model.update(encoder_layers=1)
   config.train.update(steps=20, steps_per_call=10, validate_every=20, valid_users=256)
   config.search.update(beams=10, results=10, batch_size=512)
-  config.cold_start.update(shares=(0.0001, 0.5), largest_loss=1.0)
+  config.cold_start.update(shares=(0.01, 0.5), largest_loss=1.0)
   return config
 
 
@@ -52,7 +52,7 @@ def test_nothing_of_a_held_out_item_is_in_the_run(done):
 def test_the_share_governs_how_many_new_items_are_shown(done):
   _, workdir = done
   measured = json.loads((workdir / "cold_start.json").read_text())
-  shown = [measured["valid"][share]["all"]["new@10"] for share in ("0", "0.0001", "0.5")]
+  shown = [measured["valid"][share]["all"]["new@10"] for share in ("0", "0.01", "0.5")]
   assert shown[0] == 0 < shown[1] < shown[2]
   assert measured["share"] == 0.5
   test = measured["test"]

@@ -21,7 +21,7 @@ from sidrec.search.buckets import BucketSearch
 from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
 from sidrec.search.questions import Question
 from sidrec.search.settings import SearchConfig
-from sidrec.search.similarity import SEARCH_WEIGHT
+from sidrec.search.similarity import AMONG, SEARCH_WEIGHT
 
 CODES = np.random.default_rng(0).permutation(all_codes(2, 6))
 NUM_KNOWN, NUM_NEW, SHARE = 20, 9, 0.2
@@ -96,11 +96,10 @@ def by_hand(known, new, share=SHARE, **changes):
       near = np.exp((unit[history] @ unit[item] - 1) / TEMPERATURE)
       return weight @ near / weight.sum() if history else 1.0
 
-    first = sorted(known, key=lambda item, b=b: -of_known[b, item])[:10]
-    total = sum(map(similar, first)) or 1.0
-    odds = {
-      item: share * np.exp(SEARCH_WEIGHT * of_new[b, item]) * similar(item) / total for item in new
-    }
+    first = sorted(known, key=lambda item, b=b: -of_known[b, item])[:AMONG]
+    of_item = {item: np.exp(SEARCH_WEIGHT * of_new[b, item]) * similar(item) for item in new}
+    total = sum(map(similar, first)) + sum(of_item.values())
+    odds = {item: share * value / total for item, value in of_item.items()}
     z = 1 - share + sum(odds.values())
     for item in known:
       logp_BxN[b, item] = np.log((1 - share) / z) + of_known[b, item]

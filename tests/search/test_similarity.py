@@ -15,6 +15,7 @@ from sidrec.search.similarity import (
   UnitVectors,
   by_similarity,
   log_similarity,
+  similarity_of_new,
 )
 
 rng = np.random.default_rng(0)
@@ -69,26 +70,35 @@ def results(items, scores):
   return Recommendations(np.array(items), scores, np.isfinite(scores))
 
 
-def test_new_items_are_compared_with_the_best_known_ones():
-  known = results([list(range(AMONG + 5))], [-np.arange(AMONG + 5.0)])
+def test_new_items_are_compared_with_the_best_known_ones_and_with_each_other():
+  # Item 24 is behind the first AMONG known ones.
+  known = results([[*range(AMONG), 24]], [-np.arange(AMONG + 1.0)])
   new = results([[30, 35, 31, -1]], [[-1.0, -2.0, -3.0, -np.inf]])
   result = by_similarity(known, new, LATEST_ITEMS[1:2], VECTORS)
-  history = HISTORIES[1]
-  against = np.logaddexp.reduce([by_hand(history, item) for item in range(AMONG)])
-  expected = {
-    item: SEARCH_WEIGHT * score + by_hand(history, item) - against
+  of_new = {
+    item: SEARCH_WEIGHT * score + by_hand(HISTORIES[1], item)
     for item, score in ((30, -1.0), (35, -2.0), (31, -3.0))
   }
-  best_first = sorted(expected, key=expected.get, reverse=True)
+  of_known = [by_hand(HISTORIES[1], item) for item in range(AMONG)]
+  total = np.logaddexp.reduce([*of_new.values(), *of_known])
+  best_first = sorted(of_new, key=of_new.get, reverse=True)
   assert result.item_BxK[0].tolist() == [*best_first, -1]
-  np.testing.assert_allclose(
-    result.score_BxK[0, :3], [expected[item] for item in best_first], rtol=1e-3, atol=1e-3
-  )
+  expected = [of_new[item] - total for item in best_first]
+  np.testing.assert_allclose(result.score_BxK[0, :3], expected, rtol=1e-3, atol=1e-3)
   assert result.valid_BxK.tolist() == [[True, True, True, False]]
 
 
-def test_without_any_known_item_the_similarity_alone_counts():
+def test_without_any_known_item_new_ones_share_all():
   known, new = results([[-1, -1]], [[-np.inf] * 2]), results([[30, 35]], [[0.0, 0.0]])
   result = by_similarity(known, new, LATEST_ITEMS[:1], VECTORS)
-  similarity = [by_hand([3, 1, 4], item) for item in np.asarray(result.item_BxK[0])]
-  np.testing.assert_allclose(result.score_BxK[0], similarity, rtol=1e-3, atol=1e-3)
+  of_new = np.array([by_hand([3, 1, 4], item) for item in np.asarray(result.item_BxK[0])])
+  expected = of_new - np.logaddexp.reduce(of_new)
+  np.testing.assert_allclose(result.score_BxK[0], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_similarity_of_all_new_rows():
+  np.testing.assert_allclose(
+    similarity_of_new(LATEST_ITEMS, VECTORS),
+    log_similarity(LATEST_ITEMS, np.tile(np.arange(25, len(UNIT)), (3, 1)), VECTORS),
+    atol=1e-4,
+  )

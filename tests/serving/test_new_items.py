@@ -85,7 +85,8 @@ def test_a_new_item_is_found_where_the_history_is_like_it(shop):
   assert (made["compiled"], made["new"]) == (0, 2)
   assert before["room"] - 2 <= made["room"] <= before["room"]
   near, far = scores(open_shop, items=[7]), scores(open_shop, items=[7], forbidden=[99])
-  assert next(iter(near)) == 99
+  assert list(near).index(99) <= 1
+  assert near[99] > scores(open_shop, items=[12]).get(99, -np.inf) + 1
   assert list(near).index(99) < list(near).index(98) if 98 in near else True
   assert 99 not in far
   # Known items keep their order.
@@ -167,7 +168,8 @@ def test_a_row_that_is_used_again_has_the_vector_of_the_item_that_has_it_now(sho
   vector = np.asarray(snapshot.search.new.vectors.new_MxF[row - 30], np.float32)
   expected = vector_of("like 7")
   np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-3)
-  assert next(iter(scores(open_shop, items=[7]))) == 50
+  found = scores(open_shop, items=[7])
+  assert max(found.keys() & {*range(41, 46), 50}, key=found.get) == 50
 
 
 def test_all_that_was_trained_may_go(shop):
