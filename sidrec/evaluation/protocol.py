@@ -133,7 +133,7 @@ def protocol_of(
     "the log p by what followed the latest items in other histories": follower_weight,
     "the log similarity to the latest items": similarity_weight,
   }
-  if more := [f"{weight:g} × {name}" for name, weight in evidence.items() if weight]:
+  if more := [f"{weight:.3g} × {name}" for name, weight in evidence.items() if weight]:
     of_beams = f"{' + '.join(more)} of each item that the search found"
     facts["scores"] = f"{defaults['scores']} + {of_beams}"
     if are_probabilities(level_weights):

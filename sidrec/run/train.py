@@ -18,7 +18,7 @@ from sidrec.core.content import stamps
 from sidrec.core.settings import to_dict
 from sidrec.data import store
 from sidrec.data.batches import BatchAt, packed_batches, sliding_batches
-from sidrec.data.dataset import Dataset, Histories, training_view
+from sidrec.data.dataset import Dataset, Histories, held_out_view, training_view
 from sidrec.data.events import check_inputs
 from sidrec.data.inputs import InputsConfig, KnownInputs, with_known, without_idle_inputs
 from sidrec.data.user_attributes import Attribute, Users, as_json, from_json
@@ -41,7 +41,7 @@ from sidrec.search import evidence
 from sidrec.search.batched import make_recommend_users
 from sidrec.search.settings import SearchConfig
 from sidrec.trainers.evidence_weights import fitted_weights
-from sidrec.trainers.next_item import NextItem, train_next_item
+from sidrec.trainers.next_item import NextItem, train_next_item, validation_users
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.settings import TrainConfig
 from sidrec.training.checkpoint import check_can_save, save_params
@@ -87,10 +87,10 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   )
   params = marked({**params, **counted}, trie)
   if config.search.is_fitted and evidence.is_used(config.model, config.search):
+    task = held_out_view(dataset.histories, "valid")
+    users_R = validation_users(task, config.train.valid_users, config.seed)
     placed_trie = search_trie(trie, mesh)
-    params[FITTED] = fitted_weights(
-      model, placed_trie, params, config.search, config.train, dataset.histories, config.seed, mesh
-    )
+    params[FITTED] = fitted_weights(model, placed_trie, params, config.search, mesh, task, users_R)
   save_params(folder / "recommender", params)
   save_known(folder, model)
 

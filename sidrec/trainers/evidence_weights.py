@@ -10,22 +10,19 @@ weights near those of the settings, with a deviation as large as they are.
 Here C counts what ranks an item, and R users.
 """
 
-from collections.abc import Callable
-
 import jax
 import numpy as np
 from scipy.optimize import minimize
 
 from sidrec.catalogue.trie.trie import Trie
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.data.dataset import Histories, held_out_view
+from sidrec.data.dataset import HeldOut
 from sidrec.data.seen import seen_items
 from sidrec.models.base import SemanticIDModel
 from sidrec.parallel.hosts import is_primary
 from sidrec.search import evidence
 from sidrec.search.candidates import Candidates, make_find_candidates
 from sidrec.search.settings import SearchConfig
-from sidrec.trainers.settings import TrainConfig
 
 _LEAST_OF_IDS = 0.01  # beams go by IDs, so that log p of IDs always counts
 
@@ -35,11 +32,9 @@ def fitted_weights(
   trie: Trie,
   params: dict,
   search: SearchConfig,
-  config: TrainConfig,
-  histories: Histories,
-  seed: int,
   mesh: jax.sharding.Mesh,
-  say: Callable[[str], None] = print,
+  task: HeldOut,
+  users_R: np.ndarray,
 ) -> np.ndarray:
   """The weights for the parameter `evidence_weight`: float32 [4], in the order of `Weights`.
 
@@ -48,16 +43,11 @@ def fitted_weights(
     trie: the catalogue.
     params: trained, with what is counted.
     search: of the run; its weights are where the fit starts.
-    config: says how many users are asked, those of the training's validations.
-    histories: complete ones, at least 3 interactions each.
-    seed: of the sample of users.
     mesh: the devices.
-    say: takes one line that names the weights.
+    task: of validation.
+    users_R: int, the users whose targets count.
   """
-  task = held_out_view(histories, "valid")
   seen = None if model.config.repeats else seen_items(task.histories)
-  users_R = np.random.default_rng(seed).permutation(task.histories.num_users)
-  users_R = users_R[: config.valid_users]
   find = make_find_candidates(model, trie, search, mesh)
   found = find(jax.device_put(params), task.histories, users_R, seen)
   used = evidence.uses(model.config, search)
@@ -67,9 +57,10 @@ def fitted_weights(
   if is_primary():
     parts = zip(evidence.names(model.config, search), weight_C[1:][list(used)], strict=True)
     words = ", ".join(f"{value / weight_C[0]:.3g} × {name}" for name, value in parts)
-    say(
+    print(
       f"recommender: lists rank by the ID + {words}, as fits {count:,} targets of validation; "
-      f"sharpness {weight_C.sum():.3g}"
+      f"sharpness {weight_C.sum():.3g}",
+      flush=True,
     )
   return weight_C
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sidrec.data.dataset import Histories, held_out_view, training_view
+from sidrec.data.dataset import HeldOut, Histories, held_out_view, training_view
 from sidrec.data.seen import seen_items
 from sidrec.data.spread import spread
 from sidrec.evaluation.evaluate import evaluate_users
@@ -98,14 +98,18 @@ def train_next_item(
   return train(what.task, optimizer, batch_at, validate, loop, key, mesh, records)
 
 
+def validation_users(task: HeldOut, count: int, seed: int) -> np.ndarray:
+  """The users of validation by whom parameters and weights are chosen, drawn evenly: int64 [R]."""
+  return np.random.default_rng(seed).permutation(task.histories.num_users)[:count]
+
+
 def _validation(
   what: NextItem, histories: Histories, num_users: int, seed: int
 ) -> Callable[[dict], dict[str, float]]:
   """params → metrics of a random sample of users."""
   held_out = held_out_view(histories, "valid")
   seen = seen_items(held_out.histories) if what.masks_seen else None
-  of_all = held_out.histories.num_users
-  sample_R = np.random.default_rng(seed).permutation(of_all)[:num_users]
+  sample_R = validation_users(held_out, num_users, seed)
 
   def validate(params: dict) -> dict[str, float]:
     return evaluate_users(

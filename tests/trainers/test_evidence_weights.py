@@ -89,7 +89,7 @@ def test_a_run_fits_its_weights_keeps_them_and_says_them(tmp_path, capsys):
   scores = json.loads((tmp_path / "run" / "evaluation.json").read_text())["protocol"]["scores"]
   names = ["the item head's log p", "the log p by what followed", "the log similarity"]
   for weight, name in zip(weights, names, strict=True):
-    assert (f"{weight / of_ids:g} × {name}" in scores) == (weight > 0)
+    assert (f"{weight / of_ids:.3g} × {name}" in scores) == (weight > 0)
   assert run.recommend(user=0).items
 
 
