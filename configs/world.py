@@ -10,15 +10,15 @@ the users that go with them, and what is off at which size:
   1e3   3,000 users      all tables by item and node, item head; validated and tested on all users
   1e4   10,000 users     the same, but validated and tested on 4,000 users; as without a variant
   1e5   50,000 users     the same, one level of codes more
-  1e6   200,000 users    one level more; 16 followers of each item instead of 64; off: item embeddings, item head, node biases, node vectors;
-                         a wider model of fixed size instead; no SASRec, whose
-                         table would be the only one by item; --mode=train, for the evaluation's
-                         baselines score all items for each user
+  1e6   200,000 users    one level more, 16 followers of each item instead of 64; off: item
+                         embeddings, item head, node biases, node vectors; a wider model of fixed
+                         size instead; no SASRec, whose table would be the only one by item;
+                         --mode=train, for the evaluation's baselines score all items for each user
   1e7   1,000,000 users  the same, one level of codes more
 
 Hardware: 2 CPU cores. Time: at 1e4 the recommender takes 5 minutes of CPU time, SASRec at 1e3 one;
-measured while other work filled the cores. Result (expected NDCG@10 of 2,000 users before their test event,
-items of the history included, 50 beams, seed 0):
+measured while other work filled the cores. Result (expected NDCG@10 of 2,000 users before their
+test event, items of the history included, 50 beams, seed 0):
 
          oracle    sidrec            SASRec            item-kNN    popular
   1e3    0.3379    0.2278 (67%)      0.2126 (63%)      0.2022      0.0504
