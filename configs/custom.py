@@ -21,7 +21,8 @@ licence), from the root of the repository:
 Hardware: 2 CPU cores. Time: about 3 minutes (3.9 minutes of CPU time, measured while other work
 filled the cores). Result of this example (leave-last-out, 4,333 users, 2,414 films, full ranking,
 50 beams, seed 0; test, seen items masked): Recall@10 0.2453, NDCG@10 0.1357; training stopped after
-900 of 1,500 steps. Without followers and similarity it was 0.2202 and 0.1218. configs/custom.py:tiny runs the same stages in half that time.
+900 of 1,500 steps. Without followers and similarity it was 0.2202 and 0.1218.
+configs/custom.py:tiny runs the same stages in half that time.
 
 What your columns are called (--config.data.table.X=Y, or a copy of this file):
 

@@ -26,8 +26,8 @@ test event, items of the history included, 50 beams, seed 0):
 
 In parentheses the share of the oracle's. SASRec had 1,600 of its 6,000 steps at 1e4, and its rows
 are older; 1e5 and more were not trained. docs/results.md has the commands. Learning rates and
-dropout are one choice for all sizes, dropout by validation at 1e4. configs/world.py:tiny is 1e3 with
-100 steps and without SASRec; it learns little.
+dropout are one choice for all sizes, dropout by validation at 1e4. configs/world.py:tiny is 1e3
+with 100 steps and without SASRec; it learns little.
 """
 
 from typing import NamedTuple
