@@ -118,21 +118,6 @@ def candidates(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:
     return item_BxK, score_BxK
   may = functools.partial(given.may_be_found, levels)
   item_BxF = evidence.strongest_followers(levels.params, levels.encoded, may, count)
-  return with_given(levels, item_BxK, score_BxK, item_BxF)
-
-
-def with_given(
-  levels: Levels, item_BxK: jax.Array, score_BxK: jax.Array, item_BxF: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """What the beams found, and behind it given items with log p by their IDs: [B, X] each.
-
-  Args:
-    levels: of the search.
-    item_BxK: what the beams found.
-    score_BxK: its log p, -inf for none.
-    item_BxF: int32 item rows; those that the beams found, or that the request may not get, become
-      none.
-  """
   score_BxF = given.log_p(levels, item_BxF)
   is_found_BxKxF = jnp.isfinite(score_BxK)[..., None] & (item_BxK[..., None] == item_BxF[:, None])
   score_BxF = jnp.where(is_found_BxKxF.any(axis=1), -jnp.inf, score_BxF)

@@ -2,12 +2,11 @@
 
 A model that never saw an item knows nothing of its trie nodes. In one trie with the known items,
 new siblings would take their probability, and be as likely as an average sibling themselves. So
-known and new items have a trie each. Both are searched from one encoded history. The new items
-found, and those that are most similar to the history, are ranked by their similarity to it
-(`similarity.py`), and the best of both lists are the result (`merge.py`): among themselves, known
-items keep their order and their odds.
+known and new items have a trie each. Known ones are searched for. All new ones are compared with
+the history by their vectors, the most similar are scored (`similarity.py`), and the best of both
+lists are the result (`merge.py`): among themselves, known items keep their order and their odds.
 
-Where the catalogue has no new items, the second search is not run.
+Where the catalogue has no new items, nothing is compared.
 """
 
 import dataclasses
@@ -23,9 +22,9 @@ from sidrec.data.events import Events
 from sidrec.models.base import EncoderOutput, SemanticIDModel
 from sidrec.models.histories import latest_items
 from sidrec.models.settings import CatalogueSizes
-from sidrec.search import beam, given, sampling
+from sidrec.search import beam, given, repeats, sampling
 from sidrec.search.checks import check_fit
-from sidrec.search.filters import NO_FILTERS, Filters, RowBits
+from sidrec.search.filters import NO_FILTERS, Filters, RowBits, checked
 from sidrec.search.levels import Levels, call
 from sidrec.search.merge import merge, normalised
 from sidrec.search.results import Recommendations, nothing
@@ -145,7 +144,7 @@ def among_new(
   new: NewItems,
   filters: Filters | RowBits = NO_FILTERS,
 ) -> Recommendations:
-  """The new items that the model finds, and those that are most similar, as `by_similarity` ranks.
+  """The most similar new items, as many as there are beams, with the scores of `by_similarity`.
 
   Args:
     model: the recommender, for the trie of known items.
@@ -159,12 +158,15 @@ def among_new(
   """
   mine, params = new.model_of(model), {**params, **new.tables}
   config = dataclasses.replace(config, follower_candidates=0)  # nothing has followed them yet
-  levels, state = beam.descended(mine, params, new.trie, encoded, config, filters)
-  item_BxK, logp_BxK = beam.items_of(levels, state)
-  if len(new.vectors.new_MxF):
-    similar_BxK = _most_similar(levels, latest_BxS, new.vectors)
-    item_BxK, logp_BxK = beam.with_given(levels, item_BxK, logp_BxK, similar_BxK)
-  found = beam.ranked(levels, item_BxK, logp_BxK)
+  filters = filters if isinstance(filters, RowBits) else checked(filters, latest_BxS.shape[0])
+  levels = beam.make_levels(mine, params, new.trie, encoded, config, filters)
+  item_BxX = _most_similar(levels, latest_BxS, new.vectors)
+  logp_BxX = given.log_p(levels, item_BxX)
+  if levels.again is not None:  # an item of the history is none of these
+    old = repeats.of_history(new.trie, levels.again, levels.rows, None)
+    item_BxX = jnp.concatenate([item_BxX, old.item_BxX], axis=1)
+    logp_BxX = jnp.concatenate([logp_BxX, old.score_BxX], axis=1)
+  found = beam.ranked(levels, item_BxX, logp_BxX)
   if not config.gives_probabilities:
     found = normalised(found)[0]
   return by_similarity(known, found, latest_BxS, new.vectors)
