@@ -230,3 +230,11 @@ def small_rqvae_config(folder):
   config.tokenizer.rqvae.update(hidden=(8,), latent_dim=4, batch_size=8, steps=4)
   config.tokenizer.rqvae.update(steps_per_call=2, validate_every=4)
   return config
+
+
+def fitted_config(folder):
+  """`small_rqvae_config` with all that lists may go by, and fitted weights."""
+  config = small_rqvae_config(folder)
+  config.model.update(followers=4, similarity=True, item_head=True)
+  config.search.update(weights="fitted", follower_candidates=4)
+  return config

@@ -19,6 +19,7 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import HeldOut
 from sidrec.data.seen import seen_items
 from sidrec.models.base import SemanticIDModel
+from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hosts import is_primary
 from sidrec.search import evidence
 from sidrec.search.candidates import Candidates, make_find_candidates
@@ -49,7 +50,8 @@ def fitted_weights(
   """
   seen = None if model.config.repeats else seen_items(task.histories)
   find = make_find_candidates(model, trie, search, mesh)
-  found = find(jax.device_put(params), task.histories, users_R, seen)
+  placed = jax.device_put(params, mesh_lib.state_shardings(mesh, params))
+  found = find(placed, task.histories, users_R, seen)
   used = evidence.uses(model.config, search)
   given_C = np.array([1, search.item_weight, search.follower_weight, search.similarity_weight])
   start_C = given_C * (True, *used)

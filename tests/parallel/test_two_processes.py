@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from processes import ROOT, SECONDS, environment, free_address, together
-from tiny import small_rqvae_config
+from tiny import fitted_config
 from train_worker import PER_CALL, STEPS, VALIDATE_EVERY
 
 from sidrec.core.paths import as_path
@@ -116,9 +116,9 @@ def test_the_command_line_with_two_processes(tmp_path):
   path = tmp_path / "small.py"
   path.write_text(
     "import pathlib, tiny\n"
-    f"get_config = lambda: tiny.small_rqvae_config(pathlib.Path({str(tmp_path)!r}))\n"
+    f"get_config = lambda: tiny.fitted_config(pathlib.Path({str(tmp_path)!r}))\n"
   )
-  config = small_rqvae_config(tmp_path)
+  config = fitted_config(tmp_path)
   workdir, output = tmp_path / "run", tmp_path / "lists.jsonl"
 
   def run(*flags):
