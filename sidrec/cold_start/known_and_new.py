@@ -16,7 +16,7 @@ from sidrec.features.unit_rows import unit_rows
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
-from sidrec.models.transfer import MARK, NODE_TABLES, UNKNOWN, descend, transfer
+from sidrec.models.transfer import UNKNOWN, by_node, descend, transfer
 from sidrec.search.new_items import NewItems
 from sidrec.search.similarity import UnitVectors
 
@@ -80,12 +80,11 @@ def known_and_new(
   _check_apart(of_known, codes_NxL, *sides)
   row_R = np.full(of_known.num_items, UNKNOWN)
   row_R[:trained] = np.arange(trained)
-  by_node = {name: known.params[name] for name in (*NODE_TABLES, MARK) if name in known.params}
   vectors_MxF = np.zeros((of_known.num_items - trained, known.unit_NxF.shape[1]), VECTOR_TYPE)
   vectors_MxF[: len(new_MxF)] = new_MxF
   new = NewItems(
     of_new,
-    transfer(by_node, known.trie, of_new, row_R),
+    transfer(by_node(known.params), known.trie, of_new, row_R),
     UnitVectors(known.unit_NxF, vectors_MxF),
     np.float32(share),
     *(np.asarray(side_N.any()) for side_N in sides),

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import latest_items
 from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
-from sidrec.models.transfer import MARK, NODE_TABLES, UNKNOWN, transfer
+from sidrec.models.transfer import UNKNOWN, by_node, transfer
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.run import load
 from sidrec.run.generations import Chain
@@ -29,7 +29,7 @@ from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 from sidrec.run.train import TRAIN
 from sidrec.search import beam
-from sidrec.search.batched import in_batches, make_recommend_users
+from sidrec.search.batched import check_nothing_shared, in_batches_of, make_recommend_users
 from sidrec.search.filters import Filters
 from sidrec.search.levels import call
 from sidrec.search.merge import merge, normalised
@@ -102,11 +102,13 @@ def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   trained_row_N = np.where(known_N, grown_ids.item_ids, UNKNOWN)
   search, mesh = config.search.uncertified, mesh_lib.make_mesh()
   tries = [build_trie(grown_ids.codes, among_N) for among_N in (known_N, ~known_N, None)]
-  of_known, of_new, of_all = (transfer(params, trained, trie, trained_row_N) for trie in tries)
+  of_known, of_new, of_all = (
+    transfer(moved, trained, trie, trained_row_N)
+    for moved, trie in zip((params, by_node(params), params), tries, strict=True)
+  )
   vectors = UnitVectors(unit_NxF[: ids.num_items], unit_NxF[ids.num_items :])
-  tables = {name: of_new[name] for name in (*NODE_TABLES, MARK) if name in of_new}
   there = np.asarray(True)
-  new = NewItems(tries[1], tables, vectors, np.float32(1), there, there)
+  new = NewItems(tries[1], of_new, vectors, np.float32(1), there, there)
   return Grown(
     dataset._replace(items=join_items([dataset.items, new_items])),
     grown_ids,
@@ -144,9 +146,7 @@ def _search_both(
     return known, among_new(model, params, encoded, latest_BxS, config, known, new, filters)
 
   def rank(params, history_BxS, seen_BxJ, shared):
-    del shared
+    check_nothing_shared(shared, "the search among known and new items")
     return compiled(params, trie, new, history_BxS, seen_BxJ)
 
-  c, num_items = model.config, int(trie.used)
-  sizes = num_items, c.history_length, config.batch_size
-  return cast(Any, in_batches(cast(Any, rank), *sizes, mesh, c.user_tokens, c.inputs))
+  return in_batches_of(model, trie, config.batch_size, mesh, rank)

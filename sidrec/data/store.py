@@ -30,12 +30,12 @@ from sidrec.data.arrays import load_npz
 from sidrec.data.batches import BatchAt, Source
 from sidrec.data.cache import load_items, load_users, save_items, save_users
 from sidrec.data.columns import actions_of
-from sidrec.data.dataset import TEXT, Dataset, Histories, Items, training_view, validate
+from sidrec.data.dataset import TEXT, Dataset, Histories, Items, validate
 from sidrec.data.inputs import InputsConfig
 from sidrec.data.prefetch import prefetched
 from sidrec.data.sources.shown import brief
 from sidrec.data.store_metadata import FORMAT, ID_TYPES, read_metadata
-from sidrec.data.targets import ALL, Targets, of_training, which
+from sidrec.data.targets import ALL, Targets, of_training, training_part
 
 _USERS_AT_ONCE = 1 << 12
 _SHARD_BYTES = 1 << 27  # of histories before they are compressed: what TFDS aims at
@@ -303,10 +303,7 @@ def training_source(store: Store, targets: Targets = ALL) -> Source:
 def training_parts(store: Store, targets: Targets = ALL) -> Iterator[Histories]:
   """The training view of all users, of some at a time; see `dataset.training_view`."""
   for users_R in _blocks(np.arange(len(store.lengths_U))):
-    part = _histories(store, users_R)
-    if targets.any:
-      part = part._replace(target_T=which(part, targets))
-    yield training_view(part)
+    yield training_part(_histories(store, users_R), targets)
 
 
 def from_shards(

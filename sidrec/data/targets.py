@@ -54,11 +54,18 @@ def which(histories: Histories, targets: Targets) -> np.ndarray:
   return target_T
 
 
+def training_part(histories: Histories, targets: Targets) -> Histories:
+  """The training view of some users, with the targets marked if not all events are."""
+  if targets.any:
+    histories = histories._replace(target_T=which(histories, targets))
+  return training_view(histories)
+
+
 def of_training(parts: Iterable[Histories], targets: Targets) -> tuple[np.ndarray, np.ndarray]:
   """The training view of histories in parts: its lengths, int64 [U], and targets, bool [T]."""
   lengths, marks = [], []
   for part in parts:
-    view = training_view(part._replace(target_T=which(part, targets)))
+    view = training_part(part, targets)
     assert view.target_T is not None
     lengths.append(view.lengths_U)
     marks.append(view.target_T)

@@ -1,7 +1,7 @@
 """Which items follow each item most strongly, counted in a log of any size.
 
-Pairs are counted for a range of earlier items at a time, as many items as fit a bound on the pairs
-in memory. Each range goes over all events, whose items a temporary file holds. Counts are whole
+Pairs are counted for one range of earlier items at a time, so that the pairs of a range fit memory.
+Each range goes over all events, whose items are in a temporary file. Counts are whole
 numbers, so neither the ranges nor the parts that histories come in change a bit of the result.
 
 Here P counts the pairs of a range, and M the items of a range.

@@ -67,6 +67,11 @@ def check_are_for(params: dict, trie: Trie) -> None:
     )
 
 
+def by_node(params: dict) -> dict:
+  """Of the recommender's parameters, those with a row per trie node, and their mark."""
+  return {name: params[name] for name in (*NODE_TABLES, MARK) if name in params}
+
+
 def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray) -> dict:
   """The parameters for another trie, and for a catalogue with other items.
 

@@ -13,7 +13,7 @@ from sidrec.data.held_out_items import draw_items, without_items
 from sidrec.data.item_list import item_list
 from sidrec.data.k_core import core_of
 from sidrec.data.sources import registry
-from sidrec.data.targets import Targets, which, with_targets
+from sidrec.data.targets import Targets, training_part, with_targets
 from sidrec.data.tie_breaking import shuffle_ties
 from sidrec.parallel.hosts import from_primary
 from sidrec.run.config_file import without_paths
@@ -85,10 +85,7 @@ def training_of(config: RunConfig, dataset: Dataset) -> Histories:
   """
   if not samples_users(config):
     return training_view(dataset.histories)
-  histories, targets = store.load_store(config.data.path).histories, targets_of(config)
-  if targets.any:
-    histories = histories._replace(target_T=which(histories, targets))
-  return training_view(histories)
+  return training_part(store.load_store(config.data.path).histories, targets_of(config))
 
 
 def write(dataset: Dataset, folder: epath.Path) -> None:

@@ -5,7 +5,7 @@ Here G counts batches whose results travel together.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ _TOGETHER = 64  # batches whose results wait on the devices for one transfer to 
 # (params, histories, user rows [R], seen items to exclude or None) → results [R, K] on the host.
 # Searches of `in_batches` also take a `Shared`.
 RecommendUsers = Callable[..., Recommendations]
+Found = TypeVar("Found")  # results of a batch: a tree of arrays [B, …]
 
 
 class Shared(NamedTuple):
@@ -46,6 +47,12 @@ class Shared(NamedTuple):
 
 
 NOTHING_SHARED = Shared()
+
+
+def check_nothing_shared(shared: Shared, ranking: str) -> None:
+  """Raises ValueError for lists that users share, or a draw, where a ranking takes neither."""
+  if any(x is not None for x in shared):
+    raise ValueError(f"{ranking} takes no lists that users share, and draws nothing")
 
 
 def make_recommend_users(
@@ -67,9 +74,20 @@ def make_recommend_users(
     check_fit(model, params, trie)
     return compiled(params, trie, history_BxS, seen_BxJ, shared)
 
-  c, num_items = model.config, int(trie.used)
+  return in_batches_of(model, trie, config.batch_size, mesh, rank)
+
+
+def in_batches_of(
+  model: SemanticIDModel,
+  trie: Trie,
+  batch_size: int,
+  mesh: jax.sharding.Mesh,
+  rank: Callable[..., Found],
+) -> Callable[..., Found]:
+  """`in_batches` for a recommender, whose histories may hold the items of the trie's catalogue."""
+  c = model.config
   return in_batches(
-    rank, num_items, c.history_length, config.batch_size, mesh, c.user_tokens, c.inputs
+    rank, int(trie.used), c.history_length, batch_size, mesh, c.user_tokens, c.inputs
   )
 
 
@@ -98,14 +116,14 @@ def _with_shared(seen_BxJ: jax.Array | None, shared: Shared, batch: int) -> Filt
 
 
 def in_batches(
-  rank: Callable[[dict, Events, jax.Array | None, Shared], Recommendations],
+  rank: Callable[[dict, Events, jax.Array | None, Shared], Found],
   num_items: int,
   history_length: int,
   batch_size: int,
   mesh: jax.sharding.Mesh,
   num_user_tokens: int = 0,
   inputs: InputsConfig = ITEMS_ALONE,
-) -> RecommendUsers:
+) -> Callable[..., Found]:
   """Recommends to many users by a compiled function of a batch of them.
 
   Args:
@@ -215,7 +233,7 @@ def _checked_users(users_R: np.ndarray, num_users: int) -> np.ndarray:
   return users_R
 
 
-def _empty_table(found: Recommendations, together: int) -> Recommendations:
+def _empty_table(found: Found, together: int) -> Found:
   """Room for the results of so many batches, where those of a batch are."""
 
   def room(x_BxK: jax.Array) -> jax.Array:
@@ -225,7 +243,7 @@ def _empty_table(found: Recommendations, together: int) -> Recommendations:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _put(table: Recommendations, found: Recommendations, slot: int) -> Recommendations:
+def _put(table: Found, found: Found, slot: int) -> Found:
   """The table with a batch's results in this slot, written in place: the old table is donated."""
 
   def put(x_GxBxK: jax.Array, x_BxK: jax.Array) -> jax.Array:

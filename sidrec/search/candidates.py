@@ -6,7 +6,7 @@ Here C counts what ranks an item, in the order of `evidence.Weights`.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.base import SemanticIDModel
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search import beam, evidence
-from sidrec.search.batched import in_batches
+from sidrec.search.batched import check_nothing_shared, in_batches_of
 from sidrec.search.filters import Filters
 from sidrec.search.levels import call
 from sidrec.search.settings import SearchConfig
@@ -56,9 +56,7 @@ def make_find_candidates(
     return Candidates(jnp.where(valid_BxX, item_BxX, NO_ITEM), part_BxXxC)
 
   def rank(params, history_BxS, seen_BxJ, shared):
-    del shared
+    check_nothing_shared(shared, "the search for candidates")
     return find(params, trie, history_BxS, seen_BxJ)
 
-  c = model.config
-  sizes = int(trie.used), c.history_length, config.batch_size
-  return cast(Any, in_batches(cast(Any, rank), *sizes, mesh, c.user_tokens, c.inputs))
+  return in_batches_of(model, trie, config.batch_size, mesh, rank)

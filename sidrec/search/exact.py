@@ -9,7 +9,7 @@ from sidrec.core.item_rows import as_array, widened
 from sidrec.data.events import Events
 from sidrec.models.sasrec import SASRec
 from sidrec.parallel import mesh as mesh_lib
-from sidrec.search.batched import RecommendUsers, in_batches
+from sidrec.search.batched import RecommendUsers, check_nothing_shared, in_batches
 from sidrec.search.checks import checked_columns
 from sidrec.search.filters import Filters, checked
 from sidrec.search.results import Recommendations, nothing
@@ -102,8 +102,7 @@ def make_sasrec_recommend_users(
   )
 
   def rank(params, history_BxS, seen_BxJ, shared):
-    if any(x is not None for x in shared):
-      raise ValueError("SASRec's ranking takes no lists that users share, and draws nothing")
+    check_nothing_shared(shared, "SASRec's ranking")
     return compiled(params, history_BxS, seen_BxJ)
 
   c = model.config

@@ -13,7 +13,7 @@ from sidrec.models.base import SemanticIDModel
 from sidrec.models.settings import RecommenderConfig
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search import evidence
-from sidrec.search.batched import RecommendUsers, in_batches
+from sidrec.search.batched import RecommendUsers, check_nothing_shared, in_batches_of
 from sidrec.search.checks import check_fit
 from sidrec.search.exact import best_of_all, without_items
 from sidrec.search.joint import pooled
@@ -109,12 +109,8 @@ def make_exact_recommend_users(
   compiled = jax.jit(best, out_shardings=mesh_lib.replicated(mesh))
 
   def rank(params, history_BxS, seen_BxJ, shared):
-    if any(x is not None for x in shared):
-      raise ValueError("the exact ranking takes no lists that users share, and draws nothing")
+    check_nothing_shared(shared, "the exact ranking")
     check_fit(model, params, trie)
     return compiled(params, trie, path_NxLp1, history_BxS, seen_BxJ)
 
-  c, num_items = model.config, int(trie.used)
-  return in_batches(
-    rank, num_items, c.history_length, mesh.devices.size, mesh, c.user_tokens, c.inputs
-  )
+  return in_batches_of(model, trie, mesh.devices.size, mesh, rank)

@@ -173,7 +173,7 @@ def among_new(
 
 
 def _most_similar(levels: Levels, latest_BxS: jax.Array, vectors: UnitVectors) -> jax.Array:
-  """As many of the most similar new items as there are beams: int32 [B, K]."""
+  """The most similar new items, one for each beam: int32 [B, K], NO_ITEM where there are fewer."""
   similarity_BxM = similarity_of_new(latest_BxS, vectors)
   row_BxM = len(vectors.known_NxF) + jnp.arange(similarity_BxM.shape[1])
   row_BxM = jnp.broadcast_to(row_BxM, similarity_BxM.shape)

@@ -53,8 +53,7 @@ def fitted_weights(
   placed = jax.device_put(params, mesh_lib.state_shardings(mesh, params))
   found = find(placed, task.histories, users_R, seen)
   used = evidence.uses(model.config, search)
-  given_C = np.array([1, search.item_weight, search.follower_weight, search.similarity_weight])
-  start_C = given_C * (True, *used)
+  start_C = np.array(evidence.given(model.config, search))
   weight_C, count = fit(found, task.target_U[users_R], start_C / start_C.sum())
   if is_primary():
     parts = zip(evidence.names(model.config, search), weight_C[1:][list(used)], strict=True)
