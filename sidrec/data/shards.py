@@ -136,39 +136,46 @@ def reader_of(
   return read
 
 
-def column_of(records: Iterable[bytes], name: str) -> list[bytes]:
-  """One column of each example, as bytes; raises ValueError for what is no such example."""
+def features_of(records: Iterable[bytes]) -> list[Any]:
+  """The columns of each example, by name; raises ValueError for what is no example."""
   from google.protobuf.message import DecodeError
 
   parse = _example_class().FromString
   try:
-    return [parse(record).features.feature[name].bytes_list.value[0] for record in records]
-  except (DecodeError, IndexError) as error:
+    return [parse(record).features.feature for record in records]
+  except DecodeError as error:
+    raise ValueError("a record is no example") from error
+
+
+def column_of(features_R: Iterable[Any], name: str) -> list[bytes]:
+  """One column of each of these examples, as bytes; raises ValueError where one lacks it."""
+  try:
+    return [features[name].bytes_list.value[0] for features in features_R]
+  except IndexError as error:
     raise ValueError(f"an example has no {name!r}") from error
 
 
-def user_ids_of(records: Iterable[bytes], dtype: np.dtype) -> np.ndarray:
+def user_ids_of(features_R: Iterable[Any], dtype: np.dtype) -> np.ndarray:
   """The original ids of the examples' users: int64 or TEXT [R]."""
-  parse = _example_class().FromString
-  ids = [parse(record).features.feature["user_id"] for record in records]
+  ids = [features["user_id"] for features in features_R]
   if dtype == TEXT:
     return np.array([value.bytes_list.value[0].decode() for value in ids], dtype)
   return np.array([value.int64_list.value[0] for value in ids], dtype)
 
 
 def histories_of(
-  records: Sequence[bytes], id_dtype: np.dtype, actions: tuple[str, ...] = ()
+  features_R: Sequence[Any], id_dtype: np.dtype, actions: tuple[str, ...] = ()
 ) -> Histories:
   """The histories of some examples, of a log with these actions."""
   dtypes = columns_with(actions=bool(actions))
-  columns = {name: column_of(records, name) for name in dtypes}
+  columns = {name: column_of(features_R, name) for name in dtypes}
   length_R = np.array([len(blob) for blob in columns["item"]], np.int64) // 4
   item_T, time_T, rating_T, *action_T = (
     np.frombuffer(b"".join(columns[name]), dtype).astype(dtype.newbyteorder("="))
     for name, dtype in dtypes.items()
   )
   offsets_Rp1 = np.concatenate([[0], np.cumsum(length_R)]).astype(np.int64)
-  found = Histories(offsets_Rp1, item_T, time_T, rating_T, user_ids_of(records, id_dtype))
+  found = Histories(offsets_Rp1, item_T, time_T, rating_T, user_ids_of(features_R, id_dtype))
   return found._replace(action_T=action_T[0] if actions else None, actions=actions or None)
 
 

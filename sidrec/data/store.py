@@ -283,10 +283,10 @@ def training_source(store: Store, targets: Targets = ALL) -> Source:
   def columns_of(start_W: np.ndarray, stop_W: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
     user_W = np.searchsorted(offsets_Up1, start_W, side="right") - 1
     user_R, at_W = np.unique(user_W, return_inverse=True)  # whom several windows share: once
-    records, columns = store.read(user_R), []
+    features_R, columns = shards.features_of(store.read(user_R)), []
     at = (start_W - offsets_Up1[user_W], stop_W - offsets_Up1[user_W])
     for name in names:
-      blobs, width = shards.column_of(records, name), dtypes[name].itemsize
+      blobs, width = shards.column_of(features_R, name), dtypes[name].itemsize
       _check(store, user_R, blobs, width)
       spans = zip(at_W.tolist(), *((width * place_W).tolist() for place_W in at), strict=True)
       joined = b"".join([blobs[user][i:j] for user, i, j in spans])
@@ -294,7 +294,7 @@ def training_source(store: Store, targets: Targets = ALL) -> Source:
     return columns
 
   def ids_of(user_R: np.ndarray) -> np.ndarray:
-    return shards.user_ids_of(store.read(user_R), store.id_dtype)
+    return shards.user_ids_of(shards.features_of(store.read(user_R)), store.id_dtype)
 
   users = functools.partial(users_of, store.folder)
   return Source(offsets_Up1, columns_of, ids_of, target_T, store.actions, users)
@@ -338,10 +338,10 @@ def _blocks(users_R: np.ndarray) -> list[np.ndarray]:
 
 
 def _histories(store: Store, users_R: np.ndarray) -> Histories:
-  records = store.read(users_R)
+  features_R = shards.features_of(store.read(users_R))
   for name, dtype in shards.columns_with(actions=bool(store.actions)).items():
-    _check(store, users_R, shards.column_of(records, name), dtype.itemsize)
-  return shards.histories_of(records, store.id_dtype, store.actions)
+    _check(store, users_R, shards.column_of(features_R, name), dtype.itemsize)
+  return shards.histories_of(features_R, store.id_dtype, store.actions)
 
 
 def _check(store: Store, users_R: np.ndarray, blobs: list[bytes], width: int) -> None:

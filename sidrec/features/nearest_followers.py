@@ -4,7 +4,7 @@ Pairs are counted for one range of earlier items at a time, so that the pairs of
 Each range goes over all events, whose items are in a temporary file. Counts are whole
 numbers, so neither the ranges nor the parts that histories come in change a bit of the result.
 
-Here P counts the pairs of a range, and M the items of a range.
+Here P counts the pairs of a range, M the items of a range, and X those of them with pairs.
 """
 
 import tempfile
@@ -108,7 +108,7 @@ def _ranges(pairs_N: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
 
 def _weights(log: _Log, start: int, stop: int, most: int) -> sp.csr_array:
   """The summed weights of the pairs whose earlier item is in a range: int64 sparse [M, N]."""
-  shape = stop - start, log.num_items
+  shape, where = (stop - start, log.num_items), (log.num_items, log.window, range(start, stop))
   weight_MxN = sp.csr_array(shape, dtype=np.int64)
   found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -118,10 +118,8 @@ def _weights(log: _Log, start: int, stop: int, most: int) -> sp.csr_array:
 
   waiting = 0
   for part in log.parts():
-    for distance, earlier, later in near_pairs(part, log.num_items, log.window):
-      if stop - start < log.num_items:
-        inside = (earlier >= start) & (earlier < stop)
-        earlier, later = earlier[inside] - np.int32(start), later[inside]
+    for distance, earlier, later in near_pairs(part, *where):
+      earlier = earlier - np.int32(start)
       weight = np.full(len(earlier), round(_ONE / distance), np.int64)
       found.append((earlier, later, weight))
       waiting += len(earlier)
@@ -154,6 +152,7 @@ def _strongest(
   weaker_P = np.uint64(0xFFFFFFFF) - similarity_P.view(np.uint32)
   order_P = np.argsort(earlier_P.astype(np.uint64) << np.uint64(32) | weaker_P, kind="stable")
   earlier_P, later_P, similarity_P = (x[order_P] for x in (earlier_P, later_P, similarity_P))
-  place_P = np.arange(len(earlier_P)) - np.searchsorted(earlier_P, earlier_P)
+  first_X = np.flatnonzero(np.diff(earlier_P, prepend=-1))  # of each earlier item
+  place_P = np.arange(len(earlier_P)) - np.repeat(first_X, np.diff(first_X, append=len(earlier_P)))
   kept = place_P < count
   return earlier_P[kept], later_P[kept], similarity_P[kept], place_P[kept]

@@ -1,4 +1,7 @@
-"""Items that a user consumed near each other."""
+"""Items that a user consumed near each other.
+
+Here X counts the interactions that are the earlier one of a pair.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -23,7 +26,10 @@ def check_items(histories: Histories | Sequences, num_items: int) -> None:
 
 
 def near_pairs(
-  histories: Histories | Sequences, num_items: int, window: int
+  histories: Histories | Sequences,
+  num_items: int,
+  window: int,
+  earlier_items: range | None = None,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
   """Pairs of different items of one user, at most `window` interactions apart.
 
@@ -33,6 +39,8 @@ def near_pairs(
     histories: packed histories; pass the training view.
     num_items: N.
     window: largest distance.
+    earlier_items: the only rows that the earlier item of a pair may have; None for all. Others
+      cost next to nothing.
 
   Yields:
     (distance, item rows, rows of the items that many interactions later).
@@ -41,10 +49,17 @@ def near_pairs(
     ValueError: for an interaction outside the catalogue.
   """
   check_items(histories, num_items)
-  item_T = histories.item_T
-  length_U = np.diff(histories.offsets_Up1)
-  user_T = np.repeat(np.arange(len(length_U)), length_U)
+  item_T, offsets_Up1 = histories.item_T, histories.offsets_Up1
+  behind_T = np.repeat(offsets_Up1[1:], np.diff(offsets_Up1)) - np.arange(1, len(item_T) + 1)
+  if earlier_items is None:
+    at_X = np.arange(len(item_T))
+  else:
+    first, last = np.int32(earlier_items.start), np.int32(earlier_items.stop - 1)
+    at_X = np.flatnonzero((item_T >= first) & (item_T <= last))
+  behind_X = behind_T[at_X]  # how many interactions the user had after each of these
   for distance in range(1, window + 1):
-    earlier, later = item_T[:-distance], item_T[distance:]
-    pairs = (user_T[:-distance] == user_T[distance:]) & (earlier != later)
-    yield distance, earlier[pairs], later[pairs]
+    long_enough_X = behind_X >= distance
+    at_X, behind_X = at_X[long_enough_X], behind_X[long_enough_X]
+    earlier, later = item_T[at_X], item_T[at_X + distance]
+    different = earlier != later
+    yield distance, earlier[different], later[different]

@@ -12,6 +12,7 @@ from etils import epath
 
 from sidrec.core.atomic import write_whole_text
 from sidrec.core.content import contents
+from sidrec.core.peak_memory import forget_peak, peak_memory
 from sidrec.parallel.hosts import from_primary
 from sidrec.run import generations as folders
 from sidrec.run.config_file import CONFIG, config_text
@@ -252,6 +253,7 @@ def _build(
   if step.why != "not done yet":
     print(f"{stage.name}: done again, because {step.why}")
   began = time.monotonic()
+  forget_peak()
 
   def start() -> str:
     assert step.inputs is not None
@@ -270,8 +272,14 @@ def _build(
     write_record(folder, Record(stage.name, step.inputs, outputs, now))
 
   from_primary(finish)
-  print(f"{stage.name}: done in {time.monotonic() - began:.0f} s")
+  print(f"{stage.name}: done in {time.monotonic() - began:.0f} s{_memory()}")
   return folders.open_generation(workdir, folder.name)
+
+
+def _memory() -> str:
+  """What this process has held at most during the stage, in words; nothing where that is unknown."""
+  peak = peak_memory()
+  return "" if peak is None else f", with {peak / 2**30:.1f} GiB of memory at most"
 
 
 def _kept(step: Step) -> Generation:

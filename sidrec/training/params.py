@@ -97,7 +97,8 @@ def load_params(
   Args:
     path: the folder.
     abstract_tree: as in `Checkpoints.restore_latest`; or None, to get the arrays
-      replicated over all devices, in dicts and lists (also for NamedTuples and tuples).
+      replicated over all devices, in dicts and lists (also for NamedTuples and tuples). Types
+      that JAX lacks, such as int64, stay NumPy's.
     remedy: what the user can do if a file is damaged, for the end of the sentence.
 
   Raises:
@@ -125,10 +126,25 @@ def load_params(
     raise ValueError(f"{words}; {remedy}")
   with _for_orbax(path) as folder, context():
     stored = ocp.metadata(os.fspath(folder)).metadata
-    wanted = stored if abstract_tree is None else abstract_tree
+    wanted = _on_devices(stored) if abstract_tree is None else abstract_tree
     check_fit(path, stored, wanted)
     loaded = ocp.load(os.fspath(folder), arranged_like(stored, abstract(wanted)))
     return arranged_like(wanted, loaded)
+
+
+def _on_devices(stored: PyTree) -> PyTree:
+  """The tree with NumPy's arrays as those of a device, where JAX has their type.
+
+  A compiled function copies what it is given of NumPy in each call: tables by item, whole.
+  """
+
+  def leaf(x: Any) -> Any:
+    is_numpy = hasattr(x, "shape") and hasattr(x, "dtype") and not hasattr(type(x), "sharding")
+    if not is_numpy or jax.dtypes.canonicalize_dtype(x.dtype) != x.dtype:
+      return x
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+  return jax.tree.map(leaf, stored)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,16 @@ def test_params_come_back_with_and_without_a_template(tmp_path):
   assert len(plain[0]["table"].sharding.device_set) == 8
 
 
+def test_arrays_of_numpy_come_back_on_the_devices_if_these_have_their_type(tmp_path):
+  params = {"int32": np.arange(3, dtype=np.int32), "int64": np.array([2**40, 1])}
+  save_params(tmp_path / "params", params)
+  loaded = load_params(tmp_path / "params")
+  assert isinstance(loaded["int32"], jax.Array)  # else each call of a compiled function copies it
+  assert len(loaded["int32"].sharding.device_set) == 8
+  assert isinstance(loaded["int64"], np.ndarray)
+  assert_same_bits(loaded, params)
+
+
 def test_params_saved_again_replace_the_old_ones(tmp_path):
   save_params(tmp_path / "tokenizer", {"x": jnp.zeros(3), "gone": jnp.zeros(3)})
   save_params(tmp_path / "tokenizer", {"x": jnp.ones(3)})

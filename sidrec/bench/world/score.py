@@ -11,6 +11,7 @@ Here R counts the users that are scored.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from etils import epath
 
@@ -23,8 +24,11 @@ from sidrec.core.paths import as_path
 from sidrec.core.tables import aligned_table
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data import store
+from sidrec.data.batches import last_items
 from sidrec.data.dataset import Dataset, HeldOut, Histories, held_out_view, training_view
 from sidrec.evaluation.baselines import ScoreBlock, best_item_knn, popularity, top_items
+from sidrec.models import followers
+from sidrec.models.histories import LATEST
 from sidrec.run.config_file import load_config
 from sidrec.run.generations import Chain
 from sidrec.run.load import recommender_of, sasrec_of
@@ -36,7 +40,8 @@ from sidrec.run.train import TRAIN
 from sidrec.search.batched import RecommendUsers
 
 RESULTS = 10
-KNN_ITEMS = 100_000  # at most: the neighbours of all pairs are held in memory
+KNN_ITEMS = 100_000  # of more, so many neighbours of each are kept, for all pairs do not fit memory
+KEPT = 64
 _AT_ONCE = 64  # users whose scores of all items are held together
 
 
@@ -190,8 +195,24 @@ def baselines(task: Task, say: Callable[[str], None]) -> dict[str, np.ndarray]:
     neighbours, _ = best_item_knn(training, validation, task.num_items)
     lists["item-knn"] = _top(task, neighbours)
   else:
-    say(f"item-kNN is left out: it holds all pairs, and {task.num_items:,} items are too many")
+    say(f"item-kNN keeps {KEPT} neighbours of each item: all pairs of {task.num_items:,} are too many")
+    lists["item-knn"] = kept_item_knn(task, training)
   return lists
+
+
+def kept_item_knn(task: Task, training: Histories, kept: int = KEPT) -> np.ndarray:
+  """What followed the latest items most, where a few followers of each item are kept.
+
+  How popular an item is counts by `nearest_followers.EXPONENTS`; nothing is chosen on validation.
+  """
+  tables = followers.tables([training], task.num_items, kept)
+
+  @jax.jit
+  def strongest(tables: dict, latest_BxA: jax.Array) -> jax.Array:
+    return followers.strongest(tables, latest_BxA, lambda item_BxX: item_BxX >= 0, RESULTS)
+
+  history_RxA = last_items(task.held_out.histories, LATEST)[task.users_R]
+  return np.asarray(strongest(jax.device_put(tables), history_RxA))
 
 
 def _all_histories(task: Task) -> Histories:

@@ -14,6 +14,9 @@ from sidrec.bench.world.settings import WorldConfig
 from sidrec.bench.world.write import write_world
 from sidrec.config import default_config
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.dataset import training_view
+from sidrec.features.cooccurrence import following_counts
+from sidrec.models.histories import LATEST
 from sidrec.run.config_file import load_config
 from sidrec.run.load import load_recommender
 from sidrec.run.stages import run_to
@@ -68,6 +71,25 @@ def test_no_system_is_better_than_the_oracle(run):
   assert figures["oracle_share"] == 1
   rows = score.table(figures).split("\n")
   assert [row.split()[0] for row in rows[2:]] == names
+
+
+def test_item_knn_keeps_the_nearest_of_many_items(task, monkeypatch):
+  training = training_view(task.dataset.histories)
+  found = score.kept_item_knn(task, training, kept=ITEMS)
+  count_N = np.bincount(training.item_T, minlength=ITEMS)
+  scale_NxN = np.maximum(count_N, 1)[:, None] ** 0.5 * np.maximum(count_N, 1) ** 0.25
+  near_NxN = following_counts(training, ITEMS, 20).toarray() / scale_NxN
+  for row, user in enumerate(task.users_R):
+    latest = task.held_out.histories.of(user)[: -1 - LATEST : -1]
+    sum_N = (near_NxN[latest] / np.arange(1, len(latest) + 1)[:, None]).sum(axis=0)
+    item_K = found[row][found[row] != NO_ITEM]
+    np.testing.assert_allclose(sum_N[item_K], np.sort(sum_N)[::-1][: len(item_K)], rtol=1e-5)
+    assert len(item_K) == min(10, (sum_N > 0).sum())
+  said = []
+  monkeypatch.setattr(score, "KNN_ITEMS", ITEMS - 1)
+  lists = score.baselines(task, said.append)
+  assert said == ["item-kNN keeps 64 neighbours of each item: all pairs of 90 are too many"]
+  np.testing.assert_array_equal(lists["item-knn"], score.kept_item_knn(task, training))
 
 
 def test_a_list_is_worth_what_its_items_are_likely(task):
