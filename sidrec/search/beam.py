@@ -190,7 +190,9 @@ def make_levels(
       )
     again = shares(encoded.again, trie, config.temperature)
     had = make_filter(trie, again.item_BxP, None)
-  return Levels(model, params, trie, encoded, filter_of(trie, filters), config, key, again, had)
+  rows = filter_of(trie, filters)
+  levels = Levels(model, params, trie, encoded, rows, config, key, again, had)
+  return levels.with_listed_nodes()
 
 
 def items_of(levels: Levels, state: BeamState) -> tuple[jax.Array, jax.Array]:

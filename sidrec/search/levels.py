@@ -14,6 +14,7 @@ from sidrec.models.repeats import Shares
 from sidrec.search import repeats, sampling
 from sidrec.search.beam_state import BeamState, keep, with_places
 from sidrec.search.filters import BitFilter, RowFilter, any_allowed
+from sidrec.search.listed import ListedNodes, allowed_children, listed_nodes
 from sidrec.search.settings import SearchConfig
 
 
@@ -37,6 +38,15 @@ class Levels(NamedTuple):
   key: jax.Array | None
   again: Shares | None = None  # of the items of the histories, where they have shares of their own
   had: RowFilter | None = None  # these items: a level's softmax leaves out what leads to them alone
+  listed: ListedNodes | None = None  # of `rows`, where these are a list
+  listed_had: ListedNodes | None = None  # of `had`
+
+  def with_listed_nodes(self) -> "Levels":
+    """The same with the nodes above listed items, which all levels ask for."""
+    stop, (rows, had) = self.last_level(), (self.rows, self.had)
+    listed = listed_nodes(self.trie, rows, stop) if isinstance(rows, RowFilter) else None
+    listed_had = None if had is None else listed_nodes(self.trie, had, stop)
+    return self._replace(listed=listed, listed_had=listed_had)
 
   def descend(self, batch: int, length: int) -> BeamState:
     """The beams behind the last of these levels that branches."""
@@ -71,7 +81,7 @@ class Levels(NamedTuple):
     """The best of these continuations that filters leave, as beams."""
     children, logp_BxKxC, caches = more
     if self.rows is not None:
-      allowed_BxKxC = any_allowed(self.trie, children.node, self.rows)
+      allowed_BxKxC = self._allowed(state.node_BxK, children, level)
       logp_BxKxC = jnp.where(allowed_BxKxC, logp_BxKxC, -jnp.inf)
     score_BxKxC = state.score_BxK[..., None] + logp_BxKxC
     value_BxKxC, noisy_BxKxC = score_BxKxC, None
@@ -95,8 +105,8 @@ class Levels(NamedTuple):
   def continuations(self, state: BeamState, level: jax.Array | int, fan_out: int) -> Continuations:
     """All continuations of the beams, before any filter."""
     children = trie_lib.children(self.trie, state.node_BxK, fan_out, level)
-    if self.had is not None:
-      new_BxKxC = any_allowed(self.trie, children.node, self.had)
+    if self.listed_had is not None:
+      new_BxKxC = allowed_children(self.trie, self.listed_had, state.node_BxK, children, level)
       children = children._replace(real=children.real & new_BxKxC)
     logp_BxKxC, caches = call(
       self.model,
@@ -110,6 +120,15 @@ class Levels(NamedTuple):
       self.config.temperature,
     )
     return Continuations(children, self._weighted(logp_BxKxC, level), caches)
+
+  def _allowed(
+    self, node_BxK: jax.Array, children: Children, level: jax.Array | int
+  ) -> jax.Array:
+    """Which children lead to an item that the request may get: bool [B, K, C]."""
+    if self.listed is not None:
+      return allowed_children(self.trie, self.listed, node_BxK, children, level)
+    assert self.rows is not None
+    return any_allowed(self.trie, children.node, self.rows)
 
   def start(self, batch: int) -> BeamState:
     """The root alone."""

@@ -195,7 +195,9 @@ def baselines(task: Task, say: Callable[[str], None]) -> dict[str, np.ndarray]:
     neighbours, _ = best_item_knn(training, validation, task.num_items)
     lists["item-knn"] = _top(task, neighbours)
   else:
-    say(f"item-kNN keeps {KEPT} neighbours of each item: all pairs of {task.num_items:,} are too many")
+    say(
+      f"item-kNN keeps {KEPT} neighbours of each item: all pairs of {task.num_items:,} are too many"
+    )
     lists["item-knn"] = kept_item_knn(task, training)
   return lists
 
