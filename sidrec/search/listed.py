@@ -1,7 +1,7 @@
-"""Which children of beams lead to listed items, told from the few nodes above these items.
+"""Which children of beams lead to listed items, found from the few nodes above these items.
 
 Beams have thousands of children, and a list a few dozen items. So no child is looked up in the
-list: the nodes above the listed items are found once, and a child counts if it is one of them. Of a
+list: the nodes above the listed items are looked up once, and a child counts if it is one of them. Of a
 list of forbidden items only those nodes matter below which nothing else is.
 
 Here J counts the rows of a list, L the levels that are searched.
@@ -49,13 +49,16 @@ def allowed_children(
   Args:
     trie: the catalogue.
     listed: of the requests.
-    node_BxK: the beams' nodes; several beams may share one.
+    node_BxK: the beams' nodes; several beams may share one. Dead beams have the root.
     children: of these nodes.
     level: of the children's tokens, static or traced.
   """
   batch, beams, fan_out = children.node.shape
   first_BxK, stop_BxK = child_range(trie, node_BxK)
   node_BxJ = listed.node_BxLxJ[:, level]
+  # A row is a child of the root, too, where that branches into rows.
+  is_alive_BxK = (node_BxK != ROOT) | (jnp.asarray(level) == 0)
+  stop_BxK = jnp.where(is_alive_BxK, stop_BxK, first_BxK)
   # The first beam that has the node as a child; all beams of the same node have what it has.
   is_child_BxJxK = (first_BxK[:, None] <= node_BxJ[..., None]) & (
     node_BxJ[..., None] < stop_BxK[:, None]
