@@ -5,7 +5,7 @@ import json
 import pytest
 from absl import app, flags
 
-from sidrec.bench import decode, growth, trie
+from sidrec.bench import decode, growth, static_index, trie
 from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
 
 
@@ -15,7 +15,7 @@ def test_words_that_are_no_flags_are_refused():
     check_flags_alone(["serve", "runs/ml1m", "more"])
 
 
-@pytest.mark.parametrize("module", [decode, growth, trie])
+@pytest.mark.parametrize("module", [decode, growth, static_index, trie])
 @pytest.mark.parametrize("given", ["x", "10,", "0", "1.5", "", "10,-3"])
 def test_what_are_no_sizes_is_refused(module, given):
   values = flags.FlagValues()
