@@ -1,15 +1,20 @@
 """Exact ranking of a recommender of semantic IDs: what a beam search has to find.
 
 Every item is scored by the likelihood that training maximises, all its levels at once, so that
-nothing of the search is used to judge it.
+nothing of the search is used to judge it. Where the model has repeats, the history's items have
+their shares, and the softmaxes of the others leave out what leads to these alone.
+
+Here X counts items that are scored together, and P what was met before, as in `models.repeats`.
 """
 
 import jax
 import jax.numpy as jnp
 
 from sidrec.catalogue.trie.trie import Trie
+from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
-from sidrec.models.base import SemanticIDModel
+from sidrec.models.base import EncoderOutput, SemanticIDModel
+from sidrec.models.repeats import Had, Shares, shares
 from sidrec.models.settings import RecommenderConfig
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search import evidence
@@ -21,13 +26,13 @@ from sidrec.search.likelihood import item_paths
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
 
+_AT_ONCE = 1 << 13  # items whose paths are in memory together
+
 
 def why_not_exact(model: RecommenderConfig, search: SearchConfig) -> str:
   """Why items cannot be scored one by one as this search scores them; empty if they can."""
   if model.setting not in ("dense", "tiger"):
     return f"the model {model.setting!r} is a plugin's, whose decoder is not known"
-  if model.repeats:
-    return "the model has repeats"
   if search.temperature != 1:
     return "search.temperature is not 1"
   if search.most_per_prefix:
@@ -56,16 +61,23 @@ def all_scores(
   bound = model.bind({"params": params})
   states, _ = bound.encode_states(history_BxS, trie.codes_NxL)
   encoded = bound.encode(history_BxS, trie.codes_NxL)
-  batch, num_items = encoded.start_BxD.shape[0], path_NxLp1.shape[0]
-  item_BxN = jnp.broadcast_to(jnp.arange(num_items), (batch, num_items))
-  width, length = encoded.start_BxD.shape[-1], encoded.mask_BxS.shape[-1]
-  start_BxNxD = jnp.broadcast_to(encoded.start_BxD[:, None], (batch, num_items, width))
-  mask_BxNxS = jnp.broadcast_to(encoded.mask_BxS[:, None], (batch, num_items, length))
-  codes_BxNxL, path_BxNxLp1 = trie.codes_NxL[item_BxN], path_NxLp1[item_BxN]
-  hidden_BxNxLxD = bound.decode(states, start_BxNxD, codes_BxNxL, mask_BxNxS, False)
-  logp_BxNxL = bound.level_tables().log_likelihoods(hidden_BxNxLxD, codes_BxNxL, path_BxNxLp1, trie)
+  again = shares(encoded.again, trie) if model.config.repeats else None
   weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
-  score_BxN = (logp_BxNxL * weight_L[None, None]).sum(axis=-1)
+  num_items = path_NxLp1.shape[0]
+  at_once = min(num_items, _AT_ONCE)
+
+  def of_levels(first: jax.Array) -> jax.Array:
+    item_X = jnp.minimum(first + jnp.arange(at_once), num_items - 1)
+    logp_BxXxL = _level_log_p(bound, trie, path_NxLp1, states, encoded, again, item_X)
+    return (logp_BxXxL * weight_L[None, None]).sum(axis=-1)
+
+  score_YxBxX = jax.lax.map(of_levels, jnp.arange(0, num_items, at_once))
+  score_BxN = jnp.moveaxis(score_YxBxX, 0, 1).reshape(len(states), -1)[:, :num_items]
+  if again is not None:
+    column_BxP = jnp.where(again.item_BxP == NO_ITEM, num_items, again.item_BxP)
+    row_Bx1 = jnp.arange(len(states))[:, None]
+    score_BxN = score_BxN + again.new_B[:, None]
+    score_BxN = score_BxN.at[row_Bx1, column_BxP].set(again.logp_BxP, mode="drop")
   is_there_N = jnp.arange(num_items) < trie.used
   score_BxN = jnp.where(is_there_N[None], score_BxN, -jnp.inf)
   if evidence.is_used(model.config, search):
@@ -74,6 +86,34 @@ def all_scores(
       return pooled(score_BxN, sum_BxN, evidence.sharpness(model.config, search, params))
     return sum_BxN
   return score_BxN
+
+
+def _level_log_p(
+  bound: SemanticIDModel,
+  trie: Trie,
+  path_NxLp1: jax.Array,
+  states: jax.Array,
+  encoded: EncoderOutput,
+  again: Shares | None,
+  item_X: jax.Array,
+) -> jax.Array:
+  """log p of each level of some items, the same for all histories: float32 [B, X, L].
+
+  Of items that the history holds, where the model has repeats, it means nothing.
+  """
+  size = len(states), len(item_X)
+  item_BxX = jnp.broadcast_to(item_X[None], size)
+  start_BxXxD = jnp.broadcast_to(encoded.start_BxD[:, None], (*size, encoded.start_BxD.shape[-1]))
+  mask_BxXxS = jnp.broadcast_to(encoded.mask_BxS[:, None], (*size, encoded.mask_BxS.shape[-1]))
+  codes_BxXxL, path_BxXxLp1 = trie.codes_NxL[item_BxX], path_NxLp1[item_BxX]
+  hidden_BxXxLxD = bound.decode(states, start_BxXxD, codes_BxXxL, mask_BxXxS, False)
+  had = None
+  if again is not None:
+    is_met_BxXxP = jnp.broadcast_to(
+      (again.item_BxP != NO_ITEM)[:, None], (*size, again.item_BxP.shape[1])
+    )
+    had = Had(is_met_BxXxP, path_NxLp1[jnp.maximum(again.item_BxP, 0)])
+  return bound.level_tables().log_likelihoods(hidden_BxXxLxD, codes_BxXxL, path_BxXxLp1, trie, had)
 
 
 def make_exact_recommend_users(

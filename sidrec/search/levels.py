@@ -121,9 +121,7 @@ class Levels(NamedTuple):
     )
     return Continuations(children, self._weighted(logp_BxKxC, level), caches)
 
-  def _allowed(
-    self, node_BxK: jax.Array, children: Children, level: jax.Array | int
-  ) -> jax.Array:
+  def _allowed(self, node_BxK: jax.Array, children: Children, level: jax.Array | int) -> jax.Array:
     """Which children lead to an item that the request may get: bool [B, K, C]."""
     if self.listed is not None:
       return allowed_children(self.trie, self.listed, node_BxK, children, level)

@@ -177,9 +177,12 @@ def test_without_faiss_the_rest_is_measured(run, monkeypatch):
   measured = growth_runs.measure_run(run, sizes, said.append)
   assert "exact_ndcg@10" in measured
   assert "flat_ndcg@10" not in measured
-  assert "sidrec_of_exact_10" not in measured
   assert "FAISS is not installed" in said[0]
-  assert "all 90 items" in said[1]
+  assert said[1] == "a search with 300 beams certifies 100.0% of the lists as exact"
+  # What is certified is what scoring all items finds.
+  all_scored = growth_runs.measure_run(run, sizes._replace(exact_scores=100_000), quiet)
+  assert measured["sidrec_of_exact_10"] == all_scored["sidrec_of_exact_10"] < 1
+  assert measured["exact_ten_users"] == all_scored["exact_ten_users"] == 12
 
 
 def test_growth_takes_runs(monkeypatch, tmp_path):
