@@ -5,20 +5,22 @@ import numpy as np
 LATEST = 10
 
 
-def probabilities(params, history, shares=None):
+def probabilities(params, history, shares=None, floor=None):
   """p_follows of every item after one history: float64 [N].
 
   Args:
     history: item rows, oldest first.
     shares: items that may come again → p of each by the model; None for a model without repeats.
+    floor: what new items have beside their share of the sums; None for 1 / N.
   """
   num_items, sums = len(params["follower"]), sums_of(params, history)
+  floor_N = np.full(num_items, 1 / num_items if floor is None else floor)
   if shares is None:
-    return half(sums, np.ones(num_items) / num_items)
+    return half(sums, floor_N)
   met = np.isin(np.arange(num_items), list(shares))
   p_met = sum(shares.values())
   of_met = half(np.where(met, sums, 0.0), met / max(met.sum(), 1))
-  of_new = half(np.where(met, 0.0, sums), np.ones(num_items) / num_items)
+  of_new = half(np.where(met, 0.0, sums), floor_N)
   return np.where(met, p_met * of_met, (1 - p_met) * of_new)
 
 

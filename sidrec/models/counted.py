@@ -10,7 +10,8 @@ from sidrec.models.settings import RecommenderConfig
 
 COUNTED = (*followers.COUNTED, *similarity.COUNTED)
 FITTED = "evidence_weight"  # float32 [4], see `search.evidence.Weights`; fitted after the training
-UNTRAINED = (*COUNTED, FITTED)
+OF_FIT = (FITTED, followers.FLOOR)
+UNTRAINED = (*COUNTED, *OF_FIT)
 
 
 def tables(

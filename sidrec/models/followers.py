@@ -4,9 +4,14 @@ A model learns an item by what it has in common with others. Of a rare item ther
 in this way, but which items it followed can be counted. For each item its nearest followers are
 kept, see `features.nearest_followers`. From each of the latest items i of a history,
 item j gets the similarity of j to i, the a-th latest item weighing 1 / a, as in the baseline
-item-kNN. Half of the probability goes by these sums, half to all N items of training evenly:
+item-kNN:
 
-  p_follows(j) = 1/2 · sum(j) / (sum of all) + 1/2 · 1/N
+  p_follows(j) = 1/2 · (sum(j) / (sum of all) + floor)
+
+With a floor of 1/N, N items of training, half of the probability goes by the sums and half to all
+items evenly. Then an item that followed nothing is the less likely the more items there are, and
+large catalogues do better with a floor that does not depend on N; p_follows is a score then, whose
+sum is not 1. A run with fitted weights fits the floor, too.
 
 A search ranks by the weighted geometric mean of this and of what the model says, see
 `search.joint`; it asks for the items that its beams found, and for a few that followed most. Where
@@ -35,6 +40,7 @@ _LEAST = 1e-9  # smaller sums and shares are none
 # stays as it is when items come, and so do the probabilities of those that were there.
 FOLLOWERS, SIMILARITIES, EVEN = "follower", "follower_similarity", "follower_even"
 COUNTED = (FOLLOWERS, SIMILARITIES, EVEN)
+FLOOR = "follower_floor"  # float32 [], in place of 1 / N where it is fitted
 
 
 def tables(parts: Iterable[Histories], num_items: int, count: int) -> dict[str, np.ndarray]:
@@ -66,6 +72,7 @@ def log_p(
   latest_BxA: jax.Array,
   again: HistoryScores | None,
   item_BxK: jax.Array | None,
+  floor: jax.Array | None = None,
 ) -> jax.Array:
   """log p_follows of some items: float32 [B, K]; of rows that are no items, anything.
 
@@ -74,8 +81,9 @@ def log_p(
     latest_BxA: of `histories.latest_items`, oldest first.
     again: what may come again, of a model with repeats.
     item_BxK: int32 item rows; None for all, [B, N].
+    floor: float32 [], of new items; None for 1 / N.
   """
-  num_items, even = len(params[FOLLOWERS]), params[EVEN]
+  num_items, even = len(params[FOLLOWERS]), params[EVEN] if floor is None else floor
   of_BxX, part_BxX = _parts(params, latest_BxA)
   total_Bx1 = part_BxX.sum(axis=1, keepdims=True)
   sum_BxK = sums_of(item_BxK, of_BxX, part_BxX, num_items)
@@ -139,7 +147,7 @@ def _parts(params: dict, latest_BxA: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _half(sum_BxK: jax.Array, total_Bx1: jax.Array, even: jax.Array) -> jax.Array:
-  """Half of the probability by the sums, half evenly; all evenly where nothing followed."""
+  """Half of the share of the sums and of `even`; `even` alone where nothing followed."""
   share_BxK = sum_BxK / jnp.maximum(total_Bx1, _LEAST)
   return jnp.where(total_Bx1 > _LEAST, (share_BxK + even) / 2, even)
 

@@ -277,7 +277,7 @@ def _build(
 
 
 def _memory() -> str:
-  """What this process has held at most during the stage, in words; nothing where that is unknown."""
+  """What this process has held at most during the stage, in words; "" where that is unknown."""
   peak = peak_memory()
   return "" if peak is None else f", with {peak / 2**30:.1f} GiB of memory at most"
 

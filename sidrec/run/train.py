@@ -25,7 +25,7 @@ from sidrec.data.user_attributes import Attribute, Users, as_json, from_json
 from sidrec.models import own_models
 from sidrec.models import recommender as models
 from sidrec.models.base import SemanticIDModel
-from sidrec.models.counted import FITTED, tables
+from sidrec.models.counted import tables
 from sidrec.models.memory import described, memory_of
 from sidrec.models.sasrec import SASRecSettings
 from sidrec.models.settings import MODELS, CatalogueSizes, RecommenderConfig
@@ -40,7 +40,7 @@ from sidrec.run.tokenize import TOKENIZE
 from sidrec.search import evidence
 from sidrec.search.batched import make_recommend_users
 from sidrec.search.settings import SearchConfig
-from sidrec.trainers.evidence_weights import fitted_weights
+from sidrec.trainers.evidence_weights import fitted
 from sidrec.trainers.next_item import NextItem, train_next_item, validation_users
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.settings import TrainConfig
@@ -90,7 +90,7 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
     task = held_out_view(dataset.histories, "valid")
     users_R = validation_users(task, config.train.valid_users, config.seed)
     placed_trie = search_trie(trie, mesh)
-    params[FITTED] = fitted_weights(model, placed_trie, params, config.search, mesh, task, users_R)
+    params |= fitted(model, placed_trie, params, config.search, mesh, task, users_R)
   save_params(folder / "recommender", params)
   save_known(folder, model)
 

@@ -136,7 +136,7 @@ def parts(
   """What ranks items beside IDs, each alone: float32 [B, K], of 0 for what is not used."""
   asks = (
     functools.partial(_of_head, model, params, trie),
-    functools.partial(follower_log_p, params),
+    functools.partial(follower_log_p, params, config),
     functools.partial(log_similarity, params),
   )
   nothing = jnp.zeros(item_BxK.shape)
@@ -155,7 +155,7 @@ def counted(
   used = uses(model, config)
   weight, total = weights(model, config, params), 0.0
   if used.followers:
-    total = total + weight.followers * follower_log_p(params, encoded, item_BxK)
+    total = total + weight.followers * follower_log_p(params, config, encoded, item_BxK)
   if used.similarity:
     total = total + weight.similarity * log_similarity(params, encoded, item_BxK)
   return total
@@ -188,14 +188,19 @@ def strongest_followers(
   return followers.strongest(params, _latest(encoded), may, count)
 
 
-def follower_log_p(params: dict, encoded: EncoderOutput, item_BxK: jax.Array | None) -> jax.Array:
+def follower_log_p(
+  params: dict, config: SearchConfig, encoded: EncoderOutput, item_BxK: jax.Array | None
+) -> jax.Array:
   """`followers.log_p` after encoded histories, of all items for None: float32 [B, K].
+
+  Where weights are fitted, and a floor with them, it has that floor.
 
   Raises:
     ValueError: for parameters, or the encoder output of a model, without followers.
   """
   followers.check_counted(params)
-  return followers.log_p(params, _latest(encoded), encoded.again, item_BxK)
+  floor = params.get(followers.FLOOR) if config.is_fitted else None
+  return followers.log_p(params, _latest(encoded), encoded.again, item_BxK, floor)
 
 
 def log_similarity(params: dict, encoded: EncoderOutput, item_BxK: jax.Array | None) -> jax.Array:

@@ -1,8 +1,8 @@
 """Which children of beams lead to listed items, found from the few nodes above these items.
 
 Beams have thousands of children, and a list a few dozen items. So no child is looked up in the
-list: the nodes above the listed items are looked up once, and a child counts if it is one of them. Of a
-list of forbidden items only those nodes matter below which nothing else is.
+list: the nodes above the listed items are looked up once, and a child counts if it is one of them.
+Of a list of forbidden items only those nodes matter below which nothing else is.
 
 Here J counts the rows of a list, L the levels that are searched.
 """

@@ -11,7 +11,7 @@ from etils import epath
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.data.dataset import Dataset
 from sidrec.data.events import check_inputs
-from sidrec.models.counted import FITTED, UNTRAINED
+from sidrec.models.counted import OF_FIT, UNTRAINED
 from sidrec.models.own_models import check_grows
 from sidrec.models.recommender import architecture
 from sidrec.models.transfer import MARK, marked, transfer
@@ -109,8 +109,8 @@ def write_updated(
     )
     params = without_room(roomy._replace(params=marked(merged(trained), roomy.trie)), trie)
   params |= counted_tables(config, new, tokenized)
-  if FITTED in old.params:  # on more users than an update has
-    params[FITTED] = old.params[FITTED]
+  # They were fitted on more users than an update has.
+  params |= {name: old.params[name] for name in OF_FIT if name in old.params}
   save_params(folder / "recommender", params)
   save_known(folder, model)
   return {

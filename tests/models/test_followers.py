@@ -64,6 +64,19 @@ def test_some_items_have_what_they_have_among_all(repeats):
   np.testing.assert_allclose(found, np.take_along_axis(everything, item, axis=1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_floor_stands_in_place_of_the_even_share_of_new_items(repeats):
+  again = scores_of_again() if repeats else None
+  latest = latest_items(jnp.asarray(padded(HISTORIES)))
+  with_floor = jax.jit(followers.log_p)({**PARAMS, followers.EVEN: 0.2}, latest, again, None)
+  found = jax.jit(followers.log_p)(PARAMS, latest, again, None, jnp.float32(0.2))
+  np.testing.assert_array_equal(found, with_floor)
+  assert np.abs(found - log_p(again=again)).max() > 0.1
+  if repeats:  # what was met before keeps what it has
+    for b, row in enumerate(AGAIN):
+      np.testing.assert_array_equal(found[b, row], log_p(again=again)[b, row])
+
+
 def test_parameters_without_tables_are_refused():
   with pytest.raises(ValueError, match=r"the parameters lack 'follower'.*search.follower_weight"):
     followers.check_counted({"item": np.zeros((20, 4))})

@@ -13,6 +13,7 @@ from repeats_model import LENGTH, make_repeats
 from tiny import all_codes, init_params, joint_log_likelihood, log_likelihood, make_model
 
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models import followers
 from sidrec.models.counted import FITTED
 from sidrec.search import beam, evidence
 from sidrec.search.exact_ids import all_scores
@@ -124,6 +125,23 @@ def test_fitted_weights_are_those_among_the_parameters():
     beam.search(model, params, trie, HISTORY, config)
   with pytest.raises(ValueError, match=r"search\.weights must be one of .*, not 'best'"):
     SearchConfig(weights="best")
+
+
+def test_a_fitted_floor_counts_with_fitted_weights_alone():
+  model, params, trie, path = make()
+  by_ids, _, _, _ = logs_by_hand(model, params, trie, path)
+  floor = np.float32(0.3)
+  real = [history[history != NO_ITEM] for history in HISTORY]
+  by_hand = [followers_by_hand.probabilities(params, row, floor=floor) for row in real]
+  fit = {FITTED: np.array([0.4, 0.0, 0.6, 0.0], np.float32), followers.FLOOR: floor}
+  config = SearchConfig(beams=NUM_ITEMS, weights="fitted")
+  found = compiled(model, {**params, **fit}, trie, HISTORY, config)
+  check(found, 0.4 * by_ids + 0.6 * np.log(by_hand), 0.0)
+  check_other_ways(model, {**params, **fit}, trie, found, config)
+  given = dataclasses.replace(config, weights="given")
+  found = compiled(model, {**params, **fit}, trie, HISTORY, given)
+  for one, other in zip(found, compiled(model, params, trie, HISTORY, given), strict=True):
+    np.testing.assert_array_equal(one, other)
 
 
 def test_followers_change_the_order_and_no_item_that_followed_nothing_is_lost():

@@ -8,9 +8,14 @@ from tiny import tiny_config
 
 import sidrec
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.data.dataset import held_out_view
 from sidrec.models.counted import FITTED
+from sidrec.models.followers import EVEN, FLOOR
+from sidrec.parallel.mesh import make_mesh
 from sidrec.run.stages import run_to
 from sidrec.search.candidates import Candidates
+from sidrec.search.settings import SearchConfig
+from sidrec.trainers import evidence_weights
 from sidrec.trainers.evidence_weights import fit
 
 START = np.array([0.4, 0.4, 0.2])
@@ -35,7 +40,7 @@ def choices(users, seed=0, candidates=12):
 
 def test_weights_by_which_users_chose_are_found():
   found, target_R, known = choices(20_000)
-  weight_C, count = fit(found, target_R, START)
+  weight_C, count, _ = fit(found, target_R, START)
   assert count == known
   assert weight_C.dtype == np.float32
   np.testing.assert_allclose(weight_C, TRUTH, atol=0.05)
@@ -43,7 +48,7 @@ def test_weights_by_which_users_chose_are_found():
 
 def test_no_other_weights_are_likelier():
   found, target_R, _ = choices(300, seed=1)
-  weight_C, _ = fit(found, target_R, START)
+  weight_C, _, _ = fit(found, target_R, START)
 
   def loss(weight_C):
     valid_RxX = found.item_BxX != NO_ITEM
@@ -63,9 +68,9 @@ def test_no_other_weights_are_likelier():
 
 def test_what_is_not_used_stays_0_and_without_targets_nothing_moves():
   found, target_R, _ = choices(300, seed=2)
-  weight_C, _ = fit(found, target_R, np.array([0.5, 0.0, 0.5]))
+  weight_C, _, _ = fit(found, target_R, np.array([0.5, 0.0, 0.5]))
   assert weight_C[1] == 0
-  weight_C, count = fit(found, np.full_like(target_R, 999), START)
+  weight_C, count, _ = fit(found, np.full_like(target_R, 999), START)
   assert count == 0
   np.testing.assert_allclose(weight_C, START, atol=1e-6)
 
@@ -73,7 +78,7 @@ def test_what_is_not_used_stays_0_and_without_targets_nothing_moves():
 def test_evidence_that_misleads_gets_no_weight():
   found, target_R, _ = choices(2000, seed=3)
   found.part_BxXxC[..., 1] *= -1
-  weight_C, _ = fit(found, target_R, START)
+  weight_C, _, _ = fit(found, target_R, START)
   assert weight_C[1] == 0
 
 
@@ -91,6 +96,29 @@ def test_a_run_fits_its_weights_keeps_them_and_says_them(tmp_path, capsys):
   for weight, name in zip(weights, names, strict=True):
     assert (f"{weight / of_ids:.3g} × {name}" in scores) == (weight > 0)
   assert run.recommend(user=0).items
+
+
+def test_the_likelier_floor_is_kept(tmp_path, monkeypatch, capsys):
+  config = tiny_config(tmp_path)
+  config.model.followers = 4
+  run_to("train", config, tmp_path / "run")
+  run = sidrec.load(tmp_path / "run")
+  task = held_out_view(run.dataset.histories, "valid")
+  search = SearchConfig(beams=10, follower_candidates=4, weights="fitted")
+  inputs = run.model, run.trie, run.params, search, make_mesh(), task, np.arange(20)
+  losses = []
+  for floors in ([0.5], [1e-7], [0.5, 1e-7], [1e-7, 0.5]):
+    monkeypatch.setattr(evidence_weights, "_floors", lambda _, f=floors: [*map(np.float32, f)])
+    found = evidence_weights.fitted(*inputs)
+    losses.append((float(found[FLOOR]), found[FITTED].tolist()))
+  assert losses[2] == losses[3]
+  assert losses[2] in losses[:2]
+  assert losses[0] != losses[1]
+  assert f"a floor of {losses[2][0]:.2g}" in capsys.readouterr().out.splitlines()[-1]
+  monkeypatch.undo()
+  even = run.params[EVEN]
+  assert evidence_weights._floors(run.params) == [even, max(even, np.float32(0.003))]
+  assert evidence_weights._floors({}) == [None]
 
 
 def test_a_run_without_fitted_weights_says_what_to_do(tmp_path):

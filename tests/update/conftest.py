@@ -10,6 +10,7 @@ from tiny import init_params
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.catalogue.trie.trie import paths
 from sidrec.models.counted import FITTED
+from sidrec.models.followers import FLOOR
 from sidrec.models.transfer import marked
 from sidrec.run.stages import STAGES, run_to
 from sidrec.run.train import TRAIN, make_model
@@ -28,6 +29,7 @@ def trained(tmp_path_factory):
     model, trie = make_model(config, ids)
     params = init_params(model, trie, paths(trie))
     params[FITTED] = np.array([0.5, 0.0, 0.4, 0.1], np.float32)
+    params[FLOOR] = np.array(0.25, np.float32)
     save_params(folder / "recommender", marked(params, trie))
 
   with pytest.MonkeyPatch.context() as patch:

@@ -84,7 +84,8 @@ def test_training_goes_on_from_what_was_carried_over(shop, monkeypatch):
   row_of = {item: row for item, (row, _) in by_id(before).items()}
   row_N = np.array([row_of.get(item, UNKNOWN) for item in after.dataset.items.ids_N])
   carried = transfer(before.params, before.trie, after.trie, row_N)
-  np.testing.assert_array_equal(after.params[counted.FITTED], before.params[counted.FITTED])
+  for name in counted.OF_FIT:
+    np.testing.assert_array_equal(after.params[name], before.params[name])
   for name in counted.UNTRAINED:
     del carried[name], after.params[name]
   trained = marked(jax.tree.map(lambda x: x + 1, dict(carried, trie=0)), after.trie)
