@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from sidrec.bench import static_index
+from sidrec.bench import static_index, step_indexes
 from sidrec.bench.decoding_model import random_codes
 from sidrec.bench.static_index import Continuations, Index, Sizes
 from sidrec.catalogue.trie.trie import ROOT
@@ -44,7 +44,7 @@ def ours_of(codes_NxL):
 
 
 def test_without_static_ours_is_measured_alone(monkeypatch, tmp_path, capsys):
-  monkeypatch.setattr(static_index, "imported", missing)
+  monkeypatch.setattr(step_indexes, "imported", missing)
   values = flags.FlagValues()
   static_index.define_flags(values)
   path = tmp_path / "static.json"
