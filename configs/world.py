@@ -10,9 +10,9 @@ the users that go with them, and what is off at which size:
   1e3   3,000 users      all tables by item and node, item head; validated and tested on all users
   1e4   10,000 users     the same, but validated and tested on 4,000 users; as without a variant
   1e5   50,000 users     the same, one level of codes more
-  1e6   200,000 users    one level more, 16 followers of each item instead of 64; off: item
-                         embeddings, item head, node biases, node vectors; a wider model of fixed
-                         size instead; no SASRec, whose table would be the only one by item;
+  1e6   1,670,000 users  one level more, 16 followers of each item instead of 64, 40 beams; off:
+                         item embeddings, item head, node biases, node vectors; a wider model of
+                         fixed size instead; no SASRec, whose table would be the only one by item;
                          --mode=train, for the evaluation's baselines score all items for each user
   1e7   1,000,000 users  the same, one level of codes more
 
@@ -50,14 +50,16 @@ class Size(NamedTuple):
   sasrec_steps: int
   in_memory: int  # users whom validation and tests see; 0 for all
   followers: int  # that are kept of each item
+  beams: int
+  candidates: int  # that followed
 
 
 SIZES = {
-  "1e3": Size(2, 64, True, 64, 256, 32, 1500, 1500, 0, 64),
-  "1e4": Size(2, 256, True, 64, 256, 32, 4000, 6000, 4000, 64),
-  "1e5": Size(3, 256, True, 64, 256, 64, 10000, 15000, 4000, 64),
-  "1e6": Size(4, 256, False, 128, 512, 64, 20000, 0, 4000, 16),
-  "1e7": Size(5, 256, False, 128, 512, 64, 20000, 0, 4000, 16),
+  "1e3": Size(2, 64, True, 64, 256, 32, 1500, 1500, 0, 64, 50, 32),
+  "1e4": Size(2, 256, True, 64, 256, 32, 4000, 6000, 4000, 64, 50, 32),
+  "1e5": Size(3, 256, True, 64, 256, 64, 10000, 15000, 4000, 64, 50, 32),
+  "1e6": Size(4, 256, False, 128, 512, 64, 6000, 0, 4000, 16, 40, 16),
+  "1e7": Size(5, 256, False, 128, 512, 64, 6000, 0, 4000, 16, 40, 16),
 }
 
 
@@ -89,7 +91,8 @@ def get_config(variant: str = "") -> ConfigDict:
   config.model.item_negatives = 512
   config.model.repeats = True
   config.model.followers = size.followers
-  config.search.follower_candidates = 32
+  config.search.beams = size.beams
+  config.search.follower_candidates = size.candidates
   config.search.weights = "fitted"
   config.train.batch_size = size.batch_size
   config.train.steps = size.steps

@@ -20,6 +20,7 @@ from sidrec.data.dataset import Items
 # The adjusted mutual information looks at every pair of cluster and class: some seconds for that
 # many (12,101 items with 227 categories have 2.6 million at most, 0.2 s).
 MAX_PAIRS = 50_000_000
+MAX_ITEMS = 1_000_000  # of more, so many random ones are compared: ten million take minutes
 
 HEADINGS = (
   "agreement with",
@@ -52,27 +53,36 @@ def cluster_metrics(
     seed: of the shuffled IDs, one permutation for all labels and depths.
 
   Returns:
-    name → {'items', 'missing', 'classes', 'depths'}; 'depths' is a list of {'depth',
+    name → {'items', 'missing', 'compared', 'classes', 'depths'}; of more than MAX_ITEMS items with
+    a label, so many random ones are compared, whose classes count; 'depths' is a list of {'depth',
     'prefixes', 'purity', 'purity_shuffled', 'nmi', 'nmi_shuffled', 'ami', 'ami_shuffled'}. The
     two 'ami' are None at depths with more than MAX_PAIRS pairs of prefix and class.
 
   Raises:
     ValueError: if a label has a wrong shape or type, or no item has it.
   """
-  prefixes = [group(codes_NxL[:, :depth]).group_N for depth in range(1, codes_NxL.shape[1] + 1)]
-  shuffle_N = np.random.default_rng(seed).permutation(len(codes_NxL))
-  result = {}
+  num_items, depths = len(codes_NxL), range(1, codes_NxL.shape[1] + 1)
+  rng = np.random.default_rng(seed)
+  shuffle_N, result = rng.permutation(num_items), {}
   for name, label in labels.items():
-    class_N = _classes(name, label, len(codes_NxL))
-    known_N = class_N >= 0
-    known = class_N[known_N]
+    class_N = _classes(name, label, num_items)
+    known_R = np.flatnonzero(class_N >= 0)
+    num_known = len(known_R)
+    if num_known > MAX_ITEMS:
+      known_R = np.sort(rng.choice(known_R, MAX_ITEMS, replace=False))
+    code_RxL, shuffled_RxL = codes_NxL[known_R], codes_NxL[shuffle_N[known_R]]
+    class_R = class_N[known_R]
     result[name] = {
-      "items": len(known),
-      "missing": len(class_N) - len(known),
-      "classes": len(np.unique(known)),
+      "items": num_known,
+      "missing": num_items - num_known,
+      "compared": len(known_R),
+      "classes": len(np.unique(class_R)),
       "depths": [
-        {"depth": depth, **_compare(prefix_N[known_N], prefix_N[shuffle_N][known_N], known)}
-        for depth, prefix_N in enumerate(prefixes, start=1)
+        {
+          "depth": depth,
+          **_compare(*(group(x[:, :depth]).group_N for x in (code_RxL, shuffled_RxL)), class_R),
+        }
+        for depth in depths
       ],
     }
   return result
@@ -125,7 +135,10 @@ def cluster_metrics_table(measured: Mapping[str, Any]) -> str:
         ]
       )
       about = [""] * len(about)
-  return aligned_table(rows, names=1, underline=False)
+  table = aligned_table(rows, names=1, underline=False)
+  if all(label.get("compared", label["items"]) == label["items"] for label in measured.values()):
+    return table
+  return f"{table}\nof more than {MAX_ITEMS:,} items, so many random ones are compared"
 
 
 def _classes(name: str, label: ArrayLike, num_items: int) -> np.ndarray:

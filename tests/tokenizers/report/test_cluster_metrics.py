@@ -94,6 +94,24 @@ def test_too_many_pairs_leave_the_adjusted_measure_out(monkeypatch):
   assert cluster_metrics_table(measured).splitlines()[-1].endswith(" -")
 
 
+def test_of_many_items_random_ones_are_compared(monkeypatch):
+  rng = np.random.default_rng(0)
+  codes, label = rng.integers(0, 4, (4000, 2)), rng.integers(-1, 3, 4000)
+  label = np.where(label >= 0, (codes[:, 0] + (rng.random(4000) < 0.3)) % 3, -1)
+  every = cluster_metrics(codes, {"label": label})
+  assert "random ones" not in cluster_metrics_table(every)
+  monkeypatch.setattr(module, "MAX_ITEMS", 1000)
+  some = cluster_metrics(codes, {"label": label})
+  assert some["label"]["compared"] == 1000 < some["label"]["items"] == every["label"]["items"]
+  assert some["label"]["missing"] == every["label"]["missing"]
+  assert some != every
+  for one, other in zip(some["label"]["depths"], every["label"]["depths"], strict=True):
+    assert one["purity"] == pytest.approx(other["purity"], abs=0.03)
+    assert one["ami"] == pytest.approx(other["ami"], abs=0.03)
+  last = cluster_metrics_table(some).splitlines()[-1]
+  assert last == "of more than 1,000 items, so many random ones are compared"
+
+
 def test_the_labels_of_a_catalogue():
   items = item_table(
     ids=[1, 2, 3],
