@@ -61,7 +61,7 @@ def all_scores(
   bound = model.bind({"params": params})
   states, _ = bound.encode_states(history_BxS, trie.codes_NxL)
   encoded = bound.encode(history_BxS, trie.codes_NxL)
-  again = shares(encoded.again, trie) if model.config.repeats else None
+  again = None if encoded.again is None else shares(encoded.again, trie)
   weight_L = jnp.asarray(search.level_weights or [1.0] * trie.num_levels, jnp.float32)
   num_items = path_NxLp1.shape[0]
   at_once = min(num_items, _AT_ONCE)

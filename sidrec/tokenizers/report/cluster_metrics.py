@@ -78,10 +78,7 @@ def cluster_metrics(
       "compared": len(known_R),
       "classes": len(np.unique(class_R)),
       "depths": [
-        {
-          "depth": depth,
-          **_compare(*(group(x[:, :depth]).group_N for x in (code_RxL, shuffled_RxL)), class_R),
-        }
+        {"depth": depth, **_compare(code_RxL[:, :depth], shuffled_RxL[:, :depth], class_R)}
         for depth in depths
       ],
     }
@@ -158,11 +155,12 @@ def _classes(name: str, label: ArrayLike, num_items: int) -> np.ndarray:
   return np.where(missing_X[class_N], -1, class_N)
 
 
-def _compare(prefix: np.ndarray, shuffled: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-  """The measures at one depth, over items whose label is known."""
+def _compare(code_RxL: np.ndarray, shuffled_RxL: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+  """The measures at one depth, of the first codes of items whose label is known."""
   # Importing scikit-learn takes a second, which programs without a report need not wait for.
   from sklearn import metrics
 
+  prefix, shuffled = group(code_RxL).group_N, group(shuffled_RxL).group_N
   num_prefixes = len(np.unique(prefix))
   # The shuffled IDs of labelled items may have more prefixes, if other items have no label.
   pairs = max(num_prefixes, len(np.unique(shuffled))) * len(np.unique(label))
