@@ -92,7 +92,7 @@ def _floors(params: dict) -> list[np.ndarray | None]:
   if EVEN not in params:
     return [None]
   even = np.asarray(params[EVEN], np.float32)
-  return [even, np.maximum(even, np.float32(_FLOOR))]
+  return [even, np.asarray(np.maximum(even, _FLOOR), np.float32)]
 
 
 def fit(found: Candidates, target_R: np.ndarray, start_C: np.ndarray) -> Fit:
