@@ -16,6 +16,7 @@ from sidrec.run.stages import run_to
 from sidrec.search.candidates import Candidates
 from sidrec.search.settings import SearchConfig
 from sidrec.trainers import evidence_weights
+from sidrec.training.params import load_params, save_params
 from sidrec.trainers.evidence_weights import fit
 
 START = np.array([0.4, 0.4, 0.2])
@@ -119,6 +120,11 @@ def test_the_likelier_floor_is_kept(tmp_path, monkeypatch, capsys):
   even = run.params[EVEN]
   assert evidence_weights._floors(run.params) == [even, max(even, np.float32(0.003))]
   assert evidence_weights._floors({}) == [None]
+  # Orbax saves no scalars of NumPy.
+  floors = evidence_weights._floors({EVEN: np.float32(1e-4)})
+  assert [type(floor) for floor in floors] == [np.ndarray, np.ndarray]
+  save_params(tmp_path / "params", {FLOOR: floors[1]})
+  assert load_params(tmp_path / "params")[FLOOR] == np.float32(0.003)
 
 
 def test_a_run_without_fitted_weights_says_what_to_do(tmp_path):
