@@ -16,8 +16,8 @@ from sidrec.run.stages import run_to
 from sidrec.search.candidates import Candidates
 from sidrec.search.settings import SearchConfig
 from sidrec.trainers import evidence_weights
-from sidrec.training.params import load_params, save_params
 from sidrec.trainers.evidence_weights import fit
+from sidrec.training.params import load_params, save_params
 
 START = np.array([0.4, 0.4, 0.2])
 TRUTH = np.array([0.7, 0.2, 1.5])
