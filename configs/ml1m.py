@@ -23,8 +23,8 @@ an evaluation is the target's, and knows what comes again, also of the 800 event
 it takes 44 minutes of CPU time; SASRec takes about 10 minutes more. Result, mean of seeds 1 and 2
 (SASRec: seed 0):
 
-  test, seen items masked      Recall@10 0.3742   NDCG@10 0.2255   SASRec 0.3522   0.2075
-  test, seen items unmasked    Recall@10 0.3741   NDCG@10 0.2254   SASRec 0.2795   0.1470
+  test, seen items masked      Recall@10 0.3736   NDCG@10 0.2258   SASRec 0.3522   0.2075
+  test, seen items unmasked    Recall@10 0.3735   NDCG@10 0.2258   SASRec 0.2795   0.1470
 
 With weights set by hand, seed 0 has 0.3768 and 0.2291 on test, masked and unmasked, and seed 1
 0.3694 and 0.2246. Without model.followers it was 0.3778 and 0.2245, masked (seed 0).
