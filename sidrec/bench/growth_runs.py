@@ -5,9 +5,9 @@ host. The other methods look for the items of the highest product with the state
 SASRec: exactly, and with FAISS where it is installed. Bytes an item count all parameters, and what
 is searched besides: the trie, or the index.
 
-What a method finds is compared with the exact ten of its own model: the others' with the exact
-product, sidrec's with all items scored by its likelihood. Of large catalogues that takes too long;
-there a wide search finds them, and certifies that they are exact.
+The lists of each method are compared with the exact ten of its own model. Those of SASRec come from
+the exact product. For those of sidrec, all items are scored by its likelihood; in large catalogues,
+where that takes too long, a wide search finds them and certifies that they are exact.
 """
 
 import dataclasses
@@ -143,8 +143,8 @@ def _sidrec_of_exact(
 ) -> dict[str, float]:
   """The share of the exact ten; {} where there are none to compare with.
 
-  As many users count as `exact_scores` allows to score all items for. If these are too few, a wide
-  search finds the exact ten, of those users for whom it certifies them.
+  All items are scored for as many users as `exact_scores` allows. If these are too few, a wide
+  search finds the exact ten instead, and those users count for whom it certifies them.
   """
   if why := why_not_exact(trained.model.config, task.config.search):
     say(f"sidrec's share of the exact ten is left out: {why}")

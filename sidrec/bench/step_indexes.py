@@ -23,7 +23,7 @@ DENSE = 2  # levels that STATIC looks up in dense tables
 
 
 class Continuations(NamedTuple):
-  """Each beam with each of its continuations, padded to C of them."""
+  """The continuations of each beam, padded to C."""
 
   logp_BxKxC: jax.Array  # float32, -inf for padding
   token_BxKxC: jax.Array  # int32; [1, 1, C] where all beams have the same
