@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sidrec.models.packed_followers import unpack
+
 LATEST = 10
 
 
@@ -28,8 +30,8 @@ def sums_of(params, history):
   """What the followers of the latest items add up to, of every item: float64 [N]."""
   sums = np.zeros(len(params["follower"]))
   for age, item in enumerate(history[::-1][:LATEST], start=1):
-    pairs = zip(params["follower"][item], params["follower_similarity"][item], strict=True)
-    for follower, similarity in pairs:
+    kept = unpack(params["follower"][item], params["follower_similarity"][item])
+    for follower, similarity in zip(*map(np.asarray, kept), strict=True):
       if follower >= 0:
         sums[follower] += float(similarity) / age
   return sums

@@ -141,6 +141,7 @@ DEFAULTS = {
   "model.repeats": False,
   "model.followers": 0,  # off until measured for a config
   "model.similarity": False,
+  "model.similarity_bytes": 0,
   "model.item_width": 0,
   "model.node_width": 0,
   "model.unseen": 0.0,  # off until measured for a config

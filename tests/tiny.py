@@ -14,6 +14,7 @@ from sidrec.data.dataset import TEXT, Dataset, Histories, training_view
 from sidrec.data.sources.build import build, item_table
 from sidrec.models import followers, recommender, similarity
 from sidrec.models.inputs import example_events
+from sidrec.models.packed_followers import pack
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
 from sidrec.run.evaluate import protocol_for
 from sidrec.run.settings import run_config
@@ -162,11 +163,8 @@ def draw_followers(num_items, count):
   follower = rng.permuted(np.tile(np.arange(num_items), (num_items, 1)), axis=1)[:, :count]
   similarity = -np.sort(-rng.exponential(size=follower.shape), axis=1)
   follower[::3, -1], similarity[::3, -1] = NO_ITEM, 0.0
-  made = (
-    follower.astype(np.int32),
-    similarity.astype(np.float32),
-    np.array(1 / num_items, np.float32),
-  )
+  kept = pack(follower.astype(np.int32), similarity.astype(np.float32))
+  made = (*kept, np.array(1 / num_items, np.float32))
   return dict(zip(followers.COUNTED, made, strict=True))
 
 

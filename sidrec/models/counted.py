@@ -32,5 +32,5 @@ def tables(
   """
   counted = followers.tables(parts, num_items, config.followers)
   if vectors_NxF is not None:
-    counted |= similarity.tables(histories, np.asarray(vectors_NxF))
+    counted |= similarity.tables(histories, np.asarray(vectors_NxF), config.similarity_bytes)
   return counted

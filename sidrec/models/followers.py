@@ -31,13 +31,15 @@ import numpy as np
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.dataset import Histories
 from sidrec.features.nearest_followers import nearest_followers
+from sidrec.models import packed_followers
 from sidrec.models.histories import sums_of
 from sidrec.models.repeats import HistoryScores
 
 _LEAST = 1e-9  # smaller sums and shares are none
 
-# What is counted, among the parameters: int32 and float32 [N, R], and float32 [], 1 / N. The latter
-# stays as it is when items come, and so do the probabilities of those that were there.
+# What is counted, among the parameters: [N, R] each, as `packed_followers` keeps them, and float32
+# [], 1 / N. The latter stays as it is when items come, and so do the probabilities of those that
+# were there.
 FOLLOWERS, SIMILARITIES, EVEN = "follower", "follower_similarity", "follower_even"
 COUNTED = (FOLLOWERS, SIMILARITIES, EVEN)
 FLOOR = "follower_floor"  # float32 [], in place of 1 / N where it is fitted
@@ -54,8 +56,9 @@ def tables(parts: Iterable[Histories], num_items: int, count: int) -> dict[str, 
   if not count:
     return {}
   follower_NxR, similarity_NxR = nearest_followers(parts, num_items, count)
+  row_NxR, step_NxR = packed_followers.pack(follower_NxR, similarity_NxR)
   even = np.array(1 / num_items, np.float32)
-  return {FOLLOWERS: follower_NxR, SIMILARITIES: similarity_NxR, EVEN: even}
+  return {FOLLOWERS: row_NxR, SIMILARITIES: step_NxR, EVEN: even}
 
 
 def check_counted(params: dict) -> None:
@@ -136,7 +139,9 @@ def _parts(params: dict, latest_BxA: jax.Array) -> tuple[jax.Array, jax.Array]:
   """The followers of a history's latest items, and what each adds to its sum: [B, X]."""
   real_BxA = latest_BxA != NO_ITEM
   row_BxA = jnp.maximum(latest_BxA, 0)
-  follower_BxAxR, similarity_BxAxR = params[FOLLOWERS][row_BxA], params[SIMILARITIES][row_BxA]
+  follower_BxAxR, similarity_BxAxR = packed_followers.unpack(
+    params[FOLLOWERS][row_BxA], params[SIMILARITIES][row_BxA]
+  )
   age_BxA = jnp.cumsum(real_BxA[:, ::-1], axis=1)[:, ::-1]  # 1 for the newest
   weight_BxA = jnp.where(real_BxA, 1 / jnp.maximum(age_BxA, 1), 0.0)
   real_BxAxR = (follower_BxAxR != NO_ITEM) & real_BxA[..., None]

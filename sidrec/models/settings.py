@@ -48,6 +48,7 @@ class RecommenderConfig:
   followers: int = 0
   # Whether a search takes the similarity of items' vectors as evidence, too; dense setting only.
   similarity: bool = False
+  similarity_bytes: int = 0  # that it keeps of each item's vector; 0 for one for each number
   # The probability that a batch hides all but the semantic ID of an item, so that new ones do well.
   unseen: float = 0.0
   remat: bool = False  # blocks are computed again in the backward pass, to save memory
@@ -102,6 +103,8 @@ class RecommenderConfig:
       raise ValueError("model.followers needs model.setting 'dense'; set it to 0")
     if self.similarity and self.setting != "dense":
       raise ValueError("model.similarity needs model.setting 'dense'; set it to False")
+    if self.similarity_bytes and not self.similarity:
+      raise ValueError("model.similarity_bytes needs model.similarity; set it to 0")
     if self.followers < 0:
       raise ValueError(f"model.followers is {self.followers}; give 0 or more items")
     if not 0 <= self.unseen < 1:

@@ -14,9 +14,9 @@ from sidrec.catalogue.trie import packed_codes
 from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.catalogue.trie.trie import Trie, child_range, row_paths, rows_below
 from sidrec.core.item_rows import is_known
-from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models import packed_followers
 from sidrec.models.followers import FOLLOWERS, SIMILARITIES
-from sidrec.models.similarity import VECTORS
+from sidrec.models.similarity import CODEWORDS, VECTORS
 from sidrec.models.unseen import OF_ITEMS, OF_NODES, levels_of
 
 UNKNOWN = -1
@@ -80,7 +80,8 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
   that only its token tells it from them. An unknown item's rows are the means of the trained
   items that share the longest prefix with it. Where the model was trained with `config.unseen`,
   both get the rows that it learnt for what it has not seen. Followers keep their similarity to an
-  item; nothing has followed an unknown one. Its vector is the mean, too.
+  item; nothing has followed an unknown one. Its vector is the mean, too, or, of vectors that are
+  kept as codes, that of one of these items.
 
   Where the trie leads to some of the items only, a trained node's probability is theirs by their
   share of the items below it: the logarithm of the share is added to its bias.
@@ -138,27 +139,17 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
     item_Nt = np.asarray(trained.item_N)
     for name in of_items:
       rows = np.asarray(params[name])
-      fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
+      if name == VECTORS and CODEWORDS in params:  # codes have no mean
+        fill = rows[item_Nt[np.minimum(first_N, len(item_Nt) - 1)]]
+      else:
+        fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
       if OF_ITEMS.get(name) in params:
         fill = np.broadcast_to(np.asarray(params[OF_ITEMS[name]]), fill.shape)
       params[name] = _known_or(rows, trained_row_N, fill)
   if FOLLOWERS in params:
-    moved = _moved_followers(params[FOLLOWERS], params[SIMILARITIES], trained_row_N)
+    moved = packed_followers.moved(params[FOLLOWERS], params[SIMILARITIES], trained_row_N)
     params[FOLLOWERS], params[SIMILARITIES] = moved
   return marked(params, trie)
-
-
-def _moved_followers(
-  follower_NxR: AnyArray, similarity_NxR: AnyArray, trained_row_N: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """The followers of each item of a catalogue, by the rows that they have there."""
-  follower_NxR, similarity_NxR = np.asarray(follower_NxR), np.asarray(similarity_NxR)
-  is_known_N = trained_row_N != UNKNOWN
-  row_Nt = np.full(len(follower_NxR) + 1, NO_ITEM, np.int32)  # the last one is that of no item
-  row_Nt[trained_row_N[is_known_N]] = np.flatnonzero(is_known_N)
-  moved_NxR = row_Nt[_known_or(follower_NxR, trained_row_N, np.int32(NO_ITEM))]
-  similarity_NxR = _known_or(similarity_NxR, trained_row_N, np.float32(0))
-  return moved_NxR, np.where(moved_NxR == NO_ITEM, np.float32(0), similarity_NxR)
 
 
 def match_nodes(trained: Trie, trie: Trie) -> tuple[np.ndarray, np.ndarray]:

@@ -59,6 +59,7 @@ _OFF = {  # settings that decide nothing while they have these values
   "predicts": "every",
   "followers": 0,
   "similarity": False,
+  "similarity_bytes": 0,
   "item_width": 0,
   "node_width": 0,
 }

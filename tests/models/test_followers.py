@@ -10,6 +10,7 @@ from tiny import draw_followers
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models import followers
 from sidrec.models.histories import latest_items
+from sidrec.models.packed_followers import pack
 from sidrec.models.repeats import HistoryScores
 
 NUM_ITEMS = 20
@@ -83,10 +84,9 @@ def test_parameters_without_tables_are_refused():
 
 
 def test_room_for_more_items_changes_nothing():
-  roomy = {
-    name: value if value.ndim == 0 else np.pad(value, ((0, 5), (0, 0)), constant_values=-1)
-    for name, value in PARAMS.items()
-  }
+  roomy, more = dict(PARAMS), pack(np.full((5, 4), NO_ITEM), np.zeros((5, 4), np.float32))
+  for name, rows in zip((followers.FOLLOWERS, followers.SIMILARITIES), more, strict=True):
+    roomy[name] = np.concatenate([PARAMS[name], rows])
   latest = latest_items(jnp.asarray(padded(HISTORIES)))
   found = jax.jit(followers.log_p)(roomy, latest, None, None)
   np.testing.assert_array_equal(found[:, :NUM_ITEMS], log_p())

@@ -24,6 +24,38 @@ def test_a_byte_a_number_keeps_cosines_whatever_the_lengths():
     assert cosine(rows[a], rows[b]) == pytest.approx(cosine(VECTORS[a], VECTORS[b]), abs=0.01)
 
 
+def test_codes_keep_cosines_better_the_more_of_them_there_are():
+  rng = np.random.default_rng(1)
+  near = rng.normal(size=(20, 16)).astype(np.float32)[np.arange(600) % 20]
+  vectors = near + 0.3 * rng.normal(size=near.shape).astype(np.float32)
+  latest = np.array([[5, 40, 333]], np.int32)
+  expected = similarities(vectors, latest[0])
+  errors = {}
+  for num_bytes in (2, 8):
+    kept = similarity.tables(make_histories([[0, 1, 2]]), 5 * vectors, num_bytes)
+    assert (kept["vector"].shape, kept["vector"].dtype) == ((600, num_bytes), np.uint8)
+    found = np.asarray(jax.jit(similarity.log_similarity)(kept, latest, None))[0]
+    assert found[5] == kept["vector_usual"]
+    errors[num_bytes] = np.abs(np.delete(found - expected, latest[0])).mean()
+    some = np.array([[7, 599, 0, 40]], np.int32)
+    of_some = jax.jit(similarity.log_similarity)(kept, latest, some)
+    np.testing.assert_allclose(np.asarray(of_some)[0], found[some[0]], rtol=1e-5)
+  assert errors[8] < 0.5 < errors[2]
+
+
+def test_codes_of_fewer_items_than_codewords_are_the_items():
+  kept = similarity.tables(make_histories([[0, 1]]), VECTORS, 4)
+  latest = np.array([[1, 2]], np.int32)
+  found = np.asarray(jax.jit(similarity.log_similarity)(kept, latest, None))[0]
+  rest = np.delete(np.arange(30), latest[0])
+  np.testing.assert_allclose(found[rest], similarities(VECTORS, latest[0])[rest], rtol=1e-3)
+
+
+def test_more_bytes_than_numbers_are_refused():
+  with pytest.raises(ValueError, match="similarity_bytes is 9, and item vectors have 8 numbers"):
+    similarity.tables(make_histories([[0, 1]]), VECTORS, 9)
+
+
 def test_what_is_usual_is_the_mean_of_what_came_next_but_for_repeats():
   rows = [[3, 7, 11], list(range(14)), [5], [4, 9, 4], [8, 8, 2]]
   kept = similarity.tables(make_histories(rows), VECTORS)

@@ -9,6 +9,7 @@ from tiny import all_codes, init_params, make_model
 from sidrec.catalogue.trie.resize import rebuilt, with_room
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models.packed_followers import unpack
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import MARK, UNKNOWN, descend, match_nodes, transfer
 from sidrec.search import beam
@@ -74,15 +75,19 @@ def test_followers_move_with_the_rows_of_the_items():
   row_N[row_N == 7] = UNKNOWN  # an item that went
   trie = build_trie(GROWN, np.arange(80) < 80)
   moved = transfer(params, trained, trie, row_N)
+  after, before = (followers_of(x) for x in (moved, params))
   new_row = {old: new for new, old in enumerate(row_N.tolist()) if old != UNKNOWN}
   for row, old in enumerate(row_N.tolist()):
-    found = zip(moved["follower"][row], moved["follower_similarity"][row], strict=True)
-    kept = {int(item): value for item, value in found if item != NO_ITEM}
-    assert not any(value for item, value in found if item == NO_ITEM)
-    before = zip(params["follower"][old], params["follower_similarity"][old], strict=True)
-    expected = {new_row[i]: value for i, value in before if i in new_row} if old != UNKNOWN else {}
-    assert kept == expected
-  assert (moved["follower"].dtype, moved["follower_similarity"].dtype) == (np.int32, np.float32)
+    kept = {int(item): value for item, value in after[row] if item != NO_ITEM}
+    assert not any(value for item, value in after[row] if item == NO_ITEM)
+    was = before[old] if old != UNKNOWN else []
+    assert kept == {new_row[i]: value for i, value in was if i in new_row}
+
+
+def followers_of(params):
+  """(item, similarity) of the followers of each item."""
+  unpacked = unpack(params["follower"], params["follower_similarity"])
+  return [list(zip(*row, strict=True)) for row in zip(*map(np.asarray, unpacked), strict=True)]
 
 
 def test_siblings_from_training_keep_the_ratio_of_their_probabilities():
