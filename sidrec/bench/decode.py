@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import app, flags
 
-from sidrec.bench import beam_recall, growth, layouts, throughput
+from sidrec.bench import beam_recall, growth, growth_plots, layouts, throughput
 from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
 from sidrec.core.paths import as_path
 from sidrec.parallel.hardware import hardware
@@ -93,7 +93,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
   if values.plot and "growth" in values.parts:
     with one_sentence():
-      growth.plot(measured, values.items, as_path(values.plot))
+      growth_plots.plot_sizes(measured, values.items, as_path(values.plot))
 
 
 HEADLINES = (

@@ -25,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from etils import epath
 
 from sidrec.bench import growth_runs
 from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
@@ -38,6 +37,7 @@ from sidrec.bench.decoding_model import (
   random_histories,
 )
 from sidrec.bench.faiss_indexes import flat_and_hnsw, index_bytes, installed
+from sidrec.bench.growth_plots import plot_runs, plot_sizes
 from sidrec.bench.parameters import parameter_figures
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
@@ -214,40 +214,11 @@ def crossing_point(items: Sequence[int], ratios: Sequence[float]) -> float | Non
   return math.exp((1 - share) * math.log(items[at]) + share * math.log(items[at + 1]))
 
 
-def plot(measured: dict[str, Any], items: Sequence[int], path: epath.Path) -> None:
-  """Draws milliseconds a user and memory over the size of the catalogue."""
-  import matplotlib
-
-  matplotlib.use("Agg")
-  import matplotlib.pyplot as plt
-
-  labels = {
-    "sidrec": "sidrec: beam search over semantic IDs",
-    "exact": "exact: matmul and top_k (JAX)",
-    "flat": "exact: FAISS flat",
-    "hnsw": "approximate: FAISS HNSW",
-  }
-  figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
-  for axis, kind, title in zip(
-    axes, ("ms_per_user", "mib"), ("milliseconds a user, top-10", "MiB of the index"), strict=True
-  ):
-    for name, label in labels.items():
-      at = [count for count in items if f"{name}_{kind}_n{count}" in measured]
-      if at:
-        axis.plot(at, [measured[f"{name}_{kind}_n{count}"] for count in at], "o-", label=label)
-    axis.set(xscale="log", yscale="log", xlabel="items", title=title)
-    axis.grid(alpha=0.3)
-  axes[0].legend(fontsize=8)
-  figure.tight_layout()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
-
-
 def define_flags(values: flags.FlagValues) -> None:
   """Adds this command's flags to `values`, so that importing the module defines none."""
   sizes, number = Sizes(), flags.DEFINE_integer
   flags.DEFINE_string("json", None, "Write the figures to this file.", flag_values=values)
-  flags.DEFINE_string("plot", None, "Draw to this PNG file; not of runs.", flag_values=values)
+  flags.DEFINE_string("plot", None, "Draw to this PNG file.", flag_values=values)
   flags.DEFINE_list("runs", [], "Measure these trained runs of a world.", flag_values=values)
   define_numbers("items", sizes.items, "Sizes of random catalogues.", values)
   number("hnsw_items", sizes.hnsw_items, "Most items for HNSW.", flag_values=values)
@@ -258,8 +229,6 @@ def define_flags(values: flags.FlagValues) -> None:
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   """Measures and prints."""
   check_flags_alone(argv)
-  if values.runs and values.plot:
-    raise app.UsageError("--plot draws random models; leave it out with --runs")
   print(hardware())
   with one_sentence():
     if values.runs:
@@ -273,7 +242,10 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
   write_json(values.json, {**measured, "repeats": values.repeats, "hardware": hardware()})
   if values.plot:
     with one_sentence():
-      plot(measured, values.items, as_path(values.plot))
+      if values.runs:
+        plot_runs(measured, as_path(values.plot))
+      else:
+        plot_sizes(measured, values.items, as_path(values.plot))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def test_growth_without_faiss_measures_the_rest(monkeypatch, tmp_path):
   assert not [name for name in measured if "flat" in name or "hnsw" in name]
 
   monkeypatch.setattr(growth, "measure", lambda sizes: measured)
-  monkeypatch.setattr(growth, "plot", lambda *args: without_faiss())
+  monkeypatch.setattr(growth, "plot_sizes", lambda *args: without_faiss())
   values = flags.FlagValues()
   growth.define_flags(values)
   values(["growth", "--items=30,60", f"--json={tmp_path / 'g.json'}", "--plot=x.png"])

@@ -27,6 +27,7 @@ from sidrec.data import store
 from sidrec.data.batches import last_items
 from sidrec.data.dataset import Dataset, HeldOut, Histories, held_out_view, training_view
 from sidrec.evaluation.baselines import ScoreBlock, best_item_knn, popularity, top_items
+from sidrec.features.nearest_followers import nearest_followers
 from sidrec.models import followers
 from sidrec.models.histories import LATEST
 from sidrec.run.config_file import load_config
@@ -207,7 +208,8 @@ def kept_item_knn(task: Task, training: Histories, kept: int = KEPT) -> np.ndarr
 
   How popular an item is counts by `nearest_followers.EXPONENTS`; nothing is chosen on validation.
   """
-  tables = followers.tables([training], task.num_items, kept)
+  kept_NxR = nearest_followers([training], task.num_items, kept)
+  tables = dict(zip((followers.FOLLOWERS, followers.SIMILARITIES), kept_NxR, strict=True))
 
   @jax.jit
   def strongest(tables: dict, latest_BxA: jax.Array) -> jax.Array:

@@ -193,9 +193,11 @@ def test_growth_takes_runs(monkeypatch, tmp_path):
   growth.main(["growth"], values)
   assert asked == [(["a", "b"], growth_runs.Sizes(users=9, repeats=2))]
   assert json.loads((tmp_path / "g.json").read_text())["x_n9"] == 1
-  values["plot"].value = "x.png"
-  with pytest.raises(app.UsageError, match="leave it out"):
-    growth.main(["growth"], values)
+  drawn = []
+  monkeypatch.setattr(growth, "plot_runs", lambda *args: drawn.append(args))
+  values["plot"].value = str(tmp_path / "x.png")
+  growth.main(["growth"], values)
+  assert drawn == [({"x_n9": 1}, tmp_path / "x.png")]
 
 
 def test_the_command_writes_and_scores(run, tmp_path, capsys):
