@@ -34,7 +34,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(100_000, 50, 100)
 
 
-MOST_MAPS = 40_000  # Linux allows a process 65,530, and compiled programs hold several each
+# Linux allows a process 65,530, compiled programs hold several each, and so many take 4 GiB.
+MOST_MAPS = 20_000
 
 
 @pytest.fixture(autouse=True, scope="module")
