@@ -105,6 +105,8 @@ class RecommenderConfig:
       raise ValueError("model.similarity needs model.setting 'dense'; set it to False")
     if self.similarity_bytes and not self.similarity:
       raise ValueError("model.similarity_bytes needs model.similarity; set it to 0")
+    if self.similarity_bytes < 0:
+      raise ValueError(f"model.similarity_bytes is {self.similarity_bytes}; give 0 or more")
     if self.followers < 0:
       raise ValueError(f"model.followers is {self.followers}; give 0 or more items")
     if not 0 <= self.unseen < 1:

@@ -28,11 +28,11 @@ DECAY = 0.7  # weight of an item relative to the next one in the history
 TEMPERATURE = 0.05  # of a cosine
 
 # What is kept among the parameters: int8 [N, F] or, of a product quantization, uint8 [N, M] and the
-# codewords, float32 [M, V, D]; and float32 [], the mean of what came next.
+# codewords, float32 [M, V + 1, D]; and float32 [], the mean of what came next.
 VECTORS, CODEWORDS, USUAL = "vector", "vector_codeword", "vector_usual"
 NEEDED = (VECTORS, USUAL)
 COUNTED = (*NEEDED, CODEWORDS)
-_CODES, _ITERATIONS = 256, 20  # of the product quantization
+_CODES, _ITERATIONS = 255, 20  # of the product quantization
 _LEAST = 1e-9
 _USERS = 4096  # whose latest event the mean is taken of
 
@@ -69,12 +69,17 @@ def _quantized(vectors_NxF: np.ndarray, num_bytes: int) -> dict[str, np.ndarray]
     )
   length_Nx1 = np.linalg.norm(vectors_NxF, axis=1, keepdims=True)
   unit_NxF = (vectors_NxF / np.maximum(length_Nx1, _LEAST)).astype(np.float32)
-  quantizer = product_quantization(num_bytes, min(_CODES, num_items), _ITERATIONS)
-  params = quantizer.fit(jax.random.key(0), unit_NxF)
+  some_N = length_Nx1[:, 0] > _LEAST
+  num_codes = min(_CODES, max(int(some_N.sum()), 1))
+  quantizer = product_quantization(num_bytes, num_codes, _ITERATIONS)
+  params = quantizer.fit(jax.random.key(0), unit_NxF[some_N] if some_N.any() else unit_NxF)
   mean_MxD = jnp.einsum("f,fmd->md", params["mean_F"], params["basis_FxLxD"])
   codeword_MxVxD = params["codebooks_LxVxD"] + mean_MxD[:, None]  # a rotation keeps cosines
-  code_NxM = quantizer.encode(params, unit_NxF).astype(np.uint8)
-  return {VECTORS: code_NxM, CODEWORDS: np.asarray(codeword_MxVxD)}
+  # One codeword more, of zeros, for items without a vector.
+  codeword_MxVp1xD = np.pad(np.asarray(codeword_MxVxD), ((0, 0), (0, 1), (0, 0)))
+  code_NxM = np.asarray(quantizer.encode(params, unit_NxF))
+  code_NxM = np.where(some_N[:, None], code_NxM, num_codes).astype(np.uint8)
+  return {VECTORS: code_NxM, CODEWORDS: codeword_MxVp1xD}
 
 
 def _usual(histories: Histories, kept: dict[str, np.ndarray]) -> np.ndarray:

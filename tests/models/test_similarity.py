@@ -7,6 +7,7 @@ from similarity_by_hand import similarities
 from tiny import make_histories
 
 from sidrec.models import similarity
+from sidrec.models.settings import RecommenderConfig
 
 VECTORS = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
 
@@ -56,6 +57,18 @@ def test_more_bytes_than_numbers_are_refused():
     similarity.tables(make_histories([[0, 1]]), VECTORS, 9)
 
 
+@pytest.mark.parametrize(
+  ("settings", "words"),
+  [
+    ({"similarity_bytes": 8}, "model.similarity_bytes needs model.similarity"),
+    ({"similarity": True, "similarity_bytes": -1}, "similarity_bytes is -1; give 0 or more"),
+  ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, words):
+  with pytest.raises(ValueError, match=words):
+    RecommenderConfig(**settings)
+
+
 def test_what_is_usual_is_the_mean_of_what_came_next_but_for_repeats():
   rows = [[3, 7, 11], list(range(14)), [5], [4, 9, 4], [8, 8, 2]]
   kept = similarity.tables(make_histories(rows), VECTORS)
@@ -67,10 +80,11 @@ def test_what_is_usual_is_the_mean_of_what_came_next_but_for_repeats():
   assert nobody["vector_usual"] == -1 / similarity.TEMPERATURE
 
 
-def test_items_without_a_vector_are_near_to_none_and_no_number_is_lost():
+@pytest.mark.parametrize("num_bytes", [0, 4])
+def test_items_without_a_vector_are_near_to_none_and_no_number_is_lost(num_bytes):
   vectors = VECTORS.copy()
   vectors[4] = 0
-  kept = similarity.tables(make_histories([[0, 1]]), vectors)
+  kept = similarity.tables(make_histories([[0, 1]]), vectors, num_bytes)
   latest = np.array([[1, 2, -1], [4, -1, -1], [-1, -1, -1]], np.int32)
   found = jax.jit(similarity.log_similarity)(kept, latest, None)
   assert np.isfinite(found).all()

@@ -158,6 +158,18 @@ def test_every_table_over_items_moves_and_others_stay():
   assert set(transfer(bare, TRAINED, build_trie(GROWN), ROW)) == {*bare, MARK}
 
 
+def test_new_items_have_the_codes_of_a_trained_one_that_shares_their_prefix():
+  code = np.random.default_rng(4).integers(0, 255, (60, 5)).astype(np.uint8)
+  kept = {**PARAMS, "vector": code, "vector_codeword": np.zeros((5, 256, 2), np.float32)}
+  grown = transfer(kept, TRAINED, build_trie(GROWN), ROW)
+  np.testing.assert_array_equal(grown["vector"][:60], code)
+  assert (grown["vector"].dtype, grown["vector_codeword"].shape) == (np.uint8, (5, 256, 2))
+  for row in range(60, 80):
+    shared = (np.cumprod(GROWN[row] == OLD, axis=1)).sum(axis=1)
+    nearest = code[shared == shared.max()]
+    assert (nearest == grown["vector"][row]).all(axis=1).any()
+
+
 def test_prefixes_are_found_node_by_node():
   path = descend(TRAINED, OLD)
   np.testing.assert_array_equal(path, np.asarray(PATH))
