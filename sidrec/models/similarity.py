@@ -61,7 +61,7 @@ def _rounded(vectors_NxF: np.ndarray) -> dict[str, np.ndarray]:
 
 def _quantized(vectors_NxF: np.ndarray, num_bytes: int) -> dict[str, np.ndarray]:
   """Codes of the directions, and codewords that add up to them but for a rotation."""
-  num_items, width = vectors_NxF.shape
+  width = vectors_NxF.shape[1]
   if num_bytes > width:
     raise ValueError(
       f"model.similarity_bytes is {num_bytes}, and item vectors have {width} numbers; give at most "
