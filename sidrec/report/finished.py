@@ -24,6 +24,7 @@ from sidrec.run.prepare import load_prepared
 from sidrec.run.search_cost import read_cost
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
+from sidrec.run.tokenize_items import read_ids
 
 WAY = "masked"  # what the page shows unless it says otherwise
 
@@ -97,7 +98,7 @@ def read(workdir: PathLike, config: RunConfig | ConfigDict | None = None) -> Fin
     chain,
     dataset,
     np.bincount(training.item_T, minlength=dataset.items.num_items),
-    SemanticIDManager.load_from_file(chain["tokenize"].file("semantic_ids.json")),
+    read_ids(chain["tokenize"]),
     evaluation["results"],
     protocol,
     per_user,

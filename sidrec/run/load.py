@@ -25,7 +25,7 @@ from sidrec.run.sasrec import SASREC, make_sasrec
 from sidrec.run.settings import RunConfig, run_config
 from sidrec.run.stage import find
 from sidrec.run.tokenize import TOKENIZE
-from sidrec.run.tokenize_items import category_labels, load_fitted, new_item_inputs
+from sidrec.run.tokenize_items import category_labels, load_fitted, new_item_inputs, read_ids
 from sidrec.run.train import TRAIN, load_known, make_model, search_trie
 from sidrec.search.batched import RecommendUsers, make_recommend_users
 from sidrec.search.exact import make_sasrec_recommend_users
@@ -60,7 +60,7 @@ def semantic_ids_of(config: RunConfig, chain: Chain) -> SemanticIDManager:
   """The semantic IDs, with the tokenizer that encodes new items."""
   tokenized = chain["tokenize"]
   fitted = load_fitted(config.tokenizer, config.seed, tokenized.file("tokenizer"))
-  return SemanticIDManager.load_from_file(tokenized.file("semantic_ids.json"), fitted)
+  return read_ids(tokenized, fitted)
 
 
 def item_vectors_of(chain: Chain) -> np.ndarray:
@@ -105,7 +105,7 @@ def load_trained(config: RunConfig | ConfigDict, workdir: PathLike) -> Trained:
 
 def trained_of(config: RunConfig, chain: Chain) -> Trained:
   """The trained model, and the catalogue that it was trained on."""
-  ids = SemanticIDManager.load_from_file(chain["tokenize"].file("semantic_ids.json"))
+  ids = read_ids(chain["tokenize"])
   model, trie = make_model(config, ids, load_known(config, chain["train"]))
   return Trained(ids, model, load_params(chain["train"].file("recommender")), trie)
 

@@ -37,6 +37,7 @@ from sidrec.run.prepare import load_prepared, samples_users, targets_of
 from sidrec.run.settings import RunConfig
 from sidrec.run.stage import Stage
 from sidrec.run.tokenize import TOKENIZE
+from sidrec.run.tokenize_items import read_ids
 from sidrec.search import evidence
 from sidrec.search.batched import make_recommend_users
 from sidrec.search.settings import SearchConfig
@@ -71,7 +72,7 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   check_can_save(folder)
   dataset = load_prepared(before)
   check_inputs(config.model.inputs, dataset, "config.model.inputs")
-  ids = SemanticIDManager.load_from_file(before["tokenize"].file("semantic_ids.json"))
+  ids = read_ids(before["tokenize"])
   model, trie = make_model(config, ids, dataset.users)
   if chosen := own_models.chosen_model(config.model):
     own_models.check_agrees(chosen, model, trie)

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 from etils import epath
 
-from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.data.dataset import Dataset
 from sidrec.data.events import check_inputs
 from sidrec.models.counted import OF_FIT, UNTRAINED
@@ -19,6 +18,7 @@ from sidrec.parallel import mesh as mesh_lib
 from sidrec.run.generations import Chain, Generation
 from sidrec.run.load import Trained, trained_of
 from sidrec.run.settings import RunConfig
+from sidrec.run.tokenize_items import read_ids
 from sidrec.run.train import (
   counted_tables,
   load_known,
@@ -64,7 +64,7 @@ def write_updated(
   """
   began = time.process_time()
   check_inputs(config.model.inputs, new, "config.model.inputs")
-  ids = SemanticIDManager.load_from_file(tokenized.file("semantic_ids.json"))
+  ids = read_ids(tokenized)
   old = trained_of(config, before)
   known = load_known(config, before["train"])  # what else users may have by now is unknown
   model, trie = make_model(config, ids, known)

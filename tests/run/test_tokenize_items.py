@@ -7,14 +7,15 @@ import pytest
 from tiny import make_dataset, make_items
 
 from sidrec.catalogue.lcrec_index import read_index
-from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.config import default_config
+from sidrec.run.generations import Generation, Record, checksums_of
 from sidrec.run.settings import run_config
 from sidrec.run.tokenize_items import (
   TOKENIZED_FILES,
   category_labels,
   load_fitted,
   new_item_inputs,
+  read_ids,
   tokenize_items,
   write_tokenized,
 )
@@ -34,6 +35,28 @@ def settings(name, path="", **changes):
   return run_config(config).tokenizer
 
 
+def finished_stage(folder, files):
+  """The stage 'tokenize' as if it had written these files alone."""
+  return Generation(folder, 1, Record("tokenize", None, checksums_of(folder, files), "now"))
+
+
+def test_ids_are_read_from_the_compact_file_and_from_json_where_there_is_none(tmp_path):
+  tokenized = tokenize_items(settings("lsh"), make_dataset(), VECTORS, 0, tmp_path)
+  write_tokenized(tmp_path, tokenized, make_items(list(range(30))))
+  stage, of_before = (
+    finished_stage(tmp_path, files) for files in (TOKENIZED_FILES, ["semantic_ids.json"])
+  )
+  (tmp_path / "semantic_ids.json").rename(tmp_path / "away")
+  found = read_ids(stage)
+  np.testing.assert_array_equal(found.codes, tokenized.ids.codes)
+  assert found.metadata == tokenized.ids.metadata
+  (tmp_path / "away").rename(tmp_path / "semantic_ids.json")
+  (tmp_path / "semantic_ids.npz").unlink()
+  np.testing.assert_array_equal(read_ids(of_before).codes, found.codes)
+  with pytest.raises(ValueError, match=r"semantic_ids.npz.*make it again with --redo=tokenize"):
+    read_ids(stage)
+
+
 @pytest.mark.parametrize("name", [*TOKENIZERS])
 def test_each_tokenizer_gives_unique_ids_a_report_and_places_for_new_items(name, tmp_path):
   config = settings(name)
@@ -51,7 +74,9 @@ def test_each_tokenizer_gives_unique_ids_a_report_and_places_for_new_items(name,
   assert read_index(tmp_path / "index.json").codes_NxL.tolist() == ids.codes.tolist()
 
   fitted = load_fitted(config, 0, tmp_path / "tokenizer")
-  loaded = SemanticIDManager.load_from_file(tmp_path / "semantic_ids.json", fitted)
+  stage = finished_stage(tmp_path, TOKENIZED_FILES)
+  loaded = read_ids(stage, fitted)
+  np.testing.assert_array_equal(loaded.codes, ids.codes)
   inputs = new_item_inputs(
     category_labels(config, tmp_path / "tokenizer"), make_items([99]), VECTORS[:1] + 0.01
   )
