@@ -60,7 +60,7 @@ def _rounded(vectors_NxF: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _quantized(vectors_NxF: np.ndarray, num_bytes: int) -> dict[str, np.ndarray]:
-  """Codes of the directions, and codewords that add up to them but for a rotation."""
+  """Codes of the directions; the codewords of an item, one behind the other, are its, rotated."""
   width = vectors_NxF.shape[1]
   if num_bytes > width:
     raise ValueError(
