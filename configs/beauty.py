@@ -44,10 +44,10 @@ def get_config(variant: str = "") -> ConfigDict:
   check_variant(__file__, variant)
   config = amazon_config("amazon-beauty", variant)
   config.train.steps = 2400  # 23 passes
-  config.sasrec.train.steps = 1600  # 38 passes
-  config.sasrec.train.validate_every = 200
+  config.sasrec.train.steps = 2400  # 58 passes
+  config.sasrec.train.validate_every = 300
   config.bsarec.enabled = not variant
-  config.bsarec.train.steps = 1600
+  config.bsarec.train.steps = 2400
   config.bsarec.train.validate_every = 400
   if variant == "tiny":
     shrink_amazon(config)

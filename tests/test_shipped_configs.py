@@ -114,10 +114,10 @@ CHANGED = {
   "beauty": {
     **AMAZON_DENSE,
     "train.steps": 2400,
-    "sasrec.train.steps": 1600,
-    "sasrec.train.validate_every": 200,
+    "sasrec.train.steps": 2400,
+    "sasrec.train.validate_every": 300,
     "bsarec.enabled": True,
-    "bsarec.train.steps": 1600,
+    "bsarec.train.steps": 2400,
     "bsarec.train.validate_every": 400,
   },
   "sports": {
