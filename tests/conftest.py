@@ -34,7 +34,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(100_000, 50, 100)
 
 
-# Linux allows a process 65,530, compiled programs hold several each, and so many take 4 GiB.
+# Linux allows a process 65,530, and compiled programs hold several each. So many take up to 7 GiB.
 MOST_MAPS = 20_000
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
+FOR_TESTS_ALONE = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
 SECONDS = 900  # generous: a busy machine may need much of it to start JAX twice
 
 
@@ -30,6 +31,11 @@ def environment(devices: int) -> dict[str, str]:
   """For JAX on so many CPU devices, with what conftest.py sets for all tests."""
   path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
   return {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": path}
+
+
+def as_users_have_it() -> dict[str, str]:
+  """Without what conftest.py sets for all tests: one device, and all of XLA's optimisations."""
+  return {name: value for name, value in os.environ.items() if name not in FOR_TESTS_ALONE}
 
 
 def together(commands: list[list[str]], env: dict[str, str], timeout: int = SECONDS) -> list[Ended]:

@@ -4,7 +4,6 @@ Users go round a circle of items; who learns that knows the next item for certai
 """
 
 import json
-import os
 import re
 import runpy
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import as_users_have_it
 
 from sidrec.data.dataset import held_out_view
 from sidrec.data.seen import seen_items
@@ -21,7 +21,6 @@ from sidrec.run import load
 
 ROOT = Path(__file__).parents[1]
 NUM_ITEMS, NUM_USERS, LENGTH = 30, 120, 9
-FOR_TESTS_ALONE = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
 SETTINGS = {
   "evaluation.search_cost.enabled": False,
   "features.content.weight": 0.0,
@@ -66,11 +65,10 @@ def run(tmp_path_factory):
   settings = {**SETTINGS, "data.path": str(log)}
   overrides = [f"--config.{name}={value}" for name, value in settings.items()]
   command = [sys.executable, "-m", "sidrec.main", "--config=configs/custom.py"]
-  environment = {name: x for name, x in os.environ.items() if name not in FOR_TESTS_ALONE}
   done = subprocess.run(
     [*command, f"--workdir={folder / 'run'}", *overrides],
     cwd=ROOT,
-    env=environment,
+    env=as_users_have_it(),
     capture_output=True,
     text=True,
     timeout=600,

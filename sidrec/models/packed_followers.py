@@ -1,7 +1,7 @@
 """How followers are kept: five bytes each, three where rows fit into two bytes.
 
-How strongly an item followed is kept as the eighths of its logarithm to base 2, from 2^-20 to 2^11
-and to 4.5%. Runs of before have four bytes for it, and are read as they are.
+How strongly an item followed takes one byte: its base-2 logarithm in steps of 1/8, from 2^-20 to
+2^11, which is right to 4.5%. Older runs have four bytes for it and are read as they are.
 """
 
 from typing import Any

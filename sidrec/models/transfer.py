@@ -140,7 +140,7 @@ def transfer(params: dict, trained: Trie, trie: Trie, trained_row_N: np.ndarray)
     for name in of_items:
       rows = np.asarray(params[name])
       if name == VECTORS and CODEWORDS in params:  # codes have no mean
-        fill = rows[item_Nt[np.minimum(first_N, len(item_Nt) - 1)]]
+        fill = rows[item_Nt[first_N]]
       else:
         fill = _mean_of_ranges(rows[item_Nt], first_N, stop_N)
       if OF_ITEMS.get(name) in params:

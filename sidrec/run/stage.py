@@ -295,7 +295,6 @@ def _tidy(
     name: chain[stage.name]
     for stage in order.values()
     for name in (*stage.outputs(config), CONFIG)  # the last stage's config is the run's
-    if (chain[stage.name].folder / name).exists()  # runs of before may lack some
   }
   if is_locked:
     folders.link(workdir, outputs)

@@ -149,7 +149,7 @@ def write_tokenized(workdir: epath.Path, tokenized: Tokenized, items: Items) -> 
 
 
 def read_ids(tokenized: Generation, fitted: Fitted | None = None) -> SemanticIDManager:
-  """The map of a finished stage; runs of before have it as JSON alone.
+  """The map of a finished stage; older runs have it as JSON alone.
 
   Raises:
     ValueError: if the file is damaged.

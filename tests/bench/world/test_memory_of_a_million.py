@@ -1,25 +1,23 @@
 """The most memory that each stage holds with a catalogue of a million items, as it prints it."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import as_users_have_it
 
 ROOT = Path(__file__).parents[3]
-FOR_TESTS_ALONE = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
 ITEMS, USERS = 1_000_000, 200_000
 # GiB. The base is 0.5: what is imported, and compiled programs. Counting what followed takes 2.
 MOST = {"world": 1.0, "prepare": 1.0, "tokenize": 2.5, "train": 3.0}
 
 
 def printed(*command):
-  # One device, with all optimisations, as a user has it.
-  environment = {name: value for name, value in os.environ.items() if name not in FOR_TESTS_ALONE}
+  command = [sys.executable, "-m", *command]
   done = subprocess.run(
-    [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True
+    command, cwd=ROOT, env=as_users_have_it(), capture_output=True, text=True, check=False
   )
   assert done.returncode == 0, done.stderr[-2000:]
   return done.stdout + done.stderr
