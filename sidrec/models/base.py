@@ -30,6 +30,7 @@ from sidrec.models.level_softmax import LevelTables
 from sidrec.models.positions import RelativeBias, behind, positions
 from sidrec.models.repeats import Had, HistoryScores, check_new_only
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
+from sidrec.models.table_params import table_param
 
 TABLE_INIT = nn.initializers.normal(0.02)
 CODE_INIT = nn.initializers.normal(0.05)
@@ -62,7 +63,8 @@ class SemanticIDModel(NextItemModel):
       "code", CODE_INIT, (sizes.num_levels, sizes.codebook_size, c.width)
     )
     if c.item_embedding:
-      self.item_NxR = self.param("item", TABLE_INIT, (sizes.num_items, c.item_width or c.width))
+      shape = sizes.num_items, c.item_width or c.width
+      self.item_NxR = table_param(self, "item", TABLE_INIT, shape)
     if c.positions == "absolute":
       self.position_SxD = self.param("position", TABLE_INIT, (c.history_length, c.width))
       self.level_LxD = self.param("level", TABLE_INIT, (sizes.num_levels, c.width))

@@ -28,7 +28,6 @@ from sidrec.models.histories import item_rows, latest_items
 from sidrec.models.inputs import events_of
 from sidrec.models.item_softmax import draw_distinct, item_log_likelihood
 from sidrec.models.item_vectors import ItemVectors
-from sidrec.models.layers import MASKED
 from sidrec.models.repeats import (
   Had,
   HistoryScores,
@@ -40,6 +39,7 @@ from sidrec.models.repeats import (
   latest_places,
   still_earlier,
 )
+from sidrec.models.table_params import masked_behind, rows_at, table_param
 
 
 class Dense(SemanticIDModel):
@@ -53,8 +53,8 @@ class Dense(SemanticIDModel):
     super().setup()
     c = self.config
     if c.item_head and c.item_embedding:
-      num_items = self.sizes.num_items
-      self.item_bias_N = self.param("item_bias", nn.initializers.zeros, (num_items,))
+      shape = (self.sizes.num_items,)
+      self.item_bias_N = table_param(self, "item_bias", nn.initializers.zeros, shape)
     if c.repeats:
       self.repeats = Repeats(c.width, c.inputs.times, c.inputs.earlier > 0)
     if c.item_head and (c.item_width or not c.item_embedding):
@@ -238,9 +238,9 @@ class Dense(SemanticIDModel):
     if train and count:
       negative_X = draw_distinct(self.make_rng("negatives"), self.sizes.num_items, count)
     # Rows that are room for more are no items; where they are drawn, fewer items compete.
-    row_N = jnp.arange(self.sizes.num_items)
-    bias_N = self.item_bias_N if self.config.item_embedding else jnp.zeros(len(row_N))
-    bias_N = jnp.where(row_N < trie.used, bias_N, MASKED)
+    own = self.config.item_embedding
+    bias_N = self.item_bias_N if own else jnp.zeros(self.sizes.num_items)
+    bias_N = masked_behind(bias_N, trie.used)
     items = self._item_vectors(trie.codes_NxL)
     return item_log_likelihood(states_BxSxD, target_BxS, items, bias_N, negative_X)
 
@@ -266,7 +266,9 @@ class Dense(SemanticIDModel):
     """What `item_scores` gives each item row, in full float32: [B, N]."""
     last_BxD, item_NxD = encoded.last_BxD.astype(jnp.float32), self._item_vectors(codes_NxL).of()
     score_BxN = jnp.einsum("bd,nd->bn", last_BxD, item_NxD, precision="highest")
-    return score_BxN + self.item_bias_N[None] if self.config.item_embedding else score_BxN
+    if not self.config.item_embedding:
+      return score_BxN
+    return score_BxN + rows_at(self.item_bias_N, None)[None]
 
 
 def _with_users(visible: jax.Array, segment_BxS: jax.Array | None, users: int) -> jax.Array:

@@ -3,6 +3,9 @@
 Here X counts the items that a softmax runs over, and R positions of a block.
 """
 
+from typing import cast
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,8 @@ import numpy as np
 from sidrec.core.vocabulary import NO_ITEM
 from sidrec.models.item_vectors import ItemVectors
 from sidrec.models.layers import MASKED
+from sidrec.models.table_params import rows_at
+from sidrec.training.table_rows import TableRows
 
 # Scores that the training loss holds at once, 64 MiB of float32: above this, positions go block
 # by block and each block's scores are computed again in the backward pass.
@@ -20,7 +25,7 @@ def item_log_likelihood(
   states_BxSxD: jax.Array,
   target_BxS: jax.Array,
   items: ItemVectors,
-  bias_N: jax.Array | None,
+  bias_N: jax.Array | TableRows | None,
   negative_X: jax.Array | None = None,
 ) -> jax.Array:
   """log p(target | state): float32 [B, S], 0 where there is no target.
@@ -69,7 +74,7 @@ def item_log_likelihood(
 def item_scores(
   state_RxD: jax.Array,
   items: ItemVectors,
-  bias_N: jax.Array | None,
+  bias_N: jax.Array | TableRows | None,
   item_X: jax.Array | None = None,
 ) -> jax.Array:
   """Scores of all items, or of the rows `item_X`: float32 [R, X]."""
@@ -78,7 +83,7 @@ def item_scores(
     state_RxD, table_XxD.T.astype(state_RxD.dtype), preferred_element_type=jnp.float32
   )
   if bias_N is not None:
-    score_RxX = score_RxX + (bias_N if item_X is None else bias_N[item_X])[None]
+    score_RxX = score_RxX + rows_at(bias_N, item_X)[None]
   return score_RxX
 
 
@@ -100,6 +105,19 @@ def draw_distinct(key: jax.Array, num_items: int, count: int) -> jax.Array:
   within_X = jax.random.randint(within_key, (count,), 0, size_X)
   # turn + place may not fit int32 where N is above a billion; no such table fits a device.
   return (turn + jnp.asarray(start_Xp1[:-1], jnp.int32) + within_X) % num_items
+
+
+class _Negatives(nn.Module):
+  """What the random stream of this name gives a model first."""
+
+  def __call__(self) -> jax.Array:
+    return self.make_rng("negatives")
+
+
+def negatives_of(key: jax.Array, num_items: int, count: int) -> jax.Array:
+  """What a model with this key in its random stream 'negatives' draws by `draw_distinct`."""
+  drawn_with = cast(jax.Array, _Negatives().apply({}, rngs={"negatives": key}))
+  return draw_distinct(drawn_with, num_items, count)
 
 
 def _num_blocks(batch: int, length: int, num_candidates: int) -> int:

@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from sidrec.catalogue.trie.packed_codes import PackedCodes
+from sidrec.models.table_params import rows_at
+from sidrec.training.table_rows import TableRows
 
 
 class ItemVectors(NamedTuple):
   """The parts of the vectors, None where there is no such part."""
 
-  row_NxR: jax.Array | None  # of each item
+  row_NxR: jax.Array | TableRows | None  # of each item
   lift_RxD: jax.Array | None = None  # None where rows are vectors
   code_LxVxD: jax.Array | None = None  # what the codes of each level add
   codes_NxL: jax.Array | PackedCodes | None = None  # the semantic IDs
@@ -35,7 +37,7 @@ class ItemVectors(NamedTuple):
     """The vectors of some item rows, int32 [...], or of all: float32 [..., D]."""
     parts = []
     if self.row_NxR is not None:
-      row_XxR = self.row_NxR if item_X is None else self.row_NxR[item_X]
+      row_XxR = rows_at(self.row_NxR, item_X)
       parts.append(row_XxR if self.lift_RxD is None else row_XxR @ self.lift_RxD)
     if self.code_LxVxD is not None and self.codes_NxL is not None:
       item_X = jnp.arange(self.num_items) if item_X is None else item_X

@@ -12,6 +12,7 @@ from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import ITEM_TABLES, MARK, NODE_TABLES
 
 _TRAINED_COPIES = 4  # parameters, their gradients, and Adam's two moments
+_LAZY_COPIES = 3  # gradients are of some rows, and no average is kept
 _LEVEL_TABLES = ("code", "out", "item_code")  # a row or a column for each code of each level
 
 # Kinds of parameters, and what a sentence calls them.
@@ -34,7 +35,9 @@ class Memory(NamedTuple):
   trained: float  # bytes an item of parameters, gradients, moments and, where kept, the average
 
 
-def memory_of(params: dict, trie: Trie, sizes: CatalogueSizes, averaged: bool = False) -> Memory:
+def memory_of(
+  params: dict, trie: Trie, sizes: CatalogueSizes, averaged: bool = False, lazy: bool = False
+) -> Memory:
   """The memory of a model, from its parameters or their shapes alone.
 
   Args:
@@ -42,6 +45,7 @@ def memory_of(params: dict, trie: Trie, sizes: CatalogueSizes, averaged: bool = 
     trie: the catalogue.
     sizes: of the model.
     averaged: whether training keeps an average of the parameters, too.
+    lazy: whether its steps change some rows of the tables by item alone.
   """
   counted = {name: params[name] for name in COUNTED if name in params}
   params = {name: part for name, part in params.items() if name not in (MARK, *counted)}
@@ -51,11 +55,13 @@ def memory_of(params: dict, trie: Trie, sizes: CatalogueSizes, averaged: bool = 
     sum(map(_num_bytes, jax.tree.leaves(tree))) for tree in (params, (trie, counted))
   )
   copies = _TRAINED_COPIES + averaged
+  of_lazy = sum(_num_bytes(params[name]) for name in ITEM_TABLES if lazy and name in params)
+  trained = (of_params - of_lazy) * copies + of_lazy * _LAZY_COPIES
   return Memory(
     sum(x.size for x in leaves),
     by_item,
     (of_params + of_others) / sizes.num_items,
-    of_params * copies / sizes.num_items,
+    trained / sizes.num_items,
   )
 
 

@@ -33,6 +33,7 @@ from sidrec.models.item_softmax import draw_distinct, item_log_likelihood, item_
 from sidrec.models.item_vectors import ItemVectors
 from sidrec.models.layers import Norm
 from sidrec.models.positions import positions
+from sidrec.models.table_params import table_param
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +104,10 @@ class SASRec(nn.Module):
     c = self.config
     table = nn.initializers.normal(0.02)
     dtype = jnp.dtype(c.dtype)
-    self.item_NxD = self.param("item", table, (c.num_items, c.width))
+    self.item_NxD = table_param(self, "item", table, (c.num_items, c.width))
     self.position_SxD = self.param("position", table, (c.history_length, c.width))
     if c.item_bias:
-      self.bias_N = self.param("item_bias", nn.initializers.zeros, (c.num_items,))
+      self.bias_N = table_param(self, "item_bias", nn.initializers.zeros, (c.num_items,))
     shape = (c.heads, c.width // c.heads, c.width, c.hidden)
     if c.norms == "before":
       self.blocks = [EncoderBlock(*shape, c.dropout, dtype) for _ in range(c.layers)]

@@ -27,6 +27,7 @@ def train_sasrec(name: str, config: RunConfig, folder: epath.Path, before: Chain
   dataset, c = load_prepared(before), _section(config, name)
   check_inputs(c.model.inputs, dataset, f"config.{name}.model.inputs")
   trainer.check_predicts(c.model, c.train, f"config.{name}")
+  trainer.check_lazy_adam(c.model, c.train, f"config.{name}")
   params = trainer.train_sasrec(
     make_sasrec(config, dataset.items.num_items, name),
     c.train,

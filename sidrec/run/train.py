@@ -43,7 +43,7 @@ from sidrec.search.batched import make_recommend_users
 from sidrec.search.settings import SearchConfig
 from sidrec.trainers.evidence_weights import fitted
 from sidrec.trainers.next_item import NextItem, train_next_item, validation_users
-from sidrec.trainers.recommender import recommender_task
+from sidrec.trainers.recommender import check_lazy_adam, recommender_task
 from sidrec.trainers.settings import TrainConfig
 from sidrec.training.checkpoint import check_can_save, save_params
 from sidrec.training.logging import make_logger
@@ -63,6 +63,7 @@ _OFF = {  # settings that decide nothing while they have these values
   "similarity_bytes": 0,
   "item_width": 0,
   "node_width": 0,
+  "lazy_adam": False,
 }
 _OF_DATA = ("targets", "least_rating")  # settings that decide the stage 'prepare'
 
@@ -70,6 +71,7 @@ _OF_DATA = ("targets", "least_rating")  # settings that decide the stage 'prepar
 def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   """Trains the recommender and writes its parameters."""
   check_can_save(folder)
+  check_lazy_adam(config.model, config.train)
   dataset = load_prepared(before)
   check_inputs(config.model.inputs, dataset, "config.model.inputs")
   ids = read_ids(before["tokenize"])
@@ -80,8 +82,8 @@ def train(config: RunConfig, folder: epath.Path, before: Chain) -> None:
   what = what_is_trained(config, model, trie, mesh)
   shapes, _ = jax.eval_shape(what.task.init, jax.random.key(0))
   counted = counted_tables(config, dataset, before["tokenize"])
-  averaged = config.train.average_decay > 0
-  memory = memory_of({**shapes, **counted}, trie, model.sizes, averaged=averaged)
+  averaged, lazy = config.train.average_decay > 0, config.train.lazy_adam
+  memory = memory_of({**shapes, **counted}, trie, model.sizes, averaged, lazy)
   if is_primary():
     print(f"recommender: {described(memory)}", flush=True)
   params = train_next_item(
@@ -120,7 +122,7 @@ def what_is_trained(
   search = dataclasses.replace(search_by_model_alone(config), beams=results)
   recommend_users = make_recommend_users(model, search_trie(trie, mesh), search, mesh)
   return NextItem(
-    recommender_task(model, trie, config.train.item_loss),
+    recommender_task(model, trie, config.train.item_loss, config.train.lazy_adam),
     make_batches(config, model.config.inputs),
     recommend_users,
     config.model.history_length,

@@ -12,8 +12,11 @@ from sidrec.core.vocabulary import NO_ITEM
 from sidrec.data.events import Events
 from sidrec.models.base import SemanticIDModel
 from sidrec.models.inputs import example_events
+from sidrec.models.item_softmax import negatives_of
 from sidrec.models.settings import RecommenderConfig
 from sidrec.models.unseen import hide
+from sidrec.trainers.settings import TrainConfig
+from sidrec.training.table_rows import LazyTables, distinct
 from sidrec.training.task import Task
 
 
@@ -32,7 +35,26 @@ def _parts(method: str, found: Any) -> tuple[jax.Array, jax.Array | None, jax.Ar
   return levels, None, item
 
 
-def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0) -> Task:
+def check_lazy_adam(model: RecommenderConfig, train: TrainConfig) -> None:
+  """Raises ValueError for settings with which a step needs whole tables by item, or none."""
+  if not train.lazy_adam:
+    return
+  if model.setting != "dense" or not model.item_embedding:
+    raise ValueError(
+      "train.lazy_adam is for the item table of model.setting 'dense'; set it to False, or these "
+      "two and model.item_embedding"
+    )
+  if model.unseen or (model.item_head and not model.item_negatives):
+    name, value = ("unseen", 0) if model.unseen else ("item_negatives", "some items")
+    raise ValueError(
+      "train.lazy_adam changes the rows that a batch needs, and this model needs all of them; set "
+      f"model.{name} to {value}, or lazy_adam to False"
+    )
+
+
+def recommender_task(
+  model: SemanticIDModel, trie: Trie, item_loss: float = 1.0, lazy_adam: bool = False
+) -> Task:
   """Maximum likelihood of the targets; the loss is nats per item.
 
   With repeats the likelihood of a target is that of the choice, `loss_choice`, and for a new item
@@ -45,14 +67,19 @@ def recommender_task(model: SemanticIDModel, trie: Trie, item_loss: float = 1.0)
     model: the recommender.
     trie: the catalogue.
     item_loss: weight of the item head's loss, added to the semantic ID's.
+    lazy_adam: whether a step gets, and changes, only the rows of the item table that its batch
+      needs; see `check_lazy_adam`.
   """
-  reading = functools.partial(_task_reading, model, item_loss)
+  reading = functools.partial(_task_reading, model, item_loss, lazy_adam)
   arrays = trie, trie_lib.paths(trie)
   return reading(arrays)._replace(arrays=arrays, reading=reading)
 
 
 def _task_reading(
-  model: SemanticIDModel, item_loss: float, catalogue: tuple[Trie, jax.Array]
+  model: SemanticIDModel,
+  item_loss: float,
+  lazy_adam: bool,
+  catalogue: tuple[Trie, jax.Array],
 ) -> Task:
   """The task for a trie and the paths of its items, traced or not."""
   trie, path_NxLp1 = catalogue
@@ -77,7 +104,7 @@ def _task_reading(
       path_NxLp1,
       batch.get("segment_BxS"),
       train=True,
-      rngs={"dropout": key, "negatives": jax.random.fold_in(key, 1)},
+      rngs={"dropout": key, "negatives": _negatives_key(key)},
       method=method,
     )
     logp_BxQxL, choice_BxQ, item_logp_BxQ = _parts(method, found)
@@ -94,6 +121,14 @@ def _task_reading(
       total = total + item_loss * parts["loss_item"]
     return total, (aux, parts)
 
+  def rows_of(batch, key):
+    c, rows = model.config, [batch["history_BxS"]]
+    if c.item_head:
+      num_items = model.sizes.num_items
+      rows += [batch["target_BxS"], negatives_of(_negatives_key(key), num_items, c.item_negatives)]
+    return distinct(rows, model.sizes.num_items)
+
+  tables = ("item", "item_bias") if model.config.item_head else ("item",)
   name = "target_BxS" if dense else "target_Bx1"
   first = model.config.input_length - model.config.history_length  # after a user's token
   return Task(
@@ -101,4 +136,9 @@ def _task_reading(
     loss,
     weight=lambda batch: (batch[name] != NO_ITEM).sum(),
     tokens=lambda batch: (batch["history_BxS"][:, first:] != NO_ITEM).sum(),
+    lazy=LazyTables(tables, rows_of) if lazy_adam else None,
   )
+
+
+def _negatives_key(key: jax.Array) -> jax.Array:
+  return jax.random.fold_in(key, 1)

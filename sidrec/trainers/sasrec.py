@@ -16,6 +16,7 @@ from sidrec.data.dataset import Histories
 from sidrec.data.events import Events
 from sidrec.data.prefix_batches import prefix_batches
 from sidrec.models.inputs import example_events
+from sidrec.models.item_softmax import negatives_of
 from sidrec.models.sasrec import SASRec, SASRecSettings
 from sidrec.parallel import mesh as mesh_lib
 from sidrec.search.exact import make_sasrec_recommend_users
@@ -23,6 +24,7 @@ from sidrec.trainers.next_item import NextItem, train_next_item
 from sidrec.trainers.settings import SASRecTrainConfig
 from sidrec.training.logging import make_logger
 from sidrec.training.loop import Records
+from sidrec.training.table_rows import LazyTables, distinct
 from sidrec.training.task import Task
 
 _VALID_RESULTS = 20
@@ -41,12 +43,28 @@ def check_predicts(model: SASRecSettings, train: SASRecTrainConfig, section: str
     )
 
 
-def sasrec_task(model: SASRec) -> Task:
-  """Maximum likelihood of the targets of `packed_batches` or `prefix_batches`: nats per item."""
+def check_lazy_adam(model: SASRecSettings, train: SASRecTrainConfig, section: str) -> None:
+  """Raises ValueError for settings with which a step needs the whole item table."""
+  if train.lazy_adam and not model.negatives:
+    raise ValueError(
+      f"{section}.train.lazy_adam changes the rows that a batch needs, and a softmax over all "
+      f"items needs all of them; set {section}.model.negatives, or lazy_adam to False"
+    )
+
+
+def sasrec_task(model: SASRec, lazy_adam: bool = False) -> Task:
+  """Maximum likelihood of the targets of `packed_batches` or `prefix_batches`: nats per item.
+
+  Args:
+    model: SASRec.
+    lazy_adam: whether a step gets, and changes, only the rows of the item table that its batch
+      needs; for models with sampled negatives.
+  """
+  c = model.config
 
   def init(key):
-    history_1xS = jnp.zeros((1, model.config.history_length), jnp.int32)
-    events = example_events(history_1xS, model.config)
+    history_1xS = jnp.zeros((1, c.history_length), jnp.int32)
+    events = example_events(history_1xS, c)
     return model.init(key, events, method="states")["params"], ()
 
   def loss(params, aux, batch, key):
@@ -68,11 +86,18 @@ def sasrec_task(model: SASRec) -> Task:
     count = jnp.maximum((target_BxQ != NO_ITEM).sum(), 1)
     return -logp_BxQ.sum() / count, (aux, {})
 
+  def rows_of(batch, key):
+    _, negatives_key = jax.random.split(key)
+    negative_X = negatives_of(negatives_key, c.num_items, c.negatives)
+    return distinct([batch["history_BxS"], _targets(batch), negative_X], c.num_items)
+
+  tables = ("item", "item_bias") if c.item_bias else ("item",)
   return Task(
     init,
     loss,
     weight=lambda batch: (_targets(batch) != NO_ITEM).sum(),
     tokens=lambda batch: (batch["history_BxS"] != NO_ITEM).sum(),
+    lazy=LazyTables(tables, rows_of) if lazy_adam else None,
   )
 
 
@@ -117,10 +142,11 @@ def train_sasrec(
     TrainingDivergedError: if the loss is not finite.
   """
   check_predicts(model.config, config, name)
+  check_lazy_adam(model.config, config, name)
   mesh = mesh or mesh_lib.make_mesh()
   make_batches = make_batches or BATCHES[config.predicts]
   what = NextItem(
-    sasrec_task(model),
+    sasrec_task(model, config.lazy_adam),
     functools.partial(make_batches, inputs=model.config.inputs),
     make_sasrec_recommend_users(model, _VALID_RESULTS, users_at_once, mesh),
     model.config.history_length,

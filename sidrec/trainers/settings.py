@@ -21,9 +21,21 @@ class TrainConfig:
   weight_decay: float = 0.05
   clip_norm: float = 1.0
   average_decay: float = 0.999  # of the moving average of parameters; 0 keeps none
+  # A step changes the rows of the item table that its batch needs, and no others: it costs as much
+  # with any number of items. Moments and weights of the other rows do not decay, and the table is
+  # not averaged.
+  lazy_adam: bool = False
   validate_every: int = 300
   valid_users: int = 1500  # a random sample, so that validating stays cheap
   patience: int = 3  # validations without a better NDCG@10 before stopping; 0 never stops
+
+  def __post_init__(self) -> None:
+    """Raises ValueError for settings that exclude each other."""
+    if self.lazy_adam and self.accumulate > 1:
+      raise ValueError(
+        "train.lazy_adam takes each batch in one pass; set train.accumulate to 1, or lazy_adam to "
+        "False"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +48,8 @@ class RecommenderTrainConfig(TrainConfig):
   least_rating: float = 0.0  # of a target; above 0, events without a rating are none
 
   def __post_init__(self) -> None:
-    """Raises ValueError for what names no action, or a rating that cannot be."""
+    """Raises ValueError for settings that exclude each other, or that name no action or rating."""
+    super().__post_init__()
     check_targets(self.targets, self.least_rating)
 
 
@@ -51,7 +64,8 @@ class SASRecTrainConfig(TrainConfig):
   predicts: Literal["every", "last"] = "every"
 
   def __post_init__(self):
-    """Raises ValueError for another word."""
+    """Raises ValueError for another word, or settings that exclude each other."""
+    super().__post_init__()
     check_choices(self)
 
 

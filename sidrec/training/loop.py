@@ -339,8 +339,10 @@ def make_run(
 
 
 def _kept_params(state: TrainState) -> PyTree:
-  """The parameters that are validated and kept."""
-  return state.average if state.average != () else state.params
+  """The parameters that are validated and kept: their average, where there is one."""
+  if state.average == ():
+    return state.params
+  return {**state.params, **state.average} if isinstance(state.params, dict) else state.average
 
 
 def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from sidrec.training.gradient import gradient
+from sidrec.training.table_rows import Lazily
 from sidrec.training.task import Task
 
 PyTree = Any
@@ -19,7 +20,7 @@ class TrainState(NamedTuple):
   params: PyTree
   aux: PyTree
   opt_state: optax.OptState
-  average: PyTree  # exponential moving average of params, () where not kept
+  average: PyTree  # exponential moving average of params but lazy tables, () where not kept
   key: jax.Array  # never split: step k uses fold_in(key, k)
 
 
@@ -34,9 +35,16 @@ def init_state(
     params=params,
     aux=aux,
     opt_state=optimizer.init(params),
-    average=jax.tree.map(jnp.array, params) if averaged else (),
+    average=jax.tree.map(jnp.array, averaged_part(task, params)) if averaged else (),
     key=train_key,
   )
+
+
+def averaged_part(task: Task, params: PyTree) -> PyTree:
+  """The parameters of which an average may be kept: all but those of lazy tables."""
+  if task.lazy is None:
+    return params
+  return {name: part for name, part in params.items() if name not in task.lazy.names}
 
 
 def update(
@@ -63,19 +71,34 @@ def update(
     The next state and the step's scalar metrics.
   """
   loss_key, amend_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-  loss, aux, metrics, grads = gradient(
-    task, state.params, state.aux, batch, loss_key, accumulate, mesh
-  )
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
+  params, opt_state, read, lazily = state.params, state.opt_state, task, None
+  if task.lazy is not None:
+    row_U = task.lazy.rows_of(batch, loss_key)
+    lazily = Lazily.of(task.lazy, optimizer, params, opt_state, row_U)
+    params, opt_state = lazily.take(params, opt_state)
+    read = _reading_rows(task, lazily)
+  loss, aux, metrics, grads = gradient(read, params, state.aux, batch, loss_key, accumulate, mesh)
+  updates, opt_state = optimizer.update(grads, opt_state, params)
+  params = optax.apply_updates(params, updates)
+  if lazily is not None:
+    params, opt_state = lazily.put(state.params, state.opt_state, params, opt_state)
   if task.amend is not None:
     params, aux = task.amend(params, aux, batch, amend_key)
   average = state.average
   if average != ():
     # A smaller decay at first, so that the random start soon has no weight.
     decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
-    average = optax.incremental_update(params, average, 1.0 - decay)
+    average = optax.incremental_update(averaged_part(task, params), average, 1.0 - decay)
   metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), **metrics}
   if task.tokens is not None:
     metrics["tokens"] = task.tokens(batch)
   return TrainState(state.step + 1, params, aux, opt_state, average, state.key), metrics
+
+
+def _reading_rows(task: Task, lazily: Lazily) -> Task:
+  """The task whose parameters have some rows in place of lazy tables."""
+
+  def loss(params, aux, batch, key):
+    return task.loss(lazily.as_tables(params), aux, batch, key)
+
+  return task._replace(loss=loss)

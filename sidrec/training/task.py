@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from sidrec.training.table_rows import LazyTables
+
 PyTree = Any
 
 
@@ -27,6 +29,9 @@ class Task(NamedTuple):
     reading: arrays → the task that reads these instead. Compiled programs take `arrays` as an
       argument, so that others of the same shapes find the same program in a compilation cache.
       None where nothing is read; what `loss` holds in its closure is part of the program.
+    lazy: tables of which `loss` gets some rows, as `TableRows`, and the optimiser changes these
+      alone; no average of them is kept. None where there are no such tables. It needs parameters in
+      a dict, and steps of one micro-batch.
   """
 
   init: Callable[[jax.Array], tuple[PyTree, PyTree]]
@@ -36,3 +41,4 @@ class Task(NamedTuple):
   tokens: Callable[[PyTree], jax.Array] | None = None
   arrays: PyTree = ()
   reading: Callable[[PyTree], "Task"] | None = None
+  lazy: LazyTables | None = None
