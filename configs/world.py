@@ -106,6 +106,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.sasrec.model.dropout = 0.1
   config.sasrec.model.negatives = 512
   config.sasrec.train.batch_size = size.batch_size
+  config.sasrec.train.lazy_adam = not size.by_item  # where whole tables would take most of a step
   config.sasrec.train.steps = max(size.sasrec_steps, 1)
   config.sasrec.train.validate_every = max(size.sasrec_steps // 4, 1)
   config.sasrec.train.valid_users = 500

@@ -55,13 +55,14 @@ def after_steps(task, count, mesh=None, weight_decay=0.0):
   optimizer = adamw(1e-2, 0, 100, weight_decay, 1.0)
   params, aux = task.init(jax.random.key(0))
   given = task._replace(init=lambda key: (draw(params), aux))
-  state = init_state(given, optimizer, jax.random.key(1))
-  batch = (
-    BATCH
-    if mesh is None
-    else mesh_lib.to_global(mesh, {k: np.tile(v, (4, 1)) for k, v in BATCH.items()})
+  state, batch, shardings = init_state(given, optimizer, jax.random.key(1)), BATCH, None
+  if mesh is not None:
+    batch = mesh_lib.to_global(mesh, {name: np.tile(x, (4, 1)) for name, x in BATCH.items()})
+    shardings = mesh_lib.state_shardings(mesh, state)
+    state, shardings = jax.device_put(state, shardings), (shardings, mesh_lib.replicated(mesh))
+  step = jax.jit(
+    lambda state, batch: update(task, optimizer, state, batch, mesh=mesh), out_shardings=shardings
   )
-  step = jax.jit(lambda state, batch: update(task, optimizer, state, batch, mesh=mesh))
   for _ in range(count):
     state, metrics = step(state, batch)
   return state, metrics
@@ -97,12 +98,14 @@ def test_rows_change_that_a_batch_reads_or_draws_and_no_others(name):
   assert changed.sum() <= len(READ) + 4
 
 
+@pytest.mark.parametrize("model", [1, 2])
 @pytest.mark.parametrize("name", ["sasrec", "dense"])
-def test_eight_devices_do_what_one_does(name):
-  task = TASKS[name]()[0]
-  one, eight = (
-    after_steps(task, 3, mesh_lib.make_mesh(jax.devices()[:count]))[0] for count in (1, 8)
-  )
+def test_eight_devices_do_what_one_does(name, model):
+  """Also where each of two devices has half of the table."""
+  task, devices = TASKS[name]()[0], jax.devices()
+  one, _ = after_steps(task, 3, mesh_lib.make_mesh(devices[:1]))
+  eight, _ = after_steps(task, 3, mesh_lib.make_mesh(devices[:8], model))
+  assert eight.params["item"].sharding.is_fully_replicated == (model == 1)
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-2, atol=1e-4), one.params, eight.params
   )
