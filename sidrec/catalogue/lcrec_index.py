@@ -19,12 +19,14 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 from numpy.typing import ArrayLike
 
+from sidrec.catalogue.row_text import row_text
 from sidrec.catalogue.semantic_id_files import quoted, unique_object
 from sidrec.catalogue.semantic_ids import SemanticIDManager
 from sidrec.core.atomic import write_whole, write_whole_text
@@ -132,22 +134,20 @@ def write_index(
     ValueError: if a key repeats, there is not one for each row, or the codes are not valid.
   """
   codes_NxL = check_codes(codes, MAX_CODEBOOK_SIZE)
-  names = [str(key) for key in keys]
+  names = np.array([json.dumps(str(key), ensure_ascii=False) for key in keys], object)
   if len(names) != len(codes_NxL):
     raise ValueError(f"{len(names)} keys for {len(codes_NxL)} rows of codes; give one for each")
   if len(set(names)) != len(names):
     repeated = Counter(names).most_common(1)[0][0]
-    raise ValueError(f"the key {json.dumps(repeated)} stands twice; give each item its own")
-  columns = [
-    [f"<{letters(level)}_{code}>" for code in column_N.tolist()]
-    for level, column_N in enumerate(codes_NxL.T)
-  ]
-  tokens = map(list, zip(*columns, strict=True))
-  content = json.dumps(dict(zip(names, tokens, strict=True)), ensure_ascii=False).encode()
+    raise ValueError(f"the key {repeated} stands twice; give each item its own")
+  token_L = [f'"<{letters(level)}_%d>"' for level in range(codes_NxL.shape[1])]
+  text = chain("{", row_text(f"%s: [{', '.join(token_L)}]", [names, *codes_NxL.T]), "}")
   path = as_path(path)
   if path.suffix == ".gz":
-    content = gzip.compress(content, mtime=0)  # equal codes, equal bytes
-  write_whole(path, lambda file: file.write(content))
+    content = gzip.compress("".join(text).encode(), mtime=0)  # equal codes, equal bytes
+    write_whole(path, lambda file: file.write(content))
+  else:
+    write_whole(path, lambda file: file.writelines(part.encode() for part in text))
 
 
 def new_tokens(codes_NxL: np.ndarray) -> list[str]:

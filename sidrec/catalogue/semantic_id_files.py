@@ -16,13 +16,14 @@ import json
 import re
 import reprlib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
+from sidrec.catalogue.row_text import row_text
 from sidrec.catalogue.tokenizer_content import Packed, packed_from_json, packed_to_json
 from sidrec.core.atomic import write_whole
 from sidrec.core.readers import parse_json, read_npz
@@ -33,7 +34,6 @@ METADATA_KEYS = {
   "num_items": int,
   "generation_method": str,
 }
-ROWS_PER_WRITE = 65536  # bounds the memory that writing a large JSON file takes
 TOKENIZER = "tokenizer"
 PARAMS = "tokenizer/params/"  # before the names of a tokenizer's arrays in `.npz`
 
@@ -122,16 +122,11 @@ def _write_npz(file: IO[bytes], content: Content) -> None:
 def _json_text(content: Content) -> Iterator[str]:
   codes_NxL, ids_N, metadata, tokenizer = content
 
-  def entries(entry: Callable[[int, list[int]], str]) -> Iterator[str]:
-    for start in range(0, len(ids_N), ROWS_PER_WRITE):
-      rows = slice(start, start + ROWS_PER_WRITE)
-      pairs = zip(ids_N[rows].tolist(), codes_NxL[rows].tolist(), strict=True)
-      yield (", " if start else "") + ", ".join(entry(item, tokens) for item, tokens in pairs)
-
+  token_L = ["%d"] * codes_NxL.shape[1]
   yield '{"item_to_semantic": {'
-  yield from entries(lambda item, tokens: f'"{item}": [{",".join(map(str, tokens))}]')
+  yield from row_text(f'"%d": [{",".join(token_L)}]', [ids_N, *codes_NxL.T])
   yield '},\n "semantic_to_item": {'
-  yield from entries(lambda item, tokens: f'"{tokens}": {item}')
+  yield from row_text(f'"[{", ".join(token_L)}]": %d', [*codes_NxL.T, ids_N])
   yield f'}},\n "metadata": {json.dumps(metadata)}'
   if tokenizer is not None:
     yield f',\n "{TOKENIZER}": {json.dumps(packed_to_json(tokenizer))}'

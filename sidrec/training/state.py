@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from sidrec.training.gradient import gradient
-from sidrec.training.table_rows import Lazily
+from sidrec.training.table_rows import StepRows
 from sidrec.training.task import Task
 
 PyTree = Any
@@ -71,17 +71,17 @@ def update(
     The next state and the step's scalar metrics.
   """
   loss_key, amend_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-  params, opt_state, read, lazily = state.params, state.opt_state, task, None
+  params, opt_state, read, step_rows = state.params, state.opt_state, task, None
   if task.lazy is not None:
     row_U = task.lazy.rows_of(batch, loss_key)
-    lazily = Lazily.of(task.lazy, optimizer, params, opt_state, row_U)
-    params, opt_state = lazily.take(params, opt_state)
-    read = _reading_rows(task, lazily)
+    step_rows = StepRows.of(task.lazy, optimizer, params, opt_state, row_U)
+    params, opt_state = step_rows.take(params, opt_state)
+    read = _reading_rows(task, step_rows)
   loss, aux, metrics, grads = gradient(read, params, state.aux, batch, loss_key, accumulate, mesh)
   updates, opt_state = optimizer.update(grads, opt_state, params)
   params = optax.apply_updates(params, updates)
-  if lazily is not None:
-    params, opt_state = lazily.put(state.params, state.opt_state, params, opt_state)
+  if step_rows is not None:
+    params, opt_state = step_rows.put(state.params, state.opt_state, params, opt_state)
   if task.amend is not None:
     params, aux = task.amend(params, aux, batch, amend_key)
   average = state.average
@@ -95,10 +95,10 @@ def update(
   return TrainState(state.step + 1, params, aux, opt_state, average, state.key), metrics
 
 
-def _reading_rows(task: Task, lazily: Lazily) -> Task:
+def _reading_rows(task: Task, step_rows: StepRows) -> Task:
   """The task whose parameters have some rows in place of lazy tables."""
 
   def loss(params, aux, batch, key):
-    return task.loss(lazily.as_tables(params), aux, batch, key)
+    return task.loss(step_rows.as_tables(params), aux, batch, key)
 
   return task._replace(loss=loss)

@@ -73,7 +73,7 @@ def distinct(rows: Sequence[jax.Array], num_rows: int) -> jax.Array:
   return jnp.unique(jnp.maximum(row_U, 0), size=len(row_U), fill_value=num_rows)
 
 
-class Lazily(NamedTuple):
+class StepRows(NamedTuple):
   """A step's rows of lazy tables, taken from parameters and the optimiser's state and put back."""
 
   row_U: jax.Array
@@ -89,7 +89,7 @@ class Lazily(NamedTuple):
     params: PyTree,
     opt_state: optax.OptState,
     row_U: jax.Array,
-  ) -> "Lazily":
+  ) -> "StepRows":
     """The rows of these parameters, and of this state of the optimiser."""
     is_param = {
       name: jax.tree.map(lambda _, lazy=name in tables.names: lazy, part)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import sidrec.catalogue.semantic_ids
 from sidrec import SemanticIDManager
-from sidrec.catalogue import semantic_id_files
+from sidrec.catalogue import row_text, semantic_id_files
 from sidrec.catalogue.collisions import add_extra_digit
 from sidrec.catalogue.reassignment import reassign
 from sidrec.catalogue.semantic_id_files import Content
@@ -175,7 +175,7 @@ def test_exact_json(tiny, tmp_path):
 
 
 def test_json_is_written_in_pieces(monkeypatch, tmp_path):
-  monkeypatch.setattr(semantic_id_files, "ROWS_PER_WRITE", 2)
+  monkeypatch.setattr(row_text, "ROWS_AT_ONCE", 2)
   SemanticIDManager(2, 4, 5).save_to_file(tmp_path / "ids.json")
   content = json.loads((tmp_path / "ids.json").read_text())
   assert content["item_to_semantic"]["4"] == [0, 1]
