@@ -29,7 +29,9 @@ from sidrec.search.levels import Levels, call
 from sidrec.search.merge import merge, normalised
 from sidrec.search.results import Recommendations, nothing
 from sidrec.search.settings import SearchConfig
-from sidrec.search.similarity import UnitVectors, by_similarity, similarity_of_new
+from sidrec.search.similarity import UnitVectors, by_similarity, similarity_of
+
+_BLOCK = 1 << 12  # rows of new items that are compared at once
 
 
 class NewItems(NamedTuple):
@@ -173,14 +175,34 @@ def among_new(
 
 
 def _most_similar(levels: Levels, latest_BxS: jax.Array, vectors: UnitVectors) -> jax.Array:
-  """The most similar new items, one for each beam: int32 [B, K], NO_ITEM where there are fewer."""
-  similarity_BxM = similarity_of_new(latest_BxS, vectors)
-  row_BxM = len(vectors.known_NxF) + jnp.arange(similarity_BxM.shape[1])
-  row_BxM = jnp.broadcast_to(row_BxM, similarity_BxM.shape)
-  may_BxM = given.may_be_found(levels, row_BxM)
-  similarity_BxM = jnp.where(may_BxM, similarity_BxM, -jnp.inf)
-  best_BxK, at_BxK = jax.lax.top_k(similarity_BxM, min(levels.config.beams, row_BxM.shape[1]))
-  item_BxK = jnp.take_along_axis(row_BxM, at_BxK, axis=1)
+  """The most similar new items, one for each beam: int32 [B, K], NO_ITEM where there are fewer.
+
+  Rows go block by block, and no further than rows are in use: what is reserved takes neither time
+  nor memory here.
+  """
+  num_known, num_rows = len(vectors.known_NxF), len(vectors.new_MxF)
+  batch, block = latest_BxS.shape[0], min(_BLOCK, num_rows)
+  count = min(levels.config.beams, num_rows)
+  latest_BxSxF = vectors.of(latest_BxS)
+
+  def with_block(number: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple:
+    # The last block ends with the table, so it may have rows of the one before.
+    first = jnp.minimum(number * block, num_rows - block)
+    row_X = first + jnp.arange(block)
+    new_XxF = jax.lax.dynamic_slice_in_dim(jnp.asarray(vectors.new_MxF), first, block)
+    similarity_BxX = similarity_of(latest_BxS, latest_BxSxF, new_XxF)
+    item_BxX = jnp.broadcast_to(num_known + row_X[None], similarity_BxX.shape)
+    may_BxX = given.may_be_found(levels, item_BxX) & (row_X >= number * block)[None]
+    similarity_BxX = jnp.where(may_BxX, similarity_BxX, -jnp.inf)
+    # What was found before comes first, so that of a tie the lowest row is kept.
+    all_BxX = jnp.concatenate([best[0], similarity_BxX], axis=1)
+    best_BxK, at_BxK = jax.lax.top_k(all_BxX, count)
+    items_BxX = jnp.concatenate([best[1], item_BxX], axis=1)
+    return best_BxK, jnp.take_along_axis(items_BxX, at_BxK, axis=1)
+
+  none = jnp.full((batch, count), -jnp.inf), jnp.full((batch, count), NO_ITEM, jnp.int32)
+  in_use = jnp.clip(levels.trie.used - num_known, 0, num_rows)
+  best_BxK, item_BxK = jax.lax.fori_loop(0, -(-in_use // max(block, 1)), with_block, none)
   return jnp.where(jnp.isfinite(best_BxK), item_BxK, NO_ITEM)
 
 

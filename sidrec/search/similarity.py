@@ -84,8 +84,13 @@ def log_similarity(latest_BxS: jax.Array, item_BxX: jax.Array, vectors: UnitVect
   return log_mean_near(cosine_BxXxS, latest_BxS)
 
 
-def similarity_of_new(latest_BxS: jax.Array, vectors: UnitVectors) -> jax.Array:
-  """`log_similarity` of all rows of new items: float32 [B, M]."""
-  new_MxF = jnp.asarray(vectors.new_MxF).astype(jnp.float32)
-  cosine_BxMxS = jnp.einsum("mf,bsf->bms", new_MxF, vectors.of(latest_BxS))
-  return log_mean_near(cosine_BxMxS, latest_BxS)
+def similarity_of(latest_BxS: jax.Array, latest_BxSxF: jax.Array, unit_XxF: jax.Array) -> jax.Array:
+  """`log_similarity` of any vectors, the same for all histories: float32 [B, X].
+
+  Args:
+    latest_BxS: as in `log_similarity`.
+    latest_BxSxF: their vectors.
+    unit_XxF: floating point of any width.
+  """
+  cosine_BxXxS = jnp.einsum("xf,bsf->bxs", unit_XxF.astype(jnp.float32), latest_BxSxF)
+  return log_mean_near(cosine_BxXxS, latest_BxS)

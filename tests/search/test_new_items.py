@@ -137,6 +137,25 @@ def test_probabilities_sum_to_one_whatever_the_share_is():
     np.testing.assert_allclose(np.exp(found.score_BxK).sum(axis=1), 1.0, atol=1e-5)
 
 
+@pytest.mark.parametrize("block", [1, 2, 4, 8])
+def test_blocks_of_new_rows_find_what_all_at_once_do(monkeypatch, block):
+  """Rows that are room for more, whose vectors are no numbers here, change nothing."""
+  model, params, trie, new = made()
+  few = dataclasses.replace(CONFIG, beams=4)  # fewer than there are new items
+  expected = search(model, params, trie, padded(), few, new)
+  new_MxF = np.array(new.vectors.new_MxF)
+  assert len(new_MxF) > NUM_NEW
+  new_MxF[NUM_NEW:] = np.nan
+  new = new._replace(vectors=new.vectors._replace(new_MxF=new_MxF))
+  monkeypatch.setattr(new_items, "_BLOCK", block)
+  # Traced anew, for the blocks are no argument.
+  find = jax.jit(lambda *arrays, new: new_items.search(model, *arrays, few, new))
+  found = find(params, trie, padded(), new=new)
+  np.testing.assert_array_equal(found.item_BxK, expected.item_BxK)
+  np.testing.assert_allclose(found.score_BxK, expected.score_BxK, rtol=1e-5)
+  assert (np.asarray(found.item_BxK) >= NUM_KNOWN).any()
+
+
 def lists(rows):
   return padded_lists([rows] * len(HISTORIES))
 

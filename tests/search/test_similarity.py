@@ -15,7 +15,7 @@ from sidrec.search.similarity import (
   UnitVectors,
   by_similarity,
   log_similarity,
-  similarity_of_new,
+  similarity_of,
 )
 
 rng = np.random.default_rng(0)
@@ -96,9 +96,9 @@ def test_without_any_known_item_new_ones_share_all():
   np.testing.assert_allclose(result.score_BxK[0], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_the_similarity_of_all_new_rows():
+def test_the_similarity_of_new_rows():
   np.testing.assert_allclose(
-    similarity_of_new(LATEST_ITEMS, VECTORS),
+    similarity_of(LATEST_ITEMS, VECTORS.of(LATEST_ITEMS), VECTORS.new_MxF),
     log_similarity(LATEST_ITEMS, np.tile(np.arange(25, len(UNIT)), (3, 1)), VECTORS),
     atol=1e-4,
   )
