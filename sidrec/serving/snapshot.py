@@ -26,6 +26,10 @@ from sidrec.run.ask import Asker
 from sidrec.search.buckets import BucketSearch
 from sidrec.serving.state import State
 
+# Rows for items that come while others go, beside the room; for ten million items, as many more
+# would take gigabytes.
+MOST_SPARE = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Snapshot:
@@ -56,11 +60,11 @@ class Snapshot:
 
 
 def rows_for(trained: int, new: int, room: int) -> int:
-  """Item rows for a catalogue in which all items may make way for new ones.
+  """Item rows for a catalogue in which all items may make way for new ones, up to MOST_SPARE.
 
   Trained items that went keep their rows, for histories are made of them.
   """
-  return trained + max(trained, new) + room
+  return trained + max(min(trained, MOST_SPARE), new) + room
 
 
 class SnapshotMaker:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sidrec.core.vocabulary import NO_ITEM
+from sidrec.models import packed_followers
 from sidrec.models.packed_followers import moved, pack, unpack
 
 ROW = np.array([[3, 0, NO_ITEM], [2, NO_ITEM, NO_ITEM], [NO_ITEM] * 3, [1, 3, 2]], np.int32)
@@ -48,13 +49,23 @@ def test_tables_of_before_are_read_as_they_are():
   np.testing.assert_array_equal(found, SIMILARITY)
 
 
-def test_moving_renumbers_rows_and_leaves_out_what_went():
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_moving_renumbers_rows_and_leaves_out_what_went(monkeypatch, block):
+  monkeypatch.setattr(packed_followers, "_BLOCK", block)
   kept = pack(ROW, SIMILARITY)
   row, found = unpacked(*moved(*kept, np.array([3, 1, -1, 0, 2])))  # item 1 is 1 again
   assert row.tolist() == [[1, 0, 4], [4, -1, -1], [-1] * 3, [0, 3, -1], [-1] * 3]
   before = unpacked(*kept)[1]
   np.testing.assert_array_equal(found[[0, 1, 3]], before[[3, 1, 0]])
   assert (found[2] == 0).all()
+
+
+def test_moving_packs_tables_of_before():
+  for after, packed in zip(
+    moved(ROW, SIMILARITY, np.arange(4)), pack(ROW, SIMILARITY), strict=True
+  ):
+    np.testing.assert_array_equal(after, packed)
+    assert after.dtype == packed.dtype
 
 
 def test_moving_to_where_they_are_changes_no_bit():

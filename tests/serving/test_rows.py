@@ -16,6 +16,7 @@ from sidrec.serving import catalogue as catalogue_lib
 from sidrec.serving import validation
 from sidrec.serving.bodies import RequestError, Wished
 from sidrec.serving.catalogue import KEPT
+from sidrec.serving.snapshot import MOST_SPARE, rows_for
 from sidrec.serving.state import (
   Change,
   NewItem,
@@ -293,3 +294,10 @@ def test_rows_that_were_never_used_come_first(shop):
   assert placed(3, 32) == (32, 31, 30)
   with pytest.raises(RequestError, match="do not fit"):
     placed(7, 64)
+
+
+def test_there_are_rows_for_as_many_items_more_or_a_million():
+  assert rows_for(1000, 0, 50) == 2050
+  assert rows_for(1000, 3000, 50) == 4050
+  assert rows_for(10**7, 0, 500) == 10**7 + MOST_SPARE + 500
+  assert rows_for(10**7, 2 * 10**6, 500) == 12 * 10**6 + 500
