@@ -124,9 +124,10 @@ CHANGED = {
     **AMAZON_DENSE,
     "train.steps": 3600,
     "train.validate_every": 400,
-    "sasrec.train.steps": 2400,
+    "sasrec.train.steps": 3600,
     "sasrec.train.validate_every": 300,
-    "bsarec.train.steps": 2400,
+    "bsarec.enabled": True,
+    "bsarec.train.steps": 3600,
     "bsarec.train.validate_every": 600,
   },
   # Dropout, repeats and followers by validation at 10^4 items; the rest was not tuned.
