@@ -13,12 +13,12 @@ seed 0, text vectors of all-MiniLM-L6-v2):
   test, seen items masked        Recall@10 0.0691  NDCG@10 0.0408    0.0335  0.0254  0.0305
   test, seen items unmasked      Recall@10 0.0691  NDCG@10 0.0408    0.0233  0.0186  0.0289
 
-(The last three: NDCG@10. Recall@10 of BSARec is 0.0577, masked.) Three seeds have 0.0690 ± 0.0007 and 0.0408 ± 0.0004 masked; with
-weights set by hand (1 and, for similarity, 0.5) it was 0.0678 and 0.0402. Without model.similarity
-and search.follower_candidates sidrec had 0.0591 and 0.0348, without model.followers, too, 0.0556
-and 0.0321. Nobody buys an item twice here, and model.repeats learns it; with neither, sidrec had
-0.0539 and 0.0306 masked, 0.0499 and 0.0241 unmasked. The settings are those chosen on Beauty, with
-more steps for more users; none was tuned here.
+(The last three: NDCG@10. Recall@10 of BSARec is 0.0577, masked.) Three seeds have 0.0690 ± 0.0007
+and 0.0408 ± 0.0004 masked; with weights set by hand (1 and, for similarity, 0.5) it was 0.0678 and
+0.0402. Without model.similarity and search.follower_candidates sidrec had 0.0591 and 0.0348,
+without model.followers, too, 0.0556 and 0.0321. Nobody buys an item twice here, and model.repeats
+learns it; with neither, sidrec had 0.0539 and 0.0306 masked, 0.0499 and 0.0241 unmasked. The
+settings are those chosen on Beauty, with more steps for more users; none was tuned here.
 
 BSARec and SASRec have as many steps as sidrec. --config.bsarec.enabled=false and
 --config.sasrec.enabled=false leave them out.

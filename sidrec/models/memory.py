@@ -12,7 +12,6 @@ from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import ITEM_TABLES, MARK, NODE_TABLES
 
 _TRAINED_COPIES = 4  # parameters, their gradients, and Adam's two moments
-_LAZY_COPIES = 3  # gradients are of some rows, and no average is kept
 _LEVEL_TABLES = ("code", "out", "item_code")  # a row or a column for each code of each level
 
 # Kinds of parameters, and what a sentence calls them.
@@ -56,7 +55,7 @@ def memory_of(
   )
   copies = _TRAINED_COPIES + averaged
   of_lazy = sum(_num_bytes(params[name]) for name in ITEM_TABLES if lazy and name in params)
-  trained = (of_params - of_lazy) * copies + of_lazy * _LAZY_COPIES
+  trained = of_params * copies - of_lazy  # whose gradients are of some rows
   return Memory(
     sum(x.size for x in leaves),
     by_item,

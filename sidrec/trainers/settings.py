@@ -22,8 +22,7 @@ class TrainConfig:
   clip_norm: float = 1.0
   average_decay: float = 0.999  # of the moving average of parameters; 0 keeps none
   # A step changes the rows of the item table that its batch needs, and no others: it costs as much
-  # with any number of items. Moments and weights of the other rows do not decay, and the table is
-  # not averaged.
+  # with any number of items. Moments and weights of the other rows do not decay.
   lazy_adam: bool = False
   validate_every: int = 300
   valid_users: int = 1500  # a random sample, so that validating stays cheap

@@ -22,10 +22,11 @@ from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hosts import from_primary, largest_of_all
 from sidrec.parallel.preemption import Stopped, while_training
 from sidrec.training import meter as meter_lib
+from sidrec.training.averages import LazyAverage
 from sidrec.training.checkpoint import Checkpoints, open_checkpoints
 from sidrec.training.logging import Logger
 from sidrec.training.meter import Meter
-from sidrec.training.state import TrainState, init_state, update
+from sidrec.training.state import TrainState, init_state, kept_params, update
 from sidrec.training.task import Task
 
 PyTree = Any
@@ -141,7 +142,7 @@ def train(
     finally:
       reports.logger.close()
     del state  # its buffers are not needed any more
-    best = checkpoints.restore_best(_kept_params(abstract))
+    best = checkpoints.restore_best(_kept_shapes(abstract))
   if best is None:
     raise ValueError(f"no best parameters are left in {records.directory}; delete it to train anew")
   return best
@@ -188,10 +189,11 @@ def start_from(
     shardings = mesh_lib.state_shardings(mesh, jax.eval_shape(begin, params, key))
     state = jax.jit(begin, out_shardings=shardings)(params, key)
     # Where training has them, so that its validations find this one's programs.
-    score = float(validate(_kept_params(state))[config.metric])
+    kept = kept_params(task, state, config.average_decay)
+    score = float(validate(kept)[config.metric])
     if not np.isfinite(score):
       raise TrainingDivergedError(f"{config.metric} of the given parameters is {score}")
-    checkpoints.save_best(0, _kept_params(state), score)
+    checkpoints.save_best(0, kept, score)
     checkpoints.save_latest(0, state, Progress(score)._asdict())
 
 
@@ -209,10 +211,11 @@ def _train_and_validate(
       break
     if step >= config.steps:
       calls.trace(step, state)
-    score = reports.validation(step, validate(_kept_params(state)), config.metric)
+    kept = kept_params(calls.task, state, config.average_decay)
+    score = reports.validation(step, validate(kept), config.metric)
     progress = progress.after(step, score, config)
     if progress.best_step == step:
-      checkpoints.save_best(step, _kept_params(state), score)
+      checkpoints.save_best(step, kept, score)
     checkpoints.save_latest(step, state, progress._asdict())
     reports.restart_meter(step)
   if signal:
@@ -338,11 +341,12 @@ def make_run(
   return jax.jit(run, donate_argnums=0, out_shardings=(shardings, mesh_lib.replicated(mesh)))
 
 
-def _kept_params(state: TrainState) -> PyTree:
-  """The parameters that are validated and kept: their average, where there is one."""
-  if state.average == ():
-    return state.params
-  return {**state.params, **state.average} if isinstance(state.params, dict) else state.average
+def _kept_shapes(abstract: TrainState) -> PyTree:
+  """What `kept_params` returns, of a state's shapes and shardings."""
+  if abstract.average == ():
+    return abstract.params
+  is_lazy = isinstance(abstract.average, LazyAverage)
+  return abstract.average.params if is_lazy else abstract.average
 
 
 def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:

@@ -1,11 +1,13 @@
 """The state of a training (`TrainState`), and one optimiser step."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from sidrec.training.averages import LazyAverage, decay_at, made_up
 from sidrec.training.gradient import gradient
 from sidrec.training.table_rows import StepRows
 from sidrec.training.task import Task
@@ -20,7 +22,7 @@ class TrainState(NamedTuple):
   params: PyTree
   aux: PyTree
   opt_state: optax.OptState
-  average: PyTree  # exponential moving average of params but lazy tables, () where not kept
+  average: PyTree  # exponential moving average of params, or `LazyAverage`; () where not kept
   key: jax.Array  # never split: step k uses fold_in(key, k)
 
 
@@ -35,16 +37,42 @@ def init_state(
     params=params,
     aux=aux,
     opt_state=optimizer.init(params),
-    average=jax.tree.map(jnp.array, averaged_part(task, params)) if averaged else (),
+    average=_first_average(task, params) if averaged else (),
     key=train_key,
   )
 
 
-def averaged_part(task: Task, params: PyTree) -> PyTree:
-  """The parameters of which an average may be kept: all but those of lazy tables."""
+def _first_average(task: Task, params: PyTree) -> PyTree:
+  average = jax.tree.map(jnp.array, params)
   if task.lazy is None:
-    return params
-  return {name: part for name, part in params.items() if name not in task.lazy.names}
+    return average
+  return LazyAverage(average, jnp.zeros(len(params[task.lazy.names[0]]), jnp.int32))
+
+
+def kept_params(task: Task, state: TrainState, average_decay: float) -> PyTree:
+  """The parameters that are validated and kept: their average, where there is one.
+
+  Args:
+    task: what is trained.
+    state: after any step.
+    average_decay: that `update` was called with.
+  """
+  if state.average == ():
+    return state.params
+  if task.lazy is None:
+    return state.average
+  return _averaged_now(task.lazy.names, average_decay, state.average, state.params, state.step)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _averaged_now(
+  names: tuple[str, ...], decay: float, average: LazyAverage, params: PyTree, step: jax.Array
+) -> PyTree:
+  tables = {
+    name: made_up(average.params[name], params[name], average.until_N, step, decay)
+    for name in names
+  }
+  return {**average.params, **tables}
 
 
 def update(
@@ -75,24 +103,47 @@ def update(
   if task.lazy is not None:
     row_U = task.lazy.rows_of(batch, loss_key)
     step_rows = StepRows.of(task.lazy, optimizer, params, opt_state, row_U)
-    params, opt_state = step_rows.take(params, opt_state)
+    params, opt_state = step_rows.take(params), step_rows.take_state(opt_state)
     read = _reading_rows(task, step_rows)
   loss, aux, metrics, grads = gradient(read, params, state.aux, batch, loss_key, accumulate, mesh)
   updates, opt_state = optimizer.update(grads, opt_state, params)
+  average, before = state.average, params
   params = optax.apply_updates(params, updates)
   if step_rows is not None:
-    params, opt_state = step_rows.put(state.params, state.opt_state, params, opt_state)
+    if average != ():
+      average = _lazily_averaged(step_rows, average, before, params, state.step, average_decay)
+    params = step_rows.put(state.params, params)
+    opt_state = step_rows.put_state(state.opt_state, opt_state)
   if task.amend is not None:
     params, aux = task.amend(params, aux, batch, amend_key)
-  average = state.average
-  if average != ():
-    # A smaller decay at first, so that the random start soon has no weight.
-    decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
-    average = optax.incremental_update(averaged_part(task, params), average, 1.0 - decay)
+  if average != () and step_rows is None:
+    decay = decay_at(state.step, average_decay)
+    average = optax.incremental_update(params, average, 1.0 - decay)
   metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), **metrics}
   if task.tokens is not None:
     metrics["tokens"] = task.tokens(batch)
   return TrainState(state.step + 1, params, aux, opt_state, average, state.key), metrics
+
+
+def _lazily_averaged(
+  rows: StepRows,
+  average: LazyAverage,
+  before: PyTree,
+  params: PyTree,
+  step: jax.Array,
+  largest: float,
+) -> LazyAverage:
+  """The average after a step, from parameters of `StepRows.take`, before and after it."""
+  until_U = average.until_N.at[rows.row_U].get(mode="clip")
+  known = rows.take(average.params)
+
+  def now(mean: jax.Array, value: jax.Array, lazy: bool) -> jax.Array:
+    return made_up(mean, value, until_U, step, largest) if lazy else mean
+
+  known = jax.tree.map(now, known, before, rows.is_param)
+  known = optax.incremental_update(params, known, 1.0 - decay_at(step, largest))
+  until_N = average.until_N.at[rows.row_U].set(step + 1, mode="drop")
+  return LazyAverage(rows.put(average.params, known), until_N)
 
 
 def _reading_rows(task: Task, step_rows: StepRows) -> Task:

@@ -104,31 +104,29 @@ class StepRows(NamedTuple):
     )
     return cls(row_U, {name: len(params[name]) for name in tables.names}, is_param, is_state)
 
-  def take(self, params: PyTree, opt_state: PyTree) -> tuple[PyTree, PyTree]:
-    """Both with [U, …] in place of each table."""
+  def take(self, params: PyTree) -> PyTree:
+    """The parameters, or what has their structure, with [U, …] in place of each table."""
+    return jax.tree.map(self._rows, params, self.is_param)
 
-    def rows(whole: jax.Array, lazy: bool) -> jax.Array:
-      return whole.at[self.row_U].get(mode="clip") if lazy else whole
+  def take_state(self, opt_state: optax.OptState) -> optax.OptState:
+    """The optimiser's state with [U, …] in place of what belongs to a table."""
+    return jax.tree.map(self._rows, opt_state, self.is_state)
 
-    return (
-      jax.tree.map(rows, params, self.is_param),
-      jax.tree.map(rows, opt_state, self.is_state),
-    )
+  def put(self, params: PyTree, new: PyTree) -> PyTree:
+    """What `take` made, changed, with the whole tables again; their other rows are as before."""
+    return jax.tree.map(self._whole, params, new, self.is_param)
 
-  def put(
-    self, params: PyTree, opt_state: PyTree, new_params: PyTree, new_state: PyTree
-  ) -> tuple[PyTree, PyTree]:
-    """What `take` made, changed, with the whole tables again, whose other rows are as before."""
+  def put_state(self, opt_state: optax.OptState, new: optax.OptState) -> optax.OptState:
+    """The same for what `take_state` made."""
+    return jax.tree.map(self._whole, opt_state, new, self.is_state)
 
-    def whole(before: jax.Array, new: jax.Array, lazy: bool) -> jax.Array:
-      if not lazy:
-        return new
-      return before.at[self.row_U].set(new, mode="drop", indices_are_sorted=True)
+  def _rows(self, whole: jax.Array, lazy: bool) -> jax.Array:
+    return whole.at[self.row_U].get(mode="clip") if lazy else whole
 
-    return (
-      jax.tree.map(whole, params, new_params, self.is_param),
-      jax.tree.map(whole, opt_state, new_state, self.is_state),
-    )
+  def _whole(self, before: jax.Array, new: jax.Array, lazy: bool) -> jax.Array:
+    if not lazy:
+      return new
+    return before.at[self.row_U].set(new, mode="drop", indices_are_sorted=True)
 
   def as_tables(self, params: PyTree) -> PyTree:
     """What a loss reads: parameters of `take`, with `TableRows`."""

@@ -30,8 +30,8 @@ class Task(NamedTuple):
       argument, so that others of the same shapes find the same program in a compilation cache.
       None where nothing is read; what `loss` holds in its closure is part of the program.
     lazy: tables of which `loss` gets some rows, as `TableRows`, and the optimiser changes these
-      alone; no average of them is kept. None where there are no such tables. It needs parameters in
-      a dict, and steps of one micro-batch.
+      alone. None where there are no such tables. It needs parameters in a dict, steps of one
+      micro-batch, and no `amend`.
   """
 
   init: Callable[[jax.Array], tuple[PyTree, PyTree]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sidrec.training.optimizer import adamw
-from sidrec.training.state import init_state, update
+from sidrec.training.state import init_state, kept_params, update
 from sidrec.training.table_rows import LazyTables, TableRows, distinct
 from sidrec.training.task import Task
 
@@ -60,9 +60,9 @@ def squares(lazy, num_rows=6):
   return Task(init, loss, lazy=tables if lazy else None)
 
 
-def steps(task, batches, weight_decay=0.0, averaged=False):
+def steps(task, batches, weight_decay=0.0):
   optimizer = adamw(0.1, 0, 100, weight_decay, 1.0)
-  state = init_state(task, optimizer, jax.random.key(0), averaged=averaged)
+  state = init_state(task, optimizer, jax.random.key(0))
   states = [state]
   for row, goal in batches:
     batch = {"row_B": jnp.array(row), "goal_B": jnp.array(goal)}
@@ -111,7 +111,20 @@ def test_steps_that_read_all_rows_are_those_of_adam():
   np.testing.assert_allclose(lazy[-1].params["offset"], whole[-1].params["offset"], rtol=1e-5)
 
 
-def test_the_average_is_of_the_other_parameters_alone():
-  states, _ = steps(squares(True), [([4], [0.0])], averaged=True)
-  assert set(states[0].average) == set(states[1].average) == {"offset"}
-  assert (np.asarray(states[1].average["offset"]) != np.asarray(states[0].average["offset"])).any()
+@pytest.mark.parametrize("largest", [0.05, 0.5, 0.9, 0.999])
+def test_the_average_is_that_of_all_steps(largest):
+  """Rows are read in some steps only, long rests and none at all included."""
+  rng = np.random.default_rng(0)
+  batches = [(rng.integers(1, 4, 2).tolist(), [0.0, 3.0]) for _ in range(25)]
+  task, optimizer = squares(True), adamw(0.1, 0, 100, 0.0, 1.0)
+  state = init_state(task, optimizer, jax.random.key(0), averaged=True)
+  expected = jax.tree.map(np.asarray, state.params)
+  for step, (row, goal) in enumerate(batches):
+    batch = {"row_B": jnp.array(row), "goal_B": jnp.array(goal)}
+    state, _ = update(task, optimizer, state, batch, largest)
+    decay = min(largest, (1 + step) / (10 + step))
+    expected = jax.tree.map(
+      lambda mean, value, d=decay: d * mean + (1 - d) * np.asarray(value), expected, state.params
+    )
+    kept = kept_params(task, state, largest)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), kept, expected)
