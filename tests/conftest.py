@@ -26,8 +26,13 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402 - reads the environment
 import pytest  # noqa: E402
+
+# No test fails because a machine was busy.
+hypothesis.settings.register_profile("untimed")
+hypothesis.settings.load_profile("untimed")
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tracing makes many objects that stay; looking for garbage less often takes a tenth less time.

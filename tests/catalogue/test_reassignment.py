@@ -99,7 +99,7 @@ def problems(draw):
   return size, capacity, [places[p] for p in taken], codes, seed
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(problems(), st.sampled_from([1, 2, 4096]))
 def test_matches_the_plain_search(problem, block_size):
   size, capacity, taken, codes, seed = problem

@@ -339,7 +339,7 @@ places = st.lists(st.floats(0, 0.9375, width=32), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize("how", ["extra_digit", "reassign"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(first=places, later=places, data=st.data())
 def test_a_catalogue_grows_and_shrinks(how, first, later, data, tmp_path_factory):
   old, new = vectors_at(*first), vectors_at(*later)

@@ -32,7 +32,7 @@ def all_last_positions(offsets_Up1, history_length):
 LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(LENGTHS, st.integers(1, 5))
 def test_dense_windows_hold_every_target_once(lengths, history_length):
   windows = windows_as_lists(batches.all_positions, lengths, history_length)
@@ -49,7 +49,7 @@ def test_dense_windows_are_cut_from_the_newest_end():
   assert sorted(windows) == [[0, 1, 2], [2, 3, 4, 5]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(LENGTHS, st.integers(1, 5))
 def test_sliding_windows_end_in_each_target(lengths, history_length):
   windows = windows_as_lists(all_last_positions, lengths, history_length)
@@ -68,7 +68,7 @@ def test_last_items_are_left_aligned():
   np.testing.assert_array_equal(empty, np.full((2, 2), NO_ITEM))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(LENGTHS, st.integers(1, 5))
 def test_rows_hold_every_window_once_within_the_history_length(lengths, history_length):
   windows = batches.all_positions(histories_of(lengths).offsets_Up1, history_length)

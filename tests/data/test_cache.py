@@ -84,7 +84,7 @@ def test_round_trip_of_items_about_which_nothing_is_known(tmp_path: Path) -> Non
   assert _content(cache.load_dataset(tmp_path / "bare.npz")) == _content(data)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(titles=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=3, max_size=3))
 def test_round_trip_of_any_titles(tmp_path_factory: pytest.TempPathFactory, titles: list) -> None:
   path = tmp_path_factory.getbasetemp() / "titles.npz"

@@ -40,7 +40,7 @@ def prefixes_in(batch):
   return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(1, 5), st.integers(0, 3))
 def test_a_pass_holds_each_prefix_and_its_target_once(lengths, history_length, seed):
   expected = expected_prefixes(lengths, history_length)

@@ -26,7 +26,7 @@ def _dataset(users: list[list[tuple[int, int]]]) -> dataset.Dataset:
   return build_from("d", user_T, item_T, time_T, np.arange(len(rows)), metadata)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_USERS, st.integers(0, 5))
 def test_shuffling_moves_nothing_between_times(users: list, seed: int) -> None:
   data = _dataset(users)
@@ -67,7 +67,7 @@ def test_the_note_on_ties_says_so() -> None:
   )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_USERS, st.sampled_from([("test", 1), ("valid", 2)]))
 @example([[(1, 0), (2, 1), (3, 2)], [(3, 0), (4, 1), (5, 2)]], ("test", 1))
 def test_tied_targets_are_those_that_another_order_replaces(users: list, split) -> None:

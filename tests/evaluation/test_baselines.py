@@ -42,7 +42,7 @@ def brute_force(scores_UxN, held_out, num_results, masked):
   return [*(sums / len(held_out.target_U)), len(shown) / num_items]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 25), st.integers(1, 9))
 def test_masked_and_unmasked_against_brute_force(seed, num_items, block_size):
   rng = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def brute_force_knn(training, num_items, history, window, last, against_popular=
   return np.where(scores > 0, scores, -np.inf)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
   st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 6), st.sampled_from([0, 0.25, 0.5])
 )
@@ -145,7 +145,7 @@ def brute_force_cosine(training, num_items, history):
   return np.where(scores > 0, scores, -np.inf)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_item_knn_cosine_against_brute_force(seed):
   rng = np.random.default_rng(seed)
@@ -175,7 +175,7 @@ def test_own_items_come_newest_first_each_once():
   np.testing.assert_array_equal(np.isfinite(scores_BxN).sum(axis=1), [4, 0, 2])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 1.0]))
 def test_the_mixture_of_own_items_and_neighbours_against_brute_force(seed, share):
   rng = np.random.default_rng(seed)

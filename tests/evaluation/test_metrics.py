@@ -57,7 +57,7 @@ def test_no_users_is_an_error():
     summarise(per_user_metrics(np.array([], int), 20))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1))
 def test_ranks_and_coverage_against_brute_force(seed):
   rng = np.random.default_rng(seed)

@@ -74,7 +74,7 @@ def test_a_search_is_timed_after_it_was_compiled_and_judged_by_targets_and_exact
   assert all(len(count.seconds) == 2 for count in counts)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
   st.lists(st.integers(-1, 9), min_size=1, max_size=20),
   st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=5),

@@ -25,7 +25,7 @@ def planted(num_users, num_clusters, size, seed=0, length=12):
 rows_of_users = st.lists(st.lists(st.integers(0, 5), max_size=7), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows_of_users, st.integers(1, 9))
 def test_following_counts_against_brute_force(rows, window):
   expected = np.zeros((6, 6))

@@ -11,7 +11,7 @@ from sidrec.features.cooccurrence import following_counts
 from sidrec.features.nearest_followers import nearest_followers
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.integers(0, 6), max_size=9), min_size=1, max_size=6), st.integers(1, 8))
 def test_nearest_followers_are_the_strongest(rows, count):
   histories = make_histories(rows)

@@ -54,7 +54,7 @@ catalogues = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
   catalogues,
   st.none() | st.tuples(subsets, subsets),
@@ -89,7 +89,7 @@ def search_bits(trie, word_BxX, beams):
   return beam.search(TableModel(), {"table": TABLE}, trie, SCALES, config, RowBits(word_BxX))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
   catalogues,
   st.lists(st.integers(-1, len(ALL) - 1), max_size=60),

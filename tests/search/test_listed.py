@@ -33,7 +33,7 @@ def compared(trie, rows, node_BxK, level):
   return said, any_allowed(trie, found.node, rows), found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
   st.sets(st.integers(0, len(ALL) - 1), min_size=1, max_size=len(ALL)),
   st.lists(st.lists(st.integers(-1, len(ALL) + 2), max_size=40), min_size=2, max_size=2),

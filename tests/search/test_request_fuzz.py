@@ -59,7 +59,7 @@ def in_catalogue(rows, least):
   return all(least <= row < NUM_ITEMS for items in np.asarray(rows).tolist() for row in items)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(histories, filters, filters, st.sampled_from([5, 5, 5, 0, -3, 51, 2.0, "5", None]))
 def test_requests(history, forbidden, allowed, k):
   try:
@@ -81,7 +81,7 @@ def test_requests(history, forbidden, allowed, k):
 words = st.text(st.sampled_from("aBc ,#+-é\u0301े(19)\x1b"), max_size=12)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.text(max_size=60) | words, st.lists(words, min_size=1, max_size=12))
 def test_titles(text, titles):
   found = find_titles(text, titles)

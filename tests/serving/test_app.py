@@ -331,7 +331,7 @@ def test_answers_have_every_field_but_the_certificate_that_servers_search_withou
   assert {*Recommended._fields} == {*schemas["Recommended"]["properties"]}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BODIES, st.sampled_from(["/v1/recommend", "/v1/events"]))
 def test_no_body_breaks_the_server(served, body, path):
   content = json.dumps(body).encode()
@@ -341,7 +341,7 @@ def test_no_body_breaks_the_server(served, body, path):
   assert response.status_code in (200, 400, 404, 422), response.text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CHANGES, st.sampled_from(["", "/rollback"]), st.booleans())
 def test_no_change_breaks_the_server(served, change, path, from_base):
   service, client = served

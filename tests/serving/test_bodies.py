@@ -108,7 +108,7 @@ def test_what_is_understood():
   assert event.action == "buy"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(BODIES)
 def test_nothing_else_than_a_refusal_comes_of_a_wrong_body(body):
   encoded, statuses = json.dumps(body).encode(), []

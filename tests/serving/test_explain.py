@@ -181,7 +181,7 @@ def test_too_many_are_refused_and_late_ones_given_up(served, monkeypatch):
   assert service.explaining._waiting == 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(BODIES)
 def test_no_body_breaks_it(explored, body):
   for path in ("/v1/explain", "/v1/baselines"):

@@ -268,7 +268,7 @@ TENSOR = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(TENSOR, max_size=2) | JSON, JSON)
 def test_no_tensor_breaks_the_server(served, inputs, more):
   content = json.dumps({"inputs": inputs, "parameters": more}).encode()

@@ -119,7 +119,7 @@ def test_allocation_balances_products():
   assert np.ptp(logs) < 0.05 * np.ptp(blocks)
 
 
-@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(
   st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=30),
   st.data(),

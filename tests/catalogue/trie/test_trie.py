@@ -16,7 +16,7 @@ def code_tables(draw):
   return np.array(codes, np.int32).reshape(-1, levels)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(code_tables(), st.booleans())
 def test_paths_children_and_rows_agree_with_prefix_sets(codes, every_prefix):
   trie = trie_lib.build_trie(codes, every_prefix=every_prefix)
@@ -41,7 +41,7 @@ def test_paths_children_and_rows_agree_with_prefix_sets(codes, every_prefix):
   np.testing.assert_array_equal(np.asarray(trie.codes_NxL), codes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(code_tables())
 def test_every_prefix_has_an_id_of_its_own_or_shares_its_only_rows(codes):
   prefixes = {(*code[:depth], depth) for code in codes.tolist() for depth in range(len(code) + 1)}

@@ -32,7 +32,7 @@ def test_equal_times_keep_file_order() -> None:
   )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
   st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 3)), min_size=15, max_size=40

@@ -167,7 +167,7 @@ def test_blank_lines_at_the_end_do_not_matter_and_the_line_is_named(tmp_path: Pa
     movielens.read_movielens("movielens-1m", _write(tmp_path, faulty))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
   st.booleans(),
   st.lists(

@@ -26,7 +26,7 @@ def _frame(log: list[tuple]) -> pl.DataFrame:
   return pl.DataFrame(log, _TYPES, orient="row").with_row_index("at")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_LOGS)
 def test_the_first_of_equal_rows_stays(log: list[tuple]) -> None:
   seen, expected = set(), []
@@ -37,7 +37,7 @@ def test_the_first_of_equal_rows_stays(log: list[tuple]) -> None:
   assert rules.without_duplicates(_frame(log))["at"].to_list() == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_LOGS)
 def test_the_first_of_repeats_is_the_oldest(log: list[tuple]) -> None:
   oldest = {}
@@ -48,7 +48,7 @@ def test_the_first_of_repeats_is_the_oldest(log: list[tuple]) -> None:
   assert rules.first_of_pairs(_frame(log))["at"].to_list() == sorted(oldest.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_LOGS, st.integers(1, 4), st.randoms(use_true_random=False))
 def test_the_core_is_what_dropping_one_by_one_leaves(log: list[tuple], k: int, random) -> None:
   left = set(range(len(log)))
@@ -62,7 +62,7 @@ def test_the_core_is_what_dropping_one_by_one_leaves(log: list[tuple], k: int, r
   assert rules.k_core(_frame(log), k)["at"].to_list() == sorted(left)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_LOGS, st.sampled_from(["keep", "first"]), st.integers(1, 3), st.integers(1, 2))
 def test_parts_of_whole_users_go_through_the_rules_alone(
   log: list[tuple], repeats: str, shortest: int, ticks: int

@@ -97,7 +97,7 @@ def test_all_forms_say_the_same(tmp_path: Path, kind: str) -> None:
   _same(_read(_write_as(tmp_path, kind, list(_COLUMNS.values()), log)), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
   st.lists(
     st.tuples(
