@@ -31,7 +31,7 @@ import jax  # noqa: E402 - reads the environment
 import pytest  # noqa: E402
 
 # No test fails because a machine was busy.
-hypothesis.settings.register_profile("untimed")
+hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
