@@ -20,11 +20,11 @@ without model.followers, too, 0.0556 and 0.0321. Nobody buys an item twice here,
 learns it; with neither, sidrec had 0.0539 and 0.0306 masked, 0.0499 and 0.0241 unmasked. The
 settings are those chosen on Beauty, with more steps for more users; none was tuned here.
 
-BSARec and SASRec have as many steps as sidrec. --config.bsarec.enabled=false and
---config.sasrec.enabled=false leave them out.
+BSARec and SASRec train for as many steps as sidrec. They can be left out, by
+--config.bsarec.enabled=false and --config.sasrec.enabled=false.
 
-configs/sports.py:tiny runs the same stages, without either; it was not timed, and most of its time
-is the evaluation of all users, as on Beauty.
+configs/sports.py:tiny runs the same stages without these two. It was not timed. Most of its time is
+the evaluation of all users, as on Beauty.
 """
 
 from ml_collections import ConfigDict

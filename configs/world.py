@@ -27,8 +27,9 @@ test event, items of the history included, 50 beams, seed 0):
   1e7    0.2037    0.0853 (42%)
 
 The share of the oracle's is in parentheses. SASRec had 1,600 of its 6,000 steps at 1e4, and as much
-time as sidrec at 1e6, where 26 minutes on busy cores took sidrec over 20 million events. Rows of
-SASRec at 1e3 and 1e4 are older; 1e5 was not trained. docs/results.md has the commands.
+time as sidrec at 1e6, where 26 minutes on busy cores took sidrec over 20 million events; it had
+Adam there, where the config has lazy Adam now. Rows of SASRec at 1e3 and 1e4 are older; 1e5 was not
+trained. docs/results.md has the commands.
 Learning rates and dropout are one choice for all sizes, dropout by validation at 1e4.
 configs/world.py:tiny is 1e3 with 100 steps and without SASRec; it learns little.
 """

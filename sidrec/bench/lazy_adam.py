@@ -18,16 +18,19 @@ import numpy as np
 from absl import app, flags
 
 from sidrec.bench.command import check_flags_alone, define_numbers, one_sentence, write_json
+from sidrec.bench.decoding_model import random_codes
 from sidrec.bench.timing import alternate
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.models.recommender import make_model
 from sidrec.models.sasrec import SASRec, SASRecConfig
 from sidrec.models.settings import CatalogueSizes, RecommenderConfig
+from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hardware import hardware
 from sidrec.trainers.recommender import recommender_task
 from sidrec.trainers.sasrec import sasrec_task
+from sidrec.training.loop import LoopConfig, make_run
 from sidrec.training.optimizer import adamw
-from sidrec.training.state import TrainState, init_state, update
+from sidrec.training.state import TrainState, init_state
 from sidrec.training.task import Task
 
 ROWS, LENGTH, WIDTH, NEGATIVES, CODES = 64, 50, 64, 512, 256
@@ -51,10 +54,7 @@ def sasrec_of(num_items: int, lazy_adam: bool) -> Task:
 
 def recommender_of(num_items: int, lazy_adam: bool) -> Task:
   """The recommender's task, on random IDs of three levels."""
-  rng = np.random.default_rng(0)
-  number_N = rng.choice(CODES**3, num_items, replace=False)
-  codes_NxL = np.stack([number_N // CODES**2, number_N // CODES % CODES, number_N % CODES], axis=1)
-  trie = build_trie(codes_NxL.astype(np.int32), codebook_size=CODES)
+  trie = build_trie(random_codes(num_items, 3, CODES), codebook_size=CODES)
   config = RecommenderConfig(
     history_length=LENGTH,
     width=WIDTH,
@@ -84,18 +84,16 @@ class _Steps:
   """Some training steps; each call goes on from the one before."""
 
   def __init__(self, task: Task, batches: Any):
-    optimizer = adamw(1e-3, 200, 10_000, 0.05, 1.0)
-
-    def run(state: TrainState, batches: Any) -> tuple[TrainState, dict]:
-      step = functools.partial(update, task, optimizer, average_decay=0.999)
-      return jax.lax.scan(step, state, batches)
-
+    optimizer, mesh = adamw(1e-3, 200, 10_000, 0.05, 1.0), mesh_lib.one_device()
+    config = LoopConfig(STEPS, STEPS, STEPS, metric="none", average_decay=0.999)
     start = functools.partial(init_state, task, optimizer, averaged=True)
-    self._state, self._batches = jax.jit(start)(jax.random.key(0)), batches
-    self._run = jax.jit(run, donate_argnums=0)
+    shardings = mesh_lib.state_shardings(mesh, jax.eval_shape(start, jax.random.key(0)))
+    self._state: TrainState = jax.jit(start, out_shardings=shardings)(jax.random.key(0))
+    self._batches, self._arrays = batches, mesh_lib.on_all_devices(mesh, task.arrays)
+    self._run = make_run(task, optimizer, config, mesh, shardings)
 
   def __call__(self) -> dict:
-    self._state, metrics = self._run(self._state, self._batches)
+    self._state, metrics = self._run(self._state, self._batches, self._arrays)
     return metrics
 
   @property

@@ -25,7 +25,7 @@ def rows_at(table_N: jax.Array | TableRows, item_X: jax.Array | None) -> jax.Arr
   """The rows of some items, int32 [...], or the whole table for None.
 
   Raises:
-    TypeError: for the whole of a table that is given as some of its rows.
+    TypeError: if the whole table is needed, and only some rows are given.
   """
   if item_X is not None:
     return table_N[item_X]

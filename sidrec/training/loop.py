@@ -22,7 +22,6 @@ from sidrec.parallel import mesh as mesh_lib
 from sidrec.parallel.hosts import from_primary, largest_of_all
 from sidrec.parallel.preemption import Stopped, while_training
 from sidrec.training import meter as meter_lib
-from sidrec.training.averages import LazyAverage
 from sidrec.training.checkpoint import Checkpoints, open_checkpoints
 from sidrec.training.logging import Logger
 from sidrec.training.meter import Meter
@@ -142,7 +141,8 @@ def train(
     finally:
       reports.logger.close()
     del state  # its buffers are not needed any more
-    best = checkpoints.restore_best(_kept_shapes(abstract))
+    # An average has the shapes of the parameters, and lies where they do.
+    best = checkpoints.restore_best(abstract.params)
   if best is None:
     raise ValueError(f"no best parameters are left in {records.directory}; delete it to train anew")
   return best
@@ -339,14 +339,6 @@ def make_run(
     return jax.lax.scan(step, state, batches)
 
   return jax.jit(run, donate_argnums=0, out_shardings=(shardings, mesh_lib.replicated(mesh)))
-
-
-def _kept_shapes(abstract: TrainState) -> PyTree:
-  """What `kept_params` returns, of a state's shapes and shardings."""
-  if abstract.average == ():
-    return abstract.params
-  is_lazy = isinstance(abstract.average, LazyAverage)
-  return abstract.average.params if is_lazy else abstract.average
 
 
 def _stacked(batch_at, step: int, count: int, mesh) -> PyTree:

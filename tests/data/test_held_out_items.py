@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny import make_dataset
 
@@ -25,7 +25,6 @@ def test_a_draw_of_nothing_or_everything_is_refused(share):
     draw_items(30, share, 0)
 
 
-@settings(deadline=None)
 @given(
   st.lists(st.lists(st.integers(0, 29), min_size=3, max_size=8), min_size=2, max_size=6),
   st.integers(0, 99),

@@ -168,7 +168,6 @@ texts = st.lists(
 
 @settings(
   max_examples=int(os.environ.get("SIDREC_FUZZ", "25")),
-  deadline=None,
   suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
