@@ -1,6 +1,5 @@
 """A trained recommender over a catalogue that has grown, without training."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -135,8 +134,9 @@ def _search_both(
   catalogue, but in the vectors' float32; see `search.new_items`.
   """
 
-  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
-  def compiled(params, trie, new, history_BxS, seen_BxJ):
+  def search(same, batch) -> tuple[Recommendations, Recommendations]:
+    params, trie, new = same
+    history_BxS, seen_BxJ = batch
     encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
     filters = Filters(seen_BxJ)
     known = beam.searched(model, params, trie, encoded, config, filters)
@@ -145,8 +145,10 @@ def _search_both(
     latest_BxS = latest_items(items_of(model, history_BxS))
     return known, among_new(model, params, encoded, latest_BxS, config, known, new, filters)
 
+  compiled = mesh_lib.on_own_rows(mesh, search)
+
   def rank(params, history_BxS, seen_BxJ, shared):
     check_nothing_shared(shared, "the search among known and new items")
-    return compiled(params, trie, new, history_BxS, seen_BxJ)
+    return compiled((params, trie, new), (history_BxS, seen_BxJ))
 
   return in_batches_of(model, trie, config.batch_size, mesh, rank)

@@ -8,7 +8,7 @@ Rajbhandari et al., 2020, arXiv:1910.02054; Xu et al., 2021, arXiv:2105.04663).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -175,6 +175,39 @@ def on_all_devices(mesh: Mesh, tree: PyTree) -> PyTree:
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
   return jax.tree.map(put, tree)
+
+
+def on_own_rows(mesh: Mesh, compute: Callable[[Any, PyTree], PyTree]) -> Callable[..., PyTree]:
+  """Compiles a function of a batch whose rows do not depend on each other.
+
+  Each device computes its own rows and waits for no other one: loops end when their own rows are
+  done. XLA's partitioner, left to itself, gathers the whole batch wherever it cannot split an
+  operation (on CPUs `top_k`), inside loops too; devices that reach two such loops in different
+  orders then wait for each other forever.
+
+  Args:
+    mesh: from `make_mesh`. Parameters may be split along 'model'.
+    compute: (what all rows share, batch) → results; two pytrees, the second one [B, …], and so are
+      the results. It sees B / devices along 'data' of the rows.
+
+  Returns:
+    The same for whole batches, spread or not, with whole results on every device.
+  """
+  rows = PartitionSpec("data")
+  spread = jax.shard_map(
+    compute,
+    mesh=mesh,
+    in_specs=(PartitionSpec(), rows),
+    out_specs=rows,
+    axis_names={"data"},
+    check_vma=False,  # loops start from constants, which are the same everywhere
+  )
+  return jax.jit(spread, out_shardings=replicated(mesh))
+
+
+def own_key(mesh: Mesh, key: jax.Array) -> jax.Array:
+  """Inside `on_own_rows`: a key that differs from device to device; of one device, the key."""
+  return key if mesh.shape["data"] == 1 else jax.random.fold_in(key, jax.lax.axis_index("data"))
 
 
 def rows_for(mesh: Mesh, batch_size: int, accumulate: int = 1) -> int:

@@ -72,7 +72,7 @@ def make_recommend_users(
 
   def rank(params, history_BxS, seen_BxJ, shared):
     check_fit(model, params, trie)
-    return compiled(params, trie, history_BxS, seen_BxJ, shared)
+    return compiled((params, trie, shared), (history_BxS, seen_BxJ))
 
   return in_batches_of(model, trie, config.batch_size, mesh, rank)
 
@@ -97,12 +97,14 @@ def _compiled(
 ) -> Callable[..., Recommendations]:
   """The search of a batch; one function for equal arguments, so that its programs are found."""
 
-  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
-  def compiled(params, trie, history_BxS, seen_BxJ, shared):
+  def search(same, batch) -> Recommendations:
+    params, trie, shared = same
+    history_BxS, seen_BxJ = batch
     filters = _with_shared(seen_BxJ, shared, history_BxS.shape[0])
-    return beam.search(model, params, trie, history_BxS, config, filters, shared.key)
+    key = None if shared.key is None else mesh_lib.own_key(mesh, shared.key)
+    return beam.search(model, params, trie, history_BxS, config, filters, key)
 
-  return compiled
+  return mesh_lib.on_own_rows(mesh, search)
 
 
 def _with_shared(seen_BxJ: jax.Array | None, shared: Shared, batch: int) -> Filters:
@@ -140,7 +142,7 @@ def in_batches(
   Returns:
     (params, histories, users_R, seen, shared) → results. It raises ValueError for user rows and
     histories that are not there, or that lack what is read; see `last_events`. A draw depends on
-    which users are asked for together.
+    which users are asked for together, and on how many devices share them.
   """
   batch_size = mesh_lib.rows_for(mesh, batch_size or _users_at_once(mesh))
 

@@ -4,7 +4,6 @@ Here C counts what ranks an item, in the order of `evidence.Weights`.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -45,8 +44,9 @@ def make_find_candidates(
   """
   config = dataclasses.replace(config.uncertified, weights="fitted")
 
-  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
-  def find(params, trie, history_BxS, seen_BxJ):
+  def find(same, batch) -> Candidates:
+    params, trie = same
+    history_BxS, seen_BxJ = batch
     encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, config.beams, trie.used)
     levels, state = beam.descended(model, params, trie, encoded, config, Filters(seen_BxJ))
     item_BxX, logp_BxX = beam.candidates(levels, state)
@@ -55,8 +55,10 @@ def make_find_candidates(
     part_BxXxC = jnp.where(valid_BxX[..., None], jnp.stack(parts, axis=-1), 0.0)
     return Candidates(jnp.where(valid_BxX, item_BxX, NO_ITEM), part_BxXxC)
 
+  compiled = mesh_lib.on_own_rows(mesh, find)
+
   def rank(params, history_BxS, seen_BxJ, shared):
     check_nothing_shared(shared, "the search for candidates")
-    return find(params, trie, history_BxS, seen_BxJ)
+    return compiled((params, trie), (history_BxS, seen_BxJ))
 
   return in_batches_of(model, trie, config.batch_size, mesh, rank)

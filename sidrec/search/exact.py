@@ -94,16 +94,16 @@ def make_sasrec_recommend_users(
   Returns:
     What `make_recommend_users` returns for the recommender, so that `evaluate` takes either.
   """
-  compiled = jax.jit(
-    lambda params, history_BxS, seen_BxJ: recommend(
-      model, params, history_BxS, num_results, seen_BxJ
-    ),
-    out_shardings=mesh_lib.replicated(mesh),
-  )
+
+  def best(params, batch) -> Recommendations:
+    history_BxS, seen_BxJ = batch
+    return recommend(model, params, history_BxS, num_results, seen_BxJ)
+
+  compiled = mesh_lib.on_own_rows(mesh, best)
 
   def rank(params, history_BxS, seen_BxJ, shared):
     check_nothing_shared(shared, "SASRec's ranking")
-    return compiled(params, history_BxS, seen_BxJ)
+    return compiled(params, (history_BxS, seen_BxJ))
 
   c = model.config
   return in_batches(rank, c.num_items, c.history_length, batch_size, mesh, inputs=c.inputs)

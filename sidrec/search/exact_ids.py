@@ -142,15 +142,17 @@ def make_exact_recommend_users(
     raise ValueError(f"there is no exact ranking to compare with, because {why}")
   path_NxLp1 = jnp.asarray(item_paths(trie))
 
-  def best(params, trie, path_NxLp1, history_BxS, seen_BxJ) -> Recommendations:
+  def best(same, batch) -> Recommendations:
+    params, trie, path_NxLp1 = same
+    history_BxS, seen_BxJ = batch
     score_BxN = all_scores(model, config, params, trie, path_NxLp1, history_BxS)
     return best_of_all(without_items(score_BxN, seen_BxJ), num_results)
 
-  compiled = jax.jit(best, out_shardings=mesh_lib.replicated(mesh))
+  compiled = mesh_lib.on_own_rows(mesh, best)
 
   def rank(params, history_BxS, seen_BxJ, shared):
     check_nothing_shared(shared, "the exact ranking")
     check_fit(model, params, trie)
-    return compiled(params, trie, path_NxLp1, history_BxS, seen_BxJ)
+    return compiled((params, trie, path_NxLp1), (history_BxS, seen_BxJ))
 
   return in_batches_of(model, trie, mesh.devices.size, mesh, rank)

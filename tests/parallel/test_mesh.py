@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from communication import moves
 from jax.sharding import PartitionSpec as P
 
 from sidrec.parallel import mesh as mesh_lib
@@ -138,6 +139,47 @@ def test_devices_along_model_share_an_example():
   check_batch_size(make_mesh(model=2), 4)
   with pytest.raises(ValueError, match="6 cannot be spread evenly over 4 devices; use 4 or 8"):
     check_batch_size(make_mesh(model=2), 6)
+
+
+def sorted_halves(same, batch):
+  """Rows halved until they are small, each as often as it needs; the best two of each row."""
+  halved = jax.lax.while_loop(
+    lambda x: (x > same["small"]).any(), lambda x: jnp.where(x > same["small"], x / 2, x), batch
+  )
+  return jax.lax.top_k(halved @ same["item"], 2)
+
+
+def test_a_device_computes_its_own_rows_and_asks_no_other_one():
+  """The loop runs a different number of times on each device."""
+  rng = np.random.default_rng(0)
+  batch = rng.normal(size=(16, 6)).astype(np.float32) * 10.0 ** np.arange(16)[:, None]
+  same = {"item": rng.normal(size=(6, 8)).astype(np.float32), "small": np.float32(1)}
+  value, index = jax.jit(sorted_halves)(same, batch)
+  for parts in (1, 2):
+    mesh = make_mesh(model=parts)
+    compiled = mesh_lib.on_own_rows(mesh, sorted_halves)
+    spread = jax.device_put(batch, batch_sharding(mesh))
+    placed = jax.device_put(same, mesh_lib.state_shardings(mesh, same))
+    assert placed["item"].sharding.spec == (P("model") if parts == 2 else P())
+    found = compiled(placed, spread)
+    np.testing.assert_array_equal(found[1], index)
+    np.testing.assert_allclose(found[0], value, rtol=1e-5)
+    assert all(len(x.addressable_shards[0].data) == 16 for x in found)
+  compiled = mesh_lib.on_own_rows(make_mesh(), sorted_halves).lower(same, spread).compile()
+  # Only the results are gathered. By the partitioner alone, `top_k` gathers what it reads.
+  assert moves(compiled.as_text()) == [("all-gather", "f32[16,2]"), ("all-gather", "s32[16,2]")]
+
+
+def test_devices_have_keys_of_their_own_and_one_device_has_the_key_itself():
+  def keys_of(mesh):
+    compiled = mesh_lib.on_own_rows(
+      mesh, lambda key, row_B: jax.random.key_data(mesh_lib.own_key(mesh, key))[None] + 0 * row_B
+    )
+    key_Bx2 = compiled(jax.random.key(3), np.zeros((mesh.size, 1), np.uint32))
+    return {tuple(key) for key in key_Bx2.tolist()}
+
+  assert len(keys_of(make_mesh())) == 8
+  assert keys_of(mesh_lib.one_device()) == {tuple(jax.random.key_data(jax.random.key(3)).tolist())}
 
 
 def test_rows_are_the_next_number_that_devices_and_micro_batches_share():

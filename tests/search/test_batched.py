@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from communication import moves
 from tiny import all_codes, init_params, make_histories, make_model
 
 from sidrec.bench.run_histories import events_of
 from sidrec.data.batches import last_items, user_tokens, with_user_tokens
-from sidrec.data.inputs import KnownInputs
+from sidrec.data.columns import last_events
+from sidrec.data.inputs import ITEMS_ALONE, KnownInputs
 from sidrec.data.seen import seen_items
 from sidrec.data.user_attributes import Attribute
 from sidrec.models.settings import RecommenderConfig
@@ -85,6 +87,31 @@ def test_results_of_many_batches_travel_together(case, monkeypatch):
   each = recommend(params, histories, np.arange(len(LENGTHS)))
   for many, one in zip(found, each, strict=True):
     np.testing.assert_array_equal(many, one[users])
+
+
+def test_a_search_gathers_nothing_but_its_results(case):
+  """Two loops that gather can meet in different orders, and devices then wait forever."""
+  model, params, trie, histories = case
+  compiled = batched._compiled(model, SearchConfig(beams=5), make_mesh())
+  seen = np.full((16, 64), -1, np.int32)
+  batch = last_events(histories, 4, np.resize(np.arange(11), 16), ITEMS_ALONE), seen
+  text = compiled.lower((params, trie, batched.NOTHING_SHARED), batch).compile().as_text()
+  wanted = [("all-gather", f"{kind}[16,5]") for kind in ("f32", "pred", "s32")]
+  assert moves(text) == wanted
+
+
+def test_users_on_different_devices_draw_different_items(case):
+  model, params, trie, histories = case
+  search = SearchConfig(beams=5, batch_size=8)
+  users, shared = np.full(8, 2), Shared(key=jax.random.key(0))
+  lists = make_recommend_users(model, trie, search, make_mesh())(
+    params, histories, users, None, shared
+  )
+  assert len({tuple(items) for items in lists.item_BxK.tolist()}) == 8
+  again = make_recommend_users(model, trie, search, make_mesh())(
+    params, histories, users, None, shared
+  )
+  np.testing.assert_array_equal(again.item_BxK, lists.item_BxK)
 
 
 def test_results_are_written_in_place():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from communication import moves
 from damage import flip_a_bit
 from tiny import all_codes, make_histories, make_model
 
@@ -65,15 +66,6 @@ def compiled_text(accumulate):
   arrays = on_all_devices(mesh, task.arrays)
   text = run.lower(state, loop._stacked(batch_at, 0, 2, mesh), arrays).compile().as_text()
   return text, state.params
-
-
-def moves(text):
-  """Operations of a compiled program that communicate, and the shapes they have."""
-  found = re.findall(
-    r"= (\S*|\(.*\)) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-\w+)(?:-start)?\(",
-    text,
-  )
-  return sorted((kind, re.sub(r"\{.*?\}", "", shape)) for shape, kind in found)
 
 
 def test_a_step_reduces_all_gradients_at_once_and_gathers_nothing():

@@ -11,7 +11,7 @@ from tiny import all_codes
 from sidrec.catalogue.trie.sharding import shard_trie
 from sidrec.catalogue.trie.trie import build_trie
 from sidrec.core.vocabulary import NO_ITEM
-from sidrec.parallel.mesh import batch_sharding, make_mesh, replicated
+from sidrec.parallel.mesh import batch_sharding, make_mesh, on_own_rows
 from sidrec.search import beam
 from sidrec.search.filters import Filters
 from sidrec.search.settings import SearchConfig
@@ -38,8 +38,9 @@ def test_a_spread_trie_gives_the_same_search(every_prefix):
   assert {shard.data.shape for shard in spread.item_N.addressable_shards} == {(31,)}
   assert {shard.data.shape[0] for shard in spread.codes_NxL.word_NxW.addressable_shards} == {31}
   batch = jax.device_put((SCALES, FORBIDDEN), batch_sharding(mesh))
-  compiled = jax.jit(search, out_shardings=replicated(mesh)).lower(spread, TABLE, *batch).compile()
-  found = compiled(spread, TABLE, *batch)
+  search_all = on_own_rows(mesh, lambda same, batch: search(*same, *batch))
+  compiled = search_all.lower((spread, TABLE), batch).compile()
+  found = compiled((spread, TABLE), batch)
   np.testing.assert_array_equal(found.item_BxK, whole.item_BxK)
   np.testing.assert_array_equal(found.score_BxK, whole.score_BxK)
   # Rows are looked up where they lie: no device gathers them all, filled up to 62.
