@@ -238,11 +238,25 @@ DEFAULTS = {
   # New items: measured on Amazon Beauty (README).
   "cold_start.fraction": 0.05,
   "cold_start.seed": 0,
-  "cold_start.shares": (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2),
+  "cold_start.shares": (
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.125,
+    0.15,
+    0.2,
+    0.25,
+    0.3,
+    0.4,
+  ),
   "cold_start.largest_loss": 0.025,
   # A share of the grid that --mode=cold_start tries, for a catalogue with a few new items.
   "serving.new_items": "similarity",
-  "serving.new_share": 0.02,
+  "serving.new_share": 0.05,
   "serving.largest_batch": 0,
   "seed": 0,
 }

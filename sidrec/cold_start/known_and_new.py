@@ -17,6 +17,7 @@ from sidrec.models.base import SemanticIDModel
 from sidrec.models.own_models import check_grows
 from sidrec.models.settings import CatalogueSizes
 from sidrec.models.transfer import UNKNOWN, by_node, descend, transfer
+from sidrec.search.near_head import Near, with_room
 from sidrec.search.new_items import NewItems
 from sidrec.search.similarity import UnitVectors
 
@@ -39,6 +40,7 @@ class Catalogue(NamedTuple):
   codes_NxL: np.ndarray  # of every item row in use
   among_N: np.ndarray  # bool, which of them are in the catalogue
   new_MxF: np.ndarray  # of `searchable`, of the rows behind the known ones
+  near: Near | None  # of the same rows, for a model with an item head
 
 
 class Parts(NamedTuple):
@@ -70,7 +72,7 @@ def known_and_new(
     ValueError: if two items share an ID, or the model cannot take other items.
   """
   check_grows(known.model)
-  codes_NxL, among_N, new_MxF = catalogue
+  codes_NxL, among_N, new_MxF, near = catalogue
   trained = known.trie.num_items
   is_new_N = np.arange(len(among_N)) >= trained
   sides = [among_N & ~is_new_N, among_N & is_new_N]
@@ -86,6 +88,7 @@ def known_and_new(
     of_new,
     transfer(by_node(known.params), known.trie, of_new, row_R),
     UnitVectors(known.unit_NxF, vectors_MxF),
+    None if near is None else with_room(near, len(vectors_MxF)),
     np.float32(share),
     *(np.asarray(side_N.any()) for side_N in sides),
   )

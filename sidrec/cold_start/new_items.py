@@ -32,6 +32,7 @@ from sidrec.search.batched import check_nothing_shared, in_batches_of, make_reco
 from sidrec.search.filters import Filters
 from sidrec.search.levels import call
 from sidrec.search.merge import merge, normalised
+from sidrec.search.near_head import nearest_known
 from sidrec.search.new_items import NewItems, among_new, check_not_certified, items_of
 from sidrec.search.results import Recommendations
 from sidrec.search.settings import SearchConfig
@@ -107,7 +108,8 @@ def grow(config: RunConfig, chain: Chain, new_items: Items) -> Grown:
   )
   vectors = UnitVectors(unit_NxF[: ids.num_items], unit_NxF[ids.num_items :])
   there = np.asarray(True)
-  new = NewItems(tries[1], of_new, vectors, np.float32(1), there, there)
+  near = nearest_known(*vectors) if model.config.item_head else None
+  new = NewItems(tries[1], of_new, vectors, near, np.float32(1), there, there)
   return Grown(
     dataset._replace(items=join_items([dataset.items, new_items])),
     grown_ids,

@@ -13,6 +13,7 @@ import numpy as np
 from sidrec.cold_start.known_and_new import VECTOR_TYPE, searchable
 from sidrec.data.dataset import Items
 from sidrec.data.parts import take_items
+from sidrec.search.near_head import Near, nearest_known
 
 
 class Inputs(Protocol):
@@ -29,6 +30,7 @@ class NewVectors:
     """Takes what describes new items, and the vectors of the run's own."""
     self._source, self.unit_NxF = source, searchable(vectors_NxF)
     self._made: dict[Hashable, np.ndarray] = {}
+    self._near: dict[Hashable, Near] = {}  # of one item each
 
   def inputs(self, items: Items) -> np.ndarray | None:
     """What the source returns, after a note of the vectors in it; raises as the source does."""
@@ -58,6 +60,19 @@ class NewVectors:
       unit_MxF[row] = self._made[one]
     self._made = {one: self._made[one] for one in described}  # of items that went, none is kept
     return unit_MxF
+
+  def near(self, items: Items) -> Near:
+    """The nearest known items of all new ones of a catalogue; raises as `of` does."""
+    unit_MxF, described = self.of(items), _descriptions(items)
+    missing = [row for row, one in enumerate(described) if one not in self._near]
+    found = nearest_known(self.unit_NxF, unit_MxF[missing])
+    for row, item_J, share_J in zip(missing, *found, strict=True):
+      self._near[described[row]] = Near(item_J, share_J)
+    self._near = {one: self._near[one] for one in described}
+    if not described:
+      return found  # of no rows
+    item_MxJ, share_MxJ = zip(*(self._near[one] for one in described), strict=True)
+    return Near(np.stack(item_MxJ), np.stack(share_MxJ))
 
 
 def _descriptions(items: Items) -> list[Hashable]:

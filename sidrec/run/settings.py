@@ -56,7 +56,21 @@ class ColdStartConfig:
   fraction: float = 0.05  # of the items, drawn evenly and held out
   seed: int = 0  # of the draw
   # Shares of new items that are tried on validation.
-  shares: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2)
+  shares: tuple[float, ...] = (
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.125,
+    0.15,
+    0.2,
+    0.25,
+    0.3,
+    0.4,
+  )
   largest_loss: float = 0.025  # of the known items' recall@10 on validation, relative
   held_out: bool = False  # leaves these items out of this run; the mode sets it
 
@@ -116,7 +130,7 @@ class ServingConfig:
   new_items: Literal["similarity", "model"] = "similarity"
   # Of 'similarity': the probability that the next item is a new one, before anything is known of
   # the user. More shows more new items; the mode 'cold_start' measures what that gains and costs.
-  new_share: float = 0.02
+  new_share: float = 0.05
   # Requests that are searched together at most; 0 for 16 on a CPU and 128 elsewhere. A server with
   # few clients needs no large batches, and starts in less time without their programs.
   largest_batch: int = 0

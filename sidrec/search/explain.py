@@ -27,7 +27,7 @@ from sidrec.search.levels import Continuations, Levels
 from sidrec.search.new_items import NewItems, items_of
 from sidrec.search.questions import Question, histories_of
 from sidrec.search.settings import SearchConfig
-from sidrec.search.similarity import SEARCH_WEIGHT, log_similarity
+from sidrec.search.similarity import ranking_score
 
 SHOWN = 10  # prefixes that a filter removed, of each level
 HISTORIES = 16  # scored at once
@@ -186,7 +186,7 @@ def _added(params, trie, question, item_R, new=None, *, model, search) -> np.nda
       history_BxS = histories_of(lot, HISTORIES, config.history_length, config)
       scores = _score(
         *(params, trie, history_BxS, item_R_full, temperature),
-        None if new is None else new.vectors,
+        new,
         model=model,
         search=search,
       )
@@ -245,10 +245,10 @@ def _described(trie: Trie, node_BxK: jax.Array, score_BxK: jax.Array) -> _Traced
 
 
 @functools.partial(jax.jit, static_argnames=("model", "search"))
-def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, model, search):
+def _score(params, trie, history_BxS, item_R, temperature, new=None, *, model, search):
   """The score of each item after each history, as a search with enough beams has it: [B, R].
 
-  With vectors, the items are new ones, and their similarity counts, too.
+  With `new`, the items are new ones, and what these are ranked by counts, too.
   """
   config = dataclasses.replace(search, temperature=temperature, certify=False)
   encoded = _encode(model, params, trie, history_BxS, len(item_R))
@@ -263,9 +263,10 @@ def _score(params, trie, history_BxS, item_R, temperature, vectors=None, *, mode
     score_BxR = evidence.sums(model, params, trie, encoded, config, item_BxR, score_BxR)
     if config.gives_probabilities:  # as in `joint.pooled`, up to a number that all results share
       score_BxR = score_BxR * evidence.sharpness(model.config, config, params)
-  if vectors is not None:
+  if new is not None:
     latest_BxS = latest_items(items_of(model, history_BxS))
-    score_BxR = SEARCH_WEIGHT * score_BxR + log_similarity(latest_BxS, item_BxR, vectors)
+    head = new.head_of(model, params, encoded, config)
+    score_BxR = ranking_score(score_BxR, latest_BxS, item_BxR, new.vectors, head)
   return score_BxR
 
 

@@ -27,6 +27,7 @@ from sidrec.search.checks import check_fit
 from sidrec.search.filters import NO_FILTERS, Filters, RowBits, checked
 from sidrec.search.levels import Levels, call
 from sidrec.search.merge import merge, normalised
+from sidrec.search.near_head import HeadScores, Near, head_scores
 from sidrec.search.results import Recommendations, nothing
 from sidrec.search.settings import SearchConfig
 from sidrec.search.similarity import UnitVectors, by_similarity, similarity_of
@@ -40,6 +41,7 @@ class NewItems(NamedTuple):
   trie: Trie  # leads to them alone; to any item where there are none
   tables: dict  # of the parameters, those with a row per node of this trie, and their mark
   vectors: UnitVectors  # of all items
+  near: Near | None  # of the new items, for a model with an item head
   share: AnyArray  # float32 [], p that the next item is new, before anything is known of the user
   any_known: AnyArray  # bool [], whether the other trie leads to items of the catalogue
   any_new: AnyArray  # bool [], whether this one does
@@ -47,6 +49,13 @@ class NewItems(NamedTuple):
   def model_of(self, model: SemanticIDModel) -> SemanticIDModel:
     """The model for this trie."""
     return model.clone(sizes=CatalogueSizes.of(self.trie, model.sizes.codebook_size))
+
+  def head_of(
+    self, model: SemanticIDModel, params: dict, encoded: EncoderOutput, config: SearchConfig
+  ) -> HeadScores | None:
+    """`near_head.head_scores` for the model and the parameters of this trie."""
+    num_known = len(self.vectors.known_NxF)
+    return head_scores(model, params, self.trie, encoded, config, num_known, self.near)
 
 
 def check_not_certified(config: SearchConfig) -> None:
@@ -171,7 +180,8 @@ def among_new(
   found = beam.ranked(levels, item_BxX, logp_BxX)
   if not config.gives_probabilities:
     found = normalised(found)[0]
-  return by_similarity(known, found, latest_BxS, new.vectors)
+  head = new.head_of(mine, params, encoded, config)
+  return by_similarity(known, found, latest_BxS, new.vectors, head)
 
 
 def _most_similar(levels: Levels, latest_BxS: jax.Array, vectors: UnitVectors) -> jax.Array:

@@ -1,8 +1,9 @@
 """How similar items are to the latest items of a history, by their vectors.
 
 The model knows neither how popular a new item is nor what it is consumed with. Its vector says what
-it is. So a new item is scored by its similarity to the history, compared with that of the best
-known items and of all new ones, and a little by what the model says of its semantic ID.
+it is. So a new item is scored by its similarity to the history, by what the item head says of known
+items like it, where there is one (see `near_head`), and a little by what the model says of its
+semantic ID; all compared with the same of the best known items and of all new ones.
 
 Here X counts items whose similarity is needed, and M rows of new items.
 """
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from sidrec.catalogue.trie.packed_codes import AnyArray
 from sidrec.models.similarity import log_mean_near
+from sidrec.search.near_head import HeadScores
 from sidrec.search.results import Recommendations
 
 AMONG = 20  # known items that new ones are compared with
@@ -36,8 +38,36 @@ class UnitVectors(NamedTuple):
     return vector_BxXxF.astype(jnp.float32)
 
 
+def ranking_score(
+  score_BxX: jax.Array | float,
+  latest_BxS: jax.Array,
+  item_BxX: jax.Array,
+  vectors: UnitVectors,
+  head: HeadScores | None,
+) -> jax.Array:
+  """What new items are ranked by, and known ones compared with: float32 [B, X].
+
+  Args:
+    score_BxX: the search's; 0 for known items.
+    latest_BxS: of `latest_items`.
+    item_BxX: int32 item rows.
+    vectors: of all items.
+    head: of `near_head.head_scores`.
+
+  Returns:
+    SEARCH_WEIGHT times the search's score, plus the log similarity; with `head`, the mean of this
+    and of its score.
+  """
+  total_BxX = SEARCH_WEIGHT * score_BxX + log_similarity(latest_BxS, item_BxX, vectors)
+  return total_BxX if head is None else (total_BxX + head(item_BxX)) / 2
+
+
 def by_similarity(
-  known: Recommendations, new: Recommendations, latest_BxS: jax.Array, vectors: UnitVectors
+  known: Recommendations,
+  new: Recommendations,
+  latest_BxS: jax.Array,
+  vectors: UnitVectors,
+  head: HeadScores | None = None,
 ) -> Recommendations:
   """Ranks new items by their similarity to the history, compared with known and new ones.
 
@@ -46,20 +76,22 @@ def by_similarity(
     new: results [B, X] among new items, scores in nats.
     latest_BxS: of `latest_items`.
     vectors: of all items.
+    head: of `near_head.head_scores`.
 
   Returns:
-    The results of `new`, best first. A score is SEARCH_WEIGHT times the search's, plus the log
-    similarity, less the log of the sum of exp(this) of all results of `new` and of the similarity
-    of the first AMONG known items.
+    The results of `new`, best first. A score is `ranking_score`, less the log of the sum of
+    exp(this) of all results of `new` and of the first AMONG known items.
   """
   known_item_BxX, known_valid_BxX = known.item_BxK[:, :AMONG], known.valid_BxK[:, :AMONG]
   count = new.item_BxK.shape[1]
   item_BxX = jnp.concatenate([new.item_BxK, known_item_BxX], axis=1)
-  similarity_BxX = log_similarity(latest_BxS, item_BxX, vectors)
-  of_new_BxK = SEARCH_WEIGHT * new.score_BxK + similarity_BxX[:, :count]
-  of_new_BxK = jnp.where(new.valid_BxK, of_new_BxK, -jnp.inf)
-  of_known_BxX = jnp.where(known_valid_BxX, similarity_BxX[:, count:], -jnp.inf)
-  both_BxX = jnp.concatenate([of_new_BxK, of_known_BxX], axis=1)
+  valid_BxX = jnp.concatenate([new.valid_BxK, known_valid_BxX], axis=1)
+  score_BxX = jnp.where(
+    valid_BxX, jnp.pad(new.score_BxK, ((0, 0), (0, known_item_BxX.shape[1]))), 0.0
+  )
+  both_BxX = ranking_score(score_BxX, latest_BxS, item_BxX, vectors, head)
+  both_BxX = jnp.where(valid_BxX, both_BxX, -jnp.inf)
+  of_new_BxK = both_BxX[:, :count]
   total_Bx1 = jax.nn.logsumexp(both_BxX, axis=1, keepdims=True)
   total_Bx1 = jnp.where(jnp.isfinite(total_Bx1), total_Bx1, 0.0)  # without any item
   score_BxK, order_BxK = jax.lax.top_k(of_new_BxK - total_Bx1, count)

@@ -129,11 +129,10 @@ class SnapshotMaker:
 
   def _parted(self, state: State, tries: tuple[Trie, Trie], vectors: NewVectors) -> Parts:
     """The parts of a search that ranks new items by similarity."""
-    new_rows = np.arange(state.trained, state.items.num_items)
-    unit_MxF = vectors.unit_NxF[:0]
-    if len(new_rows):
-      unit_MxF = vectors.of(take_items(state.items, new_rows))
-    catalogue = Catalogue(state.ids.codes, state.among_N, unit_MxF)
+    items = take_items(state.items, np.arange(state.trained, state.items.num_items))
+    unit_MxF = vectors.of(items)
+    near = vectors.near(items) if self._run.model.config.item_head else None
+    catalogue = Catalogue(state.ids.codes, state.among_N, unit_MxF, near)
     return known_and_new(self._known, tries, catalogue, self._share)
 
   def _moved(self, trie: Trie) -> tuple[SemanticIDModel, dict]:

@@ -14,11 +14,12 @@ from sidrec.models.base import SemanticIDModel
 from sidrec.models.histories import latest_items
 from sidrec.search import evidence
 from sidrec.search.buckets import BucketSearch, Found, Shape
+from sidrec.search.levels import call
 from sidrec.search.likelihood import item_paths, likelihood_scores
-from sidrec.search.new_items import items_of
+from sidrec.search.new_items import NewItems, items_of
 from sidrec.search.questions import Question
 from sidrec.search.settings import SearchConfig
-from sidrec.search.similarity import SEARCH_WEIGHT, UnitVectors, log_similarity
+from sidrec.search.similarity import ranking_score
 from sidrec.serving.snapshot import Snapshot
 
 SAMPLE = 16  # stored histories that are searched
@@ -41,20 +42,20 @@ class _Side(NamedTuple):
   model: SemanticIDModel
   params: dict
   trie: Trie
-  vectors: UnitVectors | None  # that new items are ranked by
+  new: NewItems | None  # of the side of new items
 
   def has(self, item_K: np.ndarray, trained: int, *, apart: bool) -> np.ndarray:
     """Which items it leads to: bool [K]."""
     if not apart:
       return np.ones(len(item_K), bool)
-    return item_K < trained if self.vectors is None else item_K >= trained
+    return item_K < trained if self.new is None else item_K >= trained
 
 
 def _sides(search: BucketSearch) -> list[_Side]:
   sides, new = [_Side(search.model, search.params, search.trie, None)], search.new
   if new is not None:
     params = {**search.params, **new.tables}
-    sides.append(_Side(new.model_of(search.model), params, new.trie, new.vectors))
+    sides.append(_Side(new.model_of(search.model), params, new.trie, new))
   return sides
 
 
@@ -151,21 +152,23 @@ def _ranking_scores(
   config: SearchConfig,
   params: dict,
   trie: Trie,
-  vectors: UnitVectors | None,
+  new: NewItems | None,
   path_NxLp1: jax.Array,
   history_BxS: Any,
   item_B: jax.Array,
 ) -> jax.Array:
   """The score of one item for each history, but for a number that all new ones share: [B]."""
   score_B = likelihood_scores(model, config, params, trie, path_NxLp1, history_BxS, item_B)
-  if vectors is None:
+  if new is None:
     return score_B
   latest_BxS = latest_items(items_of(model, history_BxS))
-  return SEARCH_WEIGHT * score_B + log_similarity(latest_BxS, item_B[:, None], vectors)[:, 0]
+  encoded = call(model, params, "encode", history_BxS, trie.codes_NxL, 1, trie.used)
+  head = new.head_of(model, params, encoded, config)
+  return ranking_score(score_B[:, None], latest_BxS, item_B[:, None], new.vectors, head)[:, 0]
 
 
 def _arguments(side: _Side, history_BxS: Any, item_B: np.ndarray) -> tuple:
-  return side.params, side.trie, side.vectors, item_paths(side.trie), history_BxS, item_B
+  return side.params, side.trie, side.new, item_paths(side.trie), history_BxS, item_B
 
 
 def sample(snapshot: Snapshot) -> list[Question]:
@@ -229,7 +232,8 @@ def _reached(search: BucketSearch) -> np.ndarray:
 
 def _floats_of(search: BucketSearch) -> Any:
   """What is known of new items, but for the vectors of others, which never change."""
-  return () if search.new is None else (search.new.tables, search.new.vectors.new_MxF)
+  new = search.new
+  return () if new is None else (new.tables, new.vectors.new_MxF, new.near)
 
 
 def _check_known(snapshot: Snapshot, before: Snapshot) -> None:

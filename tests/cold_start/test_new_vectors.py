@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from sidrec.cold_start import new_vectors
 from sidrec.cold_start.known_and_new import searchable
 from sidrec.cold_start.new_vectors import NewVectors
 from sidrec.data.sources.build import item_table
+from sidrec.search.near_head import nearest_known
 
 KNOWN = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 
@@ -57,6 +59,23 @@ def test_an_item_that_is_described_otherwise_is_another_one():
   vectors.of(items("a", "c"))
   vectors.of(items("a", "c", years=[1990.0, np.nan]))
   assert source.asked == ["a", "b", "c", "a"]
+
+
+def test_the_nearest_known_items_are_found_once_for_each_description(monkeypatch):
+  asked = []
+
+  def nearest(unit_NxF, unit_MxF):
+    asked.append(len(unit_MxF))
+    return nearest_known(unit_NxF, unit_MxF)
+
+  monkeypatch.setattr(new_vectors, "nearest_known", nearest)
+  vectors = NewVectors(Source(), KNOWN)
+  for titles in ([], ["a", "bb"], ["a", "bb", "ccc"], ["a"]):
+    found = vectors.near(items(*titles))
+    unit_MxF = np.array([expected(title) for title in titles]).reshape(-1, 3)
+    for got, wanted in zip(found, nearest_known(vectors.unit_NxF, unit_MxF), strict=True):
+      np.testing.assert_allclose(got, wanted, rtol=1e-5)
+  assert asked == [0, 2, 1, 0]
 
 
 def test_what_cannot_be_made_is_said():

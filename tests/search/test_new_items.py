@@ -19,6 +19,7 @@ from sidrec.models.transfer import UNKNOWN, transfer
 from sidrec.search import beam, new_items
 from sidrec.search.buckets import BucketSearch
 from sidrec.search.filters import NO_FILTERS, Filters, padded_lists
+from sidrec.search.near_head import nearest_known
 from sidrec.search.questions import Question
 from sidrec.search.settings import SearchConfig
 from sidrec.search.similarity import AMONG, SEARCH_WEIGHT
@@ -41,7 +42,7 @@ def trained(**changes):
 
 def catalogue(among=None):
   among_N = np.ones(N, bool) if among is None else np.isin(np.arange(N), among)
-  return Catalogue(CODES[:N], among_N, searchable(VECTORS[NUM_KNOWN:N]))
+  return Catalogue(CODES[:N], among_N, searchable(VECTORS[NUM_KNOWN:N]), None)
 
 
 @functools.cache
@@ -238,6 +239,27 @@ def test_scores_that_are_no_log_p_are_compared_as_such(changes, weights):
     assert np.logaddexp.reduce(score_K[item_K >= 0]) == pytest.approx(total, abs=1e-3)
 
 
+def test_new_items_are_ranked_by_what_the_item_head_says_of_known_ones_like_them():
+  """Differences of scores are half of those without, and half of those of the mean."""
+  model, params, trie, bare = made(item_head=True)
+  near = nearest_known(searchable(VECTORS[:NUM_KNOWN]), searchable(VECTORS[NUM_KNOWN:N]))
+  parts = known_and_new(
+    trained(item_head=True), tries(), catalogue()._replace(near=near), share=SHARE
+  )
+  found, before = (search(model, params, trie, padded(), CONFIG, x) for x in (parts.new, bare))
+  encoded = model.apply(
+    {"params": params}, padded(), trie.codes_NxL, 30, trie.used, method="encode"
+  )
+  head_BxN = model.apply({"params": params}, encoded, trie.codes_NxL, method="all_item_scores")
+  mean_BxM = (np.asarray(head_BxN)[:, near.item_MxJ] * near.share_MxJ).sum(axis=2)
+  for b in range(len(HISTORIES)):
+    of_item = [dict(zip(x.item_BxK[b], x.score_BxK[b], strict=True)) for x in (found, before)]
+    with_head, without = (np.array([one[item] for item in NEW]) for one in of_item)
+    expected = (without + mean_BxM[b]) / 2
+    np.testing.assert_allclose(with_head - with_head[0], expected - expected[0], atol=1e-3)
+    assert np.ptp(expected - without) > 0.1
+
+
 def test_a_model_with_repeats_has_both_kinds_come_again():
   """New items in the history, too; filters leave them out, and p sums to one."""
   model, params, trie, new = made(repeats=True)
@@ -314,7 +336,7 @@ def test_items_that_share_an_id_across_both_kinds_are_refused():
   codes[25] = codes[3]
   with pytest.raises(ValueError, match="item 25 has the semantic ID"):
     known_and_new(trained(), tries(), catalogue()._replace(codes_NxL=codes), SHARE)
-  gone = Catalogue(codes, np.arange(N) != 3, catalogue().new_MxF)
+  gone = Catalogue(codes, np.arange(N) != 3, catalogue().new_MxF, None)
   assert known_and_new(trained(), tries(), gone, SHARE).new.any_new
 
 
@@ -350,7 +372,7 @@ def test_untrained_siblings_do_not_push_a_good_item_out_of_the_ten():
   before = plain(in_one, params, one, history, CONFIG)
   assert best not in np.asarray(before.item_BxK[0])[:10]  # what a trie of all items does
   far = -np.broadcast_to(VECTORS[4], (count, 3)) + 0.1 * rng.normal(size=(count, 3))
-  every = Catalogue(codes, np.ones(len(codes), bool), searchable(far))
+  every = Catalogue(codes, np.ones(len(codes), bool), searchable(far), None)
   parts = known_and_new(known, with_room_apart(known.trie, count), every, SHARE)
   found = search(*parts[:3], history, CONFIG, parts[3])
   assert int(found.item_BxK[0, 0]) == best

@@ -88,6 +88,22 @@ def test_new_items_are_compared_with_the_best_known_ones_and_with_each_other():
   assert result.valid_BxK.tolist() == [[True, True, True, False]]
 
 
+def test_with_an_item_head_the_mean_of_both_counts():
+  head = lambda item_BxX: 0.1 * item_BxX
+  known, new = results([[2, 24, -1]], [[-1.0, -2.0, -np.inf]]), results([[30, 35]], [[-1.0, -2.0]])
+  result = by_similarity(known, new, LATEST_ITEMS[1:2], VECTORS, head)
+  of_new = {
+    item: (SEARCH_WEIGHT * score + by_hand(HISTORIES[1], item) + 0.1 * item) / 2
+    for item, score in ((30, -1.0), (35, -2.0))
+  }
+  of_known = [(by_hand(HISTORIES[1], item) + 0.1 * item) / 2 for item in (2, 24)]
+  total = np.logaddexp.reduce([*of_new.values(), *of_known])
+  best_first = sorted(of_new, key=of_new.get, reverse=True)
+  assert result.item_BxK[0].tolist() == best_first
+  expected = [of_new[item] - total for item in best_first]
+  np.testing.assert_allclose(result.score_BxK[0], expected, rtol=1e-3, atol=1e-3)
+
+
 def test_without_any_known_item_new_ones_share_all():
   known, new = results([[-1, -1]], [[-np.inf] * 2]), results([[30, 35]], [[0.0, 0.0]])
   result = by_similarity(known, new, LATEST_ITEMS[:1], VECTORS)
