@@ -59,9 +59,8 @@ def with_new(
     fitted=ids.ids.fitted,
   )
   model, params, trie = trained
-  unit_MxF = vectors.of(items)
-  near = vectors.near(items) if model.config.item_head else None
-  catalogue = Catalogue(codes_NxL, np.ones(len(codes_NxL), bool), unit_MxF, near)
+  of_new = vectors.searched(items, head=model.config.item_head)
+  catalogue = Catalogue(codes_NxL, np.ones(len(codes_NxL), bool), *of_new)
   tries = with_room_apart(trie, items.num_items)
   parts = known_and_new(Known(model, params, trie, vectors.unit_NxF), tries, catalogue, share)
   return GrownRun(joined, grown, parts)

@@ -40,13 +40,34 @@ class NewVectors:
       self._made.update(zip(_descriptions(items), unit_MxF, strict=True))
     return inputs
 
-  def of(self, items: Items) -> np.ndarray:
-    """The vectors of all new items of a catalogue: of length 1, float16 [M, F].
+  def searched(self, items: Items, *, head: bool) -> tuple[np.ndarray, Near | None]:
+    """What a search takes of all new items of a catalogue.
+
+    Args:
+      items: the new ones.
+      head: whether the model has an item head.
+
+    Returns:
+      Their vectors, of length 1, float16 [M, F], and with `head` the known items nearest to each.
 
     Raises:
-      ValueError: if some cannot be made.
+      ValueError: if some vectors cannot be made.
     """
     described = _descriptions(items)
+    unit_MxF = self._of(items, described)
+    if not head:
+      return unit_MxF, None
+    missing = [row for row, one in enumerate(described) if one not in self._near]
+    found = nearest_known(self.unit_NxF, unit_MxF[missing])
+    for row, item_J, share_J in zip(missing, *found, strict=True):
+      self._near[described[row]] = Near(item_J, share_J)
+    self._near = {one: self._near[one] for one in described}
+    if not described:
+      return unit_MxF, found  # of no rows
+    item_MxJ, share_MxJ = zip(*(self._near[one] for one in described), strict=True)
+    return unit_MxF, Near(np.stack(item_MxJ), np.stack(share_MxJ))
+
+  def _of(self, items: Items, described: list[Hashable]) -> np.ndarray:
     missing = [row for row, one in enumerate(described) if one not in self._made]
     if missing:
       try:
@@ -60,19 +81,6 @@ class NewVectors:
       unit_MxF[row] = self._made[one]
     self._made = {one: self._made[one] for one in described}  # of items that went, none is kept
     return unit_MxF
-
-  def near(self, items: Items) -> Near:
-    """The nearest known items of all new ones of a catalogue; raises as `of` does."""
-    unit_MxF, described = self.of(items), _descriptions(items)
-    missing = [row for row, one in enumerate(described) if one not in self._near]
-    found = nearest_known(self.unit_NxF, unit_MxF[missing])
-    for row, item_J, share_J in zip(missing, *found, strict=True):
-      self._near[described[row]] = Near(item_J, share_J)
-    self._near = {one: self._near[one] for one in described}
-    if not described:
-      return found  # of no rows
-    item_MxJ, share_MxJ = zip(*(self._near[one] for one in described), strict=True)
-    return Near(np.stack(item_MxJ), np.stack(share_MxJ))
 
 
 def _descriptions(items: Items) -> list[Hashable]:

@@ -1,7 +1,8 @@
 """What the item head says of new items: the mean of what it says of known ones like them.
 
 The item head has learnt a row for each known item, and nothing for a new one. So a new item gets
-the weighted mean of its scores of the known items that are most similar to it by their vectors.
+the mean of the head's scores for the known items whose vectors are most similar to its own,
+weighted by similarity.
 
 Here J counts those items, M rows of new items, and X items whose scores are needed.
 """
@@ -98,7 +99,7 @@ def head_scores(
   def score(item_BxX: jax.Array) -> jax.Array:
     is_new_BxX = item_BxX >= num_known
     row_BxX = jnp.clip(item_BxX - num_known, 0, len(near.item_MxJ) - 1)
-    item_BxXxJ, share_BxXxJ = jnp.asarray(near.item_MxJ)[row_BxX], near.share_MxJ[row_BxX]
+    item_BxXxJ, share_BxXxJ = (jnp.asarray(x_MxJ)[row_BxX] for x_MxJ in near)
     itself_BxXxJ = jnp.broadcast_to(jnp.maximum(item_BxX, 0)[..., None], item_BxXxJ.shape)
     item_BxXxJ = jnp.where(is_new_BxX[..., None], item_BxXxJ, itself_BxXxJ)
     flat = item_BxX.shape[0], -1

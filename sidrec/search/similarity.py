@@ -1,9 +1,9 @@
 """How similar items are to the latest items of a history, by their vectors.
 
 The model knows neither how popular a new item is nor what it is consumed with. Its vector says what
-it is. So a new item is scored by its similarity to the history, by what the item head says of known
-items like it, where there is one (see `near_head`), and a little by what the model says of its
-semantic ID; all compared with the same of the best known items and of all new ones.
+it is. So a new item is scored by its similarity to the history and a little by what the model says
+of its semantic ID. A model with an item head adds what the head says of known items like it, see
+`near_head`. The best known items and all new ones are compared by this.
 
 Here X counts items whose similarity is needed, and M rows of new items.
 """
@@ -55,8 +55,8 @@ def ranking_score(
     head: of `near_head.head_scores`.
 
   Returns:
-    SEARCH_WEIGHT times the search's score, plus the log similarity; with `head`, the mean of this
-    and of its score.
+    SEARCH_WEIGHT times the search's score, plus the log similarity; with `head`, the mean of that
+    sum and the head's score.
   """
   total_BxX = SEARCH_WEIGHT * score_BxX + log_similarity(latest_BxS, item_BxX, vectors)
   return total_BxX if head is None else (total_BxX + head(item_BxX)) / 2

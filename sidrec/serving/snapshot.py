@@ -130,9 +130,8 @@ class SnapshotMaker:
   def _parted(self, state: State, tries: tuple[Trie, Trie], vectors: NewVectors) -> Parts:
     """The parts of a search that ranks new items by similarity."""
     items = take_items(state.items, np.arange(state.trained, state.items.num_items))
-    unit_MxF = vectors.of(items)
-    near = vectors.near(items) if self._run.model.config.item_head else None
-    catalogue = Catalogue(state.ids.codes, state.among_N, unit_MxF, near)
+    of_new = vectors.searched(items, head=self._run.model.config.item_head)
+    catalogue = Catalogue(state.ids.codes, state.among_N, *of_new)
     return known_and_new(self._known, tries, catalogue, self._share)
 
   def _moved(self, trie: Trie) -> tuple[SemanticIDModel, dict]:

@@ -37,27 +37,31 @@ def expected(title):
   return searchable(np.array([[len(title), ord(title[0]), 1]]))[0]
 
 
+def of(vectors, items):
+  return vectors.searched(items, head=False)[0]
+
+
 def test_each_description_is_made_once():
   source = Source()
   vectors = NewVectors(source, KNOWN)
   np.testing.assert_allclose(np.linalg.norm(vectors.unit_NxF.astype(float), axis=1), 1, atol=1e-3)
   assert vectors.inputs(items("a", "bb")).shape == (2, 4)
-  found = vectors.of(items("a", "bb", "ccc"))
+  found = of(vectors, items("a", "bb", "ccc"))
   assert source.asked == ["a", "bb", "ccc"]
   assert found.dtype == np.float16
   np.testing.assert_array_equal(found, [expected("a"), expected("bb"), expected("ccc")])
-  np.testing.assert_array_equal(vectors.of(items("a")), [expected("a")])
+  np.testing.assert_array_equal(of(vectors, items("a")), [expected("a")])
   assert source.asked == ["a", "bb", "ccc"]
-  vectors.of(items("a", "bb"))  # went meanwhile, and was forgotten
+  of(vectors, items("a", "bb"))  # went meanwhile, and was forgotten
   assert source.asked[3:] == ["bb"]
 
 
 def test_an_item_that_is_described_otherwise_is_another_one():
   source = Source()
   vectors = NewVectors(source, KNOWN)
-  vectors.of(items("a", "b"))
-  vectors.of(items("a", "c"))
-  vectors.of(items("a", "c", years=[1990.0, np.nan]))
+  of(vectors, items("a", "b"))
+  of(vectors, items("a", "c"))
+  of(vectors, items("a", "c", years=[1990.0, np.nan]))
   assert source.asked == ["a", "b", "c", "a"]
 
 
@@ -71,11 +75,13 @@ def test_the_nearest_known_items_are_found_once_for_each_description(monkeypatch
   monkeypatch.setattr(new_vectors, "nearest_known", nearest)
   vectors = NewVectors(Source(), KNOWN)
   for titles in ([], ["a", "bb"], ["a", "bb", "ccc"], ["a"]):
-    found = vectors.near(items(*titles))
+    made, found = vectors.searched(items(*titles), head=True)
     unit_MxF = np.array([expected(title) for title in titles]).reshape(-1, 3)
+    np.testing.assert_array_equal(made, unit_MxF)
     for got, wanted in zip(found, nearest_known(vectors.unit_NxF, unit_MxF), strict=True):
       np.testing.assert_allclose(got, wanted, rtol=1e-5)
   assert asked == [0, 2, 1, 0]
+  assert vectors.searched(items("a"), head=False)[1] is None
 
 
 def test_what_cannot_be_made_is_said():
@@ -88,6 +94,6 @@ def test_what_cannot_be_made_is_said():
       return None
 
   with pytest.raises(ValueError, match="cannot be made: no such file"):
-    NewVectors(Broken(), KNOWN).of(items("a"))
+    of(NewVectors(Broken(), KNOWN), items("a"))
   with pytest.raises(ValueError, match="nothing describes them"):
-    NewVectors(Undescribed(), KNOWN).of(items("a"))
+    of(NewVectors(Undescribed(), KNOWN), items("a"))

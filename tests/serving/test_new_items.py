@@ -12,7 +12,7 @@ from sidrec.serving.service import Service
 from sidrec.serving.store_sqlite import SQLiteStore
 
 WIDTH = 4
-SHARE = 0.3
+SHARE = 0.4
 
 
 def vector_of(title):
@@ -85,7 +85,7 @@ def test_a_new_item_is_found_where_the_history_is_like_it(shop):
   assert (made["compiled"], made["new"]) == (0, 2)
   assert before["room"] - 2 <= made["room"] <= before["room"]
   near, far = scores(open_shop, items=[7]), scores(open_shop, items=[7], forbidden=[99])
-  assert 99 in list(near)[:3]
+  assert list(near).index(99) <= 1
   assert near[99] > scores(open_shop, items=[12]).get(99, -np.inf) + 1
   assert list(near).index(99) < list(near).index(98) if 98 in near else True
   assert 99 not in far
